@@ -1,0 +1,81 @@
+//! Time: [`Timestamp`], the [`Clock`] it comes from, and the only call of the system's clock.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time, in whole milliseconds since the Unix epoch.
+///
+/// Records and seals store times in this form, so that what one node writes another can judge. All arithmetic
+/// saturates: a time cannot overflow or run below the epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Makes a timestamp from milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Returns the milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the time `duration` after this one.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(whole_millis(duration)))
+    }
+
+    /// Returns how long before this time `earlier` was; zero when it was not before.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        // A `SystemTime` holds less than 2^64 milliseconds on some platforms; such a time is "never" all the same.
+        UNIX_EPOCH.checked_add(Duration::from_millis(timestamp.0)).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self(time.duration_since(UNIX_EPOCH).map_or(0, whole_millis))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}
+
+/// Returns a duration as whole milliseconds, saturating.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A source of the current time.
+///
+/// The layer asks no other clock, so a test can give it one that stands still (`FakeClock` in the test kit, feature
+/// `test-kit`) and never has to sleep.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Returns the current time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's clock: the default of every layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system for the time")]
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+}

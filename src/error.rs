@@ -1,0 +1,184 @@
+//! What can go wrong: [`Error`] while a request is served, [`ConfigError`] while a layer is built.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What went wrong with a session while a request was served.
+///
+/// The error says what kind of trouble it is ([`kind`](Self::kind)), which status answers it
+/// ([`status`](Self::status)) and, where another error caused it, which one ([`source`](StdError::source)). It never
+/// holds a session ID, a cookie's value or a key. Cloning it is cheap.
+///
+/// With the feature `axum` it is the rejection of the extractors and can be returned by a handler.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    source: Option<BoxError>,
+}
+
+/// The kinds of [`Error`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No `SessionLayer` of this marker served the request: the route is outside the layer.
+    MissingLayer,
+    /// The store could not be reached, failed, or took longer than its time limit. Nothing was changed.
+    Unavailable,
+    /// Other requests kept changing the session, or changed it once and the layer is told to fail on that.
+    Conflict,
+    /// The state does not fit the place it is kept in. Nothing was changed; what the client had stays valid.
+    TooLarge {
+        /// Which state it is: `session`, or the name of a part.
+        what: Cow<'static, str>,
+        /// Its size in bytes.
+        size: usize,
+        /// The most that fits, in bytes.
+        limit: usize,
+    },
+    /// A stored value is not of the type that was asked for.
+    Decode {
+        /// The key of the value, or the name of the part.
+        key: String,
+    },
+    /// A value cannot be written as JSON.
+    Encode {
+        /// The key of the value, or the name of the part.
+        key: String,
+    },
+    /// The same part is already in use by this request.
+    PartInUse {
+        /// The name of the part.
+        part: &'static str,
+    },
+    /// The change needs a cookie, but the head of the response has already been sent.
+    TooLate,
+    /// The operating system gave no random bytes.
+    NoRandomness,
+}
+
+impl Error {
+    /// Returns what kind of error this is.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// Returns the HTTP status that answers this error.
+    ///
+    /// 503 when the store is unavailable, 409 for a conflict, otherwise 500.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self.0.kind {
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn new(kind: ErrorKind, source: Option<BoxError>) -> Self {
+        Self(Arc::new(Inner { kind, source }))
+    }
+
+    pub(crate) fn missing_layer() -> Self {
+        Self::new(ErrorKind::MissingLayer, None)
+    }
+
+    pub(crate) fn unavailable(source: BoxError) -> Self {
+        Self::new(ErrorKind::Unavailable, Some(source))
+    }
+
+    pub(crate) fn conflict() -> Self {
+        Self::new(ErrorKind::Conflict, None)
+    }
+
+    pub(crate) fn too_large(what: impl Into<Cow<'static, str>>, size: usize, limit: usize) -> Self {
+        let what = what.into();
+        Self::new(ErrorKind::TooLarge { what, size, limit }, None)
+    }
+
+    pub(crate) fn decode(key: &str, source: BoxError) -> Self {
+        Self::new(ErrorKind::Decode { key: key.to_owned() }, Some(source))
+    }
+
+    pub(crate) fn encode(key: &str, source: BoxError) -> Self {
+        Self::new(ErrorKind::Encode { key: key.to_owned() }, Some(source))
+    }
+
+    pub(crate) fn part_in_use(part: &'static str) -> Self {
+        Self::new(ErrorKind::PartInUse { part }, None)
+    }
+
+    pub(crate) fn too_late() -> Self {
+        Self::new(ErrorKind::TooLate, None)
+    }
+
+    pub(crate) fn no_randomness(source: BoxError) -> Self {
+        Self::new(ErrorKind::NoRandomness, Some(source))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.kind {
+            ErrorKind::MissingLayer => {
+                f.write_str("no session layer served this request: add `.layer(sessions)` to the router of this route")
+            }
+            ErrorKind::Unavailable => f.write_str("the session store is unavailable"),
+            ErrorKind::Conflict => f.write_str("the session was changed by another request at the same time"),
+            ErrorKind::TooLarge { what, size, limit } => {
+                write!(f, "{what} takes {size} bytes where at most {limit} fit")
+            }
+            ErrorKind::Decode { key } => write!(f, "the session's value {key:?} is not of the type asked for"),
+            ErrorKind::Encode { key } => write!(f, "the value for {key:?} cannot be written as json"),
+            ErrorKind::PartInUse { part } => {
+                write!(f, "part {part:?} is already in use by this request: drop the first before taking a second")
+            }
+            ErrorKind::TooLate => f.write_str(
+                "the change needs a cookie, but the response head was already sent: change the session before answering",
+            ),
+            ErrorKind::NoRandomness => f.write_str("the operating system gave no random bytes"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("kind", &self.0.kind).field("source", &self.0.source).finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// Why a layer, a cookie or a key ring cannot be built as asked.
+///
+/// The message names the thing, its value unless that is secret, and the rule it breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    message: Cow<'static, str>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for ConfigError {}

@@ -1,0 +1,8 @@
+//! Session state for tower and axum.
+
+mod clock;
+mod error;
+mod random;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use error::{ConfigError, Error, ErrorKind};
