@@ -3,6 +3,7 @@
 mod clock;
 mod error;
 mod random;
+mod record;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{ConfigError, Error, ErrorKind};

@@ -1,0 +1,97 @@
+//! What a request did to its session: a list of changes that can be made again on a newer record.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// Makes the JSON text of a value from the one before, if there was one.
+pub(crate) type UpdateFn = dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync;
+
+/// One change.
+#[derive(Clone)]
+pub(crate) enum Change {
+    Set {
+        key: Arc<str>,
+        value: Arc<[u8]>,
+    },
+    Remove {
+        key: Arc<str>,
+    },
+    /// Removes every value.
+    Clear,
+    /// Computes a value from the one before; on a newer record, from the newer one.
+    Update {
+        key: Arc<str>,
+        update: Arc<UpdateFn>,
+    },
+    /// Binds the session to a principal. Values of another principal go; those of a visitor stay, unless `fresh`.
+    Login {
+        principal: Arc<str>,
+        fresh: bool,
+    },
+    IdleTimeout(Option<Duration>),
+    AbsoluteTimeout(Option<Duration>),
+}
+
+/// Shows which change it is, and no value.
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { key, .. } => write!(f, "Set({key:?})"),
+            Self::Remove { key } => write!(f, "Remove({key:?})"),
+            Self::Clear => f.write_str("Clear"),
+            Self::Update { key, .. } => write!(f, "Update({key:?})"),
+            Self::Login { fresh, .. } => write!(f, "Login(fresh: {fresh})"),
+            Self::IdleTimeout(timeout) => write!(f, "IdleTimeout({timeout:?})"),
+            Self::AbsoluteTimeout(timeout) => write!(f, "AbsoluteTimeout({timeout:?})"),
+        }
+    }
+}
+
+impl Change {
+    /// Whether the change is one of data, which a server error may discard. Logins and timeouts are not.
+    fn is_of_data(&self) -> bool {
+        matches!(self, Self::Set { .. } | Self::Remove { .. } | Self::Clear | Self::Update { .. })
+    }
+}
+
+/// All that a request asked for, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    list: Vec<Change>,
+    /// The session that was loaded is to end. What is in the list came later and makes a new session.
+    pub(crate) ends_session: bool,
+    /// A new ID was asked for.
+    pub(crate) renews: bool,
+}
+
+impl Changes {
+    pub(crate) fn push(&mut self, change: Change) {
+        self.list.push(change);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Change> {
+        self.list.iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty() && !self.ends_session && !self.renews
+    }
+
+    /// Whether a principal logged in, which takes a new ID and lets the old one die at once.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.list.iter().any(|change| matches!(change, Change::Login { .. }))
+    }
+
+    /// Forgets all changes and ends the loaded session.
+    pub(crate) fn end_session(&mut self) {
+        *self = Self { ends_session: true, ..Self::default() };
+    }
+
+    /// Forgets the changes of data.
+    pub(crate) fn discard_data(&mut self) {
+        self.list.retain(|change| !change.is_of_data());
+    }
+}

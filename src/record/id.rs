@@ -1,0 +1,207 @@
+//! The three names of a session: the secret ID, the key its record is stored under, and its public handle.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
+
+/// How long the text of a [`SessionId`] is.
+pub(crate) const ID_TEXT_LEN: usize = 43;
+
+/// What goes before an ID when it is hashed. With it the hash is one block of SHA-256: 20 + 32 bytes and the padding.
+const STORE_KEY_LABEL: &[u8; 20] = b"session-state key v1";
+const SUCCESSOR_LABEL: &[u8; 20] = b"session-state fwd v1";
+
+/// The secret that a client holds: 256 random bits. Whoever has it has the session.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SessionId([u8; 32]);
+
+impl SessionId {
+    /// Makes an ID of random bytes.
+    pub(crate) fn from_random(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads an ID from a cookie. There is one spelling of each: 43 characters of unpadded base64url with no stray
+    /// bits; anything else is `None`.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() != ID_TEXT_LEN {
+            return None;
+        }
+        // The decoder wants room for whole groups of three bytes.
+        let mut bytes = [0; 33];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        debug_assert_eq!(length, 32);
+        bytes.first_chunk().map(|id| Self(*id))
+    }
+
+    /// Returns the ID as it stands in a cookie.
+    pub(crate) fn to_text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// Returns the key the record is stored under: a hash, so that whoever reads the store gets no ID.
+    pub(crate) fn store_key(&self) -> StoreKey {
+        StoreKey(self.hash(STORE_KEY_LABEL))
+    }
+
+    /// Seals the ID that replaces this one, so that only a holder of this ID can read it.
+    ///
+    /// The pad depends on nothing but this ID. It is used once: a store replaces an ID by a forward at most once.
+    pub(crate) fn seal_successor(&self, successor: &Self) -> [u8; 32] {
+        self.pad(successor.0)
+    }
+
+    /// Opens what [`seal_successor`](Self::seal_successor) sealed.
+    pub(crate) fn open_successor(&self, sealed: [u8; 32]) -> Self {
+        Self(self.pad(sealed))
+    }
+
+    fn pad(&self, mut bytes: [u8; 32]) -> [u8; 32] {
+        let pad = self.hash(SUCCESSOR_LABEL);
+        for (byte, pad) in bytes.iter_mut().zip(pad) {
+            *byte ^= pad;
+        }
+        bytes
+    }
+
+    fn hash(&self, label: &[u8; 20]) -> [u8; 32] {
+        let mut message = [0; 52];
+        message[..20].copy_from_slice(label);
+        message[20..].copy_from_slice(&self.0);
+        Sha256::digest(message).into()
+    }
+}
+
+impl Drop for SessionId {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Shows nothing of the ID.
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(..)")
+    }
+}
+
+/// The key of a record in a store: SHA-256 over a domain label and the session ID.
+///
+/// A leaked key opens no session, and how long a look-up takes says nothing about an ID (CVE-2019-16782). Stores keep
+/// keys case- and byte-exact.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreKey([u8; 32]);
+
+impl StoreKey {
+    /// Makes a key of its bytes. Only tests of stores have a reason to.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the key's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Shows only the first bytes: enough to tell two keys apart in a log, too few to find a record with.
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, ..] = self.0;
+        write!(f, "StoreKey({a:02x}{b:02x}..)")
+    }
+}
+
+/// The public name of a session: 128 random bits that stay the same when the ID is renewed.
+///
+/// It names a session in lists, logs and events. It cannot be turned into an ID and opens nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle([u8; 16]);
+
+impl Handle {
+    /// Makes a handle of its bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the handle's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Writes the handle as 22 characters of base64url.
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 22];
+        let length = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_comes_back_from_its_text() {
+        let id = SessionId::from_random([0xa5; 32]);
+        assert_eq!(id.to_text().len(), ID_TEXT_LEN);
+        assert_eq!(SessionId::parse(id.to_text().as_bytes()), Some(id));
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let text = SessionId::from_random([0xff; 32]).to_text();
+        let (last, rest) = text.as_bytes().split_last().expect("an ID is not empty");
+        let accepted = (0..=u8::MAX).filter(|byte| SessionId::parse(&[rest, &[*byte]].concat()).is_some());
+        // Of the 64 characters only those with two low zero bits can end 256 bits.
+        assert_eq!(accepted.count(), 16);
+        assert!(SessionId::parse(&[rest, &[*last]].concat()).is_some());
+        for wrong in [&text[..42], &format!("{text}A"), &format!("{text}="), "", &"+".repeat(43), &"é".repeat(21)] {
+            assert_eq!(SessionId::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_successor_opens_with_the_id_it_replaced_and_no_other() {
+        let (old, new, other) = ([1; 32], [2; 32], [3; 32]);
+        let [old, new, other] = [old, new, other].map(SessionId::from_random);
+        let sealed = old.seal_successor(&new);
+        assert_eq!(old.open_successor(sealed), new);
+        assert_ne!(other.open_successor(sealed), new);
+        assert_ne!(sealed, new.0);
+    }
+
+    #[test]
+    fn names_derived_from_an_id_are_frozen() {
+        let id = SessionId::from_random(std::array::from_fn(|i| i as u8));
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        // Computed with Python: hashlib.sha256(label + bytes(range(32))).
+        assert_eq!(hex(id.store_key().as_bytes()), FROZEN_STORE_KEY);
+        assert_eq!(hex(&id.seal_successor(&SessionId::from_random([0; 32]))), FROZEN_PAD);
+    }
+
+    const FROZEN_STORE_KEY: &str = "e0de1894b966b7d2436ec1f233b7f7c3a8b8663f7083e39c6a00420cf954f262";
+    const FROZEN_PAD: &str = "e5acaa9586b91d8f795fc80767bbc79fce996f69e7798991d3e05b5c862c9cbe";
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let id = SessionId::from_random([7; 32]);
+        assert_eq!(format!("{id:?}"), "SessionId(..)");
+        assert!(format!("{:?}", id.store_key()).len() < 20);
+    }
+}

@@ -1,0 +1,247 @@
+//! How long a session lives: idle and absolute timeouts, touches, renewals.
+
+use std::time::Duration;
+
+use super::Record;
+use crate::clock::Timestamp;
+
+/// A session that has neither timeout still ends when it was not used for this long: 400 days, the longest that a
+/// browser keeps a cookie (RFC 6265bis §5.5).
+pub(crate) const LONGEST_UNUSED: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// How far ahead of ours the clock of another node may be before the times it sealed are refused.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// The timeouts of a layer. Each of the first two can be overridden by a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeouts {
+    /// Since the last use.
+    pub(crate) idle: Option<Duration>,
+    /// Since creation or login.
+    pub(crate) absolute: Option<Duration>,
+    /// How old an ID gets before it is renewed.
+    pub(crate) renewal: Option<Duration>,
+    /// The least time between two touches, when it was set.
+    pub(crate) touch_interval: Option<Duration>,
+    /// How long a renewed ID still leads to its successor.
+    pub(crate) grace: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            idle: Some(Duration::from_secs(30 * 60)),
+            absolute: Some(Duration::from_secs(12 * 60 * 60)),
+            renewal: None,
+            touch_interval: None,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a record says of its own age, now or after the change that is being made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Age {
+    pub(crate) created_at: Timestamp,
+    pub(crate) last_seen_at: Timestamp,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) absolute_timeout: Option<Duration>,
+}
+
+impl From<&Record> for Age {
+    fn from(record: &Record) -> Self {
+        Self {
+            created_at: record.created_at,
+            last_seen_at: record.last_seen_at,
+            idle_timeout: record.idle_timeout,
+            absolute_timeout: record.absolute_timeout,
+        }
+    }
+}
+
+/// Why a session has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expiry {
+    /// It was not used for as long as its idle timeout.
+    Idle,
+    /// It is as old as its absolute timeout.
+    Absolute,
+}
+
+impl Timeouts {
+    /// Returns when a session ends if it is not used again.
+    pub(crate) fn expires_at(&self, age: Age) -> Timestamp {
+        let (idle, absolute) = self.deadlines(age);
+        match (idle, absolute) {
+            (None, None) => age.last_seen_at.after(LONGEST_UNUSED),
+            (idle, absolute) => idle.into_iter().chain(absolute).min().unwrap_or(age.last_seen_at),
+        }
+    }
+
+    /// Judges a record by what it says of itself and by what the layer allows today, whichever is sooner.
+    pub(crate) fn expiry(&self, record: &Record, now: Timestamp) -> Option<Expiry> {
+        let (_, absolute) = self.deadlines(record.into());
+        if absolute.is_some_and(|deadline| now >= deadline) {
+            return Some(Expiry::Absolute);
+        }
+        (record.is_expired(now) || now >= self.expires_at(record.into())).then_some(Expiry::Idle)
+    }
+
+    /// Whether the times of a sealed record lie in the future by more than two clocks may differ.
+    pub(crate) fn is_from_the_future(record: &Record, now: Timestamp) -> bool {
+        let limit = now.after(CLOCK_SKEW);
+        record.created_at > limit || record.renewed_at > limit || record.last_seen_at > limit
+    }
+
+    /// Whether this use of a session is to be written down.
+    pub(crate) fn touch_is_due(&self, record: &Record, now: Timestamp) -> bool {
+        now.since(record.last_seen_at) >= self.touch_interval(record.idle_timeout)
+    }
+
+    /// Whether the ID has reached the age at which it is renewed.
+    pub(crate) fn renewal_is_due(&self, record: &Record, now: Timestamp) -> bool {
+        self.renewal.is_some_and(|age| now.since(record.renewed_at) >= age)
+    }
+
+    /// Returns what a session may still expect, when it is used `now`.
+    pub(crate) fn lifetime(&self, age: Age, now: Timestamp) -> Lifetime {
+        let (idle, absolute) = self.deadlines(age);
+        Lifetime {
+            idle_timeout: age.idle_timeout.or(self.idle),
+            absolute_timeout: age.absolute_timeout.or(self.absolute),
+            idle_remaining: idle.map(|deadline| deadline.since(now)),
+            absolute_remaining: absolute.map(|deadline| deadline.since(now)),
+        }
+    }
+
+    /// A touch at every request would double the writes of a store; one at long intervals would end sessions early. No
+    /// interval is longer than half the idle timeout, or a session in steady use would end.
+    fn touch_interval(&self, idle_override: Option<Duration>) -> Duration {
+        const LONGEST_DEFAULT: Duration = Duration::from_secs(60);
+        match (self.touch_interval, idle_override.or(self.idle)) {
+            (Some(interval), Some(idle)) => interval.min(idle / 2),
+            (Some(interval), None) => interval,
+            (None, Some(idle)) => LONGEST_DEFAULT.min(idle / 10),
+            (None, None) => LONGEST_DEFAULT,
+        }
+    }
+
+    fn deadlines(&self, age: Age) -> (Option<Timestamp>, Option<Timestamp>) {
+        let idle = age.idle_timeout.or(self.idle).map(|idle| age.last_seen_at.after(idle));
+        let absolute = age.absolute_timeout.or(self.absolute).map(|absolute| age.created_at.after(absolute));
+        (idle, absolute)
+    }
+}
+
+/// How long a session lives and how much of that is left.
+///
+/// `None` where the session has no such timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lifetime {
+    /// How long the session lives without being used.
+    pub idle_timeout: Option<Duration>,
+    /// How long the session lives since it began or since its principal logged in, however much it is used.
+    pub absolute_timeout: Option<Duration>,
+    /// What is left of the idle timeout if the session is not used again after this request.
+    pub idle_remaining: Option<Duration>,
+    /// What is left of the absolute timeout.
+    pub absolute_remaining: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Handle;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn timeouts(idle: Option<u64>, absolute: Option<u64>) -> Timeouts {
+        let seconds = |n: Option<u64>| n.map(Duration::from_secs);
+        Timeouts { idle: seconds(idle), absolute: seconds(absolute), ..Timeouts::default() }
+    }
+
+    fn record(created: u64, seen: u64) -> Record {
+        let mut record = Record::new(Handle::from_bytes([0; 16]), at(created), at(1_000_000_000));
+        record.last_seen_at = at(seen);
+        record
+    }
+
+    #[test]
+    fn the_sooner_deadline_ends_a_session_to_the_millisecond() {
+        let cases = [
+            (Some(10), Some(100), 50, 60, Expiry::Idle),
+            (Some(10), Some(55), 50, 55, Expiry::Absolute),
+            (Some(10), None, 50, 60, Expiry::Idle),
+            (None, Some(70), 50, 70, Expiry::Absolute),
+        ];
+        for (idle, absolute, seen, end, expiry) in cases {
+            let timeouts = timeouts(idle, absolute);
+            let record = record(0, seen);
+            assert_eq!(timeouts.expires_at((&record).into()), at(end));
+            assert_eq!(timeouts.expiry(&record, Timestamp::from_millis(end * 1000 - 1)), None);
+            assert_eq!(timeouts.expiry(&record, at(end)), Some(expiry));
+        }
+    }
+
+    #[test]
+    fn without_any_timeout_a_session_ends_when_unused_for_400_days() {
+        let timeouts = timeouts(None, None);
+        assert_eq!(timeouts.expires_at((&record(0, 5)).into()), at(5).after(LONGEST_UNUSED));
+        assert_eq!(timeouts.expiry(&record(0, 5), at(400_000)), None);
+    }
+
+    #[test]
+    fn a_sessions_own_timeouts_replace_those_of_the_layer() {
+        let timeouts = timeouts(Some(10), Some(100));
+        let mut record = record(0, 50);
+        record.idle_timeout = Some(500 * SECOND);
+        record.absolute_timeout = Some(1000 * SECOND);
+        assert_eq!(timeouts.expires_at((&record).into()), at(550));
+        assert_eq!(timeouts.lifetime((&record).into(), at(60)).idle_remaining, Some(490 * SECOND));
+    }
+
+    #[test]
+    fn a_record_that_says_it_ended_has_ended_even_if_the_layer_now_allows_more() {
+        let mut record = record(0, 0);
+        record.expires_at = at(5);
+        assert_eq!(timeouts(Some(100), None).expiry(&record, at(5)), Some(Expiry::Idle));
+    }
+
+    #[test]
+    fn a_touch_is_due_after_a_tenth_of_the_idle_timeout_and_at_most_a_minute() {
+        for (idle, set, due) in [
+            (Some(100), None, 10),
+            (Some(100_000), None, 60),
+            (None, None, 60),
+            (Some(100), Some(30), 30),
+            (Some(100), Some(90), 50),
+        ] {
+            let mut timeouts = timeouts(idle, None);
+            timeouts.touch_interval = set.map(Duration::from_secs);
+            assert!(!timeouts.touch_is_due(&record(0, 5), at(5 + due - 1)), "{idle:?} {set:?}");
+            assert!(timeouts.touch_is_due(&record(0, 5), at(5 + due)), "{idle:?} {set:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_renewed_when_it_is_old_enough() {
+        let mut timeouts = timeouts(None, None);
+        assert!(!timeouts.renewal_is_due(&record(0, 0), at(1_000_000)));
+        timeouts.renewal = Some(10 * SECOND);
+        assert!(!timeouts.renewal_is_due(&record(0, 9), at(9)));
+        assert!(timeouts.renewal_is_due(&record(0, 9), at(10)));
+    }
+
+    #[test]
+    fn clocks_may_differ_by_a_minute() {
+        assert!(!Timeouts::is_from_the_future(&record(60, 60), at(0)));
+        assert!(Timeouts::is_from_the_future(&record(0, 61), at(0)));
+        assert!(Timeouts::is_from_the_future(&record(61, 0), at(0)));
+    }
+}

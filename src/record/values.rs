@@ -1,0 +1,119 @@
+//! The values of a session, kept in the bytes they came in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::wire::{Reader, put_bytes, size_of_number};
+
+/// The values of a session: keys with JSON texts, in one run of bytes.
+///
+/// Nothing is parsed until it is asked for, and what nobody asks for travels on unchanged, byte for byte. Cloning is
+/// cheap. The bytes are a sequence of frames: the key behind its length, the value behind its length.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Values {
+    frames: Arc<[u8]>,
+}
+
+impl Values {
+    /// Takes over frames that were written by [`as_frames`](Self::as_frames) or [`from_pairs`](Self::from_pairs).
+    ///
+    /// Returns `None` when they are cut short or a key is not UTF-8. Whether the values are JSON shows when they are
+    /// read.
+    #[must_use]
+    pub fn from_frames(frames: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(frames);
+        while !reader.rest().is_empty() {
+            std::str::from_utf8(reader.bytes()?).ok()?;
+            reader.bytes()?;
+        }
+        Some(Self { frames: frames.into() })
+    }
+
+    /// Makes the values of pairs of a key and a JSON text. Of several pairs with one key the first counts.
+    #[must_use]
+    pub fn from_pairs<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p [u8])>) -> Self {
+        let mut frames = Vec::new();
+        for (key, value) in pairs {
+            put_frame(&mut frames, key, value);
+        }
+        Self { frames: frames.into() }
+    }
+
+    /// Takes over frames that [`put_frame`] has just written.
+    pub(super) fn from_written_frames(frames: Vec<u8>) -> Self {
+        Self { frames: frames.into() }
+    }
+
+    /// Returns the frames, for storing them as they are.
+    #[must_use]
+    pub fn as_frames(&self) -> &[u8] {
+        &self.frames
+    }
+
+    /// Returns the JSON text of a value.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        self.pairs().find(|(found, _)| *found == key.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// Goes through the keys and their JSON texts, in the order in which they were first set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.pairs().filter_map(|(key, value)| Some((std::str::from_utf8(key).ok()?, value)))
+    }
+
+    /// Whether there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut reader = Reader::new(&self.frames);
+        std::iter::from_fn(move || Some((reader.bytes()?, reader.bytes()?)))
+    }
+}
+
+/// Returns how many bytes the frame of a value takes.
+pub(super) fn frame_size(key: &str, value: &[u8]) -> usize {
+    size_of_number(key.len()) + key.len() + size_of_number(value.len()) + value.len()
+}
+
+/// Appends the frame of a value.
+pub(super) fn put_frame(frames: &mut Vec<u8>, key: &str, value: &[u8]) {
+    put_bytes(frames, key.as_bytes());
+    put_bytes(frames, value);
+}
+
+/// Shows how many bytes there are, and none of them.
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Values({} bytes)", self.frames.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_found_by_their_exact_key() {
+        let values = Values::from_pairs([("a", b"1".as_slice()), ("A", b"2"), ("", b"3"), ("ab", b"4")]);
+        for (key, value) in [("a", "1"), ("A", "2"), ("", "3"), ("ab", "4")] {
+            assert_eq!(values.get(key), Some(value.as_bytes()), "{key}");
+        }
+        assert_eq!(values.get("b"), None);
+        assert_eq!(values.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["a", "A", "", "ab"]);
+    }
+
+    #[test]
+    fn frames_come_back_whole_and_are_refused_at_every_cut_inside_a_frame() {
+        let values = Values::from_pairs([("key", b"\"value\"".as_slice()), ("n", b"1")]);
+        let frames = values.as_frames();
+        assert_eq!(Values::from_frames(frames).as_ref(), Some(&values));
+        let first_frame = frame_size("key", b"\"value\"");
+        for cut in (1..frames.len()).filter(|cut| *cut != first_frame) {
+            assert_eq!(Values::from_frames(&frames[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(Values::from_frames(&[1, 0xff, 1, b'1']), None, "a key that is not utf-8");
+    }
+}
