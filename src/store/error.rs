@@ -1,0 +1,90 @@
+//! Errors of stores.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::error::Error;
+use crate::record::DecodeRecordError;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Why a call of a store failed. It names the store and keeps the error of the engine or its client.
+#[derive(Debug)]
+pub struct StoreError {
+    store: &'static str,
+    kind: StoreErrorKind,
+    source: Option<BoxError>,
+}
+
+/// The kinds of [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The engine could not be reached or refused.
+    Failed,
+    /// The call took longer than the layer's store timeout.
+    TimedOut,
+    /// The store has no room for another session.
+    Full,
+    /// What is stored is not a record that this release can read.
+    Undecodable,
+}
+
+impl StoreError {
+    /// Makes the error of a call that the engine or its client failed.
+    pub fn failed(store: &'static str, source: impl Into<BoxError>) -> Self {
+        Self { store, kind: StoreErrorKind::Failed, source: Some(source.into()) }
+    }
+
+    /// Makes the error of a stored record that cannot be read.
+    #[must_use]
+    pub fn undecodable(store: &'static str, source: DecodeRecordError) -> Self {
+        Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
+    }
+
+    /// Makes the error of a store that has no room for another session.
+    #[must_use]
+    pub fn full(store: &'static str) -> Self {
+        Self { store, kind: StoreErrorKind::Full, source: None }
+    }
+
+    pub(crate) fn timed_out(store: &'static str) -> Self {
+        Self { store, kind: StoreErrorKind::TimedOut, source: None }
+    }
+
+    /// Returns what kind of error this is.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// Returns the [name](crate::store::Store::name) of the store.
+    #[must_use]
+    pub fn store(&self) -> &'static str {
+        self.store
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            StoreErrorKind::Failed => "failed",
+            StoreErrorKind::TimedOut => "took longer than its time limit",
+            StoreErrorKind::Full => "is full",
+            StoreErrorKind::Undecodable => "holds a record that cannot be read",
+        };
+        write!(f, "the {} store {what}", self.store)
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(error.into())
+    }
+}

@@ -1,0 +1,298 @@
+//! Sessions in the memory of this process.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use crate::clock::Timestamp;
+
+const NAME: &str = "memory";
+
+/// Enough that two requests seldom meet in one, and that sweeping one takes well under a millisecond.
+const SHARDS: usize = 512;
+
+/// Keeps sessions in the memory of this process: fast, and gone when the process ends.
+///
+/// For one process, tests, and as the reference of the [`Store`] contract. Clones share their sessions. Requests for
+/// different sessions do not wait for each other.
+///
+/// Expired sessions are never returned, but take memory until they are swept: let
+/// [`SessionLayer::sweeper`](crate::SessionLayer::sweeper) run beside the server.
+///
+/// ```
+/// use session_state::{MemoryStore, SessionLayer};
+///
+/// let store = MemoryStore::new().with_max_sessions(1_000_000);
+/// let sessions = SessionLayer::server(store.clone());
+/// assert_eq!(store.len(), 0);
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    max_sessions: usize,
+}
+
+struct Shared {
+    shards: Box<[Mutex<Shard>]>,
+    /// Entries in all shards, expired ones included.
+    entries: AtomicUsize,
+    /// Where the next sweep begins.
+    sweep_from: AtomicUsize,
+}
+
+type Shard = HashMap<StoreKey, Entry, BuildHasherDefault<KeyHasher>>;
+
+impl MemoryStore {
+    /// Makes an empty store without a limit.
+    #[must_use]
+    pub fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let shared = Shared { shards, entries: AtomicUsize::new(0), sweep_from: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared), max_sessions: usize::MAX }
+    }
+
+    /// Limits how many sessions the store holds. The default is no limit.
+    ///
+    /// A full store removes what has expired and, if that gives no room, refuses to begin another session: the request
+    /// that wanted one is answered with 503 and [`StoreErrorKind::Full`](super::StoreErrorKind::Full) as the source of
+    /// its error. No live session is ever thrown out for a new one, or a stranger who asks often enough could log
+    /// everybody out.
+    #[must_use]
+    pub fn with_max_sessions(mut self, max_sessions: usize) -> Self {
+        self.max_sessions = max_sessions;
+        self
+    }
+
+    /// Returns how many entries the store holds: sessions, also expired ones that were not swept yet, and what recent
+    /// renewals left under their old IDs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.entries.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store holds no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, key: &StoreKey) -> MutexGuard<'_, Shard> {
+        self.lock(shard_index(key))
+    }
+
+    /// No code that can panic runs under the lock with a shard half changed, so a poisoned one is whole.
+    fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
+        self.shared.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the shards of two keys, always in the same order, and gives them to `work`.
+    fn with_both<T>(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        work: impl FnOnce(&mut Shard, Option<&mut Shard>) -> T,
+    ) -> T {
+        let (old, new) = (shard_index(old), shard_index(new));
+        if old == new {
+            return work(&mut self.lock(old), None);
+        }
+        let (mut first, mut second) = (self.lock(old.min(new)), self.lock(old.max(new)));
+        if old < new { work(&mut first, Some(&mut second)) } else { work(&mut second, Some(&mut first)) }
+    }
+
+    /// Counts an entry that is about to be made, if there is room for it.
+    fn reserve(&self) -> bool {
+        let one_more = |entries| (entries < self.max_sessions).then_some(entries + 1);
+        self.shared.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn uncount(&self, entries: usize) {
+        self.shared.entries.fetch_sub(entries, Ordering::Relaxed);
+    }
+
+    fn sweep_at(&self, now: Timestamp, limit: usize) -> usize {
+        let mut removed = 0;
+        for _ in 0..SHARDS {
+            if removed >= limit {
+                break;
+            }
+            let index = self.shared.sweep_from.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let mut shard = self.lock(index);
+            let before = shard.len();
+            shard.retain(|_, entry| !is_expired(entry, now));
+            let gone = before - shard.len();
+            if gone > 0 && shard.capacity() > 4 * shard.len() {
+                let keep = 2 * shard.len();
+                shard.shrink_to(keep);
+            }
+            drop(shard);
+            self.uncount(gone);
+            removed += gone;
+        }
+        removed
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+        Ok(self.shard(key).get(key).filter(|entry| !is_expired(entry, now)).cloned())
+    }
+
+    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        if !self.reserve() {
+            self.sweep_at(now, usize::MAX);
+            if !self.reserve() {
+                return Err(StoreError::full(NAME));
+            }
+        }
+        let mut shard = self.shard(key);
+        let is_free = shard.get(key).is_none_or(|entry| is_expired(entry, now));
+        let replaces = is_free && shard.insert(*key, Entry::Live(record)).is_some();
+        if replaces || !is_free {
+            self.uncount(1);
+        }
+        Ok(is_free)
+    }
+
+    async fn update(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let mut shard = self.shard(key);
+        Ok(match live_of_version(shard.get_mut(key), expected, now) {
+            Ok(current) => {
+                *current = record;
+                Outcome::Done
+            }
+            Err(outcome) => outcome,
+        })
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut shard = self.shard(key);
+        if let Ok(current) = live_of_version(shard.get_mut(key), expected, now) {
+            let record = Arc::make_mut(current);
+            record.last_seen_at = record.last_seen_at.max(last_seen_at);
+            record.expires_at = record.expires_at.max(expires_at);
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
+        let Renewal { old, expected, new, record, forward } = renewal;
+        Ok(self.with_both(&old, &new, |old_shard, new_shard| {
+            if let Err(outcome) = live_of_version(old_shard.get_mut(&old), expected, now) {
+                return outcome;
+            }
+            old_shard.insert(old, Entry::Retired(forward));
+            if new_shard.unwrap_or(old_shard).insert(new, Entry::Live(record)).is_none() {
+                self.shared.entries.fetch_add(1, Ordering::Relaxed);
+            }
+            Outcome::Done
+        }))
+    }
+
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Forward>, StoreError> {
+        let mut shard = self.shard(key);
+        let hash_map::Entry::Occupied(entry) = shard.entry(*key) else { return Ok(None) };
+        if let Entry::Retired(forward) = entry.get() {
+            return Ok(Some(forward.clone()).filter(|forward| now < forward.expires_at));
+        }
+        entry.remove();
+        self.uncount(1);
+        Ok(None)
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        Ok(self.sweep_at(now, limit))
+    }
+}
+
+/// Returns the record if it is live and of the expected version, or how the call ends if not.
+fn live_of_version(entry: Option<&mut Entry>, expected: u64, now: Timestamp) -> Result<&mut Arc<Record>, Outcome> {
+    match entry.filter(|entry| !is_expired(entry, now)) {
+        Some(Entry::Live(record)) => {
+            let version = record.version;
+            if version == expected { Ok(record) } else { Err(Outcome::Conflict(Some(Arc::clone(record)))) }
+        }
+        Some(Entry::Retired(forward)) => Err(Outcome::Retired(forward.clone())),
+        None => Err(Outcome::Gone),
+    }
+}
+
+fn is_expired(entry: &Entry, now: Timestamp) -> bool {
+    match entry {
+        Entry::Live(record) => record.is_expired(now),
+        Entry::Retired(forward) => now >= forward.expires_at,
+    }
+}
+
+/// A key is a hash already. Its last bytes choose the shard, its first ones the place in it.
+fn shard_index(key: &StoreKey) -> usize {
+    let [.., a, b] = *key.as_bytes();
+    usize::from(u16::from_le_bytes([a, b])) % SHARDS
+}
+
+/// Takes the first eight bytes of a key as its hash: they are those of a SHA-256, and clients choose no keys.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length of the key, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_of_a_key_are_its_hash() {
+        use std::hash::Hash as _;
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&0x0123_4567_89ab_cdef_u64.to_le_bytes());
+        let mut hasher = KeyHasher::default();
+        StoreKey::from_bytes(bytes).hash(&mut hasher);
+        assert_eq!(hasher.finish(), 0x0123_4567_89ab_cdef);
+    }
+}

@@ -1,0 +1,157 @@
+//! Where session records live on the server: the [`Store`] contract, and the stores that keep it.
+//!
+//! A store keeps [entries](Entry) under [keys](StoreKey). It knows nothing of cookies, IDs or values, decides nothing,
+//! and has no clock: every call says what time it is. What it must do is little, but it must do it exactly, because a
+//! session that comes back after a logout is a hole in somebody's account:
+//!
+//! 1. [`create`](Store::create) only inserts. Every other call only changes or removes what is there. **Nothing but
+//!    `create` and `renew` brings a key to life**, so what was deleted stays deleted, whoever writes late.
+//! 2. A record that has expired at `now` is not there: it is not loaded, updated, touched, renewed or in the way of a
+//!    `create`. This is judged in the same step as the rest of the call, never before it.
+//! 3. [`update`](Store::update), [`touch`](Store::touch) and [`renew`](Store::renew) do their work only if the version
+//!    is still the expected one, in one atomic step. Of two calls that expect the same version one succeeds.
+//! 4. [`renew`](Store::renew) puts the record under its new key *before* the old key becomes a [`Forward`]; no moment
+//!    exists at which neither is there. An engine with transactions does both at once.
+//! 5. Keys are compared byte by byte.
+//! 6. A failure is an error, never "not there". After an error the caller assumes nothing: the call may have taken
+//!    place, so each may be made again.
+//!
+//! The suite in `test_kit` (feature `test-kit`) tries all of this on a store.
+
+mod erased;
+mod error;
+mod memory;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+
+pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
+pub(crate) use erased::ErasedStore;
+pub use error::{StoreError, StoreErrorKind};
+pub use memory::MemoryStore;
+
+/// A place on the server where sessions are kept.
+///
+/// The [module's page](self) lists what a store must do. The futures may be written as `async fn`.
+///
+/// # Cancel safety
+///
+/// A call may be dropped at any point, and is when it takes longer than the layer's store timeout. What it was to do
+/// has then happened wholly or not at all.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Returns what the kind of store is called in errors and events, such as `memory`.
+    fn name(&self) -> &'static str;
+
+    /// Returns what is kept under `key`, if it has not expired at `now`.
+    fn load(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
+
+    /// Puts a new record under `key`. Returns `false`, and changes nothing, when something live is there already.
+    fn create(
+        &self,
+        key: &StoreKey,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Replaces the record under `key` if its version is `expected`.
+    fn update(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+
+    /// Moves the deadline of the live record under `key`, if its version is `expected`; the version stays.
+    ///
+    /// Neither time moves backwards. When the version has moved on, somebody else has written the record and with it
+    /// its deadline, and nothing is to be done.
+    fn touch(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Moves a session to a new key and leaves a forward under the old one, if its version is the expected one.
+    fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+
+    /// Removes the record under `key`. A forward stays, and is returned.
+    fn delete(
+        &self,
+        key: &StoreKey,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Forward>, StoreError>> + Send;
+
+    /// Removes entries that have expired at `now`, about `limit` of them or fewer, and returns how many.
+    ///
+    /// Several nodes may sweep at once. A store whose engine removes them by itself has nothing to do.
+    fn sweep(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<usize, StoreError>> + Send {
+        let _ = (now, limit);
+        std::future::ready(Ok(0))
+    }
+}
+
+/// What is kept under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A session.
+    Live(Arc<Record>),
+    /// A session was here and moved on when its ID was renewed.
+    Retired(Forward),
+}
+
+/// What a renewal leaves under the old key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// The ID that replaced the old one, sealed so that only a holder of the old ID can read it. `None` after a login,
+    /// which leads nowhere.
+    pub successor: Option<[u8; 32]>,
+    /// Until when the old ID leads to its successor.
+    pub grace_until: Timestamp,
+    /// Until when the forward is kept, so that a use of the old ID after its grace is noticed.
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward")
+            .field("grace_until", &self.grace_until)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session's move from one key to another.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The key it has.
+    pub old: StoreKey,
+    /// The version it must have.
+    pub expected: u64,
+    /// The key it gets.
+    pub new: StoreKey,
+    /// The record as it shall stand under the new key.
+    pub record: Arc<Record>,
+    /// What shall stand under the old key.
+    pub forward: Forward,
+}
+
+/// How an [`update`](Store::update) or a [`renew`](Store::renew) ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took place.
+    Done,
+    /// It did not: the record is live but has another version. It is here when the engine gave it in the same round
+    /// trip, otherwise it is loaded again.
+    Conflict(Option<Arc<Record>>),
+    /// It did not: the session was renewed and is now elsewhere.
+    Retired(Forward),
+    /// It did not: nothing live is under the key.
+    Gone,
+}
