@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -30,7 +30,7 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Answer<'a, ()>;
     fn renew(&self, renewal: Renewal, now: Timestamp) -> Answer<'_, Outcome>;
-    fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Forward>>;
+    fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome>;
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize>;
 }
 
@@ -72,7 +72,7 @@ impl<S: Store> ErasedStore for S {
         Box::pin(Store::renew(self, renewal, now))
     }
 
-    fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Forward>> {
+    fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome> {
         Box::pin(Store::delete(self, key, now))
     }
 

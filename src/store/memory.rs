@@ -7,7 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
 
 const NAME: &str = "memory";
@@ -222,15 +222,18 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Forward>, StoreError> {
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
         let mut shard = self.shard(key);
-        let hash_map::Entry::Occupied(entry) = shard.entry(*key) else { return Ok(None) };
+        let hash_map::Entry::Occupied(entry) = shard.entry(*key) else { return Ok(Outcome::Gone) };
+        if is_expired(entry.get(), now) {
+            return Ok(Outcome::Gone);
+        }
         if let Entry::Retired(forward) = entry.get() {
-            return Ok(Some(forward.clone()).filter(|forward| now < forward.expires_at));
+            return Ok(Outcome::Retired(forward.clone()));
         }
         entry.remove();
         self.uncount(1);
-        Ok(None)
+        Ok(Outcome::Done)
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -81,12 +81,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Moves a session to a new key and leaves a forward under the old one, if its version is the expected one.
     fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
-    /// Removes the record under `key`. A forward stays, and is returned.
-    fn delete(
-        &self,
-        key: &StoreKey,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Option<Forward>, StoreError>> + Send;
+    /// Removes the record under `key`, whatever its version: [`Outcome::Done`] if this call removed it. A forward stays,
+    /// and is returned.
+    fn delete(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
     /// Removes entries that have expired at `now`, about `limit` of them or fewer, and returns how many.
     ///
@@ -142,7 +139,7 @@ pub struct Renewal {
     pub forward: Forward,
 }
 
-/// How an [`update`](Store::update) or a [`renew`](Store::renew) ended.
+/// How an [`update`](Store::update), a [`renew`](Store::renew) or a [`delete`](Store::delete) ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It took place.
