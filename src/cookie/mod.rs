@@ -8,7 +8,7 @@
 //! - Our name twice counts as neither. Whoever can plant a cookie beside ours could otherwise choose which one is used.
 //! - What is scanned is bounded. A list too long to be scanned counts as one in which our name may come twice.
 //!
-//! Cookies out ([`config`], [`write`], [`chunks`]):
+//! Cookies out ([`config`], [`write`], [`chunks`], [`response`]):
 //!
 //! - Name, domain and path are validated when the layer is built, and so are the rules of the name's prefix.
 //! - A name and its value take at most 4096 bytes; `Max-Age` is at most 400 days (RFC 6265bis §5.6, §5.5).
@@ -19,9 +19,11 @@
 mod chunks;
 mod config;
 mod read;
+mod response;
 mod write;
 
 pub(crate) use chunks::{Chunks, FoundChunks, MAX_CHUNKS, find_chunks};
 pub use config::{CookieConfig, CookieLifetime, SameSite};
 pub(crate) use read::{Found, find};
+pub(crate) use response::{forbid_caching, put, vary_on_cookie};
 pub(crate) use write::{CookieWriter, MAX_NAME_AND_VALUE, fits};
