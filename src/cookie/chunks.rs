@@ -241,9 +241,6 @@ mod tests {
                 header.push_str(&format!("; {}={chunk}", writer.name()));
             }
             let header = HeaderValue::try_from(header).unwrap();
-            if header.len() >= MAX_SCANNED {
-                continue;
-            }
             let FoundChunks::Chunks(read) = find_chunks([&header].into_iter(), b"id") else { panic!("no duplicate") };
             assert_eq!(read.carried().count(), chunks.len());
             assert_eq!(read.join(MAX_CHUNKS).as_deref(), Some(value.as_bytes()), "{len} bytes");

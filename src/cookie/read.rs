@@ -3,8 +3,8 @@
 use http::HeaderValue;
 
 /// The most bytes of `Cookie` headers that are looked at in one request. Servers limit all headers together to
-/// 8 to 64 KiB as a rule. As every name needs a byte, this bounds the number of cookies too.
-pub(super) const MAX_SCANNED: usize = 64 * 1024;
+/// 8 to 64 KiB as a rule, and a value in all its chunks takes little more than that. As every name needs a byte, this bounds the number of cookies too.
+pub(super) const MAX_SCANNED: usize = 128 * 1024;
 
 /// What a request says about a name.
 /// It holds a secret, so it has no `Debug` but in tests.
@@ -21,7 +21,7 @@ pub(crate) enum Found<'h> {
 
 /// Looks for the cookie of a name in the `Cookie` headers of one request, which count as one list.
 ///
-/// The name is compared byte by byte. A list of more than 64 KiB is not looked at to its end and is
+/// The name is compared byte by byte. A list of more than 128 KiB is not looked at to its end and is
 /// [`Found::Duplicate`] whatever it holds: somebody filled it, and the part that was not seen may hold our name again.
 pub(crate) fn find<'h>(headers: impl Iterator<Item = &'h HeaderValue>, name: &[u8]) -> Found<'h> {
     let mut found = None;
