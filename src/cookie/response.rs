@@ -1,0 +1,211 @@
+//! Puts a cookie into the headers of a response, and keeps the response out of shared caches.
+
+use http::header::{CACHE_CONTROL, CDN_CACHE_CONTROL, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue};
+
+use super::read::{pairs, trim, value_of};
+
+/// Adds a `Set-Cookie` of this name and takes out any that is there: a response has never two of one name
+/// (RFC 6265bis §4.1). Those of other names stay, in their order.
+pub(crate) fn put(headers: &mut HeaderMap, name: &[u8], cookie: HeaderValue) {
+    if headers.get_all(SET_COOKIE).iter().any(|earlier| sets(earlier, name)) {
+        let others: Vec<_> = headers.get_all(SET_COOKIE).iter().filter(|other| !sets(other, name)).cloned().collect();
+        headers.remove(SET_COOKIE);
+        for other in others {
+            headers.append(SET_COOKIE, other);
+        }
+    }
+    headers.append(SET_COOKIE, cookie);
+}
+
+/// Keeps a response that sets our cookie out of shared caches, unless the handler already did.
+///
+/// Any other `Cache-Control` is replaced: whatever it allows, it was said without knowing of the cookie. A
+/// `CDN-Cache-Control`, which the caches it speaks to heed instead of `Cache-Control` (RFC 9213 §2.1), is judged in
+/// the same way.
+pub(crate) fn forbid_caching(headers: &mut HeaderMap) {
+    if !forbids_shared_caching(headers.get_all(CACHE_CONTROL).iter()) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    let mut targeted = headers.get_all(CDN_CACHE_CONTROL).iter().peekable();
+    if targeted.peek().is_some() && !forbids_shared_caching(targeted) {
+        headers.insert(CDN_CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// Says that the response depends on the request's cookies, unless it says so already.
+pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
+    let says_so = |line: &HeaderValue| {
+        line.as_bytes().split(|&byte| byte == b',').map(trim).any(|member| {
+            // After `*` every response is one of its own.
+            member == b"*" || member.eq_ignore_ascii_case(b"cookie")
+        })
+    };
+    if !headers.get_all(VARY).iter().any(says_so) {
+        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+}
+
+fn sets(set_cookie: &HeaderValue, name: &[u8]) -> bool {
+    pairs(set_cookie.as_bytes()).next().is_some_and(|pair| value_of(pair, name).is_some())
+}
+
+/// Several header lines are one list, so a quoted string left open in one of them goes on in the next.
+fn forbids_shared_caching<'h>(mut lines: impl Iterator<Item = &'h HeaderValue>) -> bool {
+    let mut quoted = false;
+    lines.any(|line| line_forbids_shared_caching(line.as_bytes(), &mut quoted))
+}
+
+fn line_forbids_shared_caching(line: &[u8], quoted: &mut bool) -> bool {
+    let mut start = 0;
+    let mut index = 0;
+    while let Some(&byte) = line.get(index) {
+        match byte {
+            b'\\' if *quoted => index += 1,
+            b'"' => *quoted = !*quoted,
+            b',' if !*quoted => {
+                if is_forbidding(&line[start..index]) {
+                    return true;
+                }
+                start = index + 1;
+            }
+            _ => {}
+        }
+        index += 1;
+    }
+    !*quoted && is_forbidding(&line[start..])
+}
+
+/// Only the bare directives count: `private="set-cookie"` lets a shared cache keep the rest (RFC 9111 §5.2.2.7).
+fn is_forbidding(directive: &[u8]) -> bool {
+    let directive = trim(directive);
+    directive.eq_ignore_ascii_case(b"no-store") || directive.eq_ignore_ascii_case(b"private")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cookie::{forbid_caching, put, vary_on_cookie};
+    use http::header::HeaderName;
+
+    fn headers(name: &HeaderName, lines: &[&'static str]) -> HeaderMap {
+        lines.iter().map(|line| (name.clone(), HeaderValue::from_static(line))).collect()
+    }
+
+    fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h str> {
+        headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_cookie_replaces_those_of_its_name_and_leaves_the_others_in_order() {
+        let cases: [(&[&'static str], &[&str]); 6] = [
+            (&[], &["id=new"]),
+            (&["a=1; Path=/", "b=2"], &["a=1; Path=/", "b=2", "id=new"]),
+            (&["id=old; Path=/"], &["id=new"]),
+            (&["a=1", "id=old", "b=2", " id =older; Secure", "a=3"], &["a=1", "b=2", "a=3", "id=new"]),
+            (&["a=1", "id=; Max-Age=0"], &["a=1", "id=new"]),
+            (
+                &["ID=1", "id2=1", "xid=1", "id", "=id", "a=id=1", "a=1; id=2", "id.1=x", "%69d=1", ""],
+                &["ID=1", "id2=1", "xid=1", "id", "=id", "a=id=1", "a=1; id=2", "id.1=x", "%69d=1", "", "id=new"],
+            ),
+        ];
+        for (before, after) in cases {
+            let mut headers = headers(&SET_COOKIE, before);
+            put(&mut headers, b"id", HeaderValue::from_static("id=new"));
+            assert_eq!(lines(&headers, &SET_COOKIE), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_of_someone_else_that_is_not_ascii_stays() {
+        let mut headers = HeaderMap::new();
+        headers.append(SET_COOKIE, HeaderValue::from_bytes(b"caf\xe9=\xff").unwrap());
+        headers.append(SET_COOKIE, HeaderValue::from_static("id=old"));
+        put(&mut headers, b"id", HeaderValue::from_static("id=new"));
+        let values: Vec<_> = headers.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(values, [&b"caf\xe9=\xff"[..], b"id=new"]);
+    }
+
+    /// `None`: the handler's own lines stay as they are.
+    const CACHING: [(&[&str], Option<&str>); 27] = [
+        (&[""], Some("no-store")),
+        (&["public, max-age=60"], Some("no-store")),
+        (&["max-age=60"], Some("no-store")),
+        (&["no-cache"], Some("no-store")),
+        (&["public", "s-maxage=60"], Some("no-store")),
+        (&["no-store"], None),
+        (&["private"], None),
+        (&["Private"], None),
+        (&["NO-STORE, max-age=0"], None),
+        (&["max-age=60,private"], None),
+        (&["max-age=60 ,\tprivate\t, must-revalidate"], None),
+        (&["max-age=60", "must-revalidate, private"], None),
+        (&[",, ,private,"], None),
+        (&["private=\"set-cookie\""], Some("no-store")),
+        (&["private=\"a, b\", max-age=60"], Some("no-store")),
+        (&["private="], Some("no-store")),
+        (&["no-store=1"], Some("no-store")),
+        (&["no-stored, xprivate, private2"], Some("no-store")),
+        (&["no-store private"], Some("no-store")),
+        (&["ext=\"a, private, b\""], Some("no-store")),
+        (&["ext=\"a, private, b\", private"], None),
+        (&["ext=\"a\\\", private, b\""], Some("no-store")),
+        (&["ext=\"a\\\\\", private"], None),
+        (&["ext=\"a, private"], Some("no-store")),
+        (&["ext=\"a", "private", "b\""], Some("no-store")),
+        (&["ext=\"a", "private\", private"], None),
+        (&["ext=\\\", private, \""], Some("no-store")),
+    ];
+
+    #[test]
+    fn a_response_that_shared_caches_may_keep_becomes_no_store() {
+        let mut none = HeaderMap::new();
+        forbid_caching(&mut none);
+        assert_eq!(lines(&none, &CACHE_CONTROL), ["no-store"]);
+        assert!(!none.contains_key(CDN_CACHE_CONTROL));
+
+        for (before, after) in CACHING {
+            let mut headers = headers(&CACHE_CONTROL, before);
+            forbid_caching(&mut headers);
+            let expected = after.map_or(before.to_vec(), |after| vec![after]);
+            assert_eq!(lines(&headers, &CACHE_CONTROL), expected, "{before:?}");
+            assert!(!headers.contains_key(CDN_CACHE_CONTROL));
+        }
+    }
+
+    #[test]
+    fn a_field_for_content_networks_is_judged_by_itself() {
+        for (before, after) in CACHING {
+            let mut headers = headers(&CDN_CACHE_CONTROL, before);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+            forbid_caching(&mut headers);
+            let expected = after.map_or(before.to_vec(), |after| vec![after]);
+            assert_eq!(lines(&headers, &CDN_CACHE_CONTROL), expected, "{before:?}");
+            assert_eq!(lines(&headers, &CACHE_CONTROL), ["private"]);
+        }
+    }
+
+    #[test]
+    fn vary_names_the_cookie_once() {
+        let cases: [(&[&'static str], &[&str]); 11] = [
+            (&[], &["Cookie"]),
+            (&["Accept"], &["Accept", "Cookie"]),
+            (&["Accept", "Origin, Accept-Encoding"], &["Accept", "Origin, Accept-Encoding", "Cookie"]),
+            (&["cookie"], &["cookie"]),
+            (&["COOKIE"], &["COOKIE"]),
+            (&["Accept,Cookie ,Origin"], &["Accept,Cookie ,Origin"]),
+            (&["Accept", "\tCookie"], &["Accept", "\tCookie"]),
+            (&["*"], &["*"]),
+            (&["Accept", " * "], &["Accept", " * "]),
+            (&["Cookies, Set-Cookie, X-Cookie, **"], &["Cookies, Set-Cookie, X-Cookie, **", "Cookie"]),
+            (&[""], &["", "Cookie"]),
+        ];
+        for (before, after) in cases {
+            let mut headers = headers(&VARY, before);
+            vary_on_cookie(&mut headers);
+            assert_eq!(lines(&headers, &VARY), after, "{before:?}");
+            vary_on_cookie(&mut headers);
+            assert_eq!(lines(&headers, &VARY), after, "{before:?} a second time");
+        }
+    }
+}
