@@ -1,21 +1,27 @@
 //! Session state for tower and axum.
 
 mod clock;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the middleware that reads and writes cookies comes next")
-)]
 mod cookie;
 mod error;
 mod event;
+mod middleware;
+mod part;
 mod random;
 mod record;
+mod seal;
+mod session;
+mod state;
 pub mod store;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, SessionEvent};
+pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use part::{InCookie, Part, PartInfo, Placement, SessionPart};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;
+pub use seal::{Key, KeyRing};
+pub use session::{Main, Session, SessionLoader};
+pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
 pub use store::{Handle, MemoryStore};

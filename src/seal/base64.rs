@@ -1,0 +1,225 @@
+//! Base64url without padding, in its one canonical spelling (RFC 4648 §5, §3.5).
+//!
+//! A general codec takes as long for a seal as the cipher does. This one looks up two characters at once when it
+//! writes and a character's bits in their place when it reads, and fills its output without clearing it first. The
+//! look-ups depend on the text alone, which the visitor has anyway.
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The two characters of each 12 bits, the first in the low byte.
+static PAIRS: [u16; 4096] = pairs();
+/// The bits of each character at each of the four places of a group, in a little-endian number of three bytes.
+static PLACES: [[u32; 256]; 4] = places();
+/// What [`PLACES`] has for a byte that is no character of the alphabet: a bit that no group has.
+const INVALID: u32 = 1 << 31;
+
+/// What is encoded and decoded in one go, so that the output grows seldom.
+const BLOCK: usize = 48;
+const BLOCK_TEXT: usize = encoded_len(BLOCK);
+
+/// Returns the length of the text for `len` bytes.
+pub(super) const fn encoded_len(len: usize) -> usize {
+    len / 3 * 4 + (len % 3 * 4).div_ceil(3)
+}
+
+/// Appends the text for `bytes` to `out`.
+pub(super) fn encode_onto(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(encoded_len(bytes.len()));
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    for block in blocks {
+        let mut text = [0; BLOCK_TEXT];
+        for (six, eight) in block.as_chunks().0.iter().zip(text.as_chunks_mut().0) {
+            *eight = encode_six(*six);
+        }
+        out.extend_from_slice(&text);
+    }
+    let (sixes, rest) = rest.as_chunks();
+    for six in sixes {
+        out.extend_from_slice(&encode_six(*six));
+    }
+    if !rest.is_empty() {
+        let mut six = [0; 6];
+        six[..rest.len()].copy_from_slice(rest);
+        out.extend_from_slice(&encode_six(six)[..encoded_len(rest.len())]);
+    }
+}
+
+/// Returns the bytes of a text, or nothing if it is not the canonical one.
+pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let (groups, last) = text.as_chunks::<4>();
+    let mut bytes = Vec::with_capacity(groups.len() * 3 + last.len() * 3 / 4);
+    let mut seen = 0;
+    let (blocks, rest) = groups.as_chunks::<{ BLOCK / 3 }>();
+    for block in blocks {
+        // Each group writes a fourth byte, which the next one writes over.
+        let mut decoded = [0; BLOCK + 1];
+        for (i, group) in block.iter().enumerate() {
+            let group = decode_group(*group);
+            seen |= group;
+            decoded[3 * i..3 * i + 4].copy_from_slice(&group.to_le_bytes());
+        }
+        bytes.extend_from_slice(&decoded[..BLOCK]);
+    }
+    for group in rest {
+        let group = decode_group(*group);
+        seen |= group;
+        bytes.extend_from_slice(&group.to_le_bytes()[..3]);
+    }
+    if seen & INVALID != 0 {
+        return None;
+    }
+    match *last {
+        [] => {}
+        [a, b] => match decode_group([a, b, b'A', b'A']).to_le_bytes() {
+            [byte, 0, 0, 0] => bytes.push(byte),
+            _ => return None,
+        },
+        [a, b, c] => match decode_group([a, b, c, b'A']).to_le_bytes() {
+            [first, second, 0, 0] => bytes.extend_from_slice(&[first, second]),
+            _ => return None,
+        },
+        _ => return None,
+    }
+    Some(bytes)
+}
+
+/// Returns the bytes of a text for exactly `N` bytes, a multiple of three, or nothing if it is not the canonical one.
+pub(super) fn decode_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    const { assert!(N.is_multiple_of(3), "whole groups have no trailing bits") };
+    if text.len() != encoded_len(N) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    let mut seen = 0;
+    for (group, three) in text.as_chunks().0.iter().zip(bytes.as_chunks_mut::<3>().0) {
+        let group = decode_group(*group);
+        seen |= group;
+        three.copy_from_slice(&group.to_le_bytes()[..3]);
+    }
+    (seen & INVALID == 0).then_some(bytes)
+}
+
+#[inline]
+fn encode_six([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
+    let bits = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    let pair = |shift: u32| u64::from(PAIRS[(bits >> shift) as usize % PAIRS.len()]);
+    (pair(36) | pair(24) << 16 | pair(12) << 32 | pair(0) << 48).to_le_bytes()
+}
+
+/// Returns the three bytes of a group as a little-endian number, or one with the bit [`INVALID`].
+#[inline]
+fn decode_group([a, b, c, d]: [u8; 4]) -> u32 {
+    PLACES[0][usize::from(a)] | PLACES[1][usize::from(b)] | PLACES[2][usize::from(c)] | PLACES[3][usize::from(d)]
+}
+
+const fn pairs() -> [u16; 4096] {
+    let mut pairs = [0; 4096];
+    let mut bits = 0;
+    while bits < pairs.len() {
+        pairs[bits] = u16::from_le_bytes([ALPHABET[bits >> 6], ALPHABET[bits & 63]]);
+        bits += 1;
+    }
+    pairs
+}
+
+const fn places() -> [[u32; 256]; 4] {
+    let mut places = [[INVALID; 256]; 4];
+    let mut sextet = 0;
+    while sextet < ALPHABET.len() {
+        let character = ALPHABET[sextet] as usize;
+        let mut place = 0;
+        while place < places.len() {
+            let bits = (sextet as u32) << (18 - 6 * place);
+            places[place][character] = bits.swap_bytes() >> 8;
+            place += 1;
+        }
+        sextet += 1;
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use ::base64::Engine as _;
+    use ::base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn encode(bytes: &[u8]) -> String {
+        let mut text = Vec::new();
+        encode_onto(&mut text, bytes);
+        String::from_utf8(text).unwrap()
+    }
+
+    /// Bytes in which neighbours and equal places of neighbouring groups differ.
+    fn bytes(len: usize) -> Vec<u8> {
+        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    }
+
+    #[test]
+    fn text_is_that_of_a_general_codec_at_every_length() {
+        for len in 0..400 {
+            let bytes = bytes(len);
+            let text = URL_SAFE_NO_PAD.encode(&bytes);
+            assert_eq!(encode(&bytes), text);
+            assert_eq!(encoded_len(len), text.len());
+            let decoded = decode(text.as_bytes()).unwrap();
+            assert_eq!(decoded, bytes);
+            assert_eq!(decoded.capacity(), len, "nothing is allocated in vain");
+        }
+    }
+
+    #[test]
+    fn every_three_bytes_are_encoded_and_decoded() {
+        // All values of each 12 bits, in either half of a group.
+        for bits in 0..4096_u32 {
+            for other in [0, 0xfff, 0xa5a] {
+                for group in [bits << 12 | other, other << 12 | bits] {
+                    let bytes = &group.to_be_bytes()[1..];
+                    let text = URL_SAFE_NO_PAD.encode(bytes);
+                    assert_eq!(encode(bytes), text);
+                    assert_eq!(decode(text.as_bytes()).unwrap(), bytes);
+                    assert_eq!(decode_array::<3>(text.as_bytes()).unwrap(), bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exactly_what_a_general_codec_accepts_is_accepted_at_every_place() {
+        for len in (0..12).chain([63, 64, 65, 66, 67, 68, 127, 128, 130, 131]) {
+            let text = vec![b'Q'; len];
+            for place in 0..len {
+                let mut text = text.clone();
+                for byte in 0..=255 {
+                    text[place] = byte;
+                    assert_eq!(decode(&text), URL_SAFE_NO_PAD.decode(&text).ok(), "{byte:#04x} at {place} of {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_are_decoded_from_text_of_their_length_alone() {
+        let text = encode(&bytes(24));
+        assert_eq!(decode_array::<24>(text.as_bytes()).unwrap().as_slice(), bytes(24));
+        for len in 0..text.len() {
+            assert_eq!(decode_array::<24>(&text.as_bytes()[..len]), None);
+        }
+        assert_eq!(decode_array::<24>(format!("{text}AAAA").as_bytes()), None);
+        for place in 0..text.len() {
+            for byte in (0..=255).filter(|byte| !ALPHABET.contains(byte)) {
+                let mut text = text.clone().into_bytes();
+                text[place] = byte;
+                assert_eq!(decode_array::<24>(&text), None);
+            }
+        }
+    }
+
+    #[test]
+    fn encoding_appends() {
+        let mut out = b"id=".to_vec();
+        encode_onto(&mut out, b"foobar");
+        assert_eq!(out, b"id=Zm9vYmFy");
+    }
+}

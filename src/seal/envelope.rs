@@ -1,0 +1,217 @@
+//! The outside of a seal: its header, what it is bound to, and which algorithm opens it.
+
+use super::{KeyRing, base64, encrypted, signed};
+use crate::seal::key::{KEY_ID_LEN, KeyId};
+
+/// The version of the format. A released version stays readable for ever: a new one is added next to it.
+const VERSION: u8 = 1;
+/// Tells the associated data of this crate from that of any other use of the same key.
+const MAGIC: &[u8] = b"session-state";
+const HEADER_LEN: usize = 2 + KEY_ID_LEN;
+const HEADER_TEXT_LEN: usize = base64::encoded_len(HEADER_LEN);
+/// The longest text that is looked at, in bytes. A cookie holds 4096, in chunks a few times that.
+const MAX_TEXT_LEN: usize = 64 * 1024;
+/// The length of the random number that [`seal`] wants, in bytes.
+pub(super) const NONCE_LEN: usize = 24;
+
+/// How a seal protects its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    /// XAES-256-GCM: nobody without the key reads or changes the content.
+    Encrypted,
+    /// HMAC-SHA-256: everybody reads the content, nobody without the key changes it.
+    Signed,
+}
+
+impl Algorithm {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Encrypted => 1,
+            Self::Signed => 2,
+        }
+    }
+}
+
+/// The place that a seal belongs to. It opens nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    /// The exact name of the cookie.
+    pub(crate) cookie_name: &'a [u8],
+    /// What the content is: `session`, or `part:` and the name of the part.
+    pub(crate) purpose: &'a [u8],
+    /// Which application made it, for applications that share a key. May be empty.
+    pub(crate) application: &'a [u8],
+    /// The handle of the session that the content belongs to, or nothing.
+    pub(crate) binding: &'a [u8],
+}
+
+/// The verified content of a seal.
+pub(crate) struct Opened {
+    /// The content.
+    pub(crate) plaintext: Vec<u8>,
+    /// Whether the primary key opened it. If not, it is time to seal the content again.
+    pub(crate) by_primary: bool,
+}
+
+/// Seals `plaintext` with the ring's primary key and returns it as base64url text.
+///
+/// `nonce` must be random and fresh for each seal that is encrypted; a signed seal has none and ignores it.
+pub(crate) fn seal(
+    algorithm: Algorithm,
+    ring: &KeyRing,
+    context: &Context<'_>,
+    plaintext: &[u8],
+    nonce: &[u8; NONCE_LEN],
+) -> Vec<u8> {
+    let mut text = Vec::with_capacity(sealed_len(algorithm, plaintext.len()));
+    seal_onto(&mut text, algorithm, ring, context, plaintext, nonce);
+    text
+}
+
+/// Does what [`seal`] does and appends the text to `out`, for instance after a cookie's name and `=`.
+pub(crate) fn seal_onto(
+    out: &mut Vec<u8>,
+    algorithm: Algorithm,
+    ring: &KeyRing,
+    context: &Context<'_>,
+    plaintext: &[u8],
+    nonce: &[u8; NONCE_LEN],
+) {
+    let key = ring.primary();
+    let header = header(algorithm, key.id);
+    let aad = Aad::new(&header, context);
+    out.reserve(sealed_len(algorithm, plaintext.len()));
+    base64::encode_onto(out, &header);
+    match algorithm {
+        Algorithm::Encrypted => encrypted::seal_onto(out, &key.cipher, aad.as_slice(), plaintext, nonce),
+        Algorithm::Signed => signed::seal_onto(out, &key.mac, aad.as_slice(), plaintext),
+    }
+}
+
+/// Returns how many bytes of text `plaintext_len` bytes of content take once they are sealed.
+pub(crate) const fn sealed_len(algorithm: Algorithm, plaintext_len: usize) -> usize {
+    let overhead = match algorithm {
+        Algorithm::Encrypted => encrypted::OVERHEAD,
+        Algorithm::Signed => signed::OVERHEAD,
+    };
+    base64::encoded_len(HEADER_LEN + overhead + plaintext_len)
+}
+
+/// Opens `text` if it is a seal of this algorithm, made for this context by a key of the ring.
+///
+/// Every failure looks the same: `None`.
+pub(crate) fn open(algorithm: Algorithm, ring: &KeyRing, context: &Context<'_>, text: &[u8]) -> Option<Opened> {
+    if text.len() > MAX_TEXT_LEN {
+        return None;
+    }
+    let (header_text, body) = text.split_at_checked(HEADER_TEXT_LEN)?;
+    let found: [u8; HEADER_LEN] = base64::decode_array(header_text)?;
+    let [_, _, id @ ..] = found;
+    let id = KeyId(id);
+    if found != header(algorithm, id) {
+        return None;
+    }
+    let (key, by_primary) = ring.find(id)?;
+    let aad = Aad::new(&found, context);
+    let plaintext = match algorithm {
+        Algorithm::Encrypted => encrypted::open(&key.cipher, aad.as_slice(), body)?,
+        Algorithm::Signed => signed::open(&key.mac, aad.as_slice(), body)?,
+    };
+    Some(Opened { plaintext, by_primary })
+}
+
+fn header(algorithm: Algorithm, id: KeyId) -> [u8; HEADER_LEN] {
+    let KeyId([a, b, c, d]) = id;
+    [VERSION, algorithm.byte(), a, b, c, d]
+}
+
+/// Associated data: the header and the context as one unambiguous run of bytes.
+///
+/// It begins with the magic and the header, which have fixed lengths; each field of the context follows with its
+/// length before it, so that no two contexts give the same bytes. Usual contexts fit `inline`; a longer one moves to
+/// the heap.
+struct Aad {
+    inline: [u8; Self::INLINE],
+    len: usize,
+    spilled: Vec<u8>,
+}
+
+impl Aad {
+    const INLINE: usize = 160;
+
+    fn new(header: &[u8; HEADER_LEN], context: &Context<'_>) -> Self {
+        let mut aad = Self { inline: [0; Self::INLINE], len: 0, spilled: Vec::new() };
+        aad.push(MAGIC);
+        aad.push(header);
+        for field in [context.cookie_name, context.purpose, context.application, context.binding] {
+            aad.push_length(field.len());
+            aad.push(field);
+        }
+        aad
+    }
+
+    /// Writes a length as LEB128: seven bits a byte, the lowest first, the top bit set on all but the last. That is
+    /// one byte for usual lengths and has no largest length.
+    fn push_length(&mut self, mut length: usize) {
+        while length >= 0x80 {
+            self.push(&[(length & 0x7f) as u8 | 0x80]);
+            length >>= 7;
+        }
+        self.push(&[length as u8]);
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            if let Some(room) = self.inline.get_mut(self.len..self.len + bytes.len()) {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+                return;
+            }
+            self.spilled.extend_from_slice(&self.inline[..self.len]);
+        }
+        self.spilled.extend_from_slice(bytes);
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        if self.spilled.is_empty() { &self.inline[..self.len] } else { &self.spilled }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aad(cookie_name: &[u8], purpose: &[u8]) -> Vec<u8> {
+        let context = Context { cookie_name, purpose, application: b"app", binding: b"" };
+        Aad::new(&[1, 1, 0xaa, 0xbb, 0xcc, 0xdd], &context).as_slice().to_vec()
+    }
+
+    #[test]
+    fn associated_data_is_magic_header_and_fields_with_their_lengths() {
+        assert_eq!(aad(b"id", b"session"), b"session-state\x01\x01\xaa\xbb\xcc\xdd\x02id\x07session\x03app\x00");
+    }
+
+    #[test]
+    fn fields_that_share_a_concatenation_give_different_associated_data() {
+        assert_ne!(aad(b"ab", b"c"), aad(b"a", b"bc"));
+        assert_ne!(aad(b"ab", b""), aad(b"", b"ab"));
+        assert_ne!(aad(b"a\x01", b""), aad(b"a", b"\x01"));
+    }
+
+    #[test]
+    fn long_fields_spill_and_keep_every_byte() {
+        for len in [0, 1, 100, 126, 127, 128, 129, 130, 131, 132, 133, 134, 135, 160, 300, 16_383, 16_384, 70_000] {
+            let name: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let mut length = vec![len as u8];
+            if len >= 0x80 {
+                length = vec![len as u8 | 0x80, (len >> 7) as u8];
+            }
+            if len >= 0x4000 {
+                length = vec![len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8];
+            }
+            let expected =
+                [b"session-state\x01\x01\xaa\xbb\xcc\xdd", &length[..], &name, b"\x07session\x03app\x00"].concat();
+            assert_eq!(aad(&name, b"session"), expected, "a name of {len} bytes");
+        }
+    }
+}

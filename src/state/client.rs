@@ -1,0 +1,80 @@
+//! State that lives in the client's cookie.
+
+use std::sync::Arc;
+
+use super::{Committed, Config, Loaded, Opening, SealedCookie, Work, new_handle};
+use crate::cookie::{CookieWriter, MAX_CHUNKS, Received};
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::record::Record;
+use crate::record::plan::Plan;
+use crate::seal::{Algorithm, KeyRing};
+
+/// Session state that lives in the client's cookie, for [`SessionLayer::client`](crate::SessionLayer::client).
+///
+/// No storage is needed, and no failure of a server loses a session. In return the state travels with each request,
+/// has to fit a cookie of 4096 bytes, and is the client's to keep:
+///
+/// # Security
+///
+/// - A copy of an old cookie is good again until its idle or absolute timeout: after a logout, and after a change that
+///   the application would rather forget. What must be revocable belongs into a [store](crate::store).
+/// - Of concurrent requests that change the state the last answer to arrive wins; there is nothing to merge with.
+#[derive(Clone, Debug)]
+pub struct CookieState {
+    keys: KeyRing,
+    algorithm: Algorithm,
+    application: Arc<str>,
+    max_chunks: usize,
+}
+
+impl CookieState {
+    /// State that the visitor can neither read nor change: XAES-256-GCM under the ring's primary key.
+    #[must_use]
+    pub fn encrypted(keys: impl Into<KeyRing>) -> Self {
+        Self::new(keys.into(), Algorithm::Encrypted)
+    }
+
+    /// **State that the visitor can read**, but not change: HMAC-SHA-256 under the ring's primary key.
+    ///
+    /// Put nothing into it that its visitor, or whoever looks over the visitor's shoulder, must not know.
+    #[must_use]
+    pub fn signed(keys: impl Into<KeyRing>) -> Self {
+        Self::new(keys.into(), Algorithm::Signed)
+    }
+
+    /// Binds the state to an application, for applications that share keys: what one sealed opens in no other.
+    ///
+    /// The default is the empty name. Changing it ends all sessions.
+    #[must_use]
+    pub fn with_application(mut self, application: &str) -> Self {
+        self.application = application.into();
+        self
+    }
+
+    /// Lets state that does not fit one cookie be split over several, `max_chunks` at most and never more than 16.
+    ///
+    /// The default is 1: larger state is an error. Servers and proxies limit the headers of a request, often to 8 KiB
+    /// in all, so more than two is seldom wise. Large state belongs into a [store](crate::store).
+    #[must_use]
+    pub fn with_chunks(mut self, max_chunks: usize) -> Self {
+        self.max_chunks = max_chunks.clamp(1, MAX_CHUNKS);
+        self
+    }
+
+    fn new(keys: KeyRing, algorithm: Algorithm) -> Self {
+        Self { keys, algorithm, application: "".into(), max_chunks: 1 }
+    }
+
+    /// Makes the cookie that holds the state. The parts of it are shared, so this costs little.
+    pub(crate) fn cookie(&self, writer: &CookieWriter) -> SealedCookie {
+        SealedCookie {
+            writer: writer.clone(),
+            keys: self.keys.clone(),
+            algorithm: self.algorithm,
+            part: None,
+            application: Arc::clone(&self.application),
+            max_chunks: self.max_chunks,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a layer was told: the same for all of its requests.
+
+use std::any::TypeId;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::cookie::{CookieConfig, CookieLifetime, CookieWriter};
+use crate::error::{ConfigError, Error};
+use crate::event::{Observers, SessionEvent};
+use crate::record::Record;
+use crate::record::lifetime::Timeouts;
+
+use super::State;
+use super::sealed::SealedCookie;
+
+/// What a layer was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) state: State,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) cookie: CookieConfig,
+    pub(crate) cookie_writer: CookieWriter,
+    pub(crate) parts: Vec<PlacedPart>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observers: Observers,
+    pub(crate) conflict_policy: ConflictPolicy,
+    pub(crate) server_error_policy: ServerErrorPolicy,
+    pub(crate) store_timeout: Duration,
+    pub(crate) max_record_size: usize,
+}
+
+/// A part that lives in a cookie of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedPart {
+    pub(crate) part: TypeId,
+    pub(crate) cookie: Arc<SealedCookie>,
+    pub(crate) timeouts: Arc<Timeouts>,
+    /// Whether it opens only together with the session it was made in.
+    pub(crate) is_bound: bool,
+}
+
+/// What happens when two requests change one session at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConflictPolicy {
+    /// The changes of the later one are made again on what the earlier one left. Nothing is lost; where both set one
+    /// key, the later commit wins. The default.
+    #[default]
+    Merge,
+    /// The later request is answered with 409 and changes nothing. For state that must be judged anew by a human or by
+    /// the client.
+    Fail,
+}
+
+/// What happens to the changes of a handler that answers with a status of 500 or above.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerErrorPolicy {
+    /// They are kept, as with any other answer. The default.
+    #[default]
+    Keep,
+    /// Changes of values are discarded. A logout, a login, a renewal and a changed timeout are carried out all the same.
+    Discard,
+}
+
+impl Config {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn tell(&self, event: &SessionEvent) {
+        self.observers.tell(event);
+    }
+
+    /// Takes over another cookie for the session, and derives the cookies of parts and state from it.
+    pub(crate) fn set_cookie(&mut self, cookie: CookieConfig) -> Result<(), ConfigError> {
+        self.cookie_writer = CookieWriter::new(&cookie)?;
+        self.cookie = cookie;
+        for placed in &mut self.parts {
+            placed.cookie = Arc::new(placed.cookie.for_part_of(&self.cookie)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn placed_part(&self, part: TypeId) -> Option<&PlacedPart> {
+        self.parts.iter().find(|placed| placed.part == part)
+    }
+
+    /// Refuses a record that is larger than the layer allows.
+    pub(crate) fn check_size(&self, record: &Record) -> Result<(), Error> {
+        let size = record.values.as_frames().len();
+        if size > self.max_record_size {
+            return Err(Error::too_large(Cow::Borrowed("session"), size, self.max_record_size));
+        }
+        Ok(())
+    }
+
+    /// Returns how long the browser is to keep the cookie of a session: `None` until it is closed.
+    ///
+    /// A session with a timeout of its own asked to be remembered, so its cookie is kept too.
+    pub(crate) fn max_age(&self, record: &Record, now: Timestamp) -> Option<Duration> {
+        let has_own_timeout = record.idle_timeout.is_some() || record.absolute_timeout.is_some();
+        let is_persistent = has_own_timeout || self.cookie.lifetime() == CookieLifetime::Persistent;
+        is_persistent.then(|| record.expires_at.since(now))
+    }
+}

@@ -1,0 +1,104 @@
+//! How the state of a session gets from where it lives to a request and back.
+//!
+//! [`server`] keeps it in a [`Store`](crate::store::Store), with an ID in the cookie; [`client`] keeps all of it in the
+//! cookie, sealed. Both do the same two things: [`load`] when the handler first asks, [`commit`] when it has answered.
+
+mod client;
+mod config;
+mod sealed;
+mod server;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::cookie::Received;
+use crate::error::Error;
+use crate::random;
+use crate::record::changes::Changes;
+use crate::record::draft::Draft;
+use crate::record::id::SessionId;
+use crate::record::plan::{Plan, plan};
+use crate::record::{Handle, Record};
+use crate::store::ErasedStore;
+
+pub use client::CookieState;
+pub(crate) use config::{Config, PlacedPart};
+pub use config::{ConflictPolicy, ServerErrorPolicy};
+pub(crate) use sealed::{Opening, SealedCookie};
+
+/// Where the state lives.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    Client(CookieState),
+    Server(Arc<dyn ErasedStore>),
+}
+
+/// What a request brought.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// The session, if it is live.
+    pub(crate) record: Option<Arc<Record>>,
+    /// Its ID, if it has one: state in the cookie has none.
+    id: Option<SessionId>,
+    /// The client holds an older ID and is to be told this one.
+    tell_id: bool,
+    /// The client's copy is sealed with a key that is no longer the primary one.
+    reseal: bool,
+    /// How many cookies the client holds the state in.
+    chunks: usize,
+}
+
+/// What a request did with it.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) loaded: Loaded,
+    pub(crate) changes: Changes,
+    pub(crate) draft: Draft,
+}
+
+impl Work {
+    pub(crate) fn new(loaded: Loaded) -> Self {
+        let draft = Draft::new(loaded.record.clone());
+        Self { loaded, changes: Changes::default(), draft }
+    }
+
+    fn plan(&self, config: &Config) -> Plan {
+        let record = self.loaded.record.as_deref();
+        plan(record, &self.changes, &self.draft, self.loaded.reseal, &config.timeouts, config.now())
+    }
+}
+
+/// What became of it: the session as the next commit of the same request finds it, and the cookies to send.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    pub(crate) loaded: Loaded,
+    pub(crate) cookies: Vec<HeaderValue>,
+}
+
+/// Finds out which session a request belongs to.
+pub(crate) async fn load(config: &Config, received: &Received) -> Result<Loaded, Error> {
+    match &config.state {
+        State::Client(state) => Ok(client::load(config, state, received)),
+        State::Server(store) => server::load(config, &**store, received).await,
+    }
+}
+
+/// Whether there is nothing to commit and nothing to send.
+pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
+    !work.loaded.tell_id && work.plan(config) == Plan::Keep
+}
+
+/// Carries out what a request did. `may_set_cookie` says whether the head of the response is still to be sent.
+///
+/// After an error nothing has changed, and the work can be committed again.
+pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
+    match &config.state {
+        State::Client(state) => client::commit(config, state, work, may_set_cookie),
+        State::Server(store) => server::commit(config, &**store, work, may_set_cookie).await,
+    }
+}
+
+fn new_handle() -> Result<Handle, Error> {
+    Ok(Handle::from_bytes(random::bytes()?))
+}

@@ -1,0 +1,162 @@
+//! A record in a cookie: sealed, of bounded size, and of bounded age.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::clock::Timestamp;
+use crate::cookie::{CookieConfig, CookieWriter, Found, FoundChunks, Received, find, find_chunks};
+use crate::error::{ConfigError, Error};
+use crate::random;
+use crate::record::lifetime::{Expiry, Timeouts};
+use crate::record::{Handle, Record};
+use crate::seal::{self, Algorithm, Context, KeyRing};
+
+/// A cookie that holds a record.
+#[derive(Clone, Debug)]
+pub(crate) struct SealedCookie {
+    pub(crate) writer: CookieWriter,
+    pub(crate) keys: KeyRing,
+    pub(crate) algorithm: Algorithm,
+    /// The name of the part that lives in it; `None` for the session.
+    pub(crate) part: Option<&'static str>,
+    /// Binds the seal to an application. May be empty.
+    pub(crate) application: Arc<str>,
+    /// The most cookies the value may be split over.
+    pub(crate) max_chunks: usize,
+}
+
+/// What opening a cookie gave.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    Absent,
+    Duplicate,
+    Invalid,
+    Expired(Handle, Expiry),
+    Open(Opened),
+}
+
+/// A record that came out of a cookie.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) record: Record,
+    /// Whether the primary key sealed it.
+    pub(crate) by_primary: bool,
+    /// How many cookies it came in.
+    pub(crate) chunks: usize,
+}
+
+impl SealedCookie {
+    /// Opens the cookie. `binding` is the session that it must have been made in.
+    pub(crate) fn open(
+        &self,
+        received: &Received,
+        binding: Option<Handle>,
+        timeouts: &Timeouts,
+        now: Timestamp,
+    ) -> Opening {
+        let name = self.writer.name().as_bytes();
+        let (text, chunks) = if self.max_chunks > 1 {
+            match find_chunks(received.iter(), name) {
+                FoundChunks::Duplicate => return Opening::Duplicate,
+                FoundChunks::Chunks(found) => {
+                    let Some(last) = found.carried().last() else { return Opening::Absent };
+                    let Some(text) = found.join(self.max_chunks) else { return Opening::Invalid };
+                    (text, last + 1)
+                }
+            }
+        } else {
+            match find(received.iter(), name) {
+                Found::Absent => return Opening::Absent,
+                Found::Duplicate => return Opening::Duplicate,
+                Found::One(text) => (Cow::Borrowed(text), 1),
+            }
+        };
+        self.open_text(&text, chunks, binding, timeouts, now)
+    }
+
+    fn open_text(
+        &self,
+        text: &[u8],
+        chunks: usize,
+        binding: Option<Handle>,
+        timeouts: &Timeouts,
+        now: Timestamp,
+    ) -> Opening {
+        let opened = self.with_context(binding, |context| seal::open(self.algorithm, &self.keys, context, text));
+        let Some(opened) = opened else { return Opening::Invalid };
+        // What has our seal was a record of ours; one of a later release, or with a clock far ahead, is refused.
+        let Ok(record) = Record::decode(&opened.plaintext) else { return Opening::Invalid };
+        if Timeouts::is_from_the_future(&record, now) {
+            return Opening::Invalid;
+        }
+        match timeouts.expiry(&record, now) {
+            Some(expiry) => Opening::Expired(record.handle, expiry),
+            None => Opening::Open(Opened { record, by_primary: opened.by_primary, chunks }),
+        }
+    }
+
+    /// Seals a record, and returns the cookies that carry it and the removals of those no longer needed.
+    pub(crate) fn seal(
+        &self,
+        record: &Record,
+        binding: Option<Handle>,
+        max_age: Option<Duration>,
+        chunks_before: usize,
+    ) -> Result<Vec<HeaderValue>, Error> {
+        let nonce = match self.algorithm {
+            Algorithm::Encrypted => random::bytes()?,
+            Algorithm::Signed => [0; _],
+        };
+        let plaintext = record.encode();
+        let text = self
+            .with_context(binding, |context| seal::seal(self.algorithm, &self.keys, context, &plaintext, &nonce));
+        let text = String::from_utf8(text).map_err(|source| Error::encode(self.what(), source.into()))?;
+        let Some(values) = self.writer.split(&text, self.max_chunks) else {
+            return Err(Error::too_large(self.what(), text.len(), self.writer.capacity(self.max_chunks)));
+        };
+        let mut cookies: Vec<_> =
+            values.iter().enumerate().map(|(index, value)| self.chunk(index).set(value, max_age)).collect();
+        cookies.extend(self.removals(values.len(), chunks_before));
+        Ok(cookies)
+    }
+
+    /// Removes the cookies that the client holds from number `from` on.
+    pub(crate) fn removals(&self, from: usize, chunks_before: usize) -> impl Iterator<Item = HeaderValue> {
+        (from..chunks_before).map(|index| self.chunk(index).removal())
+    }
+
+    /// Makes the cookie of the same part for a layer whose session has another cookie.
+    pub(crate) fn for_part_of(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
+        let writer = CookieWriter::new(&session.for_part(self.what())?)?;
+        Ok(Self { writer, ..self.clone() })
+    }
+
+    /// What the cookie holds, for errors.
+    fn what(&self) -> &'static str {
+        self.part.unwrap_or("session")
+    }
+
+    fn chunk(&self, index: usize) -> Cow<'_, CookieWriter> {
+        if index == 0 { Cow::Borrowed(&self.writer) } else { Cow::Owned(self.writer.chunk(index)) }
+    }
+
+    fn with_context<T>(&self, binding: Option<Handle>, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let binding = binding.as_ref().map_or(&[][..], |handle| handle.as_bytes());
+        work(&Context {
+            cookie_name: self.writer.name().as_bytes(),
+            purpose: self.purpose().as_bytes(),
+            application: self.application.as_bytes(),
+            binding,
+        })
+    }
+
+    fn purpose(&self) -> Cow<'static, str> {
+        match self.part {
+            None => Cow::Borrowed("session"),
+            Some(part) => Cow::Owned(format!("part:{part}")),
+        }
+    }
+}
