@@ -140,9 +140,9 @@ impl Aad {
     const INLINE: usize = 160;
 
     fn new(header: &[u8; HEADER_LEN], context: &Context<'_>) -> Self {
-        let mut aad = Self { inline: [0; Self::INLINE], len: 0, spilled: Vec::new() };
-        aad.push(MAGIC);
-        aad.push(header);
+        let mut aad = Self { inline: [0; Self::INLINE], len: MAGIC.len() + HEADER_LEN, spilled: Vec::new() };
+        aad.inline[..MAGIC.len()].copy_from_slice(MAGIC);
+        aad.inline[MAGIC.len()..MAGIC.len() + HEADER_LEN].copy_from_slice(header);
         for field in [context.cookie_name, context.purpose, context.application, context.binding] {
             aad.push_length(field.len());
             aad.push(field);
@@ -160,6 +160,7 @@ impl Aad {
         self.push(&[length as u8]);
     }
 
+    #[inline]
     fn push(&mut self, bytes: &[u8]) {
         if self.spilled.is_empty() {
             if let Some(room) = self.inline.get_mut(self.len..self.len + bytes.len()) {
