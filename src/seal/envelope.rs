@@ -200,6 +200,25 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_another_version_or_algorithm_is_refused_though_the_tag_is_right() {
+        let ring = KeyRing::generate().unwrap();
+        let context = Context { cookie_name: b"id", purpose: b"session", application: b"", binding: b"" };
+        let KeyId([a, b, c, d]) = ring.primary().id;
+        for (version, algorithm) in [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (1, 0), (1, 3)] {
+            let header = [version, algorithm, a, b, c, d];
+            let aad = Aad::new(&header, &context);
+            let mut encrypted = Vec::new();
+            base64::encode_onto(&mut encrypted, &header);
+            let mut signed = encrypted.clone();
+            encrypted::seal_onto(&mut encrypted, &ring.primary().cipher, aad.as_slice(), b"content", &[7; NONCE_LEN]);
+            signed::seal_onto(&mut signed, &ring.primary().mac, aad.as_slice(), b"content");
+            let opens = |algorithm, text: &[u8]| open(algorithm, &ring, &context, text).is_some();
+            assert_eq!(opens(Algorithm::Encrypted, &encrypted), (version, algorithm) == (1, 1));
+            assert_eq!(opens(Algorithm::Signed, &signed), (version, algorithm) == (1, 2));
+        }
+    }
+
+    #[test]
     fn long_fields_spill_and_keep_every_byte() {
         for len in [0, 1, 100, 126, 127, 128, 129, 130, 131, 132, 133, 134, 135, 160, 300, 16_383, 16_384, 70_000] {
             let name: Vec<u8> = (0..len).map(|i| i as u8).collect();
