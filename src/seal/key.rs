@@ -27,6 +27,9 @@ use crate::random;
 /// or a phrase is no key, however long it is. What is plainly not random is refused, which guards against a
 /// placeholder left in place, not against a badly chosen key.
 ///
+/// Wiping covers the places where a key and what is derived from it are kept. Copies on the stack, made while a key is
+/// read or derived from, are left to be written over.
+///
 /// # Examples
 ///
 /// ```
