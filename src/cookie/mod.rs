@@ -19,11 +19,13 @@
 mod chunks;
 mod config;
 mod read;
+mod received;
 mod response;
 mod write;
 
-pub(crate) use chunks::{Chunks, FoundChunks, MAX_CHUNKS, find_chunks};
+pub(crate) use chunks::{FoundChunks, MAX_CHUNKS, find_chunks};
 pub use config::{CookieConfig, CookieLifetime, SameSite};
 pub(crate) use read::{Found, find};
+pub(crate) use received::Received;
 pub(crate) use response::{forbid_caching, put, vary_on_cookie};
-pub(crate) use write::{CookieWriter, MAX_NAME_AND_VALUE, fits};
+pub(crate) use write::CookieWriter;

@@ -5,9 +5,10 @@ use http::{HeaderMap, HeaderValue};
 
 use super::read::{pairs, trim, value_of};
 
-/// Adds a `Set-Cookie` of this name and takes out any that is there: a response has never two of one name
+/// Adds a `Set-Cookie` and takes out any of the same name that is there: a response has never two of one name
 /// (RFC 6265bis §4.1). Those of other names stay, in their order.
-pub(crate) fn put(headers: &mut HeaderMap, name: &[u8], cookie: HeaderValue) {
+pub(crate) fn put(headers: &mut HeaderMap, cookie: HeaderValue) {
+    let name = cookie.as_bytes().split(|&byte| byte == b'=').next().unwrap_or_default();
     if headers.get_all(SET_COOKIE).iter().any(|earlier| sets(earlier, name)) {
         let others: Vec<_> = headers.get_all(SET_COOKIE).iter().filter(|other| !sets(other, name)).cloned().collect();
         headers.remove(SET_COOKIE);
@@ -111,7 +112,7 @@ mod tests {
         ];
         for (before, after) in cases {
             let mut headers = headers(&SET_COOKIE, before);
-            put(&mut headers, b"id", HeaderValue::from_static("id=new"));
+            put(&mut headers, HeaderValue::from_static("id=new"));
             assert_eq!(lines(&headers, &SET_COOKIE), after, "{before:?}");
         }
     }
@@ -121,7 +122,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(SET_COOKIE, HeaderValue::from_bytes(b"caf\xe9=\xff").unwrap());
         headers.append(SET_COOKIE, HeaderValue::from_static("id=old"));
-        put(&mut headers, b"id", HeaderValue::from_static("id=new"));
+        put(&mut headers, HeaderValue::from_static("id=new"));
         let values: Vec<_> = headers.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes).collect();
         assert_eq!(values, [&b"caf\xe9=\xff"[..], b"id=new"]);
     }

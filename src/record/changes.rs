@@ -65,6 +65,8 @@ pub(crate) struct Changes {
     pub(crate) ends_session: bool,
     /// A new ID was asked for.
     pub(crate) renews: bool,
+    /// There has to be a session, even without values: something outside of it is bound to it.
+    pub(crate) needs_session: bool,
 }
 
 impl Changes {
@@ -72,17 +74,28 @@ impl Changes {
         self.list.push(change);
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Change> {
-        self.list.iter()
+    pub(crate) fn list(&self) -> &[Change] {
+        &self.list
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty() && !self.ends_session && !self.renews
+        self.list.is_empty() && !self.ends_session && !self.renews && !self.needs_session
     }
 
     /// Whether a principal logged in, which takes a new ID and lets the old one die at once.
     pub(crate) fn logs_in(&self) -> bool {
         self.list.iter().any(|change| matches!(change, Change::Login { .. }))
+    }
+
+    /// Adds what was asked for later.
+    pub(crate) fn append(&mut self, later: Self) {
+        if later.ends_session {
+            *self = later;
+        } else {
+            self.list.extend(later.list);
+            self.renews |= later.renews;
+            self.needs_session |= later.needs_session;
+        }
     }
 
     /// Forgets all changes and ends the loaded session.
@@ -93,5 +106,6 @@ impl Changes {
     /// Forgets the changes of data.
     pub(crate) fn discard_data(&mut self) {
         self.list.retain(|change| !change.is_of_data());
+        self.needs_session = false;
     }
 }

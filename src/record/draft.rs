@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::changes::Change;
 use super::lifetime::{Age, Timeouts};
-use super::values::{frame_size, put_frame};
+use super::values::{JsonText, frame_size, put_frame};
 use super::{Handle, Record, Values};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// The loaded record, if there is one, and the changes made to it. Reading from it copies nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
     base: Option<Arc<Record>>,
     /// The base's values do not show through.
@@ -19,6 +19,8 @@ pub(crate) struct Draft {
     /// Values that were set, or removed (`None`), since.
     overlay: Vec<(Arc<str>, Option<Arc<[u8]>>)>,
     login: Option<Arc<str>>,
+    /// What was the session of one principal is now that of another, with a name of its own.
+    is_new_identity: bool,
     /// `Some(None)` goes back to the layer's timeout.
     idle_timeout: Option<Option<Duration>>,
     absolute_timeout: Option<Option<Duration>>,
@@ -53,6 +55,7 @@ impl Draft {
             Change::Login { principal, fresh } => {
                 if *fresh || self.principal().is_some_and(|former| former != principal) {
                     self.clear();
+                    self.is_new_identity = true;
                 }
                 self.login = Some(Arc::clone(principal));
             }
@@ -69,6 +72,14 @@ impl Draft {
         }
     }
 
+    /// Returns a value, to be used without this draft.
+    pub(crate) fn text(&self, key: &str) -> Option<JsonText> {
+        match self.overlay.iter().find(|(changed, _)| **changed == *key) {
+            Some((_, value)) => value.clone().map(JsonText::from),
+            None => self.base_values()?.text(key),
+        }
+    }
+
     /// Goes through the values, unchanged ones first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let kept = self.base_values().into_iter().flat_map(Values::iter).filter_map(|(key, value)| {
@@ -82,8 +93,8 @@ impl Draft {
         kept.chain(added.filter(move |(key, _)| is_new(key)))
     }
 
-    pub(crate) fn base(&self) -> Option<&Arc<Record>> {
-        self.base.as_ref()
+    pub(crate) fn base(&self) -> Option<&Record> {
+        self.base.as_deref()
     }
 
     pub(crate) fn principal(&self) -> Option<&Arc<str>> {
@@ -119,12 +130,13 @@ impl Draft {
             || self.iter().next().is_some()
     }
 
-    /// Makes the record that is to be stored `now`: a new one under `handle` if none was loaded.
+    /// Makes the record that is to be stored `now`. `new_handle` names it if it is that of another session than
+    /// the loaded one.
     pub(crate) fn to_record(&self, new_handle: Handle, timeouts: &Timeouts, now: Timestamp) -> Record {
         let base = self.base.as_deref();
         let age = Age { last_seen_at: now, ..self.age(timeouts, now) };
         Record {
-            handle: base.map_or(new_handle, |record| record.handle),
+            handle: base.filter(|_| !self.is_new_identity).map_or(new_handle, |record| record.handle),
             created_at: age.created_at,
             renewed_at: base.map_or(now, |record| record.renewed_at),
             last_seen_at: now,
@@ -154,7 +166,7 @@ impl Draft {
         self.overlay.clear();
     }
 
-    fn put(&mut self, key: &Arc<str>, value: Option<Arc<[u8]>>) {
+    pub(crate) fn put(&mut self, key: &Arc<str>, value: Option<Arc<[u8]>>) {
         if self.get(key) == value.as_deref() {
             return;
         }

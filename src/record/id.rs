@@ -16,12 +16,15 @@ const SUCCESSOR_LABEL: &[u8; 20] = b"session-state fwd v1";
 
 /// The secret that a client holds: 256 random bits. Whoever has it has the session.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct SessionId([u8; 32]);
+pub(crate) struct SessionId {
+    secret: [u8; 32],
+    store_key: StoreKey,
+}
 
 impl SessionId {
     /// Makes an ID of random bytes.
-    pub(crate) fn from_random(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub(crate) fn from_random(secret: [u8; 32]) -> Self {
+        Self { secret, store_key: StoreKey(hash(STORE_KEY_LABEL, &secret)) }
     }
 
     /// Reads an ID from a cookie. There is one spelling of each: 43 characters of unpadded base64url with no stray
@@ -34,50 +37,49 @@ impl SessionId {
         let mut bytes = [0; 33];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
         debug_assert_eq!(length, 32);
-        bytes.first_chunk().map(|id| Self(*id))
+        bytes.first_chunk().map(|secret| Self::from_random(*secret))
     }
 
     /// Returns the ID as it stands in a cookie.
     pub(crate) fn to_text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        URL_SAFE_NO_PAD.encode(self.secret)
     }
 
     /// Returns the key the record is stored under: a hash, so that whoever reads the store gets no ID.
-    pub(crate) fn store_key(&self) -> StoreKey {
-        StoreKey(self.hash(STORE_KEY_LABEL))
+    pub(crate) fn store_key(&self) -> &StoreKey {
+        &self.store_key
     }
 
     /// Seals the ID that replaces this one, so that only a holder of this ID can read it.
     ///
     /// The pad depends on nothing but this ID. It is used once: a store replaces an ID by a forward at most once.
     pub(crate) fn seal_successor(&self, successor: &Self) -> [u8; 32] {
-        self.pad(successor.0)
+        self.pad(successor.secret)
     }
 
     /// Opens what [`seal_successor`](Self::seal_successor) sealed.
     pub(crate) fn open_successor(&self, sealed: [u8; 32]) -> Self {
-        Self(self.pad(sealed))
+        Self::from_random(self.pad(sealed))
     }
 
     fn pad(&self, mut bytes: [u8; 32]) -> [u8; 32] {
-        let pad = self.hash(SUCCESSOR_LABEL);
-        for (byte, pad) in bytes.iter_mut().zip(pad) {
+        for (byte, pad) in bytes.iter_mut().zip(hash(SUCCESSOR_LABEL, &self.secret)) {
             *byte ^= pad;
         }
         bytes
     }
+}
 
-    fn hash(&self, label: &[u8; 20]) -> [u8; 32] {
-        let mut message = [0; 52];
-        message[..20].copy_from_slice(label);
-        message[20..].copy_from_slice(&self.0);
-        Sha256::digest(message).into()
-    }
+fn hash(label: &[u8; 20], secret: &[u8; 32]) -> [u8; 32] {
+    let mut message = [0; 52];
+    message[..20].copy_from_slice(label);
+    message[20..].copy_from_slice(secret);
+    Sha256::digest(message).into()
 }
 
 impl Drop for SessionId {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.secret.zeroize();
     }
 }
 
@@ -183,7 +185,7 @@ mod tests {
         let sealed = old.seal_successor(&new);
         assert_eq!(old.open_successor(sealed), new);
         assert_ne!(other.open_successor(sealed), new);
-        assert_ne!(sealed, new.0);
+        assert_ne!(sealed, new.secret);
     }
 
     #[test]

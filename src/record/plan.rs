@@ -36,11 +36,12 @@ pub(crate) fn plan(
     timeouts: &Timeouts,
     now: Timestamp,
 ) -> Plan {
+    let makes_session = changes.needs_session || draft.has_content();
     let Some(record) = loaded else {
-        return if draft.has_content() { Plan::Create } else { Plan::Keep };
+        return if makes_session { Plan::Create } else { Plan::Keep };
     };
     if changes.ends_session {
-        return if draft.has_content() { Plan::Replace } else { Plan::Destroy };
+        return if makes_session { Plan::Replace } else { Plan::Destroy };
     }
     if changes.logs_in() {
         Plan::Renew { grace: false }
@@ -94,6 +95,7 @@ mod tests {
     enum Do {
         Renew,
         End,
+        Need,
     }
 
     fn planned(loaded: Option<Record>, wish: Option<Do>, list: &[Change], reseal: bool) -> Plan {
@@ -107,9 +109,10 @@ mod tests {
             }
             _ => loaded.clone(),
         };
+        changes.needs_session = wish == Some(Do::Need);
         changes.renews = wish == Some(Do::Renew);
         list.iter().for_each(|change| changes.push(change.clone()));
-        let draft = Draft::replay(base, changes.iter()).expect("no change of the table fails");
+        let draft = Draft::replay(base, changes.list()).expect("no change of the table fails");
         plan(loaded.as_deref(), &changes, &draft, reseal, &timeouts, NOW)
     }
 
@@ -125,6 +128,8 @@ mod tests {
         use Plan::*;
         let (gracious, at_once) = (Renew { grace: true }, Renew { grace: false });
         let (none, fresh, used, old) = (|| None, || record(0), || record(60), || record(500));
+        assert_eq!(planned(none(), Some(Do::Need), &[], false), Create);
+        assert_eq!(planned(fresh(), Some(Do::Need), &[], false), Keep);
         type Case<'c> = (&'c dyn Fn() -> Option<Record>, Option<Do>, &'c [Change], bool, Plan);
         let cases: &[Case<'_>] = &[
             (&none, None, &[], false, Keep),

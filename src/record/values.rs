@@ -1,9 +1,37 @@
 //! The values of a session, kept in the bytes they came in.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::wire::{Reader, put_bytes, size_of_number};
+
+/// A JSON text that shares the bytes it stands in.
+#[derive(Clone)]
+pub(crate) struct JsonText {
+    buffer: Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl JsonText {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+impl From<Arc<[u8]>> for JsonText {
+    fn from(buffer: Arc<[u8]>) -> Self {
+        let range = 0..buffer.len();
+        Self { buffer, range }
+    }
+}
+
+/// Shows how long the text is, and none of it.
+impl fmt::Debug for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JsonText({} bytes)", self.range.len())
+    }
+}
 
 /// The values of a session: keys with JSON texts, in one run of bytes.
 ///
@@ -54,6 +82,13 @@ impl Values {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.pairs().find(|(found, _)| *found == key.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// Returns the JSON text of a value, to be used without these values.
+    pub(crate) fn text(&self, key: &str) -> Option<JsonText> {
+        let value = self.get(key)?;
+        let start = value.as_ptr().addr() - self.frames.as_ptr().addr();
+        Some(JsonText { buffer: Arc::clone(&self.frames), range: start..start + value.len() })
     }
 
     /// Goes through the keys and their JSON texts, in the order in which they were first set.

@@ -33,6 +33,6 @@ mod signed;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use envelope::{Algorithm, Context, open, seal, seal_onto, sealed_len};
+pub(crate) use envelope::{Algorithm, Context, open, seal};
 pub use key::Key;
 pub use key_ring::KeyRing;

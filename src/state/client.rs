@@ -1,12 +1,11 @@
 //! State that lives in the client's cookie.
 
+use std::mem;
 use std::sync::Arc;
 
-use super::{Committed, Config, Loaded, Opening, SealedCookie, Work, new_handle};
+use super::{Committed, Config, Loaded, SealedCookie, Work, new_handle};
 use crate::cookie::{CookieWriter, MAX_CHUNKS, Received};
 use crate::error::Error;
-use crate::event::SessionEvent;
-use crate::record::Record;
 use crate::record::plan::Plan;
 use crate::seal::{Algorithm, KeyRing};
 
@@ -66,15 +65,54 @@ impl CookieState {
         Self { keys, algorithm, application: "".into(), max_chunks: 1 }
     }
 
-    /// Makes the cookie that holds the state. The parts of it are shared, so this costs little.
-    pub(crate) fn cookie(&self, writer: &CookieWriter) -> SealedCookie {
-        SealedCookie {
-            writer: writer.clone(),
-            keys: self.keys.clone(),
-            algorithm: self.algorithm,
-            part: None,
-            application: Arc::clone(&self.application),
-            max_chunks: self.max_chunks,
+    pub(crate) fn into_cookie(self, writer: CookieWriter) -> SealedCookie {
+        let Self { keys, algorithm, application, max_chunks } = self;
+        SealedCookie { writer, keys, algorithm, what: "session", purpose: "session".into(), application, max_chunks }
+    }
+}
+
+pub(super) fn load(config: &Config, cookie: &SealedCookie, received: &Received) -> Loaded {
+    let opening = cookie.open(received, None, &config.timeouts, config.now());
+    let Some(opened) = opening.told_to(config) else { return Loaded::default() };
+    Loaded {
+        record: Some(Arc::new(opened.record)),
+        reseal: !opened.by_primary,
+        chunks: opened.chunks,
+        ..Loaded::default()
+    }
+}
+
+pub(super) fn commit(
+    config: &Config,
+    cookie: &SealedCookie,
+    work: &mut Work,
+    may_set_cookie: bool,
+) -> Result<Committed, Error> {
+    let plan = work.plan(config);
+    if plan != Plan::Keep && !may_set_cookie {
+        return Err(Error::too_late());
+    }
+    let chunks = work.loaded.chunks;
+    match plan {
+        Plan::Keep => Ok(Committed { loaded: mem::take(&mut work.loaded), cookies: Vec::new() }),
+        Plan::Destroy => {
+            work.tell_end(config);
+            Ok(Committed { loaded: Loaded::default(), cookies: cookie.removals(0, chunks).collect() })
+        }
+        Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
+            let now = config.now();
+            let mut record = work.draft.to_record(new_handle()?, &config.timeouts, now);
+            if matches!(plan, Plan::Renew { .. }) {
+                record.renewed_at = now;
+            }
+            config.check_size(&record)?;
+            let cookies = cookie.seal(&record, None, config.max_age(&record, now), chunks)?;
+            if plan == Plan::Replace {
+                work.tell_end(config);
+            }
+            work.tell_written(config, plan, record.handle);
+            let loaded = Loaded { record: Some(Arc::new(record)), chunks: cookies.len(), ..Loaded::default() };
+            Ok(Committed { loaded, cookies })
         }
     }
 }

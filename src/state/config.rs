@@ -9,8 +9,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::cookie::{CookieConfig, CookieLifetime, CookieWriter};
 use crate::error::{ConfigError, Error};
 use crate::event::{Observers, SessionEvent};
+use crate::part::{InCookie, SessionPart};
 use crate::record::Record;
-use crate::record::lifetime::Timeouts;
+use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
 
 use super::State;
 use super::sealed::SealedCookie;
@@ -65,6 +66,30 @@ pub enum ServerErrorPolicy {
     Discard,
 }
 
+impl PlacedPart {
+    pub(crate) fn new<T: SessionPart>(place: InCookie, session: &CookieConfig) -> Result<Self, ConfigError> {
+        let InCookie { keys, algorithm, application, kept } = place;
+        let cookie = SealedCookie {
+            writer: CookieWriter::new(&session.for_part(T::NAME)?)?,
+            keys,
+            algorithm,
+            what: T::NAME,
+            purpose: format!("part:{}", T::NAME).into(),
+            application,
+            max_chunks: 1,
+        };
+        // What is bound to a session lives as long as that. What stands for itself is sealed anew at most once a day.
+        let timeouts = Timeouts {
+            idle: kept.map(|unused| unused.min(LONGEST_UNUSED)),
+            absolute: None,
+            touch_interval: Some(Duration::from_secs(24 * 60 * 60)),
+            ..Timeouts::default()
+        };
+        let (cookie, timeouts) = (Arc::new(cookie), Arc::new(timeouts));
+        Ok(Self { part: TypeId::of::<T>(), cookie, timeouts, is_bound: kept.is_none() })
+    }
+}
+
 impl Config {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -78,6 +103,9 @@ impl Config {
     pub(crate) fn set_cookie(&mut self, cookie: CookieConfig) -> Result<(), ConfigError> {
         self.cookie_writer = CookieWriter::new(&cookie)?;
         self.cookie = cookie;
+        if let State::Client(state) = &mut self.state {
+            state.writer = self.cookie_writer.clone();
+        }
         for placed in &mut self.parts {
             placed.cookie = Arc::new(placed.cookie.for_part_of(&self.cookie)?);
         }

@@ -14,6 +14,7 @@ use http::HeaderValue;
 
 use crate::cookie::Received;
 use crate::error::Error;
+use crate::event::SessionEvent;
 use crate::random;
 use crate::record::changes::Changes;
 use crate::record::draft::Draft;
@@ -30,7 +31,7 @@ pub(crate) use sealed::{Opening, SealedCookie};
 /// Where the state lives.
 #[derive(Clone, Debug)]
 pub(crate) enum State {
-    Client(CookieState),
+    Client(SealedCookie),
     Server(Arc<dyn ErasedStore>),
 }
 
@@ -67,6 +68,25 @@ impl Work {
         let record = self.loaded.record.as_deref();
         plan(record, &self.changes, &self.draft, self.loaded.reseal, &config.timeouts, config.now())
     }
+
+    /// Tells the observers what was written.
+    fn tell_written(&self, config: &Config, plan: Plan, session: Handle) {
+        match plan {
+            Plan::Create | Plan::Replace => config.tell(&SessionEvent::Created { session }),
+            Plan::Renew { .. } => config.tell(&SessionEvent::Renewed { session }),
+            Plan::Keep | Plan::Touch | Plan::Update | Plan::Destroy => {}
+        }
+        if self.changes.logs_in() {
+            config.tell(&SessionEvent::LoggedIn { session });
+        }
+    }
+
+    /// Tells the observers that the loaded session has ended.
+    fn tell_end(&self, config: &Config) {
+        if let Some(record) = &self.loaded.record {
+            config.tell(&SessionEvent::Destroyed { session: record.handle });
+        }
+    }
 }
 
 /// What became of it: the session as the next commit of the same request finds it, and the cookies to send.
@@ -79,7 +99,7 @@ pub(crate) struct Committed {
 /// Finds out which session a request belongs to.
 pub(crate) async fn load(config: &Config, received: &Received) -> Result<Loaded, Error> {
     match &config.state {
-        State::Client(state) => Ok(client::load(config, state, received)),
+        State::Client(cookie) => Ok(client::load(config, cookie, received)),
         State::Server(store) => server::load(config, &**store, received).await,
     }
 }
@@ -94,7 +114,7 @@ pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
 /// After an error nothing has changed, and the work can be committed again.
 pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
     match &config.state {
-        State::Client(state) => client::commit(config, state, work, may_set_cookie),
+        State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),
         State::Server(store) => server::commit(config, &**store, work, may_set_cookie).await,
     }
 }

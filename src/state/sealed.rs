@@ -9,10 +9,13 @@ use http::HeaderValue;
 use crate::clock::Timestamp;
 use crate::cookie::{CookieConfig, CookieWriter, Found, FoundChunks, Received, find, find_chunks};
 use crate::error::{ConfigError, Error};
+use crate::event::SessionEvent;
 use crate::random;
 use crate::record::lifetime::{Expiry, Timeouts};
 use crate::record::{Handle, Record};
 use crate::seal::{self, Algorithm, Context, KeyRing};
+
+use super::Config;
 
 /// A cookie that holds a record.
 #[derive(Clone, Debug)]
@@ -20,8 +23,10 @@ pub(crate) struct SealedCookie {
     pub(crate) writer: CookieWriter,
     pub(crate) keys: KeyRing,
     pub(crate) algorithm: Algorithm,
-    /// The name of the part that lives in it; `None` for the session.
-    pub(crate) part: Option<&'static str>,
+    /// What lives in it: `session`, or the name of a part.
+    pub(crate) what: &'static str,
+    /// What its seal is for, so that no part can be passed off as another or as the session.
+    pub(crate) purpose: Arc<str>,
     /// Binds the seal to an application. May be empty.
     pub(crate) application: Arc<str>,
     /// The most cookies the value may be split over.
@@ -36,6 +41,20 @@ pub(crate) enum Opening {
     Invalid,
     Expired(Handle, Expiry),
     Open(Opened),
+}
+
+impl Opening {
+    /// Returns the record if there is one, and tells the observers if there should have been.
+    pub(crate) fn told_to(self, config: &Config) -> Option<Opened> {
+        match self {
+            Self::Open(opened) => return Some(opened),
+            Self::Absent => {}
+            Self::Duplicate => config.tell(&SessionEvent::DuplicateCookie),
+            Self::Invalid => config.tell(&SessionEvent::InvalidCookie),
+            Self::Expired(session, expiry) => config.tell(&SessionEvent::Expired { session, expiry }),
+        }
+        None
+    }
 }
 
 /// A record that came out of a cookie.
@@ -111,11 +130,11 @@ impl SealedCookie {
             Algorithm::Signed => [0; _],
         };
         let plaintext = record.encode();
-        let text = self
-            .with_context(binding, |context| seal::seal(self.algorithm, &self.keys, context, &plaintext, &nonce));
-        let text = String::from_utf8(text).map_err(|source| Error::encode(self.what(), source.into()))?;
+        let text =
+            self.with_context(binding, |context| seal::seal(self.algorithm, &self.keys, context, &plaintext, &nonce));
+        let text = String::from_utf8(text).map_err(|source| Error::encode(self.what, source.into()))?;
         let Some(values) = self.writer.split(&text, self.max_chunks) else {
-            return Err(Error::too_large(self.what(), text.len(), self.writer.capacity(self.max_chunks)));
+            return Err(Error::too_large(self.what, text.len(), self.writer.capacity(self.max_chunks)));
         };
         let mut cookies: Vec<_> =
             values.iter().enumerate().map(|(index, value)| self.chunk(index).set(value, max_age)).collect();
@@ -128,15 +147,18 @@ impl SealedCookie {
         (from..chunks_before).map(|index| self.chunk(index).removal())
     }
 
-    /// Makes the cookie of the same part for a layer whose session has another cookie.
-    pub(crate) fn for_part_of(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
-        let writer = CookieWriter::new(&session.for_part(self.what())?)?;
-        Ok(Self { writer, ..self.clone() })
+    /// Removes the cookies of this name that the client sent.
+    pub(crate) fn removals_of_received(&self, received: &Received) -> Vec<HeaderValue> {
+        match find_chunks(received.iter(), self.writer.name().as_bytes()) {
+            FoundChunks::Chunks(found) => found.carried().map(|index| self.chunk(index).removal()).collect(),
+            FoundChunks::Duplicate => vec![self.writer.removal()],
+        }
     }
 
-    /// What the cookie holds, for errors.
-    fn what(&self) -> &'static str {
-        self.part.unwrap_or("session")
+    /// Makes the cookie of the same part for a layer whose session has another cookie.
+    pub(crate) fn for_part_of(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
+        let writer = CookieWriter::new(&session.for_part(self.what)?)?;
+        Ok(Self { writer, ..self.clone() })
     }
 
     fn chunk(&self, index: usize) -> Cow<'_, CookieWriter> {
@@ -147,16 +169,9 @@ impl SealedCookie {
         let binding = binding.as_ref().map_or(&[][..], |handle| handle.as_bytes());
         work(&Context {
             cookie_name: self.writer.name().as_bytes(),
-            purpose: self.purpose().as_bytes(),
+            purpose: self.purpose.as_bytes(),
             application: self.application.as_bytes(),
             binding,
         })
-    }
-
-    fn purpose(&self) -> Cow<'static, str> {
-        match self.part {
-            None => Cow::Borrowed("session"),
-            Some(part) => Cow::Owned(format!("part:{part}")),
-        }
     }
 }

@@ -1,0 +1,89 @@
+//! The future of a response: the handler's, then the commit, then the headers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, Response};
+use pin_project_lite::pin_project;
+
+use crate::cookie;
+use crate::error::Error;
+use crate::session::{Effects, Shared};
+
+type Commit = Pin<Box<dyn Future<Output = Result<Effects, Error>> + Send>>;
+
+pin_project! {
+    /// The future of [`SessionService`](super::SessionService).
+    pub struct ResponseFuture<F, B> {
+        #[pin]
+        inner: F,
+        shared: Arc<Shared>,
+        committing: Option<(Response<B>, Commit)>,
+    }
+}
+
+impl<F, B> ResponseFuture<F, B> {
+    pub(super) fn new(inner: F, shared: Arc<Shared>) -> Self {
+        Self { inner, shared, committing: None }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Default,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.committing.is_none() {
+            let mut response = ready!(this.inner.poll(context))?;
+            if let Some(effects) = this.shared.finish_at_once() {
+                apply(effects, response.headers_mut());
+                return Poll::Ready(Ok(response));
+            }
+            let (shared, status) = (Arc::clone(this.shared), response.status());
+            *this.committing = Some((response, Box::pin(async move { shared.finish(status).await })));
+        }
+        let Some((_, commit)) = this.committing else { return Poll::Pending };
+        let committed = ready!(commit.as_mut().poll(context));
+        let Some((mut response, _)) = this.committing.take() else { return Poll::Pending };
+        match committed {
+            Ok(effects) => apply(effects, response.headers_mut()),
+            Err(error) => response = failure(error),
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+fn apply(effects: Effects, headers: &mut HeaderMap) {
+    if !effects.cookies.is_empty() {
+        cookie::forbid_caching(headers);
+    }
+    for cookie in effects.cookies {
+        cookie::put(headers, cookie);
+    }
+    if effects.looked {
+        cookie::vary_on_cookie(headers);
+    }
+}
+
+/// Answers instead of a handler whose changes could not be saved. A middleware that finds the error in the extensions
+/// may put a better page in its place.
+fn failure<B: Default>(error: Error) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = error.status();
+    cookie::forbid_caching(response.headers_mut());
+    response.extensions_mut().insert(error);
+    response
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,282 @@
+//! The layer: what an application says about its sessions, in one place.
+
+use std::any::TypeId;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::SessionService;
+use super::service::Insert;
+use crate::clock::{Clock, SystemClock};
+use crate::cookie::{CookieConfig, CookieWriter};
+use crate::error::ConfigError;
+use crate::event::{Observer, Observers, SessionEvent};
+use crate::part::{Place, Placement, SessionPart};
+use crate::record::lifetime::Timeouts;
+use crate::session::{Main, insert};
+use crate::state::{Config, ConflictPolicy, CookieState, PlacedPart, ServerErrorPolicy, State};
+use crate::store::Store;
+
+/// The most bytes that the values of a session take, unless the layer says otherwise: 1 MiB.
+const MAX_RECORD_SIZE: usize = 1024 * 1024;
+
+/// How long a call of the store may take, unless the layer says otherwise.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many expired records a sweep removes before it lets others have a turn.
+const SWEEP_BATCH: usize = 1000;
+
+/// Gives requests their sessions.
+///
+/// A layer says where the state lives, [in a store](Self::server) or [in the cookie](Self::client), and how long
+/// sessions last. It is one plain type, whatever the store, and clones of it are cheap and share their settings.
+///
+/// ```
+/// use std::time::Duration;
+/// use session_state::{MemoryStore, SessionLayer};
+///
+/// let sessions = SessionLayer::server(MemoryStore::new())
+///     .with_idle_timeout(Duration::from_secs(30 * 60))
+///     .with_absolute_timeout(Duration::from_secs(12 * 60 * 60));
+/// # let _: axum::Router = axum::Router::new().layer(sessions);
+/// ```
+#[derive(Clone)]
+#[must_use = "a layer does nothing until a router or service is given it"]
+pub struct SessionLayer {
+    config: Arc<Config>,
+    insert: Insert,
+}
+
+impl SessionLayer {
+    /// Keeps sessions in a store on the server. The client gets a cookie with an ID and nothing else.
+    pub fn server(store: impl Store) -> Self {
+        Self::new(|_| State::Server(Arc::new(store)))
+    }
+
+    /// Keeps sessions in the client's cookie, sealed. The server keeps nothing.
+    pub fn client(state: CookieState) -> Self {
+        Self::new(|writer| State::Client(state.into_cookie(writer.clone())))
+    }
+
+    /// Says where a part lives. The default is the session's own record, or its cookie.
+    ///
+    /// # Panics
+    ///
+    /// When the part's name cannot be the name of a cookie, or another part of the layer has it. Both are the same at
+    /// every start of the program.
+    pub fn with_part<T: SessionPart>(mut self, placement: impl Into<Placement>) -> Self {
+        let Placement(Place::Cookie(in_cookie)) = placement.into();
+        let config = self.config_mut();
+        match PlacedPart::new::<T>(in_cookie, &config.cookie) {
+            Ok(placed) => {
+                config.parts.retain(|other| other.part != TypeId::of::<T>());
+                let is_taken = config.parts.iter().any(|other| other.cookie.what == T::NAME);
+                assert!(!is_taken, "two parts have the name {:?}", T::NAME);
+                config.parts.push(placed);
+            }
+            Err(error) => panic!("part {:?} cannot live in a cookie: {error}", T::NAME),
+        }
+        self
+    }
+
+    /// Ends a session that was not used for this long; `None` for no such limit. Default: 30 minutes.
+    ///
+    /// Short limits protect those who walk away from a shared computer (OWASP ASVS 7.3.1). Reading counts as use. A
+    /// session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
+    pub fn with_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config_mut().timeouts.idle = timeout.into();
+        self
+    }
+
+    /// Ends a session this long after it began or its principal logged in, however much it is used; `None` for no such
+    /// limit. Default: 12 hours.
+    ///
+    /// It bounds how long a stolen ID is good for (OWASP ASVS 7.3.2). With neither timeout a session still ends when it
+    /// was not used for 400 days.
+    pub fn with_absolute_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config_mut().timeouts.absolute = timeout.into();
+        self
+    }
+
+    /// Gives a session a new ID when it has had one for this long; `None` for never. Default: never.
+    ///
+    /// A renewal costs a write. Requests with the old ID are led to the new one for the [grace](Self::with_grace).
+    pub fn with_renewal(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.config_mut().timeouts.renewal = age.into();
+        self
+    }
+
+    /// Sets for how long a renewed ID leads to its successor. Default: 10 seconds.
+    ///
+    /// It has to cover requests that are under way when the ID is renewed. Too long, and an ID that was renewed because
+    /// somebody may have seen it stays good. After a login there is none.
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.config_mut().timeouts.grace = grace;
+        self
+    }
+
+    /// Sets the least time between two writes that only say that a session was used. Default: a tenth of the idle
+    /// timeout, at most a minute. Never more than half the idle timeout.
+    ///
+    /// Shorter intervals are more exact and write more.
+    pub fn with_touch_interval(mut self, interval: Duration) -> Self {
+        self.config_mut().timeouts.touch_interval = Some(interval);
+        self
+    }
+
+    /// Sets the session's cookie: its name, where it is sent, how long it is kept. Parts with cookies of their own take
+    /// over its attributes.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when a browser would refuse the cookie, because name and attributes do not go together.
+    pub fn with_cookie(mut self, cookie: CookieConfig) -> Result<Self, ConfigError> {
+        self.config_mut().set_cookie(cookie)?;
+        Ok(self)
+    }
+
+    /// Sets what happens when two requests change one session at the same time. Default:
+    /// [`ConflictPolicy::Merge`].
+    pub fn with_conflict_policy(mut self, policy: ConflictPolicy) -> Self {
+        self.config_mut().conflict_policy = policy;
+        self
+    }
+
+    /// Sets what happens to changes when the handler answers with a server error. Default: [`ServerErrorPolicy::Keep`].
+    pub fn with_server_error_policy(mut self, policy: ServerErrorPolicy) -> Self {
+        self.config_mut().server_error_policy = policy;
+        self
+    }
+
+    /// Sets how long one call of the store may take. Default: 5 seconds.
+    ///
+    /// What takes longer is answered with 503. Each request makes at most a few calls.
+    pub fn with_store_timeout(mut self, timeout: Duration) -> Self {
+        self.config_mut().store_timeout = timeout;
+        self
+    }
+
+    /// Sets how many bytes the keys and values of a session may take. Default: 1 MiB.
+    ///
+    /// A request that makes its session larger is answered with an error, and nothing of it is stored. State in a cookie
+    /// is bound by the cookie's 4096 bytes besides.
+    pub fn with_max_record_size(mut self, bytes: usize) -> Self {
+        self.config_mut().max_record_size = bytes;
+        self
+    }
+
+    /// Sets the clock. Default: the system's. For tests.
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.config_mut().clock = Arc::new(clock);
+        self
+    }
+
+    /// Adds somebody who is told of [events](SessionEvent).
+    pub fn add_observer(mut self, observer: impl Observer) -> Self {
+        self.config_mut().observers.add(observer);
+        self
+    }
+
+    /// Gives the sessions of this layer a marker, so that an application can have two layers side by side: handlers ask
+    /// for `Session<M>` and `Part<T, M>`. The cookies must have different names.
+    ///
+    /// ```
+    /// use session_state::{CookieConfig, MemoryStore, Session, SessionLayer};
+    ///
+    /// enum Admin {}
+    ///
+    /// async fn handler(session: Session, admin: Session<Admin>) {
+    ///     session.logout();
+    ///     assert!(admin.is_new());
+    /// }
+    ///
+    /// let sessions = SessionLayer::server(MemoryStore::new());
+    /// let admin = SessionLayer::server(MemoryStore::new())
+    ///     .with_cookie(CookieConfig::new().with_name("__Host-Http-admin")?)?
+    ///     .with_marker::<Admin>();
+    /// # let app: axum::Router =
+    /// axum::Router::new().route("/", axum::routing::get(handler)).layer(sessions).layer(admin);
+    /// # Ok::<(), session_state::ConfigError>(())
+    /// ```
+    pub fn with_marker<M: 'static>(mut self) -> Self {
+        self.insert = insert::<M>;
+        self
+    }
+
+    /// Returns a future that removes expired sessions from the store, every `interval`, and never ends. The caller
+    /// decides where it runs, and stops it by dropping it.
+    ///
+    /// A store that fails is tried again after the next interval, and the observers are told. Stores whose engine removes
+    /// expired records by itself, and state in cookies, have nothing to sweep.
+    ///
+    /// ```no_run
+    /// # async fn example() {
+    /// use std::time::Duration;
+    /// use session_state::{MemoryStore, SessionLayer};
+    ///
+    /// let sessions = SessionLayer::server(MemoryStore::new());
+    /// tokio::spawn(sessions.sweeper(Duration::from_secs(60)));
+    /// # }
+    /// ```
+    pub fn sweeper(&self, interval: Duration) -> impl Future<Output = Infallible> + Send + 'static {
+        let config = Arc::clone(&self.config);
+        async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                sweep(&config).await;
+            }
+        }
+    }
+
+    fn new(state: impl FnOnce(&CookieWriter) -> State) -> Self {
+        let cookie = CookieConfig::new();
+        let cookie_writer = CookieWriter::new(&cookie).expect("the default cookie keeps its own rules");
+        let config = Config {
+            state: state(&cookie_writer),
+            timeouts: Timeouts::default(),
+            cookie,
+            cookie_writer,
+            parts: Vec::new(),
+            clock: Arc::new(SystemClock),
+            observers: Observers::default(),
+            conflict_policy: ConflictPolicy::default(),
+            server_error_policy: ServerErrorPolicy::default(),
+            store_timeout: STORE_TIMEOUT,
+            max_record_size: MAX_RECORD_SIZE,
+        };
+        Self { config: Arc::new(config), insert: insert::<Main> }
+    }
+
+    fn config_mut(&mut self) -> &mut Config {
+        Arc::make_mut(&mut self.config)
+    }
+}
+
+/// Sweeps in batches until nothing has expired. Between two batches others get a turn.
+async fn sweep(config: &Config) {
+    let State::Server(store) = &config.state else { return };
+    loop {
+        match store.sweep(config.now(), SWEEP_BATCH).await {
+            Ok(removed) if removed < SWEEP_BATCH => return,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(error) => return config.tell(&SessionEvent::StoreFailed { error: error.into() }),
+        }
+    }
+}
+
+impl<S> Layer<S> for SessionLayer {
+    type Service = SessionService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        SessionService::new(inner, Arc::clone(&self.config), self.insert)
+    }
+}
+
+impl fmt::Debug for SessionLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLayer").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! Extractors for axum.
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::request::Parts;
+
+use super::{Part, Session, SessionLoader};
+use crate::error::Error;
+use crate::part::SessionPart;
+
+impl<S, M> FromRequestParts<S> for Session<M>
+where
+    S: Send + Sync,
+    M: 'static,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        SessionLoader::from_extensions(&parts.extensions)?.load().await
+    }
+}
+
+/// `Option<Session>` is `None` when no layer served the request. A store that fails is an error all the same.
+impl<S, M> OptionalFromRequestParts<S> for Session<M>
+where
+    S: Send + Sync,
+    M: 'static,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        match SessionLoader::from_extensions(&parts.extensions) {
+            Ok(loader) => loader.load().await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Gives the session without loading it: for handlers that may not need it.
+impl<S, M> FromRequestParts<S> for SessionLoader<M>
+where
+    S: Send + Sync,
+    M: 'static,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::from_extensions(&parts.extensions)
+    }
+}
+
+impl<S, T, M> FromRequestParts<S> for Part<T, M>
+where
+    S: Send + Sync,
+    T: SessionPart,
+    M: 'static,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::load(&SessionLoader::from_extensions(&parts.extensions)?).await
+    }
+}
+
+/// Answers with the [status](Error::status) of the error and its message, which holds no secret. The error itself is in
+/// the extensions of the response, for a middleware that answers in another way.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.to_string()).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,98 @@
+//! Values as JSON, within bounds, and errors that quote none of them.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::error::Error;
+
+/// How deep a value may be nested. The JSON parser stops at 128, so anything stored can be read again.
+const MAX_DEPTH: usize = 120;
+
+pub(crate) fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Arc<[u8]>, Error> {
+    let json = serde_json::to_vec(value).map_err(|error| Error::encode(key, JsonError::from(&error).into()))?;
+    if is_too_deep(&json) {
+        return Err(Error::encode(key, JsonError::TooDeep.into()));
+    }
+    Ok(json.into())
+}
+
+pub(crate) fn from_json<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(json).map_err(|error| Error::decode(key, JsonError::from(&error).into()))
+}
+
+fn is_too_deep(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for &byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// What is wrong with a value, without the value: the parser's own message would quote it.
+#[derive(Debug)]
+enum JsonError {
+    TooDeep,
+    Parse { category: Category, line: usize, column: usize },
+}
+
+impl From<&serde_json::Error> for JsonError {
+    fn from(error: &serde_json::Error) -> Self {
+        Self::Parse { category: error.classify(), line: error.line(), column: error.column() }
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, line, column) = match self {
+            Self::TooDeep => return write!(f, "nested deeper than {MAX_DEPTH} levels"),
+            Self::Parse { category: Category::Data, line, column } => ("a field or type does not match", line, column),
+            Self::Parse { category: Category::Eof, line, column } => ("the json ends early", line, column),
+            Self::Parse { line, column, .. } => ("it is not json", line, column),
+        };
+        write!(f, "{what}, at line {line} column {column}")
+    }
+}
+
+impl StdError for JsonError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_do_not_quote_values() {
+        let error = from_json::<u8>("pin", b"\"1234\"").expect_err("a string is no number");
+        let source = error.source().expect("the parser's complaint is kept").to_string();
+        assert_eq!(source, "a field or type does not match, at line 1 column 6");
+        assert!(!format!("{error:?} {error} {source}").contains("1234"));
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_braces_in_strings_do_not_count() {
+        let nested = |depth: usize| {
+            (0..depth).fold(serde_json::Value::from(1), |inner, _| serde_json::Value::Array(vec![inner]))
+        };
+        assert!(to_json("k", &nested(MAX_DEPTH)).is_ok());
+        assert!(to_json("k", &nested(MAX_DEPTH + 1)).is_err());
+        assert!(to_json("k", &"[{\\\"[".repeat(200)).is_ok());
+        let deepest = to_json("k", &nested(MAX_DEPTH)).expect("within bounds");
+        assert!(from_json::<serde_json::Value>("k", &deepest).is_ok(), "what was stored can be read");
+    }
+}

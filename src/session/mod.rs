@@ -1,0 +1,17 @@
+//! What handlers see: [`Session`], and how a tower service gets at it.
+
+#[cfg(feature = "axum")]
+mod extract;
+mod json;
+mod loader;
+mod part;
+#[expect(clippy::module_inception, reason = "the type that the folder is about")]
+mod session;
+mod shared;
+
+pub(crate) use json::{from_json, to_json};
+pub use loader::SessionLoader;
+pub(crate) use loader::insert;
+pub use part::{Part, PartInfo};
+pub use session::{Main, Session};
+pub(crate) use shared::{Effects, Shared};

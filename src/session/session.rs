@@ -1,0 +1,363 @@
+//! [`Session`]: the values of a visitor, and the life of the session.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::Extensions;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{SessionLoader, Shared, from_json, to_json};
+use crate::error::Error;
+use crate::record::Lifetime;
+use crate::record::changes::{Change, UpdateFn};
+use crate::record::draft::Draft;
+use crate::store::Handle;
+
+/// Marks the session of an application that has one layer. An application with two gives the other a marker of its own:
+/// see [`SessionLayer::with_marker`](crate::SessionLayer::with_marker).
+#[derive(Clone, Copy, Debug)]
+pub enum Main {}
+
+/// The session of the visitor who sent a request.
+///
+/// As an argument of a handler it loads the session, once a request; from then on every access is immediate. A visitor
+/// without a session has an empty one, and nothing is stored or sent until something is written to it. What was changed
+/// is saved after the handler has returned and before the response is sent.
+///
+/// Clones are cheap and show the same session. The session can be moved into tasks and streams; what those change after
+/// the response was sent has to be [saved](Self::save) by them.
+///
+/// ```
+/// use session_state::{Error, Session};
+///
+/// async fn visits(session: Session) -> Result<String, Error> {
+///     let visits = session.update("visits", |visits: &mut u32| *visits += 1)?;
+///     Ok(format!("visit number {visits}"))
+/// }
+/// ```
+pub struct Session<M = Main> {
+    shared: Arc<Shared>,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl Session {
+    /// Finds the session of a request in its extensions, for services and middleware that are not axum handlers.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer served the request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_state::{Error, Session};
+    ///
+    /// async fn count<B>(request: http::Request<B>) -> Result<u32, Error> {
+    ///     let session = Session::from_extensions(request.extensions())?.load().await?;
+    ///     session.update("count", |count: &mut u32| *count += 1)
+    /// }
+    /// ```
+    pub fn from_extensions(extensions: &Extensions) -> Result<SessionLoader, Error> {
+        SessionLoader::from_extensions(extensions)
+    }
+}
+
+impl<M: 'static> Session<M> {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, marker: PhantomData }
+    }
+
+    /// Finds the session of the layer with the marker `M` in the extensions of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer with this marker served the request.
+    pub fn with_marker_from_extensions(extensions: &Extensions) -> Result<SessionLoader<M>, Error> {
+        SessionLoader::from_extensions(extensions)
+    }
+
+    /// Returns the value of `key`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Decode`](crate::ErrorKind::Decode) when the value is not a `T`. The value stays.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let text = self.draft(|draft| draft.text(&storage_key(key)));
+        text.map(|text| from_json(key, text.as_bytes())).transpose()
+    }
+
+    /// Sets the value of `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Encode`](crate::ErrorKind::Encode) when the value cannot be written as JSON, or is nested deeper than 120
+    /// levels.
+    pub fn insert(&self, key: &str, value: impl Serialize) -> Result<(), Error> {
+        let value = to_json(key, &value)?;
+        let key: Arc<str> = storage_key(key).into();
+        self.shared.with(|work| {
+            work.draft.put(&key, Some(Arc::clone(&value)));
+            work.changes.push(Change::Set { key, value });
+        });
+        Ok(())
+    }
+
+    /// Changes the value of `key`, beginning with `T::default()` if there is none, and returns the new value.
+    ///
+    /// When another request changes the session at the same time, `change` runs again on what that one left: counters
+    /// add up, and things pushed to a list are all there. It may therefore run several times, also after the handler has
+    /// returned, and should do nothing but change the value.
+    ///
+    /// # Errors
+    ///
+    /// [`Decode`](crate::ErrorKind::Decode) when the present value is not a `T`, [`Encode`](crate::ErrorKind::Encode)
+    /// when the new one cannot be written as JSON.
+    pub fn update<T, F>(&self, key: &str, change: F) -> Result<T, Error>
+    where
+        T: DeserializeOwned + Serialize + Default + 'static,
+        F: Fn(&mut T) + Send + Sync + 'static,
+    {
+        let name: Arc<str> = key.into();
+        let apply = move |before: Option<&[u8]>| -> Result<(T, Arc<[u8]>), Error> {
+            let mut value = before.map(|json| from_json(&name, json)).transpose()?.unwrap_or_default();
+            change(&mut value);
+            let json = to_json(&name, &value)?;
+            Ok((value, json))
+        };
+        let apply = Arc::new(apply);
+        let again: Arc<UpdateFn> = {
+            let apply = Arc::clone(&apply);
+            Arc::new(move |before| apply(before).map(|(_, json)| json))
+        };
+        self.shared.update(&storage_key(key).into(), again, |before| apply(before))
+    }
+
+    /// Removes the value of `key`, and returns whether there was one.
+    pub fn remove(&self, key: &str) -> bool {
+        let key: Arc<str> = storage_key(key).into();
+        self.shared.with(|work| {
+            let was_there = work.draft.get(&key).is_some();
+            work.draft.put(&key, None);
+            work.changes.push(Change::Remove { key });
+            was_there
+        })
+    }
+
+    /// Removes the value of `key` and returns it: for messages that are shown once.
+    ///
+    /// # Errors
+    ///
+    /// [`Decode`](crate::ErrorKind::Decode) when the value is not a `T`. It is removed all the same.
+    pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let value = self.get(key);
+        if !matches!(value, Ok(None)) {
+            self.remove(key);
+        }
+        value
+    }
+
+    /// Whether `key` has a value.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        self.draft(|draft| draft.get(&storage_key(key)).is_some())
+    }
+
+    /// Returns the keys that have a value, in the order in which they were first set. Parts are not among them.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.draft(|draft| draft.iter().filter_map(|(key, _)| application_key(key)).map(str::to_owned).collect())
+    }
+
+    /// Returns how many keys have a value.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.draft(|draft| draft.iter().filter(|(key, _)| application_key(key).is_some()).count())
+    }
+
+    /// Whether no key has a value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Removes all values, and the parts that live with the session. The session itself goes on.
+    pub fn clear(&self) {
+        self.change(Change::Clear);
+    }
+
+    /// Gives the session a new ID. The values stay.
+    ///
+    /// For moments after which an ID that somebody may have seen must be worth nothing, other than a
+    /// [login](Self::login), which does this by itself. Requests that are under way with the old ID lead to the same
+    /// session for the layer's grace, 10 seconds by default, and their responses carry the new ID too.
+    ///
+    /// A visitor without a session has no ID to renew; a session made by this request has a new one anyway.
+    pub fn renew(&self) {
+        self.shared.with(|work| work.changes.renews = true);
+    }
+
+    /// Binds the session to a principal, such as the ID of a user, who has just proved to be that.
+    ///
+    /// The session gets a new ID and the old one is dead at once, so that nobody who planted or saw it is logged in
+    /// along with the visitor (OWASP ASVS 7.2.4). Its absolute timeout begins anew. The values of a visitor stay, as a
+    /// shopping cart must; those of *another* principal go. See [`login_fresh`](Self::login_fresh) for keeping nothing.
+    pub fn login(&self, principal: impl Into<String>) {
+        self.change(Change::Login { principal: principal.into().into(), fresh: false });
+    }
+
+    /// Does what [`login`](Self::login) does and removes all values first.
+    pub fn login_fresh(&self, principal: impl Into<String>) {
+        self.change(Change::Login { principal: principal.into().into(), fresh: true });
+    }
+
+    /// Ends the session of the principal: the same as [`destroy`](Self::destroy), by the name of what it is used for.
+    pub fn logout(&self) {
+        self.destroy();
+    }
+
+    /// Ends the session: the record is removed, and the cookie.
+    ///
+    /// Requests of the session that are still under way cannot bring it back. What is written to the session after this
+    /// call, such as a message that says goodbye, begins a new session.
+    pub fn destroy(&self) {
+        self.shared.with(|work| {
+            work.changes.end_session();
+            work.draft = Draft::default();
+        });
+    }
+
+    /// Gives this session an idle timeout of its own, in place of the layer's, from now on.
+    ///
+    /// A session with a timeout of its own also stays when the browser is closed ("remember me"). The absolute timeout
+    /// still ends it: see [`set_absolute_timeout`](Self::set_absolute_timeout).
+    pub fn set_idle_timeout(&self, timeout: Duration) {
+        self.change(Change::IdleTimeout(Some(timeout)));
+    }
+
+    /// Gives this session an absolute timeout of its own, in place of the layer's, from now on. It counts from when the
+    /// session began or its principal logged in.
+    pub fn set_absolute_timeout(&self, timeout: Duration) {
+        self.change(Change::AbsoluteTimeout(Some(timeout)));
+    }
+
+    /// Goes back to the timeouts of the layer.
+    pub fn reset_timeouts(&self) {
+        self.change(Change::IdleTimeout(None));
+        self.change(Change::AbsoluteTimeout(None));
+    }
+
+    /// Whether the request brought no live session, or has ended it.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.draft(|draft| draft.base().is_none())
+    }
+
+    /// Returns who is logged in.
+    #[must_use]
+    pub fn principal(&self) -> Option<String> {
+        self.draft(|draft| draft.principal().map(|principal| principal.as_ref().to_owned()))
+    }
+
+    /// Returns the public name of the session, which opens nothing. A session that this request makes has none yet.
+    #[must_use]
+    pub fn handle(&self) -> Option<Handle> {
+        self.draft(|draft| draft.base().map(|record| record.handle))
+    }
+
+    /// Returns when the session began or its principal logged in. `None` for one that this request makes.
+    #[must_use]
+    pub fn created_at(&self) -> Option<SystemTime> {
+        self.draft(|draft| draft.base().map(|record| record.created_at.into()))
+    }
+
+    /// Returns when the session ends if it is not used again after this request.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        let (timeouts, now) = (&self.shared.config().timeouts, self.shared.config().now());
+        self.draft(|draft| timeouts.expires_at(draft.age(timeouts, now)).into())
+    }
+
+    /// Returns the timeouts of the session and what is left of them.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        let (timeouts, now) = (&self.shared.config().timeouts, self.shared.config().now());
+        self.draft(|draft| timeouts.lifetime(draft.age(timeouts, now), now))
+    }
+
+    /// Returns how many bytes the keys and values of the session take, parts that live with it included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.draft(|draft| draft.iter().map(|(key, value)| key.len() + value.len()).sum())
+    }
+
+    /// Saves the session now.
+    ///
+    /// The layer saves after the handler has returned, so this is for those who go on after that: streams, server-sent
+    /// events, WebSockets, spawned tasks. It is also the way to learn within the handler whether the state fits its
+    /// place.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLate`](crate::ErrorKind::TooLate) when the change needs a cookie and the response has been sent: for state
+    /// that lives in the cookie, for a new session, a renewal, a login or a logout. Otherwise as the store or the size
+    /// of the state has it. After an error the changes are still there and can be saved again.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the changes were saved or are lost.
+    pub async fn save(&self) -> Result<(), Error> {
+        self.shared.commit().await
+    }
+
+    fn change(&self, change: Change) {
+        self.shared.with(|work| {
+            // Only an update can fail, and that goes another way.
+            let _ = work.draft.apply(&change);
+            work.changes.push(change);
+        });
+    }
+
+    fn draft<T>(&self, look: impl FnOnce(&Draft) -> T) -> T {
+        self.shared.with(|work| look(&work.draft))
+    }
+}
+
+impl<M> Clone for Session<M> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), marker: PhantomData }
+    }
+}
+
+/// A handler that panics drops its session while it unwinds. Nothing of what it did is committed then, also when a
+/// middleware between the handler and the layer turns the panic into a response.
+impl<M> Drop for Session<M> {
+    fn drop(&mut self) {
+        self.shared.note_panic();
+    }
+}
+
+/// Shows no value.
+impl<M> fmt::Debug for Session<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+/// In the record the parts have keys that begin with this; keys of the application that do so too get another in front.
+pub(crate) const PART_PREFIX: char = '@';
+
+fn storage_key(key: &str) -> Cow<'_, str> {
+    if key.starts_with(PART_PREFIX) { Cow::Owned(format!("{PART_PREFIX}{key}")) } else { Cow::Borrowed(key) }
+}
+
+/// Returns the application's key that is stored as `key`, or `None` if that is a part.
+fn application_key(key: &str) -> Option<&str> {
+    match key.strip_prefix(PART_PREFIX) {
+        Some(rest) => Some(rest).filter(|rest| rest.starts_with(PART_PREFIX)),
+        None => Some(key),
+    }
+}

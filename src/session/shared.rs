@@ -1,0 +1,376 @@
+//! One request's session: what was loaded, what was done with it, and what that comes to in the response.
+
+use std::any::TypeId;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::cookie::Received;
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::record::changes::{Change, UpdateFn};
+use crate::record::draft::Draft;
+use crate::record::values::JsonText;
+use crate::record::{Handle, Record, Values};
+use crate::state::{self, Committed, Config, Opening, PlacedPart, ServerErrorPolicy, Work};
+
+/// What the extractors of a request and the middleware around it share.
+///
+/// The lock is held for a few steps at a time, never while waiting and never while code of the application runs:
+/// nothing that a handler does can deadlock.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    config: Arc<Config>,
+    received: Received,
+    inner: Mutex<Inner>,
+    /// Only one commit at a time.
+    commits: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The session, once somebody has asked for it.
+    work: Option<Work>,
+    /// The cookies that the response is to carry.
+    cookies: Vec<HeaderValue>,
+    parts: Vec<PartSlot>,
+    /// What went wrong where no error could be returned.
+    failure: Option<Error>,
+    /// The handler panicked while it held the session: nothing is committed.
+    panicked: bool,
+    response_sent: bool,
+}
+
+/// A part that the request has asked for.
+#[derive(Debug)]
+pub(crate) struct PartSlot {
+    name: &'static str,
+    is_in_use: bool,
+    /// The part's own cookie, if it lives in one.
+    stored: Option<StoredPart>,
+}
+
+/// A part that lives in a cookie of its own.
+#[derive(Debug)]
+pub(crate) struct StoredPart {
+    placed: PlacedPart,
+    /// The record that the cookie held.
+    pub(crate) record: Option<Record>,
+    pub(crate) value: Option<JsonText>,
+    is_changed: bool,
+    reseal: bool,
+    chunks: usize,
+}
+
+/// What the response is to say about the session.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) cookies: Vec<HeaderValue>,
+    /// Whether the handler looked at the session, so that the response depends on the cookie.
+    pub(crate) looked: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Arc<Config>, headers: &HeaderMap) -> Self {
+        let received = Received::from_headers(headers);
+        Self { config, received, inner: Mutex::default(), commits: tokio::sync::Mutex::const_new(()) }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Loads the session, unless that has been done.
+    ///
+    /// Should two do so at once, the first to finish counts; there is no waiting for each other.
+    pub(crate) async fn load(&self) -> Result<(), Error> {
+        if self.lock().work.is_some() {
+            return Ok(());
+        }
+        let loaded = state::load(&self.config, &self.received).await?;
+        self.lock().work.get_or_insert_with(|| Work::new(loaded));
+        Ok(())
+    }
+
+    /// Gives the session to `work`, which must not run code of the application.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Work) -> T) -> T {
+        work(self.lock().work.get_or_insert_default())
+    }
+
+    /// Changes a value, and keeps the change so that it can be made again on a newer record.
+    ///
+    /// `compute` runs code of the application, so it runs outside the lock, and again should the value have changed.
+    pub(crate) fn update<T>(
+        &self,
+        key: &Arc<str>,
+        again: Arc<UpdateFn>,
+        compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error>,
+    ) -> Result<T, Error> {
+        loop {
+            let before = self.with(|work| work.draft.text(key));
+            let before = before.as_ref().map(JsonText::as_bytes);
+            let (value, json) = compute(before)?;
+            let is_done = self.with(|work| {
+                let is_current = work.draft.get(key) == before;
+                if is_current {
+                    work.draft.put(key, Some(json));
+                    work.changes.push(Change::Update { key: Arc::clone(key), update: Arc::clone(&again) });
+                }
+                is_current
+            });
+            if is_done {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Keeps an error that nobody could be given: it becomes the response.
+    pub(crate) fn note_failure(&self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.lock().failure.get_or_insert(error);
+        }
+    }
+
+    /// Notes that the handler panics: nothing it did is committed.
+    pub(crate) fn note_panic(&self) {
+        if std::thread::panicking() {
+            self.lock().panicked = true;
+        }
+    }
+
+    /// Takes a part into use, and opens its cookie the first time, if it lives in one.
+    pub(crate) fn take_part(&self, name: &'static str, part: TypeId) -> Result<(), Error> {
+        let mut inner = self.lock();
+        if let Some(slot) = inner.parts.iter_mut().find(|slot| slot.name == name) {
+            if mem::replace(&mut slot.is_in_use, true) {
+                return Err(Error::part_in_use(name));
+            }
+            return Ok(());
+        }
+        let session = inner.work.as_ref().and_then(|work| Some(work.loaded.record.as_ref()?.handle));
+        let stored = self.config.placed_part(part).map(|placed| self.open_part(placed, session));
+        inner.parts.push(PartSlot { name, is_in_use: true, stored });
+        Ok(())
+    }
+
+    pub(crate) fn release_part(&self, name: &'static str) {
+        if let Some(slot) = self.lock().parts.iter_mut().find(|slot| slot.name == name) {
+            slot.is_in_use = false;
+        }
+    }
+
+    /// Gives the cookie of a part to `work`, or `None` if the part lives with the session.
+    pub(crate) fn with_part<T>(&self, name: &str, work: impl FnOnce(Option<&StoredPart>) -> T) -> T {
+        let inner = self.lock();
+        work(inner.parts.iter().find(|slot| slot.name == name).and_then(|slot| slot.stored.as_ref()))
+    }
+
+    /// Takes note of a part's new value, if the part lives in a cookie of its own.
+    pub(crate) fn set_part(&self, name: &str, value: JsonText) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(slot) = inner.parts.iter_mut().find(|slot| slot.name == name) else { return };
+        let Some(stored) = &mut slot.stored else { return };
+        stored.value = Some(value);
+        stored.is_changed = true;
+        if stored.placed.is_bound {
+            inner.work.get_or_insert_default().changes.needs_session = true;
+        }
+    }
+
+    fn open_part(&self, placed: &PlacedPart, session: Option<Handle>) -> StoredPart {
+        let config = &*self.config;
+        let mut stored = StoredPart {
+            placed: placed.clone(),
+            record: None,
+            value: None,
+            is_changed: false,
+            reseal: false,
+            chunks: 0,
+        };
+        // What is bound to a session does not open without one.
+        let binding = session.filter(|_| placed.is_bound);
+        if placed.is_bound && binding.is_none() {
+            return stored;
+        }
+        let opening = placed.cookie.open(&self.received, binding, &placed.timeouts, config.now());
+        if let Opening::Open(opened) = opening {
+            let is_due = !placed.is_bound && placed.timeouts.touch_is_due(&opened.record, config.now());
+            stored.value = opened.record.values.text(PART_KEY);
+            stored.reseal = !opened.by_primary || is_due;
+            stored.chunks = opened.chunks;
+            stored.record = Some(opened.record);
+        } else {
+            opening.told_to(config);
+        }
+        stored
+    }
+
+    /// Commits the session at the end of the request, if that takes no waiting: nobody asked for it, or there is nothing
+    /// to do.
+    pub(crate) fn finish_at_once(&self) -> Option<Effects> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if !inner.panicked {
+            let is_settled = inner.work.as_ref().is_none_or(|work| state::is_settled(&self.config, work));
+            if !is_settled || inner.failure.is_some() || inner.parts.iter().any(PartSlot::is_to_be_sealed) {
+                return None;
+            }
+        }
+        inner.response_sent = true;
+        let looked = inner.work.is_some() || !inner.parts.is_empty();
+        Some(Effects { cookies: mem::take(&mut inner.cookies), looked })
+    }
+
+    /// Commits the session at the end of the request.
+    pub(crate) async fn finish(&self, status: StatusCode) -> Result<Effects, Error> {
+        if status.is_server_error() && self.config.server_error_policy == ServerErrorPolicy::Discard {
+            self.discard_data();
+        }
+        if let Some(failure) = self.lock().failure.take() {
+            return Err(failure);
+        }
+        let ends_session = self.lock().work.as_ref().is_some_and(|work| work.changes.ends_session);
+        self.commit().await?;
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let session = inner.work.as_ref().and_then(|work| Some(work.loaded.record.as_ref()?.handle));
+        for slot in &mut inner.parts {
+            inner.cookies.extend(slot.seal(&self.config, session)?);
+        }
+        if ends_session {
+            inner.cookies.extend(self.removals_of_parts(&inner.parts));
+        }
+        inner.response_sent = true;
+        Ok(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
+    }
+
+    /// Commits what was done so far. After an error it is as if this had not been called.
+    pub(crate) async fn commit(&self) -> Result<(), Error> {
+        let _turn = self.commits.lock().await;
+        let Some((mut work, may_set_cookie)) = self.take_work() else { return Ok(()) };
+        match state::commit(&self.config, &mut work, may_set_cookie).await {
+            Ok(committed) => {
+                self.install(committed);
+                Ok(())
+            }
+            Err(error) => {
+                self.put_back(work);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes what is to be committed. The draft stays, so that meanwhile others see the session as it will be.
+    fn take_work(&self) -> Option<(Work, bool)> {
+        let mut inner = self.lock();
+        let may_set_cookie = !inner.response_sent;
+        let work = inner.work.as_mut()?;
+        let taken = Work {
+            loaded: mem::take(&mut work.loaded),
+            changes: mem::take(&mut work.changes),
+            draft: work.draft.clone(),
+        };
+        Some((taken, may_set_cookie))
+    }
+
+    /// Bases the session on what was committed. Changes that came in meanwhile are made on top of it, outside the lock:
+    /// they may run code of the application.
+    fn install(&self, committed: Committed) {
+        let mut later = Vec::new();
+        loop {
+            let draft = Draft::replay(committed.loaded.record.clone(), &later)
+                .unwrap_or_else(|_| Draft::new(committed.loaded.record.clone()));
+            let mut inner = self.lock();
+            let inner = &mut *inner;
+            let work = inner.work.get_or_insert_default();
+            if work.changes.list().len() != later.len() {
+                later = work.changes.list().to_vec();
+                continue;
+            }
+            if !work.changes.ends_session {
+                work.draft = draft;
+            }
+            work.loaded = committed.loaded;
+            if !committed.cookies.is_empty() {
+                inner.cookies = committed.cookies;
+            }
+            return;
+        }
+    }
+
+    fn put_back(&self, taken: Work) {
+        let mut inner = self.lock();
+        let work = inner.work.get_or_insert_default();
+        let later = mem::replace(&mut work.changes, taken.changes);
+        work.changes.append(later);
+        work.loaded = taken.loaded;
+    }
+
+    fn discard_data(&self) {
+        let mut inner = self.lock();
+        inner.parts.retain(|slot| slot.stored.as_ref().is_none_or(|stored| !stored.is_changed));
+        let Some(work) = &mut inner.work else { return };
+        work.changes.discard_data();
+        let base = work.loaded.record.clone().filter(|_| !work.changes.ends_session);
+        // What is left are logins and timeouts, which cannot fail.
+        work.draft = Draft::replay(base.clone(), work.changes.list()).unwrap_or_else(|_| Draft::new(base));
+    }
+
+    /// Removes the cookies of parts that were bound to the session that has ended.
+    fn removals_of_parts(&self, written: &[PartSlot]) -> Vec<HeaderValue> {
+        let bound = self.config.parts.iter().filter(|placed| placed.is_bound);
+        let ended = bound.filter(|placed| !written.iter().any(|slot| slot.is_written_to(placed)));
+        ended.flat_map(|placed| placed.cookie.removals_of_received(&self.received)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Under which key the record in a part's cookie holds the part.
+const PART_KEY: &str = "part";
+
+impl PartSlot {
+    fn is_to_be_sealed(&self) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.is_changed || stored.reseal)
+    }
+
+    fn is_written_to(&self, placed: &PlacedPart) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.is_changed && stored.placed.part == placed.part)
+    }
+
+    /// Seals the part, if it has changed or its seal is old.
+    fn seal(&mut self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
+        if !self.is_to_be_sealed() {
+            return Ok(Vec::new());
+        }
+        let Some(stored) = &self.stored else { return Ok(Vec::new()) };
+        let PlacedPart { cookie, timeouts, is_bound, .. } = &stored.placed;
+        let Some(value) = &stored.value else { return Ok(Vec::new()) };
+        let binding = session.filter(|_| *is_bound);
+        if *is_bound && binding.is_none() {
+            // The session ended in this request, and the part with it.
+            return Ok(Vec::new());
+        }
+        let now = config.now();
+        let mut record = stored.record.clone().unwrap_or_else(|| Record::new(Handle::from_bytes([0; 16]), now, now));
+        record.last_seen_at = now;
+        record.expires_at = timeouts.expires_at((&record).into());
+        record.values = Values::from_pairs([(PART_KEY, value.as_bytes())]);
+        let max_age = (!is_bound).then(|| record.expires_at.since(now));
+        cookie.seal(&record, binding, max_age, stored.chunks)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_unsaved = inner.work.as_ref().is_some_and(|work| !work.changes.is_empty() && work.draft.is_changed());
+        if inner.response_sent && !inner.panicked && is_unsaved {
+            self.config.tell(&SessionEvent::ChangesUnsaved);
+        }
+    }
+}

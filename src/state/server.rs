@@ -1,0 +1,352 @@
+//! State that lives in a store, with the session's ID in the cookie.
+
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::{Committed, Config, Loaded, Work, new_handle};
+use crate::clock::Timestamp;
+use crate::cookie::{Found, Received, find};
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::random;
+use crate::record::draft::Draft;
+use crate::record::id::SessionId;
+use crate::record::plan::Plan;
+use crate::record::{Handle, Record};
+use crate::state::ConflictPolicy;
+use crate::store::{Entry, ErasedStore, Forward, Outcome, Renewal, StoreError, StoreErrorKind};
+
+/// How often changes are made again on a newer record before the request gives up with a conflict.
+const MAX_ATTEMPTS: u32 = 40;
+
+/// How many renewals are followed from one ID. Each takes a request of its own within the grace of the one before.
+const MAX_HOPS: usize = 8;
+
+pub(super) async fn load(config: &Config, store: &dyn ErasedStore, received: &Received) -> Result<Loaded, Error> {
+    let text = match find(received.iter(), config.cookie_writer.name().as_bytes()) {
+        Found::Absent => return Ok(Loaded::default()),
+        Found::Duplicate => {
+            config.tell(&SessionEvent::DuplicateCookie);
+            return Ok(Loaded::default());
+        }
+        Found::One(text) => text,
+    };
+    match SessionId::parse(text) {
+        Some(id) => load_id(config, store, id).await,
+        None => {
+            config.tell(&SessionEvent::InvalidCookie);
+            Ok(Loaded::default())
+        }
+    }
+}
+
+/// Loads the session of an ID, or of the one that replaced it.
+async fn load_id(config: &Config, store: &dyn ErasedStore, mut id: SessionId) -> Result<Loaded, Error> {
+    for hop in 0..MAX_HOPS {
+        let now = config.now();
+        let entry = match within(config, store, store.load(id.store_key(), now)).await {
+            Err(error) if error.kind() == StoreErrorKind::Undecodable => {
+                config.tell(&SessionEvent::UndecodableRecord);
+                None
+            }
+            entry => entry?,
+        };
+        match entry {
+            None => break,
+            Some(Entry::Live(record)) => {
+                let Some(expiry) = config.timeouts.expiry(&record, now) else {
+                    return Ok(Loaded { record: Some(record), id: Some(id), tell_id: hop > 0, ..Loaded::default() });
+                };
+                config.tell(&SessionEvent::Expired { session: record.handle, expiry });
+                break;
+            }
+            Some(Entry::Retired(forward)) => match successor(&id, &forward) {
+                Some(successor) if now < forward.grace_until => id = successor,
+                _ => {
+                    config.tell(&SessionEvent::RetiredIdUsed);
+                    break;
+                }
+            },
+        }
+    }
+    Ok(Loaded::default())
+}
+
+/// Carries out the plan, and on a conflict makes the changes again on the newer record and plans anew.
+pub(super) async fn commit(
+    config: &Config,
+    store: &dyn ErasedStore,
+    work: &mut Work,
+    may_set_cookie: bool,
+) -> Result<Committed, Error> {
+    let new_id = &mut None;
+    for attempt in 0..MAX_ATTEMPTS {
+        let plan = work.plan(config);
+        let needs_cookie = matches!(plan, Plan::Create | Plan::Renew { .. } | Plan::Destroy | Plan::Replace);
+        if needs_cookie && !may_set_cookie {
+            return Err(Error::too_late());
+        }
+        let step = match plan {
+            Plan::Keep => return Ok(keep(config, work)),
+            Plan::Touch => return Ok(touch(config, store, work).await),
+            Plan::Destroy => return end(config, store, work).await,
+            Plan::Create | Plan::Replace => create(config, store, work, plan, new_id).await?,
+            Plan::Update => update(config, store, work).await?,
+            Plan::Renew { grace } => renew(config, store, work, grace, new_id).await?,
+        };
+        match step {
+            Step::Done(committed) => return Ok(committed),
+            Step::Again => pause(attempt).await?,
+            Step::Lost => {
+                if let Some(record) = &work.loaded.record {
+                    config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
+                }
+                return Ok(Committed::default());
+            }
+        }
+    }
+    Err(Error::conflict())
+}
+
+/// How an attempt to carry out a plan ended.
+enum Step {
+    Done(Committed),
+    /// Another request was faster; the work is now based on what it left.
+    Again,
+    /// The session has ended meanwhile.
+    Lost,
+}
+
+fn keep(config: &Config, work: &mut Work) -> Committed {
+    let loaded = mem::take(&mut work.loaded);
+    Committed { cookies: loaded.tell_id.then(|| id_cookie(config, &loaded)).flatten().into_iter().collect(), loaded }
+}
+
+/// Writes down that the session was used. A failure harms nobody now, and the next request tries again.
+async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Committed {
+    let now = config.now();
+    let mut loaded = mem::take(&mut work.loaded);
+    if let (Some(id), Some(record)) = (&loaded.id, &mut loaded.record) {
+        let expires_at = config.timeouts.expires_at(work.draft.age(&config.timeouts, now));
+        let touching = store.touch(id.store_key(), record.version, now, expires_at, now);
+        match within(config, store, touching).await {
+            Ok(()) => {
+                let record = Arc::make_mut(record);
+                (record.last_seen_at, record.expires_at) = (now, expires_at);
+            }
+            Err(error) => config.tell(&SessionEvent::StoreFailed { error: error.into() }),
+        }
+    }
+    // A cookie with a `Max-Age` has to move along with the deadline.
+    let moves_cookie = loaded.record.as_ref().is_some_and(|record| config.max_age(record, now).is_some());
+    let cookie = (loaded.tell_id || moves_cookie).then(|| id_cookie(config, &loaded)).flatten();
+    Committed { loaded, cookies: cookie.into_iter().collect() }
+}
+
+/// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended it.
+async fn end(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Result<Committed, Error> {
+    let ended = delete_following(config, store, work.loaded.id.clone()).await?;
+    if ended {
+        work.tell_end(config);
+    }
+    work.loaded = Loaded::default();
+    Ok(Committed {
+        cookies: ended.then(|| config.cookie_writer.removal()).into_iter().collect(),
+        ..Committed::default()
+    })
+}
+
+async fn delete_following(config: &Config, store: &dyn ErasedStore, mut id: Option<SessionId>) -> Result<bool, Error> {
+    for _ in 0..MAX_HOPS {
+        let Some(current) = &id else { break };
+        match within(config, store, store.delete(current.store_key(), config.now())).await? {
+            Outcome::Done => return Ok(true),
+            Outcome::Retired(forward) => id = successor(current, &forward),
+            Outcome::Gone | Outcome::Conflict(_) => break,
+        }
+    }
+    Ok(false)
+}
+
+async fn create(
+    config: &Config,
+    store: &dyn ErasedStore,
+    work: &mut Work,
+    plan: Plan,
+    new_id: &mut Option<SessionId>,
+) -> Result<Step, Error> {
+    let now = config.now();
+    let record = Arc::new(work.draft.to_record(new_handle()?, &config.timeouts, now));
+    config.check_size(&record)?;
+    let id = fresh_id(new_id)?;
+    if !within(config, store, store.create(id.store_key(), Arc::clone(&record), now)).await? {
+        // Nobody guesses 256 bits: a key that is taken is one that an earlier, unanswered attempt took.
+        *new_id = None;
+        return Ok(Step::Again);
+    }
+    if plan == Plan::Replace && delete_following(config, store, work.loaded.id.clone()).await? {
+        work.tell_end(config);
+    }
+    work.tell_written(config, plan, record.handle);
+    Ok(Step::Done(told(config, record, id, now)))
+}
+
+async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Result<Step, Error> {
+    let (Some(id), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
+    let now = config.now();
+    let record = Arc::new(work.draft.to_record(new_handle()?, &config.timeouts, now));
+    config.check_size(&record)?;
+    let updating = store.update(id.store_key(), base.version, Arc::clone(&record), now);
+    match within(config, store, updating).await? {
+        Outcome::Done => {
+            let moves_cookie = config.max_age(&record, now).is_some();
+            let loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
+            let cookie = (work.loaded.tell_id || moves_cookie).then(|| id_cookie(config, &loaded)).flatten();
+            Ok(Step::Done(Committed { loaded, cookies: cookie.into_iter().collect() }))
+        }
+        outcome => catch_up(config, store, work, &id, base.handle, outcome).await,
+    }
+}
+
+async fn renew(
+    config: &Config,
+    store: &dyn ErasedStore,
+    work: &mut Work,
+    grace: bool,
+    new_id: &mut Option<SessionId>,
+) -> Result<Step, Error> {
+    let (Some(old), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
+    let now = config.now();
+    let mut record = work.draft.to_record(new_handle()?, &config.timeouts, now);
+    record.renewed_at = now;
+    config.check_size(&record)?;
+    let record = Arc::new(record);
+    let new = fresh_id(new_id)?;
+    let forward = Forward {
+        successor: grace.then(|| old.seal_successor(&new)),
+        grace_until: if grace { now.after(config.timeouts.grace) } else { now },
+        // For as long as the old ID would have lived unused, and at least for its grace.
+        expires_at: base.expires_at.max(now.after(config.timeouts.grace)),
+    };
+    let renewal = Renewal {
+        old: *old.store_key(),
+        expected: base.version,
+        new: *new.store_key(),
+        record: Arc::clone(&record),
+        forward,
+    };
+    match within(config, store, store.renew(renewal, now)).await? {
+        Outcome::Done => {
+            work.tell_written(config, Plan::Renew { grace }, record.handle);
+            Ok(Step::Done(told(config, record, new, now)))
+        }
+        outcome => catch_up(config, store, work, &old, base.handle, outcome).await,
+    }
+}
+
+/// Bases the work on what another request has left.
+async fn catch_up(
+    config: &Config,
+    store: &dyn ErasedStore,
+    work: &mut Work,
+    id: &SessionId,
+    session: Handle,
+    outcome: Outcome,
+) -> Result<Step, Error> {
+    let (id, record) = match outcome {
+        Outcome::Done | Outcome::Gone => return Ok(Step::Lost),
+        Outcome::Conflict(Some(record)) => (id.clone(), record),
+        Outcome::Conflict(None) => match reload(config, store, id.clone()).await? {
+            Some(newer) => newer,
+            None => return Ok(Step::Lost),
+        },
+        Outcome::Retired(forward) => {
+            let Some(successor) = successor(id, &forward) else { return Ok(Step::Lost) };
+            let Some(newer) = reload(config, store, successor).await? else { return Ok(Step::Lost) };
+            // Another request has just renewed the ID, and the client is told that one if its own still counts.
+            work.changes.renews = false;
+            work.loaded.tell_id = config.now() < forward.grace_until;
+            newer
+        }
+    };
+    config.tell(&SessionEvent::Conflict { session });
+    if config.conflict_policy == ConflictPolicy::Fail && work.draft.is_changed() {
+        return Err(Error::conflict());
+    }
+    work.draft = Draft::replay(Some(Arc::clone(&record)), work.changes.list())?;
+    work.loaded = Loaded { record: Some(record), id: Some(id), tell_id: work.loaded.tell_id, ..Loaded::default() };
+    Ok(Step::Again)
+}
+
+/// Loads the record of an ID that this request came by honestly, following renewals whether or not their grace is over.
+async fn reload(
+    config: &Config,
+    store: &dyn ErasedStore,
+    mut id: SessionId,
+) -> Result<Option<(SessionId, Arc<Record>)>, Error> {
+    for _ in 0..MAX_HOPS {
+        match within(config, store, store.load(id.store_key(), config.now())).await? {
+            Some(Entry::Live(record)) => return Ok(Some((id, record))),
+            Some(Entry::Retired(forward)) => match successor(&id, &forward) {
+                Some(next) => id = next,
+                None => break,
+            },
+            None => break,
+        }
+    }
+    Ok(None)
+}
+
+fn successor(id: &SessionId, forward: &Forward) -> Option<SessionId> {
+    forward.successor.map(|sealed| id.open_successor(sealed))
+}
+
+/// Returns the ID that this commit makes: one for all its attempts, so that none is left behind.
+fn fresh_id(new_id: &mut Option<SessionId>) -> Result<SessionId, Error> {
+    match new_id {
+        Some(id) => Ok(id.clone()),
+        None => Ok(new_id.insert(SessionId::from_random(random::bytes()?)).clone()),
+    }
+}
+
+/// The end of a commit that gave the client a new ID.
+fn told(config: &Config, record: Arc<Record>, id: SessionId, now: Timestamp) -> Committed {
+    let cookie = config.cookie_writer.set(&id.to_text(), config.max_age(&record, now));
+    Committed { loaded: Loaded { record: Some(record), id: Some(id), ..Loaded::default() }, cookies: vec![cookie] }
+}
+
+fn id_cookie(config: &Config, loaded: &Loaded) -> Option<http::HeaderValue> {
+    let (id, record) = (loaded.id.as_ref()?, loaded.record.as_ref()?);
+    Some(config.cookie_writer.set(&id.to_text(), config.max_age(record, config.now())))
+}
+
+/// Gives the other request time: not at all at first, then random times that grow up to 64 ms.
+async fn pause(attempt: u32) -> Result<(), Error> {
+    if attempt == 0 {
+        return Ok(());
+    }
+    let longest = 1_u64 << attempt.min(6);
+    let [random] = random::bytes::<1>()?;
+    tokio::time::sleep(Duration::from_millis(u64::from(random) * longest / 255)).await;
+    Ok(())
+}
+
+/// Waits for the store, at most as long as the layer allows. A call that is done at once sets up no timer.
+async fn within<T>(
+    config: &Config,
+    store: &dyn ErasedStore,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let mut call = pin!(call);
+    if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+        return answer;
+    }
+    match tokio::time::timeout(config.store_timeout, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(StoreError::timed_out(store.name())),
+    }
+}
