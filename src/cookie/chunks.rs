@@ -140,7 +140,8 @@ const fn decimal_digits(number: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cookie::{Chunks, CookieConfig, fits};
+    use crate::cookie::CookieConfig;
+    use crate::cookie::write::fits;
 
     fn writer(name: &'static str) -> CookieWriter {
         CookieWriter::new(&CookieConfig::new().with_insecure_http().with_name(name).unwrap()).unwrap()

@@ -159,7 +159,7 @@ impl SessionLayer {
         self
     }
 
-    /// Sets how many bytes the keys and values of a session may take. Default: 1 MiB.
+    /// Sets how many bytes the keys and values of a session and its principal may take. Default: 1 MiB.
     ///
     /// A request that makes its session larger is answered with an error, and nothing of it is stored. State in a cookie
     /// is bound by the cookie's 4096 bytes besides.

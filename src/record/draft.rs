@@ -17,7 +17,7 @@ pub(crate) struct Draft {
     /// The base's values do not show through.
     cleared: bool,
     /// Values that were set, or removed (`None`), since.
-    overlay: Vec<(Arc<str>, Option<Arc<[u8]>>)>,
+    overlay: Vec<Overlaid>,
     login: Option<Arc<str>>,
     /// What was the session of one principal is now that of another, with a name of its own.
     is_new_identity: bool,
@@ -25,6 +25,9 @@ pub(crate) struct Draft {
     idle_timeout: Option<Option<Duration>>,
     absolute_timeout: Option<Option<Duration>>,
 }
+
+/// A key and its JSON text; `None` where it was removed.
+type Overlaid = (Arc<str>, Option<Arc<[u8]>>);
 
 impl Draft {
     pub(crate) fn new(base: Option<Arc<Record>>) -> Self {

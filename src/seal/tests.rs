@@ -1,5 +1,6 @@
 //! Tests of the whole: what a seal opens to, and everything that keeps it from opening.
 
+use super::envelope::{seal_onto, sealed_len};
 use super::*;
 
 const BOTH: [Algorithm; 2] = [Algorithm::Encrypted, Algorithm::Signed];

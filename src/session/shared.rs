@@ -39,6 +39,8 @@ struct Inner {
     failure: Option<Error>,
     /// The handler panicked while it held the session: nothing is committed.
     panicked: bool,
+    /// The session that the request came with was ended.
+    ended: bool,
     response_sent: bool,
 }
 
@@ -148,7 +150,7 @@ impl Shared {
             }
             return Ok(());
         }
-        let session = inner.work.as_ref().and_then(|work| Some(work.loaded.record.as_ref()?.handle));
+        let session = inner.work.as_ref().and_then(|work| Some(work.draft.base()?.handle));
         let stored = self.config.placed_part(part).map(|placed| self.open_part(placed, session));
         inner.parts.push(PartSlot { name, is_in_use: true, stored });
         Ok(())
@@ -231,15 +233,18 @@ impl Shared {
         if let Some(failure) = self.lock().failure.take() {
             return Err(failure);
         }
-        let ends_session = self.lock().work.as_ref().is_some_and(|work| work.changes.ends_session);
+        // Parts are sealed first: one that does not fit its cookie is found out before anything is stored.
+        let before = self.session_handle().unwrap_or(NO_HANDLE);
+        let mut part_cookies = self.seal_parts(Some(before))?;
         self.commit().await?;
+        let after = self.session_handle();
+        if after != Some(before) {
+            part_cookies = self.seal_parts(after)?;
+        }
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let session = inner.work.as_ref().and_then(|work| Some(work.loaded.record.as_ref()?.handle));
-        for slot in &mut inner.parts {
-            inner.cookies.extend(slot.seal(&self.config, session)?);
-        }
-        if ends_session {
+        inner.cookies.append(&mut part_cookies);
+        if inner.ended {
             inner.cookies.extend(self.removals_of_parts(&inner.parts));
         }
         inner.response_sent = true;
@@ -265,8 +270,10 @@ impl Shared {
     /// Takes what is to be committed. The draft stays, so that meanwhile others see the session as it will be.
     fn take_work(&self) -> Option<(Work, bool)> {
         let mut inner = self.lock();
+        let inner = &mut *inner;
         let may_set_cookie = !inner.response_sent;
         let work = inner.work.as_mut()?;
+        inner.ended |= work.changes.ends_session;
         let taken = Work {
             loaded: mem::take(&mut work.loaded),
             changes: mem::take(&mut work.changes),
@@ -298,6 +305,20 @@ impl Shared {
             }
             return;
         }
+    }
+
+    /// Returns the session that a bound part belongs to: after a commit also that which the request has made.
+    fn session_handle(&self) -> Option<Handle> {
+        self.lock().work.as_ref().and_then(|work| Some(work.loaded.record.as_ref()?.handle))
+    }
+
+    fn seal_parts(&self, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
+        let inner = self.lock();
+        let mut cookies = Vec::new();
+        for stored in inner.parts.iter().filter_map(|slot| slot.stored.as_ref()) {
+            cookies.extend(stored.seal(&self.config, session)?);
+        }
+        Ok(cookies)
     }
 
     fn put_back(&self, taken: Work) {
@@ -333,35 +354,40 @@ impl Shared {
 /// Under which key the record in a part's cookie holds the part.
 const PART_KEY: &str = "part";
 
+/// The handle of a part's record, which names no session, and of a session that is not made yet.
+const NO_HANDLE: Handle = Handle::from_bytes([0; 16]);
+
 impl PartSlot {
     fn is_to_be_sealed(&self) -> bool {
-        self.stored.as_ref().is_some_and(|stored| stored.is_changed || stored.reseal)
+        self.stored.as_ref().is_some_and(StoredPart::is_to_be_sealed)
     }
 
     fn is_written_to(&self, placed: &PlacedPart) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.is_changed && stored.placed.part == placed.part)
     }
+}
 
-    /// Seals the part, if it has changed or its seal is old.
-    fn seal(&mut self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
-        if !self.is_to_be_sealed() {
-            return Ok(Vec::new());
-        }
-        let Some(stored) = &self.stored else { return Ok(Vec::new()) };
-        let PlacedPart { cookie, timeouts, is_bound, .. } = &stored.placed;
-        let Some(value) = &stored.value else { return Ok(Vec::new()) };
-        let binding = session.filter(|_| *is_bound);
-        if *is_bound && binding.is_none() {
-            // The session ended in this request, and the part with it.
-            return Ok(Vec::new());
-        }
+impl StoredPart {
+    /// Whether the part has changed or its seal is old.
+    fn is_to_be_sealed(&self) -> bool {
+        self.is_changed || self.reseal
+    }
+
+    /// Seals the part, if it is to be.
+    fn seal(&self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
+        let PlacedPart { cookie, timeouts, is_bound, .. } = &self.placed;
+        let Some(value) = self.value.as_ref().filter(|_| self.is_to_be_sealed()) else { return Ok(Vec::new()) };
         let now = config.now();
-        let mut record = stored.record.clone().unwrap_or_else(|| Record::new(Handle::from_bytes([0; 16]), now, now));
+        let mut record = self.record.clone().unwrap_or_else(|| Record::new(NO_HANDLE, now, now));
         record.last_seen_at = now;
         record.expires_at = timeouts.expires_at((&record).into());
         record.values = Values::from_pairs([(PART_KEY, value.as_bytes())]);
-        let max_age = (!is_bound).then(|| record.expires_at.since(now));
-        cookie.seal(&record, binding, max_age, stored.chunks)
+        match (is_bound, session) {
+            (false, _) => cookie.seal(&record, None, Some(record.expires_at.since(now)), self.chunks),
+            (true, Some(session)) => cookie.seal(&record, Some(session), None, self.chunks),
+            // The session has ended in this request, and the part with it.
+            (true, None) => Ok(Vec::new()),
+        }
     }
 }
 

@@ -118,7 +118,7 @@ impl Config {
 
     /// Refuses a record that is larger than the layer allows.
     pub(crate) fn check_size(&self, record: &Record) -> Result<(), Error> {
-        let size = record.values.as_frames().len();
+        let size = record.values.as_frames().len() + record.principal.as_deref().map_or(0, str::len);
         if size > self.max_record_size {
             return Err(Error::too_large(Cow::Borrowed("session"), size, self.max_record_size));
         }
