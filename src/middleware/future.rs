@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,14 +21,21 @@ pin_project! {
     pub struct ResponseFuture<F, B> {
         #[pin]
         inner: F,
-        shared: Arc<Shared>,
-        committing: Option<(Response<B>, Commit)>,
+        // The session, until it is committed.
+        shared: Option<Arc<Shared>>,
+        // Boxed, since most requests have nothing to commit and every future is moved about.
+        committing: Option<Box<Committing<B>>>,
     }
+}
+
+struct Committing<B> {
+    response: Response<B>,
+    commit: Commit,
 }
 
 impl<F, B> ResponseFuture<F, B> {
     pub(super) fn new(inner: F, shared: Arc<Shared>) -> Self {
-        Self { inner, shared, committing: None }
+        Self { inner, shared: Some(shared), committing: None }
     }
 }
 
@@ -42,16 +50,18 @@ where
         let this = self.project();
         if this.committing.is_none() {
             let mut response = ready!(this.inner.poll(context))?;
-            if let Some(effects) = this.shared.finish_at_once() {
+            let Some(shared) = this.shared.take() else { return Poll::Ready(Ok(response)) };
+            if let Some(effects) = shared.finish_at_once() {
                 apply(effects, response.headers_mut());
                 return Poll::Ready(Ok(response));
             }
-            let (shared, status) = (Arc::clone(this.shared), response.status());
-            *this.committing = Some((response, Box::pin(async move { shared.finish(status).await })));
+            let commit = Box::pin(shared.finish(response.status()));
+            *this.committing = Some(Box::new(Committing { response, commit }));
         }
-        let Some((_, commit)) = this.committing else { return Poll::Pending };
+        let Some(Committing { response, commit }) = this.committing.as_deref_mut() else { return Poll::Pending };
         let committed = ready!(commit.as_mut().poll(context));
-        let Some((mut response, _)) = this.committing.take() else { return Poll::Pending };
+        let mut response = mem::take(response);
+        *this.committing = None;
         match committed {
             Ok(effects) => apply(effects, response.headers_mut()),
             Err(error) => response = failure(error),

@@ -1,11 +1,13 @@
 //! A record as a request sees it: what was loaded, under the changes the request has made so far.
 
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::changes::Change;
 use super::lifetime::{Age, Timeouts};
-use super::values::{JsonText, frame_size, put_frame};
+use super::values::{frame_size, put_frame};
 use super::{Handle, Record, Values};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -16,7 +18,6 @@ pub(crate) struct Draft {
     base: Option<Arc<Record>>,
     /// The base's values do not show through.
     cleared: bool,
-    /// Values that were set, or removed (`None`), since.
     overlay: Vec<Overlaid>,
     login: Option<Arc<str>>,
     /// What was the session of one principal is now that of another, with a name of its own.
@@ -26,8 +27,37 @@ pub(crate) struct Draft {
     absolute_timeout: Option<Option<Duration>>,
 }
 
-/// A key and its JSON text; `None` where it was removed.
-type Overlaid = (Arc<str>, Option<Arc<[u8]>>);
+/// A value that was set or removed.
+#[derive(Clone)]
+struct Overlaid {
+    key: Arc<str>,
+    /// Its JSON text; `None` where it was removed.
+    value: Option<Arc<[u8]>>,
+    /// The frame of the base that it takes the place of.
+    replaces: Option<Range<usize>>,
+}
+
+/// A JSON text that can be used without the draft it comes from, and without copying it.
+#[derive(Clone)]
+pub(crate) enum JsonText {
+    Own(Arc<[u8]>),
+    OfRecord(Arc<Record>, Range<usize>),
+}
+
+impl JsonText {
+    /// Returns the text of a value of a record.
+    pub(crate) fn of(record: &Arc<Record>, key: &str) -> Option<Self> {
+        let frame = record.values.find(key)?;
+        Some(Self::OfRecord(Arc::clone(record), frame.value))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(text) => text,
+            Self::OfRecord(record, range) => &record.values.as_frames()[range.clone()],
+        }
+    }
+}
 
 impl Draft {
     pub(crate) fn new(base: Option<Arc<Record>>) -> Self {
@@ -69,31 +99,29 @@ impl Draft {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
-        match self.overlay.iter().find(|(changed, _)| **changed == *key) {
-            Some((_, value)) => value.as_deref(),
+        match self.overlaid(key) {
+            Some(overlaid) => overlaid.value.as_deref(),
             None => self.base_values()?.get(key),
         }
     }
 
     /// Returns a value, to be used without this draft.
     pub(crate) fn text(&self, key: &str) -> Option<JsonText> {
-        match self.overlay.iter().find(|(changed, _)| **changed == *key) {
-            Some((_, value)) => value.clone().map(JsonText::from),
-            None => self.base_values()?.text(key),
+        match self.overlaid(key) {
+            Some(overlaid) => overlaid.value.clone().map(JsonText::Own),
+            None => JsonText::of(self.visible_base()?, key),
         }
     }
 
     /// Goes through the values, unchanged ones first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let kept = self.base_values().into_iter().flat_map(Values::iter).filter_map(|(key, value)| {
-            match self.overlay.iter().find(|(changed, _)| **changed == *key) {
-                Some((_, changed)) => Some((key, changed.as_deref()?)),
+        let kept =
+            self.base_values().into_iter().flat_map(Values::iter).filter_map(|(key, value)| match self.overlaid(key) {
+                Some(overlaid) => Some((key, overlaid.value.as_deref()?)),
                 None => Some((key, value)),
-            }
-        });
-        let is_new = |key: &str| self.base_values().is_none_or(|values| values.get(key).is_none());
-        let added = self.overlay.iter().filter_map(move |(key, value)| Some((&**key, value.as_deref()?)));
-        kept.chain(added.filter(move |(key, _)| is_new(key)))
+            });
+        let added = self.overlay.iter().filter(|overlaid| overlaid.replaces.is_none());
+        kept.chain(added.filter_map(|overlaid| Some((&*overlaid.key, overlaid.value.as_deref()?))))
     }
 
     pub(crate) fn base(&self) -> Option<&Record> {
@@ -130,6 +158,7 @@ impl Draft {
         self.login.is_some()
             || self.idle_timeout.flatten().is_some()
             || self.absolute_timeout.flatten().is_some()
+            || self.overlay.iter().any(|overlaid| overlaid.value.is_some())
             || self.iter().next().is_some()
     }
 
@@ -153,15 +182,38 @@ impl Draft {
         }
     }
 
+    /// Splices what was changed into the frames of the base: what lies between is copied as it is.
     fn values(&self) -> Values {
-        if let (Some(values), true) = (self.base_values(), self.overlay.is_empty()) {
-            return values.clone();
+        let base = self.base_values().map_or(&[][..], Values::as_frames);
+        let put = |frames: &mut Vec<u8>, overlaid: &Overlaid| {
+            if let Some(value) = &overlaid.value {
+                put_frame(frames, &overlaid.key, value);
+            }
+        };
+        let mut replaced: Vec<_> =
+            self.overlay.iter().filter_map(|overlaid| Some((overlaid.replaces.clone()?, overlaid))).collect();
+        replaced.sort_unstable_by_key(|(frame, _)| frame.start);
+        let mut frames = Vec::with_capacity(self.size_of_values(base.len()));
+        let mut copied = 0;
+        for (frame, overlaid) in replaced {
+            frames.extend_from_slice(&base[copied..frame.start]);
+            put(&mut frames, overlaid);
+            copied = frame.end;
         }
-        let mut frames = Vec::with_capacity(self.iter().map(|(key, value)| frame_size(key, value)).sum());
-        for (key, value) in self.iter() {
-            put_frame(&mut frames, key, value);
+        frames.extend_from_slice(&base[copied..]);
+        for overlaid in self.overlay.iter().filter(|overlaid| overlaid.replaces.is_none()) {
+            put(&mut frames, overlaid);
         }
         Values::from_written_frames(frames)
+    }
+
+    /// Returns how many bytes the values take, given what those of the base take.
+    fn size_of_values(&self, base: usize) -> usize {
+        self.overlay.iter().fold(base, |size, overlaid| {
+            let old = overlaid.replaces.as_ref().map_or(0, Range::len);
+            let new = overlaid.value.as_ref().map_or(0, |value| frame_size(&overlaid.key, value));
+            size - old + new
+        })
     }
 
     fn clear(&mut self) {
@@ -169,17 +221,137 @@ impl Draft {
         self.overlay.clear();
     }
 
+    /// Sets or removes a value. One that stays the same is no change.
     pub(crate) fn put(&mut self, key: &Arc<str>, value: Option<Arc<[u8]>>) {
-        if self.get(key) == value.as_deref() {
+        if let Some(overlaid) = self.overlay.iter_mut().find(|overlaid| overlaid.key == *key) {
+            overlaid.value = value;
             return;
         }
-        match self.overlay.iter_mut().find(|(changed, _)| changed == key) {
-            Some((_, changed)) => *changed = value,
-            None => self.overlay.push((Arc::clone(key), value)),
+        let frame = self.base_values().and_then(|values| Some((values, values.find(key)?)));
+        let before = frame.as_ref().map(|(values, frame)| &values.as_frames()[frame.value.clone()]);
+        if before != value.as_deref() {
+            let replaces = frame.map(|(_, frame)| frame.whole);
+            self.overlay.push(Overlaid { key: Arc::clone(key), value, replaces });
         }
     }
 
+    fn overlaid(&self, key: &str) -> Option<&Overlaid> {
+        self.overlay.iter().find(|overlaid| *overlaid.key == *key)
+    }
+
     fn base_values(&self) -> Option<&Values> {
-        self.base.as_ref().filter(|_| !self.cleared).map(|record| &record.values)
+        self.visible_base().map(|record| &record.values)
+    }
+
+    fn visible_base(&self) -> Option<&Arc<Record>> {
+        self.base.as_ref().filter(|_| !self.cleared)
+    }
+}
+
+/// Shows the key and whether it was removed, and no value.
+impl fmt::Debug for Overlaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.value.is_some() { "set" } else { "removed" };
+        write!(f, "{:?} {what}", self.key)
+    }
+}
+
+/// Shows how long the text is, and none of it.
+impl fmt::Debug for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JsonText({} bytes)", self.as_bytes().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(0);
+
+    fn base(pairs: &[(&str, &str)]) -> Option<Arc<Record>> {
+        let mut record = Record::new(Handle::from_bytes([0; 16]), NOW, NOW);
+        record.values = Values::from_pairs(pairs.iter().map(|(key, value)| (*key, value.as_bytes())));
+        Some(Arc::new(record))
+    }
+
+    fn set(draft: &mut Draft, key: &str, value: &str) {
+        draft.put(&key.into(), Some(value.as_bytes().into()));
+    }
+
+    fn shown(draft: &Draft) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("the test writes text");
+        draft.iter().map(|(key, value)| (key.to_owned(), text(value))).collect()
+    }
+
+    /// What a draft shows, what it becomes, and what single look-ups give are three ways to the same values.
+    #[test]
+    fn a_draft_becomes_what_it_shows_whatever_was_done_in_whatever_order() {
+        let keys = ["a", "b", "c", "d", "e"];
+        let mut random = 1_u64;
+        for _ in 0..2000 {
+            let mut draft = Draft::new(base(&[("a", "1"), ("b", "22"), ("c", "333"), ("d", "4")]));
+            let mut model: Vec<(String, String)> = shown(&draft);
+            for _ in 0..6 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (key, value) = (keys[(random >> 33) as usize % 5], format!("{}", (random >> 40) % 1000));
+                match (random >> 60) % 8 {
+                    0..4 => {
+                        set(&mut draft, key, &value);
+                        match model.iter_mut().find(|(known, _)| known == key) {
+                            Some((_, known)) => *known = value,
+                            None => model.push((key.to_owned(), value)),
+                        }
+                    }
+                    4..7 => {
+                        draft.put(&key.into(), None);
+                        model.retain(|(known, _)| known != key);
+                    }
+                    _ => {
+                        draft.clear();
+                        model.clear();
+                    }
+                }
+            }
+            for key in keys {
+                let expected = model.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_bytes());
+                assert_eq!(draft.get(key), expected);
+                assert_eq!(draft.text(key).as_ref().map(JsonText::as_bytes), expected);
+            }
+            let values = draft.values();
+            let mut written: Vec<_> = values.iter().map(|(key, value)| (key.to_owned(), value.to_vec())).collect();
+            let mut visible: Vec<_> = shown(&draft).into_iter().map(|(key, v)| (key, v.into_bytes())).collect();
+            let mut expected: Vec<_> = model.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
+            for list in [&mut written, &mut visible, &mut expected] {
+                list.sort();
+            }
+            assert_eq!(written, expected);
+            assert_eq!(visible, expected);
+            assert_eq!(
+                draft.size_of_values(draft.base_values().map_or(0, |v| v.as_frames().len())),
+                values.as_frames().len()
+            );
+        }
+    }
+
+    #[test]
+    fn values_that_nobody_changed_keep_their_place_and_their_bytes() {
+        let mut draft = Draft::new(base(&[("a", " 1 "), ("b", "2"), ("c", "{ \"odd\" : 1}")]));
+        set(&mut draft, "b", "3");
+        set(&mut draft, "new", "4");
+        let values = draft.values();
+        let pairs: Vec<_> = values.iter().collect();
+        let expected: [(&str, &[u8]); 4] = [("a", b" 1 "), ("b", b"3"), ("c", b"{ \"odd\" : 1}"), ("new", b"4")];
+        assert_eq!(pairs, expected);
+    }
+
+    #[test]
+    fn setting_what_is_there_is_no_change() {
+        let mut draft = Draft::new(base(&[("a", "1")]));
+        set(&mut draft, "a", "1");
+        draft.put(&"b".into(), None);
+        assert!(!draft.is_changed());
+        set(&mut draft, "a", "2");
+        assert!(draft.is_changed());
     }
 }

@@ -2,44 +2,25 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::wire::{Reader, put_bytes, size_of_number};
 
-/// A JSON text that shares the bytes it stands in.
-#[derive(Clone)]
-pub(crate) struct JsonText {
-    buffer: Arc<[u8]>,
-    range: Range<usize>,
-}
-
-impl JsonText {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.buffer[self.range.clone()]
-    }
-}
-
-impl From<Arc<[u8]>> for JsonText {
-    fn from(buffer: Arc<[u8]>) -> Self {
-        let range = 0..buffer.len();
-        Self { buffer, range }
-    }
-}
-
-/// Shows how long the text is, and none of it.
-impl fmt::Debug for JsonText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JsonText({} bytes)", self.range.len())
-    }
-}
-
 /// The values of a session: keys with JSON texts, in one run of bytes.
 ///
-/// Nothing is parsed until it is asked for, and what nobody asks for travels on unchanged, byte for byte. Cloning is
-/// cheap. The bytes are a sequence of frames: the key behind its length, the value behind its length.
+/// Nothing is parsed until it is asked for, and what nobody asks for travels on unchanged, byte for byte. The bytes are a
+/// sequence of frames: the key behind its length, the value behind its length.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Values {
-    frames: Arc<[u8]>,
+    frames: Box<[u8]>,
+}
+
+/// Where a key and its value stand among the frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// All of the frame.
+    pub(super) whole: Range<usize>,
+    /// Its JSON text.
+    pub(super) value: Range<usize>,
 }
 
 impl Values {
@@ -51,7 +32,10 @@ impl Values {
     pub fn from_frames(frames: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(frames);
         while !reader.rest().is_empty() {
-            std::str::from_utf8(reader.bytes()?).ok()?;
+            let key = reader.bytes()?;
+            if !key.is_ascii() {
+                std::str::from_utf8(key).ok()?;
+            }
             reader.bytes()?;
         }
         Some(Self { frames: frames.into() })
@@ -84,13 +68,6 @@ impl Values {
         self.pairs().find(|(found, _)| *found == key.as_bytes()).map(|(_, value)| value)
     }
 
-    /// Returns the JSON text of a value, to be used without these values.
-    pub(crate) fn text(&self, key: &str) -> Option<JsonText> {
-        let value = self.get(key)?;
-        let start = value.as_ptr().addr() - self.frames.as_ptr().addr();
-        Some(JsonText { buffer: Arc::clone(&self.frames), range: start..start + value.len() })
-    }
-
     /// Goes through the keys and their JSON texts, in the order in which they were first set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.pairs().filter_map(|(key, value)| Some((std::str::from_utf8(key).ok()?, value)))
@@ -100,6 +77,20 @@ impl Values {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+
+    /// Returns where a key and its value stand.
+    pub(super) fn find(&self, key: &str) -> Option<Frame> {
+        let mut reader = Reader::new(&self.frames);
+        loop {
+            let start = self.frames.len() - reader.rest().len();
+            let found = reader.bytes()?;
+            let value = reader.bytes()?;
+            if found == key.as_bytes() {
+                let end = self.frames.len() - reader.rest().len();
+                return Some(Frame { whole: start..end, value: end - value.len()..end });
+            }
+        }
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -135,8 +126,12 @@ mod tests {
         let values = Values::from_pairs([("a", b"1".as_slice()), ("A", b"2"), ("", b"3"), ("ab", b"4")]);
         for (key, value) in [("a", "1"), ("A", "2"), ("", "3"), ("ab", "4")] {
             assert_eq!(values.get(key), Some(value.as_bytes()), "{key}");
+            let frame = values.find(key).expect("it is there");
+            assert_eq!(&values.as_frames()[frame.value.clone()], value.as_bytes());
+            let alone = Values::from_frames(&values.as_frames()[frame.whole]).expect("a frame of its own");
+            assert_eq!(alone.iter().collect::<Vec<_>>(), [(key, value.as_bytes())]);
         }
-        assert_eq!(values.get("b"), None);
+        assert_eq!((values.get("b"), values.find("b")), (None, None));
         assert_eq!(values.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["a", "A", "", "ab"]);
     }
 

@@ -16,7 +16,7 @@ use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
 use crate::part::{Patch, SessionPart};
 use crate::record::changes::UpdateFn;
-use crate::record::values::JsonText;
+use crate::record::draft::JsonText;
 
 /// A part of the session of the visitor who sent a request.
 ///
@@ -163,7 +163,7 @@ impl<T: SessionPart, M> Part<T, M> {
         let has_cookie = self.shared.with_part(T::NAME, |stored| stored.is_some());
         if has_cookie {
             let json = update(self.base.as_ref().map(JsonText::as_bytes))?;
-            self.shared.set_part(T::NAME, json.into());
+            self.shared.set_part(T::NAME, json);
         } else {
             let compute = |before: Option<&[u8]>| Ok(((), update(before)?));
             self.shared.update(&record_key::<T>(), Arc::clone(&update), compute)?;

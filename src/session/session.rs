@@ -308,7 +308,8 @@ impl<M: 'static> Session<M> {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, the changes were saved or are lost.
+    /// When the future is dropped, the changes are still there and can be saved again. The store may have taken them all
+    /// the same: an [`update`](Self::update) is then made twice.
     pub async fn save(&self) -> Result<(), Error> {
         self.shared.commit().await
     }

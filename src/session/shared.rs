@@ -10,8 +10,7 @@ use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::changes::{Change, UpdateFn};
-use crate::record::draft::Draft;
-use crate::record::values::JsonText;
+use crate::record::draft::{Draft, JsonText};
 use crate::record::{Handle, Record, Values};
 use crate::state::{self, Committed, Config, Opening, PlacedPart, ServerErrorPolicy, Work};
 
@@ -30,8 +29,8 @@ pub(crate) struct Shared {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The session, once somebody has asked for it.
-    work: Option<Work>,
+    /// The session, once somebody has asked for it. Boxed, since most requests do without.
+    work: Option<Box<Work>>,
     /// The cookies that the response is to carry.
     cookies: Vec<HeaderValue>,
     parts: Vec<PartSlot>,
@@ -58,7 +57,7 @@ pub(crate) struct PartSlot {
 pub(crate) struct StoredPart {
     placed: PlacedPart,
     /// The record that the cookie held.
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<Arc<Record>>,
     pub(crate) value: Option<JsonText>,
     is_changed: bool,
     reseal: bool,
@@ -91,7 +90,7 @@ impl Shared {
             return Ok(());
         }
         let loaded = state::load(&self.config, &self.received).await?;
-        self.lock().work.get_or_insert_with(|| Work::new(loaded));
+        self.lock().work.get_or_insert_with(|| Box::new(Work::new(loaded)));
         Ok(())
     }
 
@@ -169,12 +168,12 @@ impl Shared {
     }
 
     /// Takes note of a part's new value, if the part lives in a cookie of its own.
-    pub(crate) fn set_part(&self, name: &str, value: JsonText) {
+    pub(crate) fn set_part(&self, name: &str, json: Arc<[u8]>) {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(slot) = inner.parts.iter_mut().find(|slot| slot.name == name) else { return };
         let Some(stored) = &mut slot.stored else { return };
-        stored.value = Some(value);
+        stored.value = Some(JsonText::Own(json));
         stored.is_changed = true;
         if stored.placed.is_bound {
             inner.work.get_or_insert_default().changes.needs_session = true;
@@ -199,10 +198,11 @@ impl Shared {
         let opening = placed.cookie.open(&self.received, binding, &placed.timeouts, config.now());
         if let Opening::Open(opened) = opening {
             let is_due = !placed.is_bound && placed.timeouts.touch_is_due(&opened.record, config.now());
-            stored.value = opened.record.values.text(PART_KEY);
+            let record = Arc::new(opened.record);
+            stored.value = JsonText::of(&record, PART_KEY);
             stored.reseal = !opened.by_primary || is_due;
             stored.chunks = opened.chunks;
-            stored.record = Some(opened.record);
+            stored.record = Some(record);
         } else {
             opening.told_to(config);
         }
@@ -214,6 +214,9 @@ impl Shared {
     pub(crate) fn finish_at_once(&self) -> Option<Effects> {
         let mut inner = self.lock();
         let inner = &mut *inner;
+        if inner.work.is_none() && inner.parts.is_empty() {
+            return Some(Effects::default());
+        }
         if !inner.panicked {
             let is_settled = inner.work.as_ref().is_none_or(|work| state::is_settled(&self.config, work));
             if !is_settled || inner.failure.is_some() || inner.parts.iter().any(PartSlot::is_to_be_sealed) {
@@ -221,12 +224,11 @@ impl Shared {
             }
         }
         inner.response_sent = true;
-        let looked = inner.work.is_some() || !inner.parts.is_empty();
-        Some(Effects { cookies: mem::take(&mut inner.cookies), looked })
+        Some(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
     }
 
     /// Commits the session at the end of the request.
-    pub(crate) async fn finish(&self, status: StatusCode) -> Result<Effects, Error> {
+    pub(crate) async fn finish(self: Arc<Self>, status: StatusCode) -> Result<Effects, Error> {
         if status.is_server_error() && self.config.server_error_policy == ServerErrorPolicy::Discard {
             self.discard_data();
         }
@@ -236,9 +238,14 @@ impl Shared {
         // Parts are sealed first: one that does not fit its cookie is found out before anything is stored.
         let before = self.session_handle().unwrap_or(NO_HANDLE);
         let mut part_cookies = self.seal_parts(Some(before))?;
-        self.commit().await?;
+        if Arc::strong_count(&self) == 1 {
+            // The handler has let go of the session: nobody looks on, and nobody else commits.
+            self.commit_work(Draft::default()).await?;
+        } else {
+            self.commit().await?;
+        }
         let after = self.session_handle();
-        if after != Some(before) {
+        if !part_cookies.is_empty() && after != Some(before) {
             part_cookies = self.seal_parts(after)?;
         }
         let mut inner = self.lock();
@@ -254,32 +261,28 @@ impl Shared {
     /// Commits what was done so far. After an error it is as if this had not been called.
     pub(crate) async fn commit(&self) -> Result<(), Error> {
         let _turn = self.commits.lock().await;
-        let Some((mut work, may_set_cookie)) = self.take_work() else { return Ok(()) };
-        match state::commit(&self.config, &mut work, may_set_cookie).await {
-            Ok(committed) => {
-                self.install(committed);
-                Ok(())
-            }
-            Err(error) => {
-                self.put_back(work);
-                Err(error)
-            }
-        }
+        // The draft stays, so that meanwhile others see the session as it will be.
+        let draft = self.lock().work.as_ref().map(|work| work.draft.clone());
+        self.commit_work(draft.unwrap_or_default()).await
     }
 
-    /// Takes what is to be committed. The draft stays, so that meanwhile others see the session as it will be.
-    fn take_work(&self) -> Option<(Work, bool)> {
+    /// Commits what was done so far, and leaves `draft` behind until then.
+    async fn commit_work(&self, draft: Draft) -> Result<(), Error> {
+        let Some(mut taken) = self.take_work(draft) else { return Ok(()) };
+        let committed = state::commit(&self.config, &mut taken.work, taken.may_set_cookie).await?;
+        taken.is_committed = true;
+        self.install(committed);
+        Ok(())
+    }
+
+    fn take_work(&self, draft: Draft) -> Option<TakenWork<'_>> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let may_set_cookie = !inner.response_sent;
         let work = inner.work.as_mut()?;
         inner.ended |= work.changes.ends_session;
-        let taken = Work {
-            loaded: mem::take(&mut work.loaded),
-            changes: mem::take(&mut work.changes),
-            draft: work.draft.clone(),
-        };
-        Some((taken, may_set_cookie))
+        let work = mem::replace(&mut **work, Work { draft, ..Work::default() });
+        Some(TakenWork { shared: self, work, may_set_cookie, is_committed: false })
     }
 
     /// Bases the session on what was committed. Changes that came in meanwhile are made on top of it, outside the lock:
@@ -321,12 +324,16 @@ impl Shared {
         Ok(cookies)
     }
 
+    /// Takes back what was not committed, and puts what came in meanwhile behind it.
     fn put_back(&self, taken: Work) {
         let mut inner = self.lock();
         let work = inner.work.get_or_insert_default();
         let later = mem::replace(&mut work.changes, taken.changes);
-        work.changes.append(later);
         work.loaded = taken.loaded;
+        if later.is_empty() {
+            work.draft = taken.draft;
+        }
+        work.changes.append(later);
     }
 
     fn discard_data(&self) {
@@ -348,6 +355,22 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a commit is working on. Should it fail or be dropped, the session has it again.
+struct TakenWork<'s> {
+    shared: &'s Shared,
+    work: Work,
+    may_set_cookie: bool,
+    is_committed: bool,
+}
+
+impl Drop for TakenWork<'_> {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            self.shared.put_back(mem::take(&mut self.work));
+        }
     }
 }
 
@@ -378,7 +401,8 @@ impl StoredPart {
         let PlacedPart { cookie, timeouts, is_bound, .. } = &self.placed;
         let Some(value) = self.value.as_ref().filter(|_| self.is_to_be_sealed()) else { return Ok(Vec::new()) };
         let now = config.now();
-        let mut record = self.record.clone().unwrap_or_else(|| Record::new(NO_HANDLE, now, now));
+        let created_at = self.record.as_ref().map_or(now, |record| record.created_at);
+        let mut record = Record::new(NO_HANDLE, created_at, now);
         record.last_seen_at = now;
         record.expires_at = timeouts.expires_at((&record).into());
         record.values = Values::from_pairs([(PART_KEY, value.as_bytes())]);
