@@ -1,5 +1,6 @@
 //! Session state for tower and axum.
 
+mod base64url;
 mod clock;
 mod cookie;
 mod error;
@@ -12,6 +13,8 @@ mod seal;
 mod session;
 mod state;
 pub mod store;
+#[cfg(feature = "test-kit")]
+pub mod test_kit;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};

@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
-/// How long the text of a [`SessionId`] is.
-pub(crate) const ID_TEXT_LEN: usize = 43;
+use crate::base64url;
 
 /// What goes before an ID when it is hashed. With it the hash is one block of SHA-256: 20 + 32 bytes and the padding.
 const STORE_KEY_LABEL: &[u8; 20] = b"session-state key v1";
@@ -30,19 +27,12 @@ impl SessionId {
     /// Reads an ID from a cookie. There is one spelling of each: 43 characters of unpadded base64url with no stray
     /// bits; anything else is `None`.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        if text.len() != ID_TEXT_LEN {
-            return None;
-        }
-        // The decoder wants room for whole groups of three bytes.
-        let mut bytes = [0; 33];
-        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
-        debug_assert_eq!(length, 32);
-        bytes.first_chunk().map(|secret| Self::from_random(*secret))
+        base64url::decode_array(text).map(Self::from_random)
     }
 
     /// Returns the ID as it stands in a cookie.
     pub(crate) fn to_text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.secret)
+        base64url::encode(&self.secret)
     }
 
     /// Returns the key the record is stored under: a hash, so that whoever reads the store gets no ID.
@@ -142,9 +132,7 @@ impl Handle {
 /// Writes the handle as 22 characters of base64url.
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 22];
-        let length = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+        f.write_str(&base64url::encode(&self.0))
     }
 }
 
@@ -161,7 +149,7 @@ mod tests {
     #[test]
     fn an_id_comes_back_from_its_text() {
         let id = SessionId::from_random([0xa5; 32]);
-        assert_eq!(id.to_text().len(), ID_TEXT_LEN);
+        assert_eq!(id.to_text().len(), 43);
         assert_eq!(SessionId::parse(id.to_text().as_bytes()), Some(id));
     }
 

@@ -3,10 +3,10 @@
 use xaes_256_gcm::aead::AeadInOut;
 use xaes_256_gcm::{Nonce, Tag, Xaes256Gcm};
 
-use super::base64;
 use super::envelope::NONCE_LEN;
+use crate::base64url;
 
-const NONCE_TEXT_LEN: usize = base64::encoded_len(NONCE_LEN);
+const NONCE_TEXT_LEN: usize = base64url::encoded_len(NONCE_LEN);
 const TAG_LEN: usize = 16;
 /// The bytes that a seal has beyond its header and its content.
 pub(super) const OVERHEAD: usize = NONCE_LEN + TAG_LEN;
@@ -19,15 +19,15 @@ pub(super) fn seal_onto(out: &mut Vec<u8>, cipher: &Xaes256Gcm, aad: &[u8], plai
         .encrypt_inout_detached(&Nonce::from(*nonce), aad, body.as_mut_slice().into())
         .expect("a plaintext in memory is shorter than 64 GiB");
     body.extend_from_slice(&tag);
-    base64::encode_onto(out, nonce);
-    base64::encode_onto(out, &body);
+    base64url::encode_onto(out, nonce);
+    base64url::encode_onto(out, &body);
 }
 
 /// Returns the plaintext of nonce, ciphertext and tag, if the tag is right.
 pub(super) fn open(cipher: &Xaes256Gcm, aad: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     let (nonce, body) = text.split_at_checked(NONCE_TEXT_LEN)?;
-    let nonce: [u8; NONCE_LEN] = base64::decode_array(nonce)?;
-    let mut body = base64::decode(body)?;
+    let nonce: [u8; NONCE_LEN] = base64url::decode_array(nonce)?;
+    let mut body = base64url::decode(body)?;
     let (ciphertext, tag) = body.split_last_chunk_mut::<TAG_LEN>()?;
     let len = ciphertext.len();
     let tag = Tag::from(*tag);
@@ -58,7 +58,7 @@ mod tests {
         let digits = |i| u8::from_str_radix(&ciphertext_and_tag[i..i + 2], 16).unwrap();
         bytes.extend((0..ciphertext_and_tag.len()).step_by(2).map(digits));
         let mut text = Vec::new();
-        base64::encode_onto(&mut text, &bytes);
+        base64url::encode_onto(&mut text, &bytes);
         text
     }
 
@@ -78,7 +78,7 @@ mod tests {
     fn text_too_short_for_nonce_and_tag_does_not_open() {
         let cipher = Xaes256Gcm::new(&[1; 32].into());
         let text = text(VECTORS[0].2);
-        for len in 0..base64::encoded_len(OVERHEAD) {
+        for len in 0..base64url::encoded_len(OVERHEAD) {
             assert!(open(&cipher, b"", &text[..len]).is_none());
         }
     }

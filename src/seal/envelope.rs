@@ -1,6 +1,7 @@
 //! The outside of a seal: its header, what it is bound to, and which algorithm opens it.
 
-use super::{KeyRing, base64, encrypted, signed};
+use super::{KeyRing, encrypted, signed};
+use crate::base64url;
 use crate::seal::key::{KEY_ID_LEN, KeyId};
 
 /// The version of the format. A released version stays readable for ever: a new one is added next to it.
@@ -8,7 +9,7 @@ const VERSION: u8 = 1;
 /// Tells the associated data of this crate from that of any other use of the same key.
 const MAGIC: &[u8] = b"session-state";
 const HEADER_LEN: usize = 2 + KEY_ID_LEN;
-const HEADER_TEXT_LEN: usize = base64::encoded_len(HEADER_LEN);
+const HEADER_TEXT_LEN: usize = base64url::encoded_len(HEADER_LEN);
 /// The longest text that is looked at, in bytes. A cookie holds 4096, in chunks a few times that.
 const MAX_TEXT_LEN: usize = 64 * 1024;
 /// The length of the random number that [`seal`] wants, in bytes.
@@ -81,7 +82,7 @@ pub(crate) fn seal_onto(
     let header = header(algorithm, key.id);
     let aad = Aad::new(&header, context);
     out.reserve(sealed_len(algorithm, plaintext.len()));
-    base64::encode_onto(out, &header);
+    base64url::encode_onto(out, &header);
     match algorithm {
         Algorithm::Encrypted => encrypted::seal_onto(out, &key.cipher, aad.as_slice(), plaintext, nonce),
         Algorithm::Signed => signed::seal_onto(out, &key.mac, aad.as_slice(), plaintext),
@@ -94,7 +95,7 @@ pub(crate) const fn sealed_len(algorithm: Algorithm, plaintext_len: usize) -> us
         Algorithm::Encrypted => encrypted::OVERHEAD,
         Algorithm::Signed => signed::OVERHEAD,
     };
-    base64::encoded_len(HEADER_LEN + overhead + plaintext_len)
+    base64url::encoded_len(HEADER_LEN + overhead + plaintext_len)
 }
 
 /// Opens `text` if it is a seal of this algorithm, made for this context by a key of the ring.
@@ -105,7 +106,7 @@ pub(crate) fn open(algorithm: Algorithm, ring: &KeyRing, context: &Context<'_>, 
         return None;
     }
     let (header_text, body) = text.split_at_checked(HEADER_TEXT_LEN)?;
-    let found: [u8; HEADER_LEN] = base64::decode_array(header_text)?;
+    let found: [u8; HEADER_LEN] = base64url::decode_array(header_text)?;
     let [_, _, id @ ..] = found;
     let id = KeyId(id);
     if found != header(algorithm, id) {
@@ -208,7 +209,7 @@ mod tests {
             let header = [version, algorithm, a, b, c, d];
             let aad = Aad::new(&header, &context);
             let mut encrypted = Vec::new();
-            base64::encode_onto(&mut encrypted, &header);
+            base64url::encode_onto(&mut encrypted, &header);
             let mut signed = encrypted.clone();
             encrypted::seal_onto(&mut encrypted, &ring.primary().cipher, aad.as_slice(), b"content", &[7; NONCE_LEN]);
             signed::seal_onto(&mut signed, &ring.primary().mac, aad.as_slice(), b"content");

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use ::base64::alphabet;
-use ::base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use ::base64::{Engine as _, engine::general_purpose};
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, engine::general_purpose};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use xaes_256_gcm::Xaes256Gcm;

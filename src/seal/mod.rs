@@ -24,7 +24,6 @@
 //!
 //! Compression has no place here: a length that depends on secret content tells it (CRIME, BREACH).
 
-mod base64;
 mod encrypted;
 mod envelope;
 mod key;

@@ -3,7 +3,7 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::base64;
+use crate::base64url;
 
 const TAG_LEN: usize = 32;
 /// The bytes that a seal has beyond its header and its content.
@@ -18,13 +18,13 @@ pub(super) fn seal_onto(out: &mut Vec<u8>, mac: &Hmac<Sha256>, aad: &[u8], paylo
     let tail = &mut tail[..rest.len() + TAG_LEN];
     tail[..rest.len()].copy_from_slice(rest);
     tail[rest.len()..].copy_from_slice(&tag);
-    base64::encode_onto(out, groups);
-    base64::encode_onto(out, tail);
+    base64url::encode_onto(out, groups);
+    base64url::encode_onto(out, tail);
 }
 
 /// Returns the payload of payload and tag, if the tag is right.
 pub(super) fn open(mac: &Hmac<Sha256>, aad: &[u8], text: &[u8]) -> Option<Vec<u8>> {
-    let mut body = base64::decode(text)?;
+    let mut body = base64url::decode(text)?;
     let (payload, tag) = body.split_last_chunk::<TAG_LEN>()?;
     let len = payload.len();
     // Compares all 32 bytes in constant time.

@@ -2,6 +2,7 @@
 
 use super::envelope::{seal_onto, sealed_len};
 use super::*;
+use crate::base64url;
 
 const BOTH: [Algorithm; 2] = [Algorithm::Encrypted, Algorithm::Signed];
 const NONCE: &[u8; 24] = b"abcdefghijklmnopqrstuvwx";
@@ -103,7 +104,7 @@ fn an_encrypted_seal_depends_on_the_nonce_and_hides_the_content() {
         sealed(Algorithm::Signed, b"content"),
         seal(Algorithm::Signed, &ring(), &CONTEXT, b"content", b"another nonce of 24 byte")
     );
-    let decoded = base64::decode(&one).unwrap();
+    let decoded = base64url::decode(&one).unwrap();
     assert!(!decoded.windows(3).any(|window| b"content".windows(3).any(|part| part == window)));
 }
 
@@ -117,12 +118,12 @@ fn a_seal_with_any_bit_changed_does_not_open() {
                 changed[bit / 8] ^= 1 << (bit % 8);
                 assert!(!opens(algorithm, &changed), "{algorithm:?}, text bit {bit}");
             }
-            let bytes = base64::decode(&text).unwrap();
+            let bytes = base64url::decode(&text).unwrap();
             for bit in 0..bytes.len() * 8 {
                 let mut changed = bytes.clone();
                 changed[bit / 8] ^= 1 << (bit % 8);
                 let mut text = Vec::new();
-                base64::encode_onto(&mut text, &changed);
+                base64url::encode_onto(&mut text, &changed);
                 assert!(!opens(algorithm, &text), "{algorithm:?}, bit {bit}");
             }
         }
@@ -150,7 +151,7 @@ fn a_seal_cut_short_or_extended_does_not_open() {
 #[test]
 fn a_seal_has_one_spelling() {
     for algorithm in BOTH {
-        let bytes = |text: &[u8]| base64::decode(text);
+        let bytes = |text: &[u8]| base64url::decode(text);
         // One content byte leaves spare bits in the last character, or needs padding, with either algorithm.
         for len in 0..3 {
             let text = sealed(algorithm, &vec![b'x'; len]);
@@ -216,10 +217,10 @@ fn content_cannot_be_taken_for_a_part_of_the_place() {
     let long = Context { binding: b"0123456789abcdef", ..CONTEXT };
     let short = Context { binding: b"", ..CONTEXT };
     let text = seal(Algorithm::Signed, &ring(), &short, b"0123456789abcdefcontent", NONCE);
-    let mut bytes = base64::decode(&text).unwrap();
+    let mut bytes = base64url::decode(&text).unwrap();
     bytes.drain(6..22);
     let mut text = Vec::new();
-    base64::encode_onto(&mut text, &bytes);
+    base64url::encode_onto(&mut text, &bytes);
     assert!(open(Algorithm::Signed, &ring(), &long, &text).is_none());
 }
 
@@ -231,10 +232,10 @@ fn the_reader_chooses_the_algorithm() {
         let text = sealed(made, b"content that is long enough for either of the two");
         assert!(opens(made, &text));
         assert!(!opens(asked, &text));
-        let mut bytes = base64::decode(&text).unwrap();
+        let mut bytes = base64url::decode(&text).unwrap();
         bytes[1] = byte;
         let mut text = Vec::new();
-        base64::encode_onto(&mut text, &bytes);
+        base64url::encode_onto(&mut text, &bytes);
         assert!(!opens(asked, &text));
         assert!(!opens(made, &text));
     }
@@ -243,11 +244,11 @@ fn the_reader_chooses_the_algorithm() {
 #[test]
 fn an_unknown_version_does_not_open() {
     for algorithm in BOTH {
-        let mut bytes = base64::decode(&sealed(algorithm, b"content")).unwrap();
+        let mut bytes = base64url::decode(&sealed(algorithm, b"content")).unwrap();
         for version in (0..=255).filter(|&version| version != 1) {
             bytes[0] = version;
             let mut text = Vec::new();
-            base64::encode_onto(&mut text, &bytes);
+            base64url::encode_onto(&mut text, &bytes);
             assert!(!opens(algorithm, &text));
         }
     }
@@ -278,11 +279,11 @@ fn a_rotated_key_opens_until_it_is_dropped() {
 fn a_seal_that_names_another_key_of_the_ring_does_not_open() {
     let both = ring().add_fallback(key(2)).unwrap();
     for algorithm in BOTH {
-        let mut bytes = base64::decode(&sealed(algorithm, b"content")).unwrap();
-        let other = base64::decode(&seal(algorithm, &KeyRing::new(key(2)), &CONTEXT, b"content", NONCE)).unwrap();
+        let mut bytes = base64url::decode(&sealed(algorithm, b"content")).unwrap();
+        let other = base64url::decode(&seal(algorithm, &KeyRing::new(key(2)), &CONTEXT, b"content", NONCE)).unwrap();
         bytes[2..6].copy_from_slice(&other[2..6]);
         let mut text = Vec::new();
-        base64::encode_onto(&mut text, &bytes);
+        base64url::encode_onto(&mut text, &bytes);
         assert!(open(algorithm, &both, &CONTEXT, &text).is_none());
     }
 }
@@ -305,7 +306,7 @@ fn bytes_that_are_no_seal_do_not_open() {
     for round in 0..5000 {
         let noise = numbers.bytes(round % 300);
         let mut text = sealed(Algorithm::Signed, b"")[..8].to_vec();
-        base64::encode_onto(&mut text, &noise);
+        base64url::encode_onto(&mut text, &noise);
         for algorithm in BOTH {
             assert!(!opens(algorithm, &noise));
             assert!(!opens(algorithm, &text));

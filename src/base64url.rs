@@ -18,12 +18,12 @@ const BLOCK: usize = 96;
 const BLOCK_TEXT: usize = encoded_len(BLOCK);
 
 /// Returns the length of the text for `len` bytes.
-pub(super) const fn encoded_len(len: usize) -> usize {
+pub(crate) const fn encoded_len(len: usize) -> usize {
     len / 3 * 4 + (len % 3 * 4).div_ceil(3)
 }
 
 /// Appends the text for `bytes` to `out`.
-pub(super) fn encode_onto(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn encode_onto(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(encoded_len(bytes.len()));
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
     for block in blocks {
@@ -48,7 +48,7 @@ pub(super) fn encode_onto(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Returns the bytes of a text, or nothing if it is not the canonical one.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let (groups, last) = text.as_chunks::<4>();
     let mut bytes = Vec::with_capacity(groups.len() * 3 + last.len() * 3 / 4);
     let mut seen = 0;
@@ -74,35 +74,51 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if seen & INVALID != 0 {
         return None;
     }
-    match *last {
-        [] => {}
-        [a, b] => match decode_group([a, b, b'A', b'A']).to_le_bytes() {
-            [byte, 0, 0, 0] => bytes.push(byte),
-            _ => return None,
-        },
-        [a, b, c] => match decode_group([a, b, c, b'A']).to_le_bytes() {
-            [first, second, 0, 0] => bytes.extend_from_slice(&[first, second]),
-            _ => return None,
-        },
-        _ => return None,
-    }
+    let (tail, length) = decode_tail(last)?;
+    bytes.extend_from_slice(&tail[..length]);
     Some(bytes)
 }
 
-/// Returns the bytes of a text for exactly `N` bytes, a multiple of three, or nothing if it is not the canonical one.
-pub(super) fn decode_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    const { assert!(N.is_multiple_of(3), "whole groups have no trailing bits") };
+/// Returns the bytes of what is left after the last whole group, and how many they are.
+fn decode_tail(text: &[u8]) -> Option<([u8; 2], usize)> {
+    match *text {
+        [] => Some(([0; 2], 0)),
+        [a, b] => match decode_group([a, b, b'A', b'A']).to_le_bytes() {
+            [byte, 0, 0, 0] => Some(([byte, 0], 1)),
+            _ => None,
+        },
+        [a, b, c] => match decode_group([a, b, c, b'A']).to_le_bytes() {
+            [first, second, 0, 0] => Some(([first, second], 2)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Returns the bytes of a text for exactly `N` bytes, or nothing if it is not the canonical one.
+pub(crate) fn decode_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != encoded_len(N) {
         return None;
     }
     let mut bytes = [0; N];
+    let (groups, last) = text.as_chunks();
+    let (threes, rest) = bytes.as_chunks_mut::<3>();
     let mut seen = 0;
-    for (group, three) in text.as_chunks().0.iter().zip(bytes.as_chunks_mut::<3>().0) {
+    for (group, three) in groups.iter().zip(threes) {
         let group = decode_group(*group);
         seen |= group;
         three.copy_from_slice(&group.to_le_bytes()[..3]);
     }
+    let (tail, length) = decode_tail(last)?;
+    rest.copy_from_slice(&tail[..length]);
     (seen & INVALID == 0).then_some(bytes)
+}
+
+/// Returns the text for `bytes`.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let mut text = Vec::new();
+    encode_onto(&mut text, bytes);
+    String::from_utf8(text).expect("the alphabet is ascii")
 }
 
 #[inline]
@@ -148,8 +164,8 @@ const fn places() -> [[u32; 256]; 4] {
 
 #[cfg(test)]
 mod tests {
-    use ::base64::Engine as _;
-    use ::base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
 
