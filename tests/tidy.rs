@@ -12,8 +12,8 @@ const LAYERS: [&str; 13] = [
     "clock",
     "error",
     "random",
-    "event",
     "record",
+    "event",
     "seal",
     "cookie",
     "store",
@@ -87,9 +87,9 @@ fn files() -> Vec<File> {
 }
 
 fn collect(root: &Path, directory: &Path, files: &mut Vec<File>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy();
+    for entry in fs::read_dir(directory).expect("a readable directory") {
+        let path = entry.expect("a readable entry").path();
+        let name = path.file_name().expect("an entry has a name").to_string_lossy();
         if path.is_dir() {
             if !["target", ".git", "artifacts", "corpus"].contains(&&*name) {
                 collect(root, &path, files);
@@ -97,7 +97,8 @@ fn collect(root: &Path, directory: &Path, files: &mut Vec<File>) {
         } else if name != "Cargo.lock"
             && let Ok(text) = fs::read_to_string(&path)
         {
-            let path = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
+            let path =
+                path.strip_prefix(root).expect("an entry is below the root").to_string_lossy().replace('\\', "/");
             files.push(File { path, text });
         }
     }
