@@ -1,8 +1,7 @@
 //! A client: keeps cookies and gives them back.
 
 use axum::body::Bytes;
-use axum::http::HeaderMap;
-use axum::http::header::{HeaderValue, SET_COOKIE};
+use axum::http::HeaderValue;
 
 /// The cookies of one client.
 #[derive(Default)]
@@ -12,10 +11,9 @@ pub struct Jar {
 
 impl Jar {
     /// Takes the cookies of a response.
-    pub fn take(&mut self, headers: &HeaderMap) {
-        for header in headers.get_all(SET_COOKIE) {
-            let header = header.to_str().expect("a cookie in ASCII");
-            let (pair, attributes) = header.split_once(';').unwrap_or((header, ""));
+    pub fn take(&mut self, cookies: &[String]) {
+        for header in cookies {
+            let (pair, attributes) = header.split_once(';').unwrap_or((header.as_str(), ""));
             let (name, value) = pair.split_once('=').expect("a cookie with a name");
             assert!(pair.len() <= 4097, "the cookie is larger than a browser takes: {}", pair.len());
             self.cookies.retain(|(known, _)| known != name);

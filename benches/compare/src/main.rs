@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        ["list"] => Some(list()),
-        ["check"] => Some(check()),
+        ["list"] => list(),
+        ["check"] => check(),
         ["bytes", contender, sessions] => bytes(contender, sessions),
         ["threads", contender, requests] => threads(contender, requests),
         [contender, place, scenario, requests] => requests_of(contender, place, scenario, requests),
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints every contender, place and scenario there is, one a line.
-fn list() {
+fn list() -> Option<()> {
     for contender in Contender::ALL {
         for place in Place::ALL.into_iter().filter(|place| contender.has(*place)) {
             for scenario in Scenario::ALL.into_iter().filter(|scenario| contender.runs(*scenario)) {
@@ -45,15 +45,17 @@ fn list() {
             }
         }
     }
+    Some(())
 }
 
-fn check() {
+fn check() -> Option<()> {
     for contender in Contender::ALL {
         for place in Place::ALL.into_iter().filter(|place| contender.has(*place)) {
             contender.check(place);
             println!("{} {}: ok", contender.name(), place.name());
         }
     }
+    Some(())
 }
 
 fn requests_of(contender: &str, place: &str, scenario: &str, requests: &str) -> Option<()> {

@@ -1,5 +1,6 @@
 //! Drives a router the way a server would, and measures it.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Barrier;
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use axum::http::header::COOKIE;
-use axum::http::response::{Parts, Response};
+use axum::http::Response;
+use axum::http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use tokio::runtime::{Builder, Runtime};
 use tower_service::Service;
 
@@ -22,12 +23,58 @@ use crate::scenario::{SEED, Scenario, replacement, value};
 /// Requests before the measured ones: tables have grown, lazy statics are there.
 const WARM_UP: u64 = 300;
 
+/// What can be asked for answers.
+pub trait App {
+    type Request;
+    type Response;
+
+    fn request(path: &str, cookies: Option<HeaderValue>) -> Self::Request;
+
+    /// What is measured.
+    async fn call(&mut self, request: Self::Request) -> Self::Response;
+
+    async fn answer(response: Self::Response) -> Answer;
+}
+
+/// An answer, as a client sees it, and what is left of it to drop.
+pub struct Answer {
+    pub ok: bool,
+    pub cookies: Vec<String>,
+    pub body: Vec<u8>,
+    pub head: Box<dyn Any>,
+}
+
+impl App for Router {
+    type Request = Request<Body>;
+    type Response = Response<Body>;
+
+    fn request(path: &str, cookies: Option<HeaderValue>) -> Request<Body> {
+        let mut request = Request::get(path);
+        if let Some(cookies) = cookies {
+            request = request.header(COOKIE, cookies);
+        }
+        request.body(Body::empty()).expect("a request")
+    }
+
+    async fn call(&mut self, request: Request<Body>) -> Response<Body> {
+        Service::call(self, request).await.expect("infallible")
+    }
+
+    async fn answer(response: Response<Body>) -> Answer {
+        let (head, body) = response.into_parts();
+        let cookies = head.headers.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().expect("ASCII").to_owned());
+        let (ok, cookies) = (head.status.is_success(), cookies.collect());
+        let body = to_bytes(body, usize::MAX).await.expect("a body").to_vec();
+        Answer { ok, cookies, body, head: Box::new(head) }
+    }
+}
+
 pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }
 
 /// Measures a number of requests and gives back their allocations.
-pub async fn measure(mut app: Router, scenario: Scenario, requests: u64) -> u64 {
+pub async fn measure(mut app: impl App, scenario: Scenario, requests: u64) -> u64 {
     let mut jar = Jar::default();
     if let Some(seed) = scenario.seed() {
         get(&mut app, &mut jar, seed).await;
@@ -45,7 +92,7 @@ pub async fn measure(mut app: Router, scenario: Scenario, requests: u64) -> u64 
 }
 
 /// Shows that every route does what the scenarios say.
-pub async fn check(mut app: Router) {
+pub async fn check(mut app: impl App) {
     let mut visitor = Jar::default();
     assert_eq!(get(&mut app, &mut visitor, "/unused").await, "unused");
     let mut jar = Jar::default();
@@ -77,7 +124,7 @@ pub async fn bytes(mut app: Router, sessions: u64) -> (u64, u64) {
     let resident = allocations::resident();
     allocations::count(true);
     for _ in 0..sessions {
-        drop(app.call(Request::get("/seed-100").body(Body::empty()).expect("a request")).await);
+        drop(App::call(&mut app, Router::request("/seed-100", None)).await);
     }
     allocations::count(false);
     let after = allocations::resident();
@@ -115,27 +162,22 @@ fn increments_of_one(mut app: Router, barrier: &Barrier, requests: u64) -> Durat
         barrier.wait();
         let begin = Instant::now();
         for _ in 0..requests {
-            let request = Request::get("/increment").header(COOKIE, cookie.clone());
-            drop(app.call(request.body(Body::empty()).expect("a request")).await);
+            drop(App::call(&mut app, Router::request("/increment", Some(cookie.clone()))).await);
         }
         begin.elapsed()
     })
 }
 
 /// One request of a client, its answer's body.
-async fn get(app: &mut Router, jar: &mut Jar, path: &str) -> String {
+async fn get(app: &mut impl App, jar: &mut Jar, path: &str) -> String {
     serve(app, jar, path, false).await
 }
 
-async fn serve(app: &mut Router, jar: &mut Jar, path: &str, measured: bool) -> String {
-    let mut request = Request::get(path);
-    if let Some(cookies) = jar.header() {
-        request = request.header(COOKIE, cookies);
-    }
-    let request = request.body(Body::empty()).expect("a request");
-    let mut response: Option<Response<Body>> = None;
+async fn serve<A: App>(app: &mut A, jar: &mut Jar, path: &str, measured: bool) -> String {
+    let request = A::request(path, jar.header());
+    let mut response = None;
     {
-        let future = async { response = Some(app.call(request).await.expect("infallible")) };
+        let future = async { response = Some(app.call(request).await) };
         let mut future: Pin<&mut dyn Future<Output = ()>> = pin!(future);
         if measured {
             std::future::poll_fn(|context| measured_poll(future.as_mut(), context)).await;
@@ -143,16 +185,16 @@ async fn serve(app: &mut Router, jar: &mut Jar, path: &str, measured: bool) -> S
             future.await;
         }
     }
-    let (head, body) = response.expect("an answer").into_parts();
-    assert!(head.status.is_success(), "{path}: {}", head.status);
-    jar.take(&head.headers);
-    let body = to_bytes(body, usize::MAX).await.expect("a body");
+    let Answer { ok, cookies, body, head } = A::answer(response.expect("a response")).await;
+    let body = String::from_utf8(body).expect("text");
+    assert!(ok, "{path}: {body}");
+    jar.take(&cookies);
     if measured {
         measured_drop(head)
     } else {
         drop(head)
     }
-    String::from_utf8(body.into()).expect("text")
+    body
 }
 
 /// What callgrind counts, with everything below it.
@@ -166,7 +208,7 @@ fn measured_poll(future: Pin<&mut dyn Future<Output = ()>>, context: &mut Contex
 
 /// What callgrind counts as well: the end of a request.
 #[inline(never)]
-fn measured_drop(head: Parts) {
+fn measured_drop(head: Box<dyn Any>) {
     allocations::count(true);
     drop(head);
     allocations::count(false);

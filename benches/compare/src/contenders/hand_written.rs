@@ -36,7 +36,7 @@ pub fn router(place: Place) -> Router {
     let mut key = [0; 32];
     getrandom::fill(&mut key).unwrap();
     let state = match place {
-        Place::Memory => State::Memory(std::array::from_fn(|_| Mutex::default())),
+        Place::Memory => State::Memory(Box::new(std::array::from_fn(|_| Mutex::default()))),
         Place::Encrypted => State::Encrypted(Box::new(Aes256Gcm::new(&key.into()))),
     };
     Router::new()
@@ -101,7 +101,7 @@ impl Hasher for IdHasher {
 type Shard = Mutex<HashMap<Id, Arc<[u8]>, BuildHasherDefault<IdHasher>>>;
 
 enum State {
-    Memory([Shard; 64]),
+    Memory(Box<[Shard; 64]>),
     Encrypted(Box<Aes256Gcm>),
 }
 

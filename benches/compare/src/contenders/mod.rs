@@ -1,10 +1,12 @@
 //! The contenders: each a router with the same routes.
 
+mod actix;
 mod axum_extra;
 mod axum_session;
 mod bare;
 mod hand_written;
 mod ruts;
+mod session_state;
 mod tower_sessions;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,25 +20,40 @@ use crate::scenario::{Place, Scenario, replacement};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Contender {
     Bare,
+    SessionState,
     HandWritten,
     TowerSessions,
     AxumSession,
     Ruts,
     AxumExtra,
+    BareActix,
+    Actix,
 }
 
 impl Contender {
-    pub const ALL: [Self; 6] =
-        [Self::Bare, Self::HandWritten, Self::TowerSessions, Self::AxumSession, Self::Ruts, Self::AxumExtra];
+    pub const ALL: [Self; 9] = [
+        Self::Bare,
+        Self::SessionState,
+        Self::HandWritten,
+        Self::TowerSessions,
+        Self::AxumSession,
+        Self::Ruts,
+        Self::AxumExtra,
+        Self::BareActix,
+        Self::Actix,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::SessionState => "session-state",
             Self::HandWritten => "hand-written",
             Self::TowerSessions => "tower-sessions",
             Self::AxumSession => "axum_session",
             Self::Ruts => "ruts",
             Self::AxumExtra => "axum-extra",
+            Self::BareActix => "bare-actix",
+            Self::Actix => "actix-session",
         }
     }
 
@@ -47,9 +64,9 @@ impl Contender {
     /// Whether it can keep state in that place.
     pub fn has(self, place: Place) -> bool {
         match self {
-            Self::Bare | Self::HandWritten => true,
+            Self::Bare | Self::SessionState | Self::HandWritten => true,
             Self::TowerSessions | Self::AxumSession | Self::Ruts => place == Place::Memory,
-            Self::AxumExtra => place == Place::Encrypted,
+            Self::AxumExtra | Self::BareActix | Self::Actix => place == Place::Encrypted,
         }
     }
 
@@ -62,24 +79,36 @@ impl Contender {
     async fn app(self, place: Place) -> Router {
         let router = match self {
             Self::Bare => bare::router(),
+            Self::SessionState => session_state::router(place),
             Self::HandWritten => hand_written::router(place),
             Self::TowerSessions => tower_sessions::router(),
             Self::AxumSession => axum_session::router().await,
             Self::Ruts => ruts::router(),
             Self::AxumExtra => axum_extra::router(),
+            Self::BareActix | Self::Actix => unreachable!("actix-web has no router of axum's"),
         };
         router.with_state(())
     }
 
     pub fn check(self, place: Place) {
-        // The bare router keeps nothing that could be checked.
-        if self != Self::Bare {
-            measure::runtime().block_on(async { measure::check(self.app(place).await).await });
-        }
+        measure::runtime().block_on(async {
+            match self {
+                // Nothing is kept that could be checked.
+                Self::Bare | Self::BareActix => {}
+                Self::Actix => measure::check(actix::app().await).await,
+                _ => measure::check(self.app(place).await).await,
+            }
+        });
     }
 
     pub fn measure(self, place: Place, scenario: Scenario, requests: u64) -> u64 {
-        measure::runtime().block_on(async { measure::measure(self.app(place).await, scenario, requests).await })
+        measure::runtime().block_on(async {
+            match self {
+                Self::BareActix => measure::measure(actix::bare().await, scenario, requests).await,
+                Self::Actix => measure::measure(actix::app().await, scenario, requests).await,
+                _ => measure::measure(self.app(place).await, scenario, requests).await,
+            }
+        })
     }
 
     pub fn bytes(self, sessions: u64) -> Option<(u64, u64)> {
