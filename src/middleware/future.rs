@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +13,8 @@ use crate::cookie;
 use crate::error::Error;
 use crate::session::{Effects, Shared};
 
-type Commit = Pin<Box<dyn Future<Output = Result<Effects, Error>> + Send>>;
+/// The commit of a request, and the response that comes of it.
+type Committing<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 pin_project! {
     /// The future of [`SessionService`](super::SessionService).
@@ -24,13 +24,8 @@ pin_project! {
         // The session, until it is committed.
         shared: Option<Arc<Shared>>,
         // Boxed, since most requests have nothing to commit and every future is moved about.
-        committing: Option<Box<Committing<B>>>,
+        committing: Option<Committing<B>>,
     }
-}
-
-struct Committing<B> {
-    response: Response<B>,
-    commit: Commit,
 }
 
 impl<F, B> ResponseFuture<F, B> {
@@ -42,32 +37,36 @@ impl<F, B> ResponseFuture<F, B> {
 impl<F, B, E> Future for ResponseFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Default,
+    B: Default + Send + 'static,
 {
     type Output = Result<Response<B>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.committing.is_none() {
+        if let Some(shared) = this.shared {
             let mut response = ready!(this.inner.poll(context))?;
-            let Some(shared) = this.shared.take() else { return Poll::Ready(Ok(response)) };
-            if let Some(effects) = shared.finish_at_once() {
-                apply(effects, response.headers_mut());
+            let effects = shared.finish_at_once();
+            let shared = this.shared.take();
+            if let (None, Some(shared)) = (&effects, shared) {
+                *this.committing = Some(Box::pin(commit(shared, response)));
+            } else {
+                apply(effects.unwrap_or_default(), response.headers_mut());
                 return Poll::Ready(Ok(response));
             }
-            let commit = Box::pin(shared.finish(response.status()));
-            *this.committing = Some(Box::new(Committing { response, commit }));
         }
-        let Some(Committing { response, commit }) = this.committing.as_deref_mut() else { return Poll::Pending };
-        let committed = ready!(commit.as_mut().poll(context));
-        let mut response = mem::take(response);
-        *this.committing = None;
-        match committed {
-            Ok(effects) => apply(effects, response.headers_mut()),
-            Err(error) => response = failure(error),
+        match this.committing {
+            Some(committing) => committing.as_mut().poll(context).map(Ok),
+            None => Poll::Pending,
         }
-        Poll::Ready(Ok(response))
     }
+}
+
+async fn commit<B: Default>(shared: Arc<Shared>, mut response: Response<B>) -> Response<B> {
+    match shared.finish(response.status()).await {
+        Ok(effects) => apply(effects, response.headers_mut()),
+        Err(error) => response = failure(error),
+    }
+    response
 }
 
 fn apply(effects: Effects, headers: &mut HeaderMap) {

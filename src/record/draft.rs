@@ -162,8 +162,12 @@ impl Draft {
             || self.iter().next().is_some()
     }
 
-    /// Makes the record that is to be stored `now`. `new_handle` names it if it is that of another session than
-    /// the loaded one.
+    /// Whether the record will be that of another session than the loaded one, and needs a name of its own.
+    pub(crate) fn needs_handle(&self) -> bool {
+        self.base.is_none() || self.is_new_identity
+    }
+
+    /// Makes the record that is to be stored `now`, under `new_handle` if it [needs one](Self::needs_handle).
     pub(crate) fn to_record(&self, new_handle: Handle, timeouts: &Timeouts, now: Timestamp) -> Record {
         let base = self.base.as_deref();
         let age = Age { last_seen_at: now, ..self.age(timeouts, now) };
@@ -190,12 +194,9 @@ impl Draft {
                 put_frame(frames, &overlaid.key, value);
             }
         };
-        let mut replaced: Vec<_> =
-            self.overlay.iter().filter_map(|overlaid| Some((overlaid.replaces.clone()?, overlaid))).collect();
-        replaced.sort_unstable_by_key(|(frame, _)| frame.start);
         let mut frames = Vec::with_capacity(self.size_of_values(base.len()));
         let mut copied = 0;
-        for (frame, overlaid) in replaced {
+        while let Some((frame, overlaid)) = self.first_replaced(copied) {
             frames.extend_from_slice(&base[copied..frame.start]);
             put(&mut frames, overlaid);
             copied = frame.end;
@@ -205,6 +206,12 @@ impl Draft {
             put(&mut frames, overlaid);
         }
         Values::from_written_frames(frames)
+    }
+
+    /// Returns the first frame of the base from `start` on that a changed value takes the place of.
+    fn first_replaced(&self, start: usize) -> Option<(&Range<usize>, &Overlaid)> {
+        let replaced = self.overlay.iter().filter_map(|overlaid| Some((overlaid.replaces.as_ref()?, overlaid)));
+        replaced.filter(|(frame, _)| frame.start >= start).min_by_key(|(frame, _)| frame.start)
     }
 
     /// Returns how many bytes the values take, given what those of the base take.

@@ -15,7 +15,6 @@ use super::session::{Main, PART_PREFIX};
 use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
 use crate::part::{Patch, SessionPart};
-use crate::record::changes::UpdateFn;
 use crate::record::draft::JsonText;
 
 /// A part of the session of the visitor who sent a request.
@@ -110,7 +109,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
     pub fn update(&mut self, change: impl Fn(&mut T) + Send + Sync + 'static) {
         let written = self.write_back().and_then(|()| {
             change(&mut self.value);
-            self.write(Arc::new(move |before| rewritten(before, &change)))
+            self.write(move |before| rewritten(before, &change))
         });
         self.shared.note_failure(written);
     }
@@ -153,20 +152,22 @@ impl<T: SessionPart, M> Part<T, M> {
             None => (after != to_value(&T::default())?).then_some(Patch::Replace(after)),
         };
         match patch {
-            Some(patch) => self.write(Arc::new(move |before| patched::<T>(before, &patch))),
+            Some(patch) => self.write(move |before| patched::<T>(before, &patch)),
             None => Ok(()),
         }
     }
 
     /// Makes a change of what is stored.
-    fn write(&mut self, update: Arc<UpdateFn>) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        update: impl Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
         let has_cookie = self.shared.with_part(T::NAME, |stored| stored.is_some());
         if has_cookie {
             let json = update(self.base.as_ref().map(JsonText::as_bytes))?;
             self.shared.set_part(T::NAME, json);
         } else {
-            let compute = |before: Option<&[u8]>| Ok(((), update(before)?));
-            self.shared.update(&record_key::<T>(), Arc::clone(&update), compute)?;
+            self.shared.update(&record_key::<T>(), move |before| Ok(((), update(before)?)))?;
         }
         self.base = stored_text::<T>(&self.shared);
         Ok(())

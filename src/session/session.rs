@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
 use crate::record::Lifetime;
-use crate::record::changes::{Change, UpdateFn};
+use crate::record::changes::Change;
 use crate::record::draft::Draft;
 use crate::store::Handle;
 
@@ -121,19 +121,15 @@ impl<M: 'static> Session<M> {
         T: DeserializeOwned + Serialize + Default + 'static,
         F: Fn(&mut T) + Send + Sync + 'static,
     {
-        let name: Arc<str> = key.into();
-        let apply = move |before: Option<&[u8]>| -> Result<(T, Arc<[u8]>), Error> {
-            let mut value = before.map(|json| from_json(&name, json)).transpose()?.unwrap_or_default();
+        let stored: Arc<str> = storage_key(key).into();
+        let name = Arc::clone(&stored);
+        self.shared.update(&stored, move |before| {
+            let name = application_key(&name).unwrap_or_default();
+            let mut value = before.map(|json| from_json(name, json)).transpose()?.unwrap_or_default();
             change(&mut value);
-            let json = to_json(&name, &value)?;
+            let json = to_json(name, &value)?;
             Ok((value, json))
-        };
-        let apply = Arc::new(apply);
-        let again: Arc<UpdateFn> = {
-            let apply = Arc::clone(&apply);
-            Arc::new(move |before| apply(before).map(|(_, json)| json))
-        };
-        self.shared.update(&storage_key(key).into(), again, |before| apply(before))
+        })
     }
 
     /// Removes the value of `key`, and returns whether there was one.
@@ -311,7 +307,7 @@ impl<M: 'static> Session<M> {
     /// When the future is dropped, the changes are still there and can be saved again. The store may have taken them all
     /// the same: an [`update`](Self::update) is then made twice.
     pub async fn save(&self) -> Result<(), Error> {
-        self.shared.commit().await
+        self.shared.commit().await.map(|_| ())
     }
 
     fn change(&self, change: Change) {

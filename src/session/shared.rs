@@ -105,23 +105,25 @@ impl Shared {
     pub(crate) fn update<T>(
         &self,
         key: &Arc<str>,
-        again: Arc<UpdateFn>,
-        compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error>,
+        compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
+        let mut compute = compute;
         loop {
             let before = self.with(|work| work.draft.text(key));
             let before = before.as_ref().map(JsonText::as_bytes);
             let (value, json) = compute(before)?;
-            let is_done = self.with(|work| {
-                let is_current = work.draft.get(key) == before;
-                if is_current {
-                    work.draft.put(key, Some(json));
-                    work.changes.push(Change::Update { key: Arc::clone(key), update: Arc::clone(&again) });
+            let kept = self.with(move |work| {
+                if work.draft.get(key) != before {
+                    return Err(compute);
                 }
-                is_current
+                work.draft.put(key, Some(json));
+                let update: Arc<UpdateFn> = Arc::new(move |before| compute(before).map(|(_, json)| json));
+                work.changes.push(Change::Update { key: Arc::clone(key), update });
+                Ok(())
             });
-            if is_done {
-                return Ok(value);
+            match kept {
+                Ok(()) => return Ok(value),
+                Err(again) => compute = again,
             }
         }
     }
@@ -238,13 +240,7 @@ impl Shared {
         // Parts are sealed first: one that does not fit its cookie is found out before anything is stored.
         let before = self.session_handle().unwrap_or(NO_HANDLE);
         let mut part_cookies = self.seal_parts(Some(before))?;
-        if Arc::strong_count(&self) == 1 {
-            // The handler has let go of the session: nobody looks on, and nobody else commits.
-            self.commit_work(Draft::default()).await?;
-        } else {
-            self.commit().await?;
-        }
-        let after = self.session_handle();
+        let after = if Arc::strong_count(&self) == 1 { self.commit_last().await? } else { self.commit().await? };
         if !part_cookies.is_empty() && after != Some(before) {
             part_cookies = self.seal_parts(after)?;
         }
@@ -258,29 +254,39 @@ impl Shared {
         Ok(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
     }
 
-    /// Commits what was done so far. After an error it is as if this had not been called.
-    pub(crate) async fn commit(&self) -> Result<(), Error> {
-        let _turn = self.commits.lock().await;
-        // The draft stays, so that meanwhile others see the session as it will be.
-        let draft = self.lock().work.as_ref().map(|work| work.draft.clone());
-        self.commit_work(draft.unwrap_or_default()).await
+    /// Commits what was done, for the last time: the handler has let go of the session, so nobody looks on and nobody
+    /// else commits. Returns which session there is now.
+    async fn commit_last(&self) -> Result<Option<Handle>, Error> {
+        let Some(mut work) = self.lock().work.take() else { return Ok(None) };
+        let ends_session = work.changes.ends_session;
+        let committed = state::commit(&self.config, &mut work, true).await?;
+        let mut inner = self.lock();
+        inner.ended |= ends_session;
+        if !committed.cookies.is_empty() {
+            inner.cookies = committed.cookies;
+        }
+        Ok(committed.loaded.record.map(|record| record.handle))
     }
 
-    /// Commits what was done so far, and leaves `draft` behind until then.
-    async fn commit_work(&self, draft: Draft) -> Result<(), Error> {
-        let Some(mut taken) = self.take_work(draft) else { return Ok(()) };
+    /// Commits what was done so far, and returns which session there is now. After an error it is as if this had not been
+    /// called.
+    pub(crate) async fn commit(&self) -> Result<Option<Handle>, Error> {
+        let _turn = self.commits.lock().await;
+        let Some(mut taken) = self.take_work() else { return Ok(None) };
         let committed = state::commit(&self.config, &mut taken.work, taken.may_set_cookie).await?;
         taken.is_committed = true;
         self.install(committed);
-        Ok(())
+        Ok(self.session_handle())
     }
 
-    fn take_work(&self, draft: Draft) -> Option<TakenWork<'_>> {
+    /// Takes what is to be committed. The draft stays, so that meanwhile others see the session as it will be.
+    fn take_work(&self) -> Option<TakenWork<'_>> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let may_set_cookie = !inner.response_sent;
         let work = inner.work.as_mut()?;
         inner.ended |= work.changes.ends_session;
+        let draft = work.draft.clone();
         let work = mem::replace(&mut **work, Work { draft, ..Work::default() });
         Some(TakenWork { shared: self, work, may_set_cookie, is_committed: false })
     }

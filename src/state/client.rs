@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::{Committed, Config, Loaded, SealedCookie, Work, new_handle};
+use super::{Committed, Config, Loaded, SealedCookie, Work};
 use crate::cookie::{CookieWriter, MAX_CHUNKS, Received};
 use crate::error::Error;
 use crate::record::plan::Plan;
@@ -101,11 +101,10 @@ pub(super) fn commit(
         }
         Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
             let now = config.now();
-            let mut record = work.draft.to_record(new_handle()?, &config.timeouts, now);
+            let mut record = work.to_record(config, now)?;
             if matches!(plan, Plan::Renew { .. }) {
                 record.renewed_at = now;
             }
-            config.check_size(&record)?;
             let cookies = cookie.seal(&record, None, config.max_age(&record, now), chunks)?;
             if plan == Plan::Replace {
                 work.tell_end(config);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::clock::Timestamp;
 use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
@@ -69,6 +70,14 @@ impl Work {
         plan(record, &self.changes, &self.draft, self.loaded.reseal, &config.timeouts, config.now())
     }
 
+    /// Makes the record that is to be stored.
+    fn to_record(&self, config: &Config, now: Timestamp) -> Result<Record, Error> {
+        let new_handle = if self.draft.needs_handle() { random::bytes()? } else { [0; 16] };
+        let record = self.draft.to_record(Handle::from_bytes(new_handle), &config.timeouts, now);
+        config.check_size(&record)?;
+        Ok(record)
+    }
+
     /// Tells the observers what was written.
     fn tell_written(&self, config: &Config, plan: Plan, session: Handle) {
         match plan {
@@ -117,8 +126,4 @@ pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: boo
         State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),
         State::Server(store) => server::commit(config, &**store, work, may_set_cookie).await,
     }
-}
-
-fn new_handle() -> Result<Handle, Error> {
-    Ok(Handle::from_bytes(random::bytes()?))
 }

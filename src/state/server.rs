@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Committed, Config, Loaded, Work, new_handle};
+use super::{Committed, Config, Loaded, Work};
 use crate::clock::Timestamp;
 use crate::cookie::{Found, Received, find};
 use crate::error::Error;
@@ -180,8 +180,7 @@ async fn create(
     new_id: &mut Option<SessionId>,
 ) -> Result<Step, Error> {
     let now = config.now();
-    let record = Arc::new(work.draft.to_record(new_handle()?, &config.timeouts, now));
-    config.check_size(&record)?;
+    let record = Arc::new(work.to_record(config, now)?);
     let id = fresh_id(new_id)?;
     if !within(config, store, store.create(id.store_key(), Arc::clone(&record), now)).await? {
         // Nobody guesses 256 bits: a key that is taken is one that an earlier, unanswered attempt took.
@@ -198,8 +197,7 @@ async fn create(
 async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Result<Step, Error> {
     let (Some(id), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
     let now = config.now();
-    let record = Arc::new(work.draft.to_record(new_handle()?, &config.timeouts, now));
-    config.check_size(&record)?;
+    let record = Arc::new(work.to_record(config, now)?);
     let updating = store.update(id.store_key(), base.version, Arc::clone(&record), now);
     match within(config, store, updating).await? {
         Outcome::Done => {
@@ -221,9 +219,8 @@ async fn renew(
 ) -> Result<Step, Error> {
     let (Some(old), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
     let now = config.now();
-    let mut record = work.draft.to_record(new_handle()?, &config.timeouts, now);
+    let mut record = work.to_record(config, now)?;
     record.renewed_at = now;
-    config.check_size(&record)?;
     let record = Arc::new(record);
     let new = fresh_id(new_id)?;
     let forward = Forward {
