@@ -229,7 +229,7 @@ pub fn check<S: Store>(factory: impl Future<Output = S>, case: impl AsyncFnOnce(
 /// mod limited {
 ///     session_state::store_conformance_tests!(
 ///         async { super::open().await.with_max_sessions(10_000) },
-///         #[ignore = "needs 10 MB"]
+///         #[cfg(unix)]
 ///     );
 /// }
 /// # fn main() {}
