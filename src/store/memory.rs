@@ -298,4 +298,23 @@ mod tests {
         StoreKey::from_bytes(bytes).hash(&mut hasher);
         assert_eq!(hasher.finish(), 0x0123_4567_89ab_cdef);
     }
+    #[test]
+    fn a_sweep_gives_back_the_memory_of_what_it_removes() {
+        let store = MemoryStore::new();
+        let record = |end| {
+            let handle = crate::record::Handle::from_bytes([0; 16]);
+            Entry::Live(Arc::new(Record::new(handle, Timestamp::from_millis(0), Timestamp::from_millis(end))))
+        };
+        for n in 0..1_000_u64 {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&n.to_le_bytes());
+            // All in one shard; every hundredth lives on.
+            store.lock(0).insert(StoreKey::from_bytes(bytes), record(if n % 100 == 0 { 20 } else { 10 }));
+            assert!(store.reserve());
+        }
+        assert_eq!(store.sweep_at(Timestamp::from_millis(10), usize::MAX), 990);
+        let shard = store.lock(0);
+        assert_eq!((shard.len(), store.len()), (10, 10));
+        assert!(shard.capacity() < 100, "room for {} is left", shard.capacity());
+    }
 }

@@ -16,7 +16,7 @@
 //! 6. A failure is an error, never "not there". After an error the caller assumes nothing: the call may have taken
 //!    place, so each may be made again.
 //!
-//! The suite in `test_kit` (feature `test-kit`) tries all of this on a store.
+//! The suite in `test_kit::conformance` (feature `test-kit`) tries all of this on a store.
 
 mod erased;
 mod error;
@@ -48,7 +48,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns what is kept under `key`, if it has not expired at `now`.
     fn load(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
-    /// Puts a new record under `key`. Returns `false`, and changes nothing, when something live is there already.
+    /// Puts a new record under `key`. Returns `false`, and changes nothing, when a record or a forward that has not
+    /// expired is there already.
+    ///
+    /// The record may be one that never expires in practice: a deadline that is later than the engine can write down is
+    /// stored as the latest that it can.
     fn create(
         &self,
         key: &StoreKey,
@@ -56,7 +60,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Replaces the record under `key` if its version is `expected`.
+    /// Replaces the record under `key`, its deadline included, if its version is `expected`.
     fn update(
         &self,
         key: &StoreKey,
@@ -67,7 +71,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Moves the deadline of the live record under `key`, if its version is `expected`; the version stays.
     ///
-    /// Neither time moves backwards. When the version has moved on, somebody else has written the record and with it
+    /// Neither time moves backwards, each judged by itself. When the version has moved on, somebody else has written the record and with it
     /// its deadline, and nothing is to be done.
     fn touch(
         &self,
@@ -79,10 +83,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Moves a session to a new key and leaves a forward under the old one, if its version is the expected one.
+    ///
+    /// A renewal that is made again because its reply was lost ends as [`Outcome::Retired`] with its own forward, and
+    /// changes nothing under either key.
     fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
     /// Removes the record under `key`, whatever its version: [`Outcome::Done`] if this call removed it. A forward stays,
-    /// and is returned.
+    /// and is returned. What has expired is [`Outcome::Gone`].
     fn delete(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
     /// Removes entries that have expired at `now`, about `limit` of them or fewer, and returns how many.
@@ -131,7 +138,7 @@ pub struct Renewal {
     pub old: StoreKey,
     /// The version it must have.
     pub expected: u64,
-    /// The key it gets.
+    /// The key it gets, which is a new one.
     pub new: StoreKey,
     /// The record as it shall stand under the new key.
     pub record: Arc<Record>,

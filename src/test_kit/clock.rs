@@ -1,0 +1,93 @@
+//! A clock that stands still until it is told to move.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+
+/// 2025-01-01 00:00:00 UTC.
+const START: Timestamp = Timestamp::from_millis(1_735_689_600_000);
+
+/// A [`Clock`] that stands still until it is told to move. Clones share their time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use session_state::Clock as _;
+/// use session_state::test_kit::FakeClock;
+///
+/// let clock = FakeClock::default();
+/// let given_to_the_layer = clock.clone();
+/// let start = clock.now();
+/// clock.advance(Duration::from_secs(30 * 60));
+/// assert_eq!(given_to_the_layer.now().since(start), Duration::from_secs(30 * 60));
+/// ```
+#[derive(Clone, Debug)]
+pub struct FakeClock {
+    millis: Arc<AtomicU64>,
+}
+
+impl FakeClock {
+    /// Makes a clock that shows `at`.
+    #[must_use]
+    pub fn new(at: Timestamp) -> Self {
+        Self { millis: Arc::new(AtomicU64::new(at.as_millis())) }
+    }
+
+    /// Moves the clock forward. What is less than a millisecond is dropped.
+    pub fn advance(&self, duration: Duration) {
+        let later = |millis| Some(Timestamp::from_millis(millis).after(duration).as_millis());
+        // The closure never refuses, so there is nothing in the result.
+        let _ = self.millis.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+    }
+
+    /// Sets the clock, backwards too, as an administrator may.
+    pub fn set(&self, at: Timestamp) {
+        self.millis.store(at.as_millis(), Ordering::SeqCst);
+    }
+}
+
+/// The clock shows 2025-01-01 00:00:00 UTC.
+impl Default for FakeClock {
+    fn default() -> Self {
+        Self::new(START)
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.millis.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_stands_still_until_it_is_told_to_move() {
+        let clock = FakeClock::default();
+        assert_eq!(clock.now(), START);
+        assert_eq!(clock.now(), START);
+        clock.advance(Duration::from_millis(5));
+        assert_eq!(clock.now(), START.after(Duration::from_millis(5)));
+        clock.set(Timestamp::from_millis(7));
+        assert_eq!(clock.now(), Timestamp::from_millis(7));
+    }
+
+    #[test]
+    fn clones_share_their_time() {
+        let clock = FakeClock::new(Timestamp::from_millis(1));
+        let other = clock.clone();
+        other.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), Timestamp::from_millis(1001));
+    }
+
+    #[test]
+    fn the_end_of_time_is_not_passed() {
+        let clock = FakeClock::default();
+        clock.advance(Duration::MAX);
+        assert_eq!(clock.now(), Timestamp::from_millis(u64::MAX));
+    }
+}

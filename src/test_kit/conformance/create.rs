@@ -1,0 +1,168 @@
+//! What is created is loaded exactly as it was, until it expires, and nothing live is ever replaced by it.
+
+use std::sync::Arc;
+
+use super::support::*;
+use crate::clock::Timestamp;
+use crate::store::{Outcome, Record, Store, Values};
+
+/// A key that was never used holds nothing, and every call but `create` says so.
+pub async fn a_key_that_was_never_used_holds_nothing(store: &Arc<impl Store>) {
+    let (key, now) = (random_key(), now());
+    assert_nothing(&**store, &key, now).await;
+    assert_eq!(ok(store.delete(&key, now).await), Outcome::Gone);
+    let outcome = ok(store.update(&key, 1, Arc::new(plain_record(now)), now).await);
+    assert_eq!(outcome, Outcome::Gone);
+}
+
+/// Every field comes back, to the millisecond and the byte.
+pub async fn a_created_record_loads_exactly_as_it_was(store: &Arc<impl Store>) {
+    let now = now();
+    let placed = place_record(&**store, full_record(now), now).await;
+    assert_live(&**store, &placed.key, &placed.record, now).await;
+    assert_live(&**store, &placed.key, &placed.record, now.after(HOUR)).await;
+}
+
+/// No value, no principal, no timeout of its own: what is not there does not turn into something that is empty.
+pub async fn a_record_with_nothing_in_it_loads_exactly_as_it_was(store: &Arc<impl Store>) {
+    let now = now();
+    let empty = Record { values: Values::default(), ..plain_record(now) };
+    let nobody = Record { principal: Some("".into()), ..empty.clone() };
+    for record in [empty, nobody] {
+        let placed = place_record(&**store, record, now).await;
+        assert_live(&**store, &placed.key, &placed.record, now).await;
+    }
+}
+
+/// Text outside ASCII, outside the basic plane, not normalised, with quotes, percent signs and control characters.
+pub async fn keys_values_and_principals_in_any_script_load_exactly(store: &Arc<impl Store>) {
+    let now = now();
+    for text in [
+        "Zoë Ünal",
+        "Zoe\u{308}",
+        "山田 太郎",
+        "😀\u{1f468}\u{200d}\u{1f469}",
+        "o'\"\\%_`$1?;--",
+        "a\tb\r\nc\0d",
+        " a ",
+    ] {
+        let json = format!("\"{text}\"");
+        let values = Values::from_pairs([(text, json.as_bytes()), (&json, b"1")]);
+        let record = Record { principal: Some(text.into()), values, ..plain_record(now) };
+        let placed = place_record(&**store, record, now).await;
+        assert_live(&**store, &placed.key, &placed.record, now).await;
+    }
+}
+
+/// A principal is as long as the application's user names are.
+pub async fn a_long_principal_is_not_cut(store: &Arc<impl Store>) {
+    let now = now();
+    let record = Record { principal: Some("é".repeat(2_000).into()), ..plain_record(now) };
+    let placed = place_record(&**store, record, now).await;
+    assert_live(&**store, &placed.key, &placed.record, now).await;
+}
+
+/// Values of 1 MiB, of all bytes there are, survive being created, updated and renewed.
+pub async fn values_of_one_mebibyte_survive(store: &Arc<impl Store>) {
+    let now = now();
+    let large: Vec<u8> = (0..1 << 20).map(|i: u32| (i ^ (i >> 8)).to_le_bytes()[0]).collect();
+    let record = Record { values: Values::from_pairs([("large", large.as_slice())]), ..plain_record(now) };
+    let mut placed = place_record(&**store, record, now).await;
+    assert_live(&**store, &placed.key, &placed.record, now).await;
+
+    let reversed: Vec<u8> = large.iter().rev().copied().collect();
+    let next = next_version(&placed.record, Values::from_pairs([("large", reversed.as_slice())]));
+    assert_eq!(ok(store.update(&placed.key, 1, Arc::clone(&next), now).await), Outcome::Done);
+    assert_live(&**store, &placed.key, &next, now).await;
+
+    placed.record = next;
+    let mut renewal = placed.renewal();
+    renewal.record = Arc::new(Record { values: placed.record.values.clone(), ..Record::clone(&renewal.record) });
+    assert_eq!(ok(store.renew(renewal.clone(), now).await), Outcome::Done);
+    assert_live(&**store, &renewal.new, &renewal.record, now).await;
+}
+
+/// A session that is remembered for 400 days is there on the last of them. (Some engines take a lifetime of more than
+/// 30 days for a date.)
+pub async fn a_record_may_live_for_400_days(store: &Arc<impl Store>) {
+    let now = now();
+    let record = Record { expires_at: now.after(400 * DAY), ..plain_record(now) };
+    let placed = place_record(&**store, record, now).await;
+    assert_live(&**store, &placed.key, &placed.record, now).await;
+    assert_live(&**store, &placed.key, &placed.record, now.after(399 * DAY)).await;
+    assert_nothing(&**store, &placed.key, now.after(400 * DAY)).await;
+}
+
+/// An application may ask for an endless timeout: the deadline is then later than many an engine can write down, and
+/// must not turn into one in the past.
+pub async fn a_deadline_at_the_end_of_time_has_not_passed(store: &Arc<impl Store>) {
+    let now = now();
+    let record = Record { expires_at: Timestamp::from_millis(u64::MAX), ..plain_record(now) };
+    let placed = place_record(&**store, record, now).await;
+    let n = |entry| match entry {
+        Some(crate::store::Entry::Live(record)) => number_in(&record),
+        other => panic!("expected a live record, found {other:?}"),
+    };
+    assert_eq!(n(ok(store.load(&placed.key, now.after(400 * DAY)).await)), 1);
+    ok(store.touch(&placed.key, 1, now, placed.record.expires_at, now).await);
+    assert_eq!(ok(store.update(&placed.key, 1, placed.next(2), now).await), Outcome::Done);
+    assert_eq!(n(ok(store.load(&placed.key, now.after(400 * DAY)).await)), 2);
+}
+
+/// A record is there one millisecond before it expires, and not when it does.
+pub async fn a_record_is_there_until_the_millisecond_in_which_it_expires(store: &Arc<impl Store>) {
+    let Placed { key, record, .. } = place(&**store).await;
+    assert_live(&**store, &key, &record, before(record.expires_at, MILLISECOND)).await;
+    assert_nothing(&**store, &key, record.expires_at).await;
+    assert_nothing(&**store, &key, record.expires_at.after(DAY)).await;
+}
+
+/// `create` answers `false` when a record is there, and leaves it as it was.
+pub async fn create_refuses_a_taken_key_and_changes_nothing(store: &Arc<impl Store>) {
+    let Placed { key, record, now } = place(&**store).await;
+    assert!(!ok(store.create(&key, Arc::new(full_record(now)), now).await));
+    assert_live(&**store, &key, &record, now).await;
+    let last_moment = before(record.expires_at, MILLISECOND);
+    assert!(!ok(store.create(&key, Arc::new(full_record(last_moment)), last_moment).await));
+    assert_live(&**store, &key, &record, last_moment).await;
+}
+
+/// A forward is in the way of a `create` as a record is.
+pub async fn create_refuses_a_retired_key_and_changes_nothing(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    let renewal = placed.renew(&**store).await;
+    assert!(!ok(store.create(&placed.key, Arc::new(full_record(placed.now)), placed.now).await));
+    assert_retired(&**store, &placed.key, &renewal.forward, placed.now).await;
+    assert_live(&**store, &renewal.new, &renewal.record, placed.now).await;
+}
+
+/// A record that has expired is not in the way, whether it was swept or not, and nothing of it remains.
+pub async fn create_replaces_an_expired_record(store: &Arc<impl Store>) {
+    let start = now();
+    let Placed { key, record, .. } = place_record(&**store, full_record(start), start).await;
+    let later = record.expires_at;
+    let successor = plain_record(later);
+    assert!(ok(store.create(&key, Arc::new(successor.clone()), later).await));
+    assert_live(&**store, &key, &successor, later).await;
+    assert_nothing(&**store, &key, successor.expires_at).await;
+}
+
+/// A forward that has expired is not in the way either.
+pub async fn create_replaces_an_expired_forward(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    let later = placed.renew(&**store).await.forward.expires_at;
+    let successor = plain_record(later);
+    assert!(ok(store.create(&placed.key, Arc::new(successor.clone()), later).await));
+    assert_live(&**store, &placed.key, &successor, later).await;
+    assert_eq!(ok(store.delete(&placed.key, later).await), Outcome::Done);
+    assert_nothing(&**store, &placed.key, later).await;
+}
+
+/// Deleting leaves nothing behind that is in the way.
+pub async fn a_deleted_key_can_be_created_again(store: &Arc<impl Store>) {
+    let Placed { key, now, .. } = place(&**store).await;
+    assert_eq!(ok(store.delete(&key, now).await), Outcome::Done);
+    let record = full_record(now);
+    assert!(ok(store.create(&key, Arc::new(record.clone()), now).await));
+    assert_live(&**store, &key, &record, now).await;
+}

@@ -1,0 +1,265 @@
+//! The rules of a [`Store`], each as a case that a store passes or fails.
+//!
+//! A store is proved by one line in a test:
+//!
+//! ```no_run
+//! use session_state::MemoryStore;
+//!
+//! session_state::store_conformance_tests!(async { MemoryStore::new() });
+//! # fn main() {}
+//! ```
+//!
+//! See [`store_conformance_tests!`](crate::store_conformance_tests) for what it makes. [`cases`] are the rules, each an
+//! `async fn` that panics when the store breaks it; [`all`] lists them for those who want to run them themselves.
+//!
+//! - The cases use random keys. They may share one database, run at the same time, and leave entries behind.
+//! - The database is one for tests: sweeps remove what expires within the next hour.
+//! - The cases call with the real time, or a later one where something is to expire, and never wait. An engine that
+//!   expires entries by its own clock must agree with the real time to within a few minutes.
+//! - Within a case, up to eight calls are made at the same time. Each must get a connection in the end.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::store::Store;
+
+mod create;
+mod delete;
+mod keys;
+mod model;
+mod races;
+mod renew;
+mod support;
+mod sweep;
+mod touch;
+mod update;
+
+pub use model::compare_with_model;
+
+/// How long a case may take. Only a store that hangs takes longer.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// The list of all cases, by module: `[$args]` and the list are handed to the macro in braces. A case that is not in it
+/// is code that nobody can reach, which the compiler reports.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __each_store_conformance_case {
+    ({ $($then:tt)* } $($args:tt)*) => {
+        $($then)*! {
+            [$($args)*]
+            create {
+                a_key_that_was_never_used_holds_nothing
+                a_created_record_loads_exactly_as_it_was
+                a_record_with_nothing_in_it_loads_exactly_as_it_was
+                keys_values_and_principals_in_any_script_load_exactly
+                a_long_principal_is_not_cut
+                values_of_one_mebibyte_survive
+                a_record_may_live_for_400_days
+                a_deadline_at_the_end_of_time_has_not_passed
+                a_record_is_there_until_the_millisecond_in_which_it_expires
+                create_refuses_a_taken_key_and_changes_nothing
+                create_refuses_a_retired_key_and_changes_nothing
+                create_replaces_an_expired_record
+                create_replaces_an_expired_forward
+                a_deleted_key_can_be_created_again
+            }
+            update {
+                an_update_replaces_the_whole_record
+                an_update_brings_its_own_deadline
+                an_update_that_expects_an_earlier_version_conflicts_and_changes_nothing
+                an_update_that_expects_a_later_version_conflicts_and_changes_nothing
+                an_update_never_creates
+                an_update_after_a_delete_finds_the_session_gone
+                an_update_of_an_expired_record_finds_it_gone
+                an_update_just_before_the_deadline_takes_place
+                an_update_of_a_retired_key_returns_the_forward_and_changes_nothing
+                an_update_of_one_session_leaves_the_others
+            }
+            touch {
+                a_touch_moves_the_times_and_nothing_else
+                a_touched_record_lives_until_its_new_deadline
+                a_touch_never_moves_a_time_backwards
+                a_touch_judges_each_time_by_itself
+                a_touch_of_another_version_does_nothing
+                an_update_after_a_touch_expects_the_same_version
+                a_touch_never_creates
+                a_touch_never_revives_a_deleted_record
+                a_touch_never_revives_an_expired_record
+                a_touch_of_a_retired_key_does_nothing
+            }
+            renew {
+                a_renewal_moves_the_record_and_leaves_the_forward
+                forwards_load_exactly_as_they_were
+                a_renewal_of_another_version_conflicts_and_changes_nothing
+                a_renewal_never_begins_a_session
+                a_renewal_after_a_delete_finds_the_session_gone
+                a_renewal_of_an_expired_record_finds_it_gone
+                a_renewal_of_a_retired_key_returns_the_forward_and_changes_nothing
+                a_renewal_made_again_finds_its_own_forward_and_harms_nothing
+                each_renewal_of_a_session_leaves_a_forward_of_its_own
+                a_renewed_record_is_written_under_its_new_key
+                a_forward_is_there_until_the_millisecond_in_which_it_expires
+                the_forward_and_the_record_have_each_their_own_deadline
+            }
+            delete {
+                a_deleted_record_is_not_there
+                a_record_of_any_version_is_deleted
+                a_delete_of_a_retired_key_returns_the_forward_and_keeps_it
+                a_delete_of_the_new_key_leaves_the_forward
+                a_delete_of_an_expired_forward_finds_it_gone
+                a_delete_of_an_expired_record_finds_it_gone
+            }
+            keys {
+                keys_that_differ_in_one_bit_are_two_keys
+                keys_that_differ_in_the_case_of_letters_are_two_keys
+                keys_that_differ_behind_a_zero_or_in_their_padding_are_two_keys
+                keys_that_are_no_text_or_collate_alike_are_two_keys
+            }
+            sweep {
+                sweeps_remove_what_has_expired_and_nothing_else
+                a_sweep_judges_by_the_time_it_is_given
+                a_sweep_stops_at_about_its_limit
+                several_sweeps_at_once_are_safe
+            }
+            races {
+                concurrent_increments_lose_nothing
+                of_concurrent_updates_of_one_version_one_is_done
+                of_concurrent_creates_of_one_key_one_succeeds
+                of_concurrent_renewals_of_one_session_one_is_done
+                of_a_concurrent_update_and_renewal_one_is_done
+                of_concurrent_deletes_of_one_session_one_is_done
+                a_session_can_be_found_at_every_moment_of_its_renewal
+                nothing_is_live_after_a_delete_that_followed_the_forward
+                nothing_is_live_after_a_delete_among_updates_and_touches
+                concurrent_touches_lose_no_update
+            }
+            model {
+                random_calls_agree_with_a_plain_model
+            }
+        }
+    };
+}
+
+macro_rules! export_cases {
+    ([] $($module:ident { $($name:ident)* })*) => {
+        /// The cases. Each panics when the store breaks its rule.
+        pub mod cases {
+            $(pub use super::$module::{$($name),*};)*
+        }
+
+        /// Returns all cases.
+        #[must_use]
+        pub fn all<S: Store>() -> Vec<Case<S>> {
+            vec![$($(Case {
+                name: stringify!($name),
+                run: |store| Box::pin(async move { cases::$name(&store).await }),
+            }),*),*]
+        }
+    };
+}
+
+__each_store_conformance_case!({ export_cases });
+
+/// A case by its name.
+pub struct Case<S> {
+    name: &'static str,
+    run: fn(Arc<S>) -> Run,
+}
+
+type Run = Pin<Box<dyn Future<Output = ()>>>;
+
+impl<S: Store> Case<S> {
+    /// Returns the name, which says the rule.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs the case on the store that `factory` makes, with [`check`].
+    ///
+    /// # Panics
+    ///
+    /// When the store breaks the rule.
+    pub fn check(&self, factory: impl Future<Output = S>) {
+        check(factory, async |store| (self.run)(Arc::clone(store)).await);
+    }
+}
+
+impl<S> fmt::Debug for Case<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Runs a case on the store that `factory` makes, on a tokio runtime of its own with several threads.
+///
+/// # Panics
+///
+/// When the store breaks the rule, or the case takes two minutes.
+pub fn check<S: Store>(factory: impl Future<Output = S>, case: impl AsyncFnOnce(&Arc<S>)) {
+    // Real threads, or the races in a store that never waits would be none.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    runtime.expect("the operating system gives threads").block_on(async {
+        let run = async { case(&Arc::new(factory.await)).await };
+        tokio::time::timeout(TIME_LIMIT, run).await.expect("the store hangs: the case has taken two minutes");
+    });
+}
+
+/// Makes a `#[test]` of every rule of the [`Store`](crate::store::Store) contract, for one store.
+///
+/// The argument is a future that makes the store, such as an `async` block or the call of an `async fn`. It is evaluated
+/// anew for each test, on a tokio runtime of the test's own; the crate that uses the macro needs no tokio for it. All
+/// stores may speak to the same database: see [`conformance`](crate::test_kit::conformance) for what it must bear.
+///
+/// Attributes behind the factory are put on each test. Several stores in one file go into a module each.
+///
+/// ```no_run
+/// use session_state::MemoryStore;
+///
+/// async fn open() -> MemoryStore {
+///     MemoryStore::new()
+/// }
+///
+/// mod unlimited {
+///     session_state::store_conformance_tests!(super::open());
+/// }
+///
+/// mod limited {
+///     session_state::store_conformance_tests!(
+///         async { super::open().await.with_max_sessions(10_000) },
+///         #[cfg(unix)]
+///     );
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! store_conformance_tests {
+    ($factory:expr $(,)?) => {
+        $crate::__each_store_conformance_case! { { $crate::__store_conformance_tests } $factory, {} }
+    };
+    ($factory:expr, $(#[$attribute:meta])+ $(,)?) => {
+        $crate::__each_store_conformance_case! { { $crate::__store_conformance_tests } $factory, { $(#[$attribute])+ } }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_conformance_tests {
+    ([$factory:expr, $attributes:tt] $($module:ident { $($name:ident)* })*) => {
+        $($($crate::__store_conformance_test! { $attributes $name $factory })*)*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_conformance_test {
+    ({ $(#[$attribute:meta])* } $name:ident $factory:expr) => {
+        $(#[$attribute])*
+        #[test]
+        fn $name() {
+            $crate::test_kit::conformance::check($factory, $crate::test_kit::conformance::cases::$name);
+        }
+    };
+}

@@ -1,0 +1,222 @@
+//! Random calls, compared one by one with a model that is too simple to be wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::support::*;
+use crate::clock::Timestamp;
+use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreKey};
+
+/// A few hundred random calls, one after the other, give what the rules say they give.
+pub async fn random_calls_agree_with_a_plain_model(store: &Arc<impl Store>) {
+    compare_with_model(store, u64::from_le_bytes(random_bytes()), 400).await;
+}
+
+/// Makes `steps` random calls, the same ones for the same `seed`, and compares each answer with a plain model's.
+///
+/// The suite does this with a random seed. A test that found something can be run again with its seed, and one that
+/// wants to find more can take more steps. The keys are new ones each time.
+///
+/// # Panics
+///
+/// When an answer differs; the message says which call it was, and the seed.
+pub async fn compare_with_model(store: &Arc<impl Store>, seed: u64, steps: usize) {
+    let mut random = Random(seed);
+    let mut now = now();
+    let mut model = Model::default();
+    // Few keys, so that calls meet what earlier ones left.
+    let keys: [StoreKey; 6] = std::array::from_fn(|_| random_key());
+    for step in 0..steps {
+        // Mostly it stands still, or everything would expire before it is used.
+        now = now.after(random.below(16).saturating_sub(12) * 20 * MINUTE);
+        let call = random_call(&mut random, &keys, &model, now);
+        let described = format!("step {step} of seed {seed} at {now:?}: {call:?}");
+        let expected = model.answer(&call, now);
+        let found = answer(store, &call, now).await;
+        assert!(found.agrees_with(&expected), "{described}\n   found {found:?}\nexpected {expected:?}");
+        for key in &keys {
+            let (found, expected) = (ok(store.load(key, now).await), model.load(key, now));
+            assert!(found == expected, "after {described}\n   found {found:?}\nexpected {expected:?} under {key:?}");
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Call {
+    Create(StoreKey, Arc<Record>),
+    Update(StoreKey, u64, Arc<Record>),
+    Touch(StoreKey, u64, Timestamp, Timestamp),
+    Renew(Renewal),
+    Delete(StoreKey),
+}
+
+#[derive(PartialEq)]
+enum Answer {
+    Created(bool),
+    Ended(Outcome),
+    Touched,
+}
+
+impl Answer {
+    /// A conflict may come without the record.
+    fn agrees_with(&self, expected: &Self) -> bool {
+        let no_record = |answer: &Self| matches!(answer, Self::Ended(Outcome::Conflict(None)));
+        let conflict = |answer: &Self| matches!(answer, Self::Ended(Outcome::Conflict(_)));
+        self == expected || (no_record(self) && conflict(expected))
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created(created) => write!(f, "created: {created}"),
+            Self::Ended(outcome) => outcome.fmt(f),
+            Self::Touched => f.write_str("touched or not"),
+        }
+    }
+}
+
+async fn answer(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Answer {
+    match call {
+        Call::Create(key, record) => Answer::Created(ok(store.create(key, Arc::clone(record), now).await)),
+        Call::Update(key, expected, record) => {
+            Answer::Ended(ok(store.update(key, *expected, Arc::clone(record), now).await))
+        }
+        Call::Touch(key, expected, seen, end) => {
+            ok(store.touch(key, *expected, *seen, *end, now).await);
+            Answer::Touched
+        }
+        Call::Renew(renewal) => Answer::Ended(ok(store.renew(renewal.clone(), now).await)),
+        Call::Delete(key) => Answer::Ended(ok(store.delete(key, now).await)),
+    }
+}
+
+/// The rules, written down as plainly as they can be: one map, and before each call everything expired is taken out.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<StoreKey, Entry>,
+}
+
+impl Model {
+    fn answer(&mut self, call: &Call, now: Timestamp) -> Answer {
+        self.entries.retain(|_, entry| match entry {
+            Entry::Live(record) => now < record.expires_at,
+            Entry::Retired(forward) => now < forward.expires_at,
+        });
+        match call {
+            Call::Create(key, record) => {
+                let is_free = !self.entries.contains_key(key);
+                if is_free {
+                    self.entries.insert(*key, Entry::Live(Arc::clone(record)));
+                }
+                Answer::Created(is_free)
+            }
+            Call::Update(key, expected, record) => {
+                let outcome = self.judge(key, *expected);
+                if outcome == Outcome::Done {
+                    self.entries.insert(*key, Entry::Live(Arc::clone(record)));
+                }
+                Answer::Ended(outcome)
+            }
+            Call::Touch(key, expected, seen, end) => {
+                if self.judge(key, *expected) == Outcome::Done
+                    && let Some(Entry::Live(record)) = self.entries.get_mut(key)
+                {
+                    let last_seen_at = record.last_seen_at.max(*seen);
+                    let expires_at = record.expires_at.max(*end);
+                    *record = Arc::new(Record { last_seen_at, expires_at, ..Record::clone(record) });
+                }
+                Answer::Touched
+            }
+            Call::Renew(renewal) => {
+                let outcome = self.judge(&renewal.old, renewal.expected);
+                if outcome == Outcome::Done {
+                    self.entries.insert(renewal.old, Entry::Retired(renewal.forward.clone()));
+                    self.entries.insert(renewal.new, Entry::Live(Arc::clone(&renewal.record)));
+                }
+                Answer::Ended(outcome)
+            }
+            Call::Delete(key) => Answer::Ended(match self.entries.get(key) {
+                Some(Entry::Retired(forward)) => Outcome::Retired(forward.clone()),
+                Some(Entry::Live(_)) => {
+                    self.entries.remove(key);
+                    Outcome::Done
+                }
+                None => Outcome::Gone,
+            }),
+        }
+    }
+
+    fn judge(&self, key: &StoreKey, expected: u64) -> Outcome {
+        match self.entries.get(key) {
+            None => Outcome::Gone,
+            Some(Entry::Retired(forward)) => Outcome::Retired(forward.clone()),
+            Some(Entry::Live(record)) if record.version != expected => Outcome::Conflict(Some(Arc::clone(record))),
+            Some(Entry::Live(_)) => Outcome::Done,
+        }
+    }
+
+    fn load(&self, key: &StoreKey, now: Timestamp) -> Option<Entry> {
+        let entry = self.entries.get(key)?;
+        let expires_at = match entry {
+            Entry::Live(record) => record.expires_at,
+            Entry::Retired(forward) => forward.expires_at,
+        };
+        (now < expires_at).then(|| entry.clone())
+    }
+}
+
+fn random_call(random: &mut Random, keys: &[StoreKey], model: &Model, now: Timestamp) -> Call {
+    let key = random.one_of(keys);
+    let current = match model.entries.get(&key) {
+        Some(Entry::Live(record)) => Record::clone(record),
+        _ => plain_record(now),
+    };
+    // Mostly the version that is there, now and then the one before or after it.
+    let expected = (current.version + [0, 0, 0, 0, 0, 0, 1, 2][random.below(8) as usize]).saturating_sub(1);
+    let expected = if random.below(4) == 0 { expected } else { current.version };
+    let end = |random: &mut Random| now.after(HOUR + random.below(90) * MINUTE);
+    match random.below(12) {
+        0..3 => Call::Create(key, Arc::new(Record { expires_at: end(random), ..plain_record(now) })),
+        3..6 => {
+            let next = Record { version: expected + 1, values: number(u64::from(random.next())), ..current };
+            Call::Update(key, expected, Arc::new(Record { expires_at: end(random), ..next }))
+        }
+        6..9 => {
+            let seen = now.after(random.below(20) * MINUTE);
+            Call::Touch(key, expected, before(seen, 10 * MINUTE), before(end(random), HOUR / 2))
+        }
+        9..11 => {
+            let start = random.below(keys.len() as u32) as usize;
+            let mut others = keys.iter().cycle().skip(start).take(keys.len()).filter(|other| **other != key);
+            // A renewal goes to a key that nobody has used, or that has been free for long.
+            let Some(new) = others.find(|other| model.load(other, now).is_none()) else { return Call::Delete(key) };
+            let next = Record { version: expected + 1, renewed_at: now, ..current };
+            let record = Arc::new(Record { expires_at: end(random), ..next });
+            let forward = Forward { expires_at: end(random), ..forward(now) };
+            Call::Renew(Renewal { old: key, expected, new: *new, record, forward })
+        }
+        _ => Call::Delete(key),
+    }
+}
+
+/// SplitMix64: random enough, and the same for the same seed everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed >> 32) as u32
+    }
+
+    fn below(&mut self, limit: u32) -> u32 {
+        self.next() % limit
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u32) as usize]
+    }
+}

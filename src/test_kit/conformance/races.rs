@@ -1,0 +1,319 @@
+//! What several requests do to one session at once.
+
+use std::sync::Arc;
+
+use super::support::*;
+use crate::clock::Timestamp;
+use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreKey};
+
+/// How often a race is run. More would find more, but a store across a network has to get through it.
+const ROUNDS: usize = 20;
+
+/// How many requests race.
+const RACERS: u64 = 8;
+
+/// How often a request that meets another version tries again: far more often than there are others to meet.
+const MOST_TRIES: usize = 1_000;
+
+/// Requests that each add to a counter, and begin again when they meet another version, lose nothing.
+pub async fn concurrent_increments_lose_nothing(store: &Arc<impl Store>) {
+    const EACH: u64 = 20;
+    let now = now();
+    let placed = place_record(&**store, Record { values: number(0), ..plain_record(now) }, now).await;
+    let tasks = (0..RACERS).map(|_| {
+        let (store, key) = (Arc::clone(store), placed.key);
+        async move {
+            for _ in 0..EACH {
+                increment(&*store, &key, now).await;
+            }
+        }
+    });
+    all_at_once(tasks).await;
+    let last = live(&**store, &placed.key, now).await.expect("the record is there");
+    assert_eq!((number_in(&last), last.version), (RACERS * EACH, RACERS * EACH + 1), "increments and versions");
+}
+
+async fn increment(store: &impl Store, key: &StoreKey, now: Timestamp) {
+    let mut known = None;
+    for _ in 0..MOST_TRIES {
+        let current = match known.take() {
+            Some(record) => record,
+            None => live(store, key, now).await.expect("the record is there"),
+        };
+        let next = next_version(&current, number(number_in(&current) + 1));
+        match ok(store.update(key, current.version, next, now).await) {
+            Outcome::Done => return,
+            Outcome::Conflict(newer) => known = newer,
+            other => panic!("expected an update or a conflict, got {other:?}"),
+        }
+    }
+    panic!("an update met another version {MOST_TRIES} times");
+}
+
+/// Of requests that expect the same version one updates it, and what it wrote stands.
+pub async fn of_concurrent_updates_of_one_version_one_is_done(store: &Arc<impl Store>) {
+    for _ in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let now = placed.now;
+        let writes: Vec<_> = (0..RACERS).map(|n| placed.next(100 + n)).collect();
+        let tasks = writes.iter().map(|record| {
+            let (store, key, record) = (Arc::clone(store), placed.key, Arc::clone(record));
+            async move { ok(store.update(&key, 1, record, now).await) }
+        });
+        let outcomes = all_at_once(tasks).await;
+        let winner = only_winner(&outcomes);
+        for outcome in outcomes.iter().filter(|outcome| **outcome != Outcome::Done) {
+            assert_conflict(outcome, &writes[winner]);
+        }
+        assert_live(&**store, &placed.key, &writes[winner], now).await;
+    }
+}
+
+/// Of requests that create under one key one does, and what it created stands.
+pub async fn of_concurrent_creates_of_one_key_one_succeeds(store: &Arc<impl Store>) {
+    for round in 0..ROUNDS {
+        // Half of the rounds race for a key under which something has expired.
+        let (key, now) = if round % 2 == 0 {
+            (random_key(), now())
+        } else {
+            let Placed { key, record, .. } = place(&**store).await;
+            (key, record.expires_at)
+        };
+        let records: Vec<_> = (0..RACERS).map(|_| Arc::new(plain_record(now))).collect();
+        let tasks = records.iter().map(|record| {
+            let (store, record) = (Arc::clone(store), Arc::clone(record));
+            async move { ok(store.create(&key, record, now).await) }
+        });
+        let created = all_at_once(tasks).await;
+        let winners: Vec<_> = (0..records.len()).filter(|n| created[*n]).collect();
+        assert_eq!(winners.len(), 1, "one create succeeds");
+        assert_live(&**store, &key, &records[winners[0]], now).await;
+    }
+}
+
+/// Of requests that renew one session one does: there is one successor, and the others are led to it.
+pub async fn of_concurrent_renewals_of_one_session_one_is_done(store: &Arc<impl Store>) {
+    for _ in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let now = placed.now;
+        let renewals: Vec<_> = (0..RACERS).map(|_| placed.renewal()).collect();
+        let tasks = renewals.iter().map(|renewal| {
+            let (store, renewal) = (Arc::clone(store), renewal.clone());
+            async move { ok(store.renew(renewal, now).await) }
+        });
+        let outcomes = all_at_once(tasks).await;
+        let winner = &renewals[only_winner(&outcomes)];
+        for outcome in outcomes.iter().filter(|outcome| **outcome != Outcome::Done) {
+            assert_outcome_is_retired(outcome, &winner.forward);
+        }
+        assert_retired(&**store, &placed.key, &winner.forward, now).await;
+        for renewal in &renewals {
+            if renewal.new == winner.new {
+                assert_live(&**store, &renewal.new, &winner.record, now).await;
+            } else {
+                assert_nothing(&**store, &renewal.new, now).await;
+            }
+        }
+    }
+}
+
+/// An update and a renewal that expect the same version: one takes place, and no update is lost on the way.
+pub async fn of_a_concurrent_update_and_renewal_one_is_done(store: &Arc<impl Store>) {
+    for _ in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let now = placed.now;
+        let (renewal, updated) = (placed.renewal(), placed.next(9));
+        let tasks = [false, true].map(|renews| {
+            let (store, key, renewal, updated) = (Arc::clone(store), placed.key, renewal.clone(), Arc::clone(&updated));
+            async move {
+                if renews { ok(store.renew(renewal, now).await) } else { ok(store.update(&key, 1, updated, now).await) }
+            }
+        });
+        let outcomes = all_at_once(tasks).await;
+        if only_winner(&outcomes) == 0 {
+            assert_conflict(&outcomes[1], &updated);
+            assert_live(&**store, &placed.key, &updated, now).await;
+            assert_nothing(&**store, &renewal.new, now).await;
+        } else {
+            assert_outcome_is_retired(&outcomes[0], &renewal.forward);
+            assert_live(&**store, &renewal.new, &renewal.record, now).await;
+        }
+    }
+}
+
+/// Of requests that end one session one is told that it did: only that one may remove the cookie.
+pub async fn of_concurrent_deletes_of_one_session_one_is_done(store: &Arc<impl Store>) {
+    for _ in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let tasks = (0..RACERS).map(|_| {
+            let (store, key, now) = (Arc::clone(store), placed.key, placed.now);
+            async move { ok(store.delete(&key, now).await) }
+        });
+        let mut outcomes = all_at_once(tasks).await;
+        outcomes.swap_remove(only_winner(&outcomes));
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Gone), "the others find nothing: {outcomes:?}");
+        assert_nothing(&**store, &placed.key, placed.now).await;
+    }
+}
+
+fn only_winner(outcomes: &[Outcome]) -> usize {
+    let winners: Vec<_> = (0..outcomes.len()).filter(|n| outcomes[*n] == Outcome::Done).collect();
+    assert_eq!(winners.len(), 1, "one call is done, of {outcomes:?}");
+    winners[0]
+}
+
+/// Whoever follows a forward finds the record: while a session is renewed there is no moment at which it is under
+/// neither key.
+pub async fn a_session_can_be_found_at_every_moment_of_its_renewal(store: &Arc<impl Store>) {
+    for _ in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let (now, renewal) = (placed.now, placed.renewal());
+        let tasks = (0..RACERS).map(|n| {
+            let (store, renewal) = (Arc::clone(store), renewal.clone());
+            async move {
+                if n == 0 {
+                    return ok(store.renew(renewal, now).await) == Outcome::Done;
+                }
+                for _ in 0..10 {
+                    let found = match ok(store.load(&renewal.old, now).await) {
+                        Some(Entry::Live(_)) => true,
+                        Some(Entry::Retired(_)) => live(&*store, &renewal.new, now).await.is_some(),
+                        None => false,
+                    };
+                    if !found {
+                        return false;
+                    }
+                }
+                true
+            }
+        });
+        let found = all_at_once(tasks).await;
+        assert!(found.iter().all(|found| *found), "a session was not to be found during its renewal");
+    }
+}
+
+/// A logout that follows the forward ends the session for good, whatever else is under way: a renewal, updates that
+/// follow the forward too, touches.
+pub async fn nothing_is_live_after_a_delete_that_followed_the_forward(store: &Arc<impl Store>) {
+    for round in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let (now, renewal) = (placed.now, placed.renewal());
+        let tasks = (0..5).map(|role| {
+            let (store, renewal) = (Arc::clone(store), renewal.clone());
+            async move {
+                match role {
+                    0 => {
+                        come_late(round).await;
+                        destroy(&*store, &renewal, now).await
+                    }
+                    1 => renew_until_settled(&*store, renewal, now).await,
+                    2 => touch_both(&*store, &renewal, now).await,
+                    _ => update_until_gone(&*store, &renewal, now).await,
+                }
+            }
+        });
+        all_at_once(tasks).await;
+        for key in [&renewal.old, &renewal.new] {
+            let left = live(&**store, key, now).await;
+            assert!(left.is_none(), "a session is live after it was destroyed: {left:?}");
+        }
+    }
+}
+
+/// A logout without a forward ends the session for good, whatever updates and touches are under way.
+pub async fn nothing_is_live_after_a_delete_among_updates_and_touches(store: &Arc<impl Store>) {
+    for round in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let (now, renewal) = (placed.now, placed.renewal());
+        let tasks = (0..5).map(|role| {
+            let (store, renewal) = (Arc::clone(store), renewal.clone());
+            async move {
+                match role {
+                    0 => {
+                        come_late(round).await;
+                        destroy(&*store, &renewal, now).await
+                    }
+                    1 => touch_both(&*store, &renewal, now).await,
+                    _ => update_until_gone(&*store, &renewal, now).await,
+                }
+            }
+        });
+        all_at_once(tasks).await;
+        assert_nothing(&**store, &placed.key, now).await;
+    }
+}
+
+/// Touches and updates at once: no touch takes the values of an update back, and none makes an update fail.
+pub async fn concurrent_touches_lose_no_update(store: &Arc<impl Store>) {
+    for round in 0..ROUNDS {
+        let placed = place(&**store).await;
+        let now = placed.now;
+        let updated = placed.next(9);
+        let tasks = (0..RACERS).map(|n| {
+            let (store, key, updated) = (Arc::clone(store), placed.key, Arc::clone(&updated));
+            async move {
+                if n == 0 {
+                    come_late(round).await;
+                    return ok(store.update(&key, 1, updated, now).await) == Outcome::Done;
+                }
+                ok(store.touch(&key, 1, now.after(MINUTE), now.after(2 * HOUR), now).await);
+                true
+            }
+        });
+        assert!(all_at_once(tasks).await[0], "an update failed because of a touch");
+        assert_live(&**store, &placed.key, &updated, now).await;
+    }
+}
+
+/// Lets the others go first, a little longer in each round, so that the call falls into another moment of theirs.
+async fn come_late(round: usize) {
+    for _ in 0..round {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Ends a session as the layer does.
+async fn destroy(store: &impl Store, renewal: &Renewal, now: Timestamp) {
+    if let Outcome::Retired(_) = ok(store.delete(&renewal.old, now).await) {
+        ok(store.delete(&renewal.new, now).await);
+    }
+}
+
+async fn renew_until_settled(store: &impl Store, mut renewal: Renewal, now: Timestamp) {
+    for _ in 0..MOST_TRIES {
+        let Outcome::Conflict(_) = ok(store.renew(renewal.clone(), now).await) else { return };
+        let Some(current) = live(store, &renewal.old, now).await else { return };
+        renewal.expected = current.version;
+        renewal.record = next_version(&current, number(3));
+    }
+    panic!("a renewal met another version {MOST_TRIES} times");
+}
+
+async fn touch_both(store: &impl Store, renewal: &Renewal, now: Timestamp) {
+    for expected in 1..6 {
+        for key in [&renewal.old, &renewal.new] {
+            ok(store.touch(key, expected, now.after(MINUTE), now.after(2 * HOUR), now).await);
+        }
+    }
+}
+
+/// Writes as a request does that began before the session ended: to the old key and, when it is retired, to the new.
+async fn update_until_gone(store: &impl Store, renewal: &Renewal, now: Timestamp) {
+    let mut key = renewal.old;
+    for _ in 0..10 {
+        let Some(current) = live(store, &key, now).await else { return };
+        let next = next_version(&current, number(7));
+        match ok(store.update(&key, current.version, next, now).await) {
+            Outcome::Done | Outcome::Conflict(_) => {}
+            Outcome::Retired(_) => key = renewal.new,
+            Outcome::Gone => return,
+        }
+    }
+}
+
+async fn live(store: &impl Store, key: &StoreKey, now: Timestamp) -> Option<Arc<Record>> {
+    match ok(store.load(key, now).await) {
+        Some(Entry::Live(record)) => Some(record),
+        Some(Entry::Retired(_)) | None => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! A renewal moves a live record of the expected version to its new key and leaves a forward under the old one.
+
+use std::sync::Arc;
+
+use super::support::*;
+use crate::store::{Forward, Outcome, Record, Renewal, Store};
+
+/// The record stands under the new key and the forward under the old one, both exactly as they were given.
+pub async fn a_renewal_moves_the_record_and_leaves_the_forward(store: &Arc<impl Store>) {
+    let now = now();
+    let placed = place_record(&**store, full_record(now), now).await;
+    let renewal = placed.renew(&**store).await;
+    assert_live(&**store, &renewal.new, &renewal.record, now).await;
+    assert_retired(&**store, &placed.key, &renewal.forward, now).await;
+}
+
+/// A forward that leads nowhere and one whose sealed successor is all zeros are not the same.
+pub async fn forwards_load_exactly_as_they_were(store: &Arc<impl Store>) {
+    for successor in
+        [None, Some([0; 32]), Some([0xff; 32]), Some(*b"'\"\\%_\0\0\r\n ABCabc\xc3\x28\xf0\x9f\x98\x80         \0")]
+    {
+        let placed = place(&**store).await;
+        let Placed { key, now, .. } = placed;
+        let forward = Forward { successor, grace_until: now, expires_at: now.after(HOUR + MILLISECOND) };
+        let renewal = Renewal { forward: forward.clone(), ..placed.renewal() };
+        assert_eq!(ok(store.renew(renewal, now).await), Outcome::Done);
+        assert_retired(&**store, &key, &forward, now).await;
+        let outcome = ok(store.update(&key, 1, placed.next(2), now).await);
+        assert_outcome_is_retired(&outcome, &forward);
+        assert_outcome_is_retired(&ok(store.delete(&key, now).await), &forward);
+    }
+}
+
+/// Who expects another version than the one that is there moves nothing.
+pub async fn a_renewal_of_another_version_conflicts_and_changes_nothing(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    let Placed { key, now, .. } = placed;
+    let current = placed.next(2);
+    assert_eq!(ok(store.update(&key, 1, Arc::clone(&current), now).await), Outcome::Done);
+    for expected in [0, 1, 3] {
+        let renewal = Renewal { expected, ..placed.renewal() };
+        let outcome = ok(store.renew(renewal.clone(), now).await);
+        assert_conflict(&outcome, &current);
+        assert_live(&**store, &key, &current, now).await;
+        assert_nothing(&**store, &renewal.new, now).await;
+    }
+}
+
+/// A renewal of a key that holds nothing puts nothing under either key.
+pub async fn a_renewal_never_begins_a_session(store: &Arc<impl Store>) {
+    let now = now();
+    let nowhere = Placed { key: random_key(), record: Arc::new(plain_record(now)), now };
+    for expected in [0, 1] {
+        assert_renewal_finds_nothing(store, Renewal { expected, ..nowhere.renewal() }, &nowhere).await;
+    }
+}
+
+/// A renewal that comes after a logout brings the session back under neither key.
+pub async fn a_renewal_after_a_delete_finds_the_session_gone(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    ok(store.delete(&placed.key, placed.now).await);
+    assert_renewal_finds_nothing(store, placed.renewal(), &placed).await;
+}
+
+/// A renewal brings nothing back that has expired, even if it was not swept yet.
+pub async fn a_renewal_of_an_expired_record_finds_it_gone(store: &Arc<impl Store>) {
+    let mut placed = place(&**store).await;
+    placed.now = placed.record.expires_at;
+    let mut renewal = placed.renewal();
+    renewal.record = Arc::new(Record { expires_at: placed.now.after(HOUR), ..Record::clone(&renewal.record) });
+    assert_renewal_finds_nothing(store, renewal, &placed).await;
+}
+
+async fn assert_renewal_finds_nothing(store: &Arc<impl Store>, renewal: Renewal, placed: &Placed) {
+    assert_eq!(ok(store.renew(renewal.clone(), placed.now).await), Outcome::Gone);
+    assert_nothing(&**store, &placed.key, placed.now).await;
+    assert_nothing(&**store, &renewal.new, placed.now).await;
+}
+
+/// Of two renewals one after the other the first stands, and the second is told where the session went.
+pub async fn a_renewal_of_a_retired_key_returns_the_forward_and_changes_nothing(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    let now = placed.now;
+    let first = placed.renew(&**store).await;
+    for expected in [1, 2] {
+        let second = Renewal { expected, ..placed.renewal() };
+        let outcome = ok(store.renew(second.clone(), now).await);
+        assert_outcome_is_retired(&outcome, &first.forward);
+        assert_nothing(&**store, &second.new, now).await;
+    }
+    assert_retired(&**store, &placed.key, &first.forward, now).await;
+    assert_live(&**store, &first.new, &first.record, now).await;
+}
+
+/// The reply of a renewal was lost and it is made again: it finds its own forward, and does no harm to what has been
+/// written under the new key since.
+pub async fn a_renewal_made_again_finds_its_own_forward_and_harms_nothing(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    let now = placed.now;
+    let renewal = placed.renew(&**store).await;
+    let next = next_version(&renewal.record, number(9));
+    assert_eq!(ok(store.update(&renewal.new, renewal.record.version, Arc::clone(&next), now).await), Outcome::Done);
+    let outcome = ok(store.renew(renewal.clone(), now).await);
+    assert_outcome_is_retired(&outcome, &renewal.forward);
+    assert_live(&**store, &renewal.new, &next, now).await;
+
+    ok(store.delete(&renewal.new, now).await);
+    let outcome = ok(store.renew(renewal.clone(), now).await);
+    assert_outcome_is_retired(&outcome, &renewal.forward);
+    assert_nothing(&**store, &renewal.new, now).await;
+}
+
+/// A renewed session is renewed again, and each old key keeps its own forward.
+pub async fn each_renewal_of_a_session_leaves_a_forward_of_its_own(store: &Arc<impl Store>) {
+    let mut placed = place(&**store).await;
+    let now = placed.now;
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let renewal = placed.renew(&**store).await;
+        placed = Placed { key: renewal.new, record: Arc::clone(&renewal.record), now };
+        made.push(renewal);
+    }
+    assert_live(&**store, &placed.key, &placed.record, now).await;
+    for renewal in made {
+        assert_retired(&**store, &renewal.old, &renewal.forward, now).await;
+    }
+}
+
+/// A renewed session can be updated and touched under its new key like any other.
+pub async fn a_renewed_record_is_written_under_its_new_key(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    let now = placed.now;
+    let Renewal { new, record, .. } = placed.renew(&**store).await;
+    let next = next_version(&record, number(9));
+    assert_eq!(ok(store.update(&new, record.version, Arc::clone(&next), now).await), Outcome::Done);
+    let (seen, end) = (now.after(MINUTE), now.after(2 * HOUR));
+    ok(store.touch(&new, next.version, seen, end, now).await);
+    let touched = Record { last_seen_at: seen, expires_at: end, ..Record::clone(&next) };
+    assert_live(&**store, &new, &touched, now).await;
+    assert_nothing(&**store, &new, end).await;
+}
+
+/// The end of the grace is the layer's business: the forward is there until it expires, to the millisecond.
+pub async fn a_forward_is_there_until_the_millisecond_in_which_it_expires(store: &Arc<impl Store>) {
+    let placed = place(&**store).await;
+    let Renewal { forward, .. } = placed.renew(&**store).await;
+    assert_retired(&**store, &placed.key, &forward, forward.grace_until.after(MINUTE)).await;
+    assert_retired(&**store, &placed.key, &forward, before(forward.expires_at, MILLISECOND)).await;
+    assert_nothing(&**store, &placed.key, forward.expires_at).await;
+    let mut late = placed.renewal();
+    late.record = Arc::new(Record { expires_at: forward.expires_at.after(HOUR), ..Record::clone(&late.record) });
+    assert_eq!(ok(store.update(&placed.key, 1, placed.next(2), forward.expires_at).await), Outcome::Gone);
+    assert_eq!(ok(store.renew(late, forward.expires_at).await), Outcome::Gone);
+}
+
+/// The deadlines under the two keys have nothing to do with each other or with the one the record had before.
+pub async fn the_forward_and_the_record_have_each_their_own_deadline(store: &Arc<impl Store>) {
+    for (record_end, forward_end) in [(2 * HOUR, 3 * HOUR), (3 * HOUR, 2 * HOUR)] {
+        let placed = place(&**store).await;
+        let now = placed.now;
+        let (record_end, forward_end) = (now.after(record_end), now.after(forward_end));
+        let mut renewal = placed.renewal();
+        renewal.record = Arc::new(Record { expires_at: record_end, ..Record::clone(&renewal.record) });
+        renewal.forward.expires_at = forward_end;
+        assert_eq!(ok(store.renew(renewal.clone(), now).await), Outcome::Done);
+        assert_live(&**store, &renewal.new, &renewal.record, before(record_end, MILLISECOND)).await;
+        assert_nothing(&**store, &renewal.new, record_end).await;
+        assert_retired(&**store, &placed.key, &renewal.forward, before(forward_end, MILLISECOND)).await;
+        assert_nothing(&**store, &placed.key, forward_end).await;
+    }
+}

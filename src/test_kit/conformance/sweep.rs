@@ -1,0 +1,101 @@
+//! A sweep removes what has expired and nothing else.
+//!
+//! The entries here expire after ten minutes and are swept as if twenty had passed. Those of all other cases live for
+//! an hour or nearly, so that cases can share a database.
+
+use std::sync::Arc;
+
+use super::support::*;
+use crate::clock::Timestamp;
+use crate::store::{Outcome, Record, Store, StoreKey};
+
+/// More than any sweep of these cases finds, less than would overflow the number of any engine.
+const NO_LIMIT: usize = 100_000;
+
+/// After sweeps until nothing is left to sweep, what has expired is gone and the rest is there. A store whose engine
+/// removes what has expired by itself removes nothing, which is as good.
+pub async fn sweeps_remove_what_has_expired_and_nothing_else(store: &Arc<impl Store>) {
+    let live = place(&**store).await;
+    let renewal = place(&**store).await.renew(&**store).await;
+    let (start, expired) = place_expiring(store, 20).await;
+    let expired_forward = place_expiring_forward(store, start).await;
+
+    let removed = sweep_to_the_end(store, start.after(20 * MINUTE), NO_LIMIT).await;
+    if removed > 0 {
+        for key in expired.iter().chain([&expired_forward]) {
+            // At a time at which it was there: it is really gone, not only hidden.
+            assert_nothing(&**store, key, start).await;
+        }
+    }
+    assert_live(&**store, &live.key, &live.record, start).await;
+    assert_live(&**store, &renewal.new, &renewal.record, start).await;
+    assert_retired(&**store, &renewal.old, &renewal.forward, start).await;
+}
+
+/// What expires one millisecond after the sweep's time is not swept.
+pub async fn a_sweep_judges_by_the_time_it_is_given(store: &Arc<impl Store>) {
+    let now = now();
+    // Later than the other sweeps, which would remove it.
+    let record = Record { expires_at: now.after(40 * MINUTE), ..plain_record(now) };
+    let placed = place_record(&**store, record, now).await;
+    ok(store.sweep(before(placed.record.expires_at, MILLISECOND), NO_LIMIT).await);
+    assert_live(&**store, &placed.key, &placed.record, now).await;
+}
+
+/// A sweep of many removes about as many as it may, and sweeping on comes to an end.
+pub async fn a_sweep_stops_at_about_its_limit(store: &Arc<impl Store>) {
+    let (start, _) = place_expiring(store, 60).await;
+    let removed = ok(store.sweep(start.after(20 * MINUTE), 10).await);
+    assert!(removed <= 30, "a sweep with a limit of 10 removed {removed}");
+    assert_eq!(ok(store.sweep(start.after(20 * MINUTE), 0).await), 0, "a sweep that may remove nothing");
+    sweep_to_the_end(store, start.after(20 * MINUTE), 1_000).await;
+}
+
+/// Several nodes sweep at once, while others write: nobody fails, and nothing that is live is lost.
+pub async fn several_sweeps_at_once_are_safe(store: &Arc<impl Store>) {
+    let live = place(&**store).await;
+    let (start, _) = place_expiring(store, 40).await;
+    let sweeps = (0..4).map(|_| {
+        let (store, key, record) = (Arc::clone(store), live.key, Arc::clone(&live.record));
+        async move {
+            for _ in 0..10 {
+                ok(store.sweep(start.after(20 * MINUTE), 10).await);
+                ok(store.touch(&key, 1, record.last_seen_at, record.expires_at, start).await);
+            }
+        }
+    });
+    all_at_once(sweeps).await;
+    assert_live(&**store, &live.key, &live.record, start).await;
+}
+
+/// Puts records that expire in ten minutes. Returns the time and their keys.
+async fn place_expiring(store: &Arc<impl Store>, count: usize) -> (Timestamp, Vec<StoreKey>) {
+    let now = now();
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        let record = Record { expires_at: now.after(10 * MINUTE), ..plain_record(now) };
+        keys.push(place_record(&**store, record, now).await.key);
+    }
+    (now, keys)
+}
+
+/// Renews a record, so that a forward expires in ten minutes. Returns its key.
+async fn place_expiring_forward(store: &Arc<impl Store>, now: Timestamp) -> StoreKey {
+    let placed = place_record(&**store, plain_record(now), now).await;
+    let mut renewal = placed.renewal();
+    renewal.forward.expires_at = now.after(10 * MINUTE);
+    assert_eq!(ok(store.renew(renewal, now).await), Outcome::Done);
+    placed.key
+}
+
+/// Sweeps until nothing is removed any more. Returns how many were.
+async fn sweep_to_the_end(store: &Arc<impl Store>, now: Timestamp, limit: usize) -> usize {
+    let mut all = 0;
+    for _ in 0..1_000 {
+        match ok(store.sweep(now, limit).await) {
+            0 => return all,
+            removed => all += removed,
+        }
+    }
+    panic!("sweeping does not come to an end: {all} entries so far");
+}

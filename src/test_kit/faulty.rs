@@ -1,0 +1,325 @@
+//! A store that fails on demand and counts its calls.
+
+use std::collections::VecDeque;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Timestamp;
+use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+
+/// Any [`Store`], with calls that can be counted and made to fail.
+///
+/// What the test wants is said to its [`Faults`], before or after the store was given away.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use session_state::store::{Store as _, StoreKey};
+/// use session_state::test_kit::{Call, Fault, FaultyStore, FakeClock};
+/// use session_state::{Clock as _, MemoryStore};
+///
+/// let store = FaultyStore::new(MemoryStore::new());
+/// let faults = store.faults();
+/// let (key, now) = (StoreKey::from_bytes([1; 32]), FakeClock::default().now());
+///
+/// faults.next(1, Fault::Refuse);
+/// assert!(store.load(&key, now).await.is_err());
+/// assert!(store.load(&key, now).await.is_ok());
+/// assert_eq!(faults.calls(Call::Load), 2);
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct FaultyStore<S> {
+    inner: S,
+    faults: Faults,
+}
+
+impl<S: Store> FaultyStore<S> {
+    /// Makes a store that does what `inner` does until it is told to fail.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self { inner, faults: Faults::default() }
+    }
+
+    /// Returns the handle that decides which calls fail, and counts them.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    /// Returns the store inside, which never fails.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    async fn through<T>(
+        &self,
+        call: Call,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let fault = self.faults.begin(call);
+        match fault {
+            None => work.await,
+            Some(Fault::Refuse) => Err(self.injected()),
+            Some(Fault::LoseReply) => {
+                work.await?;
+                Err(self.injected())
+            }
+            Some(Fault::Hang) => std::future::pending().await,
+        }
+    }
+
+    fn injected(&self) -> StoreError {
+        StoreError::failed(self.inner.name(), InjectedFault)
+    }
+}
+
+/// One way for a call to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails and does not take place.
+    Refuse,
+    /// The call takes place and its reply is lost: the caller gets an error.
+    LoseReply,
+    /// The call does not take place and never ends.
+    Hang,
+}
+
+/// The calls of a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is a method of `Store`")]
+pub enum Call {
+    Load,
+    Create,
+    Update,
+    Touch,
+    Renew,
+    Delete,
+    Sweep,
+}
+
+/// Decides which calls of a [`FaultyStore`] fail, and counts all of them. Clones speak to the same store.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    planned: VecDeque<Planned>,
+    calls: [usize; 7],
+}
+
+#[derive(Debug)]
+struct Planned {
+    only: Option<Call>,
+    fault: Fault,
+    left: usize,
+}
+
+impl Faults {
+    /// Makes the next `calls` calls fail, of whatever kind they are. Faults asked for earlier come first.
+    pub fn next(&self, calls: usize, fault: Fault) {
+        self.plan(Planned { only: None, fault, left: calls });
+    }
+
+    /// Makes the next `calls` calls of one kind fail and lets the others pass.
+    pub fn next_of(&self, call: Call, calls: usize, fault: Fault) {
+        self.plan(Planned { only: Some(call), fault, left: calls });
+    }
+
+    /// Forgets the faults that have not happened yet. Calls that hang go on hanging.
+    pub fn heal(&self) {
+        self.lock().planned.clear();
+    }
+
+    /// Returns how many calls of one kind there were, failed ones included.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> usize {
+        self.lock().calls[call as usize]
+    }
+
+    /// Returns how many calls there were in all: the round trips.
+    #[must_use]
+    pub fn all_calls(&self) -> usize {
+        self.lock().calls.iter().sum()
+    }
+
+    /// Counts from zero again.
+    pub fn reset_calls(&self) {
+        self.lock().calls = [0; 7];
+    }
+
+    fn plan(&self, planned: Planned) {
+        if planned.left > 0 {
+            self.lock().planned.push_back(planned);
+        }
+    }
+
+    /// Counts a call that begins and returns how it is to fail.
+    fn begin(&self, call: Call) -> Option<Fault> {
+        let mut state = self.lock();
+        state.calls[call as usize] += 1;
+        let index = state.planned.iter().position(|planned| planned.only.is_none_or(|only| only == call))?;
+        let planned = &mut state.planned[index];
+        let fault = planned.fault;
+        planned.left -= 1;
+        if planned.left == 0 {
+            state.planned.remove(index);
+        }
+        Some(fault)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The source of an error that a test has asked for.
+#[derive(Debug)]
+struct InjectedFault;
+
+impl fmt::Display for InjectedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fault that the test asked for")
+    }
+}
+
+impl StdError for InjectedFault {}
+
+impl<S: Store> Store for FaultyStore<S> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+        self.through(Call::Load, self.inner.load(key, now)).await
+    }
+
+    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        self.through(Call::Create, self.inner.create(key, record, now)).await
+    }
+
+    async fn update(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        self.through(Call::Update, self.inner.update(key, expected, record, now)).await
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.through(Call::Touch, self.inner.touch(key, expected, last_seen_at, expires_at, now)).await
+    }
+
+    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.through(Call::Renew, self.inner.renew(renewal, now)).await
+    }
+
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.through(Call::Delete, self.inner.delete(key, now)).await
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.through(Call::Sweep, self.inner.sweep(now, limit)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::Handle;
+    use crate::store::{MemoryStore, StoreErrorKind};
+
+    const KEY: StoreKey = StoreKey::from_bytes([1; 32]);
+    const NOW: Timestamp = Timestamp::from_millis(1000);
+
+    /// Polls once: calls of the memory store never wait.
+    fn answer<T>(call: impl Future<Output = T>) -> Option<T> {
+        match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+
+    fn record() -> Arc<Record> {
+        Arc::new(Record::new(Handle::from_bytes([0; 16]), NOW, NOW.after(Duration::from_secs(60))))
+    }
+
+    fn is_created(store: &FaultyStore<MemoryStore>) -> bool {
+        !store.inner().is_empty()
+    }
+
+    #[test]
+    fn a_refused_call_fails_and_does_not_take_place() {
+        let store = FaultyStore::new(MemoryStore::new());
+        store.faults().next(1, Fault::Refuse);
+        let error = answer(store.create(&KEY, record(), NOW)).expect("an answer").expect_err("a fault");
+        assert_eq!((error.kind(), error.store()), (StoreErrorKind::Failed, "memory"));
+        assert_eq!(error.source().expect("a source").to_string(), "a fault that the test asked for");
+        assert!(!is_created(&store));
+        assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").expect("no fault is left"));
+    }
+
+    #[test]
+    fn a_call_whose_reply_is_lost_fails_and_has_taken_place() {
+        let store = FaultyStore::new(MemoryStore::new());
+        store.faults().next(1, Fault::LoseReply);
+        assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_err());
+        assert!(is_created(&store));
+    }
+
+    #[test]
+    fn a_call_that_hangs_never_ends_and_does_not_take_place() {
+        let store = FaultyStore::new(MemoryStore::new());
+        store.faults().next(1, Fault::Hang);
+        assert!(answer(store.create(&KEY, record(), NOW)).is_none());
+        assert!(!is_created(&store));
+    }
+
+    #[test]
+    fn faults_of_one_kind_let_the_other_calls_pass_and_come_in_the_order_they_were_asked_for() {
+        let store = FaultyStore::new(MemoryStore::new());
+        let faults = store.faults();
+        faults.next_of(Call::Create, 1, Fault::Refuse);
+        faults.next(2, Fault::Refuse);
+        faults.next_of(Call::Load, 0, Fault::Hang);
+        assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_err());
+        assert!(answer(store.load(&KEY, NOW)).expect("an answer").is_err());
+        assert!(answer(store.delete(&KEY, NOW)).expect("an answer").is_err());
+        assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_ok());
+        faults.next_of(Call::Touch, 3, Fault::Refuse);
+        assert!(answer(store.load(&KEY, NOW)).expect("an answer").is_ok());
+        assert!(answer(store.touch(&KEY, 1, NOW, NOW, NOW)).expect("an answer").is_err());
+        faults.heal();
+        assert!(answer(store.touch(&KEY, 1, NOW, NOW, NOW)).expect("an answer").is_ok());
+    }
+
+    #[test]
+    fn calls_are_counted_by_kind_failed_ones_included() {
+        let store = FaultyStore::new(MemoryStore::new());
+        let faults = store.faults();
+        faults.next(1, Fault::Hang);
+        assert!(answer(store.load(&KEY, NOW)).is_none());
+        assert!(answer(store.load(&KEY, NOW)).is_some());
+        assert!(answer(store.sweep(NOW, 1)).is_some());
+        let counts = [Call::Load, Call::Create, Call::Sweep].map(|call| faults.calls(call));
+        assert_eq!((counts, faults.all_calls()), ([2, 0, 1], 3));
+        faults.reset_calls();
+        assert_eq!(faults.all_calls(), 0);
+    }
+}

@@ -1,0 +1,154 @@
+//! What [`MemoryStore`] promises beyond the contract of a store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values};
+use session_state::{MemoryStore, Timestamp};
+
+const NOW: Timestamp = Timestamp::from_millis(1_735_689_600_000);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+fn key(n: u32) -> StoreKey {
+    // The first and the last bytes differ, so that the keys are spread as hashes are.
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&n.to_le_bytes());
+    bytes[28..].copy_from_slice(&n.to_be_bytes());
+    StoreKey::from_bytes(bytes)
+}
+
+fn record_until(end: Timestamp) -> Arc<Record> {
+    Arc::new(Record::new(Handle::from_bytes([0; 16]), NOW, end))
+}
+
+fn record() -> Arc<Record> {
+    record_until(NOW.after(HOUR))
+}
+
+fn renewal(old: u32, new: u32) -> Renewal {
+    let forward = Forward { successor: None, grace_until: NOW, expires_at: NOW.after(HOUR) };
+    Renewal { old: key(old), expected: 1, new: key(new), record: record(), forward }
+}
+
+async fn holding(sessions: u32, max_sessions: usize) -> MemoryStore {
+    let store = MemoryStore::new().with_max_sessions(max_sessions);
+    for n in 0..sessions {
+        assert!(store.create(&key(n), record(), NOW).await.expect("there is room"));
+    }
+    store
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_another_session_and_keeps_those_it_has() {
+    let store = holding(3, 3).await;
+    let error = store.create(&key(9), record(), NOW).await.expect_err("the store is full");
+    assert_eq!((error.kind(), error.store()), (StoreErrorKind::Full, "memory"));
+    assert_eq!(error.to_string(), "the memory store is full");
+    assert_eq!(store.len(), 3);
+    assert_eq!(store.load(&key(9), NOW).await.expect("an answer"), None);
+    for n in 0..3 {
+        assert!(store.load(&key(n), NOW).await.expect("an answer").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_makes_room_when_sessions_expire_or_end() {
+    let store = holding(2, 3).await;
+    assert!(store.create(&key(2), record_until(NOW.after(HOUR / 2)), NOW).await.expect("there is room"));
+    assert!(store.create(&key(3), record(), NOW).await.is_err());
+    assert!(store.create(&key(3), record(), NOW.after(HOUR / 2)).await.expect("one has expired"));
+    assert_eq!(store.len(), 3);
+    assert!(store.create(&key(4), record(), NOW).await.is_err());
+    store.delete(&key(0), NOW).await.expect("an answer");
+    assert!(store.create(&key(4), record(), NOW).await.expect("one was deleted"));
+}
+
+#[tokio::test]
+async fn a_full_store_goes_on_serving_the_sessions_it_has() {
+    let store = holding(1, 1).await;
+    store.touch(&key(0), 1, NOW, NOW.after(2 * HOUR), NOW).await.expect("a touch needs no room");
+    let outcome = store.update(&key(0), 1, record(), NOW).await;
+    assert_eq!(outcome.expect("an update needs no room"), Outcome::Done);
+    let outcome = store.renew(renewal(0, 1), NOW).await;
+    assert_eq!(outcome.expect("a login must not fail for want of room"), Outcome::Done);
+    assert!(matches!(store.load(&key(1), NOW).await, Ok(Some(Entry::Live(_)))));
+}
+
+#[tokio::test]
+async fn the_length_counts_each_entry_once() {
+    let store = MemoryStore::new();
+    assert!(store.is_empty());
+    assert!(store.create(&key(0), record(), NOW).await.expect("an answer"));
+    assert!(!store.create(&key(0), record(), NOW).await.expect("an answer"));
+    assert_eq!(store.len(), 1, "after a create that was refused");
+    store.update(&key(0), 1, record(), NOW).await.expect("an answer");
+    store.update(&key(5), 1, record(), NOW).await.expect("an answer");
+    assert_eq!(store.len(), 1, "after updates");
+    store.renew(renewal(0, 1), NOW).await.expect("an answer");
+    store.renew(renewal(0, 2), NOW).await.expect("an answer");
+    assert_eq!(store.len(), 2, "a session and a forward");
+    store.delete(&key(0), NOW).await.expect("an answer");
+    assert_eq!(store.len(), 2, "after the delete of a forward, which stays");
+    store.delete(&key(1), NOW).await.expect("an answer");
+    store.delete(&key(1), NOW).await.expect("an answer");
+    assert_eq!(store.len(), 1, "after the delete of the session");
+    assert!(store.create(&key(0), record_until(NOW.after(3 * HOUR)), NOW.after(HOUR)).await.expect("an answer"));
+    assert_eq!(store.len(), 1, "after a create in the place of an expired forward");
+    assert_eq!(store.sweep(NOW.after(3 * HOUR), 10).await.expect("an answer"), 1);
+    assert!(store.is_empty());
+}
+
+#[tokio::test]
+async fn a_sweep_comes_to_every_entry() {
+    let store = holding(5_000, usize::MAX).await;
+    assert_eq!(store.sweep(NOW, usize::MAX).await.expect("an answer"), 0);
+    let mut removed = 0;
+    while let swept @ 1.. = store.sweep(NOW.after(HOUR), 100).await.expect("an answer") {
+        assert!(swept < 200, "{swept} of about 100");
+        removed += swept;
+    }
+    assert_eq!((removed, store.len()), (5_000, 0));
+}
+
+#[tokio::test]
+async fn clones_share_their_sessions() {
+    let store = holding(1, 2).await;
+    let clone = store.clone();
+    assert!(clone.create(&key(1), record(), NOW).await.expect("there is room"));
+    assert!(store.load(&key(1), NOW).await.expect("an answer").is_some());
+    assert!(store.create(&key(2), record(), NOW).await.is_err(), "the clone's session counts too");
+    assert_eq!((store.len(), clone.len()), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn creates_on_several_threads_never_pass_the_limit() {
+    let store = MemoryStore::new().with_max_sessions(100);
+    let tasks: Vec<_> = (0..4)
+        .map(|task| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut created = 0;
+                for n in 0..100 {
+                    created += usize::from(store.create(&key(task * 100 + n), record(), NOW).await.is_ok());
+                }
+                created
+            })
+        })
+        .collect();
+    let mut created = 0;
+    for task in tasks {
+        created += task.await.expect("the task ends");
+    }
+    assert_eq!((created, store.len()), (100, 100));
+}
+
+#[tokio::test]
+async fn debug_output_shows_how_many_sessions_there_are_and_none_of_them() {
+    let store = MemoryStore::new();
+    let secret = Values::from_pairs([("secret", &b"1234"[..])]);
+    let mut record = record();
+    let fields = Arc::make_mut(&mut record);
+    (fields.principal, fields.values) = (Some("alice".into()), secret);
+    store.create(&key(0), record, NOW).await.expect("there is room");
+    assert_eq!(format!("{store:?}"), "MemoryStore { len: 1, .. }");
+}
