@@ -9,6 +9,7 @@ use std::path::Path;
 
 /// The modules from the bottom to the top: each may import only from those before it.
 const LAYERS: [&str; 13] = [
+    "base64url",
     "clock",
     "error",
     "random",

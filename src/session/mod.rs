@@ -5,6 +5,7 @@ mod extract;
 mod json;
 mod loader;
 mod part;
+mod part_slot;
 #[expect(clippy::module_inception, reason = "the type that the folder is about")]
 mod session;
 mod shared;

@@ -9,10 +9,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
+use crate::record::Handle;
 use crate::record::changes::{Change, UpdateFn};
 use crate::record::draft::{Draft, JsonText};
-use crate::record::{Handle, Record, Values};
-use crate::state::{self, Committed, Config, Opening, PlacedPart, ServerErrorPolicy, Work};
+use crate::state::{self, Committed, Config, ServerErrorPolicy, Work};
+
+use super::part_slot::{NO_HANDLE, PartSlot, StoredPart};
 
 /// What the extractors of a request and the middleware around it share.
 ///
@@ -41,27 +43,6 @@ struct Inner {
     /// The session that the request came with was ended.
     ended: bool,
     response_sent: bool,
-}
-
-/// A part that the request has asked for.
-#[derive(Debug)]
-pub(crate) struct PartSlot {
-    name: &'static str,
-    is_in_use: bool,
-    /// The part's own cookie, if it lives in one.
-    stored: Option<StoredPart>,
-}
-
-/// A part that lives in a cookie of its own.
-#[derive(Debug)]
-pub(crate) struct StoredPart {
-    placed: PlacedPart,
-    /// The record that the cookie held.
-    pub(crate) record: Option<Arc<Record>>,
-    pub(crate) value: Option<JsonText>,
-    is_changed: bool,
-    reseal: bool,
-    chunks: usize,
 }
 
 /// What the response is to say about the session.
@@ -152,7 +133,8 @@ impl Shared {
             return Ok(());
         }
         let session = inner.work.as_ref().and_then(|work| Some(work.draft.base()?.handle));
-        let stored = self.config.placed_part(part).map(|placed| self.open_part(placed, session));
+        let stored =
+            self.config.placed_part(part).map(|placed| StoredPart::open(&self.config, &self.received, placed, session));
         inner.parts.push(PartSlot { name, is_in_use: true, stored });
         Ok(())
     }
@@ -180,35 +162,6 @@ impl Shared {
         if stored.placed.is_bound {
             inner.work.get_or_insert_default().changes.needs_session = true;
         }
-    }
-
-    fn open_part(&self, placed: &PlacedPart, session: Option<Handle>) -> StoredPart {
-        let config = &*self.config;
-        let mut stored = StoredPart {
-            placed: placed.clone(),
-            record: None,
-            value: None,
-            is_changed: false,
-            reseal: false,
-            chunks: 0,
-        };
-        // What is bound to a session does not open without one.
-        let binding = session.filter(|_| placed.is_bound);
-        if placed.is_bound && binding.is_none() {
-            return stored;
-        }
-        let opening = placed.cookie.open(&self.received, binding, &placed.timeouts, config.now());
-        if let Opening::Open(opened) = opening {
-            let is_due = !placed.is_bound && placed.timeouts.touch_is_due(&opened.record, config.now());
-            let record = Arc::new(opened.record);
-            stored.value = JsonText::of(&record, PART_KEY);
-            stored.reseal = !opened.by_primary || is_due;
-            stored.chunks = opened.chunks;
-            stored.record = Some(record);
-        } else {
-            opening.told_to(config);
-        }
-        stored
     }
 
     /// Commits the session at the end of the request, if that takes no waiting: nobody asked for it, or there is nothing
@@ -376,47 +329,6 @@ impl Drop for TakenWork<'_> {
     fn drop(&mut self) {
         if !self.is_committed {
             self.shared.put_back(mem::take(&mut self.work));
-        }
-    }
-}
-
-/// Under which key the record in a part's cookie holds the part.
-const PART_KEY: &str = "part";
-
-/// The handle of a part's record, which names no session, and of a session that is not made yet.
-const NO_HANDLE: Handle = Handle::from_bytes([0; 16]);
-
-impl PartSlot {
-    fn is_to_be_sealed(&self) -> bool {
-        self.stored.as_ref().is_some_and(StoredPart::is_to_be_sealed)
-    }
-
-    fn is_written_to(&self, placed: &PlacedPart) -> bool {
-        self.stored.as_ref().is_some_and(|stored| stored.is_changed && stored.placed.part == placed.part)
-    }
-}
-
-impl StoredPart {
-    /// Whether the part has changed or its seal is old.
-    fn is_to_be_sealed(&self) -> bool {
-        self.is_changed || self.reseal
-    }
-
-    /// Seals the part, if it is to be.
-    fn seal(&self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
-        let PlacedPart { cookie, timeouts, is_bound, .. } = &self.placed;
-        let Some(value) = self.value.as_ref().filter(|_| self.is_to_be_sealed()) else { return Ok(Vec::new()) };
-        let now = config.now();
-        let created_at = self.record.as_ref().map_or(now, |record| record.created_at);
-        let mut record = Record::new(NO_HANDLE, created_at, now);
-        record.last_seen_at = now;
-        record.expires_at = timeouts.expires_at((&record).into());
-        record.values = Values::from_pairs([(PART_KEY, value.as_bytes())]);
-        match (is_bound, session) {
-            (false, _) => cookie.seal(&record, None, Some(record.expires_at.since(now)), self.chunks),
-            (true, Some(session)) => cookie.seal(&record, Some(session), None, self.chunks),
-            // The session has ended in this request, and the part with it.
-            (true, None) => Ok(Vec::new()),
         }
     }
 }

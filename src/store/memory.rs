@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
@@ -33,16 +34,21 @@ const SHARDS: usize = 512;
 #[derive(Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
-    max_sessions: usize,
 }
 
 struct Shared {
     shards: Box<[Mutex<Shard>]>,
-    /// Entries in all shards, expired ones included.
-    entries: AtomicUsize,
+    /// Sessions in all shards, expired ones included.
+    sessions: AtomicUsize,
+    max_sessions: AtomicUsize,
     /// Where the next sweep begins.
     sweep_from: AtomicUsize,
+    /// When a full store may next look for something that has expired, in milliseconds.
+    next_search: AtomicU64,
 }
+
+/// A store that is full looks for expired sessions at most once in this time, however many ask for room.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 
 type Shard = HashMap<StoreKey, Entry, BuildHasherDefault<KeyHasher>>;
 
@@ -50,31 +56,37 @@ impl MemoryStore {
     /// Makes an empty store without a limit.
     #[must_use]
     pub fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let shared = Shared { shards, entries: AtomicUsize::new(0), sweep_from: AtomicUsize::new(0) };
-        Self { shared: Arc::new(shared), max_sessions: usize::MAX }
+        let shared = Shared {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            sessions: AtomicUsize::new(0),
+            max_sessions: AtomicUsize::new(usize::MAX),
+            sweep_from: AtomicUsize::new(0),
+            next_search: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Limits how many sessions the store holds. The default is no limit.
     ///
-    /// A full store removes what has expired and, if that gives no room, refuses to begin another session: the request
-    /// that wanted one is answered with 503 and [`StoreErrorKind::Full`](super::StoreErrorKind::Full) as the source of
-    /// its error. No live session is ever thrown out for a new one, or a stranger who asks often enough could log
-    /// everybody out.
+    /// A full store removes what has expired, at most once a second, and if that gives no room refuses to begin another
+    /// session: the request that wanted one is answered with 503 and
+    /// [`StoreErrorKind::Full`](super::StoreErrorKind::Full) as the source of its error. No live session is ever thrown
+    /// out for a new one, or a stranger who asks often enough could log everybody out.
+    ///
+    /// The limit holds for all clones of the store.
     #[must_use]
-    pub fn with_max_sessions(mut self, max_sessions: usize) -> Self {
-        self.max_sessions = max_sessions;
+    pub fn with_max_sessions(self, max_sessions: usize) -> Self {
+        self.shared.max_sessions.store(max_sessions, Ordering::Relaxed);
         self
     }
 
-    /// Returns how many entries the store holds: sessions, also expired ones that were not swept yet, and what recent
-    /// renewals left under their old IDs.
+    /// Returns how many sessions the store holds, with those that have expired and were not swept yet.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.entries.load(Ordering::Relaxed)
+        self.shared.sessions.load(Ordering::Relaxed)
     }
 
-    /// Whether the store holds no entry.
+    /// Whether the store holds no session.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -104,14 +116,24 @@ impl MemoryStore {
         if old < new { work(&mut first, Some(&mut second)) } else { work(&mut second, Some(&mut first)) }
     }
 
-    /// Counts an entry that is about to be made, if there is room for it.
+    /// Counts a session that is about to begin, if there is room for it.
     fn reserve(&self) -> bool {
-        let one_more = |entries| (entries < self.max_sessions).then_some(entries + 1);
-        self.shared.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+        let max_sessions = self.shared.max_sessions.load(Ordering::Relaxed);
+        let one_more = |sessions| (sessions < max_sessions).then_some(sessions + 1);
+        self.shared.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    fn uncount(&self, entries: usize) {
-        self.shared.entries.fetch_sub(entries, Ordering::Relaxed);
+    /// Removes what has expired, unless that was just done.
+    fn make_room(&self, now: Timestamp) {
+        let next = now.after(SEARCH_INTERVAL).as_millis();
+        let is_due = |due| (now.as_millis() >= due).then_some(next);
+        if self.shared.next_search.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
+            self.sweep_at(now, usize::MAX);
+        }
+    }
+
+    fn uncount(&self, sessions: usize) {
+        self.shared.sessions.fetch_sub(sessions, Ordering::Relaxed);
     }
 
     fn sweep_at(&self, now: Timestamp, limit: usize) -> usize {
@@ -122,15 +144,19 @@ impl MemoryStore {
             }
             let index = self.shared.sweep_from.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.lock(index);
-            let before = shard.len();
-            shard.retain(|_, entry| !is_expired(entry, now));
+            let (before, mut sessions) = (shard.len(), 0);
+            shard.retain(|_, entry| {
+                let stays = !is_expired(entry, now);
+                sessions += usize::from(!stays && is_session(entry));
+                stays
+            });
             let gone = before - shard.len();
             if gone > 0 && shard.capacity() > 4 * shard.len() {
                 let keep = 2 * shard.len();
                 shard.shrink_to(keep);
             }
             drop(shard);
-            self.uncount(gone);
+            self.uncount(sessions);
             removed += gone;
         }
         removed
@@ -160,15 +186,15 @@ impl Store for MemoryStore {
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         if !self.reserve() {
-            self.sweep_at(now, usize::MAX);
+            self.make_room(now);
             if !self.reserve() {
                 return Err(StoreError::full(NAME));
             }
         }
         let mut shard = self.shard(key);
         let is_free = shard.get(key).is_none_or(|entry| is_expired(entry, now));
-        let replaces = is_free && shard.insert(*key, Entry::Live(record)).is_some();
-        if replaces || !is_free {
+        let replaced = if is_free { shard.insert(*key, Entry::Live(record)) } else { None };
+        if !is_free || replaced.as_ref().is_some_and(is_session) {
             self.uncount(1);
         }
         Ok(is_free)
@@ -214,10 +240,9 @@ impl Store for MemoryStore {
             if let Err(outcome) = live_of_version(old_shard.get_mut(&old), expected, now) {
                 return outcome;
             }
+            // The session is the same, so the count stays.
             old_shard.insert(old, Entry::Retired(forward));
-            if new_shard.unwrap_or(old_shard).insert(new, Entry::Live(record)).is_none() {
-                self.shared.entries.fetch_add(1, Ordering::Relaxed);
-            }
+            new_shard.unwrap_or(old_shard).insert(new, Entry::Live(record));
             Outcome::Done
         }))
     }
@@ -251,6 +276,10 @@ fn live_of_version(entry: Option<&mut Entry>, expected: u64, now: Timestamp) -> 
         Some(Entry::Retired(forward)) => Err(Outcome::Retired(forward.clone())),
         None => Err(Outcome::Gone),
     }
+}
+
+fn is_session(entry: &Entry) -> bool {
+    matches!(entry, Entry::Live(_))
 }
 
 fn is_expired(entry: &Entry, now: Timestamp) -> bool {

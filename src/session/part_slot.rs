@@ -1,0 +1,95 @@
+//! The parts of a request that live in cookies of their own.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::cookie::Received;
+use crate::error::Error;
+use crate::record::draft::JsonText;
+use crate::record::{Handle, Record, Values};
+use crate::state::{Config, Opening, PlacedPart};
+
+/// Under which key the record in a part's cookie holds the part.
+const PART_KEY: &str = "part";
+
+/// The handle of a part's record, which names no session, and of a session that is not made yet.
+pub(super) const NO_HANDLE: Handle = Handle::from_bytes([0; 16]);
+
+/// A part that the request has asked for.
+#[derive(Debug)]
+pub(crate) struct PartSlot {
+    pub(super) name: &'static str,
+    pub(super) is_in_use: bool,
+    /// The part's own cookie, if it lives in one.
+    pub(super) stored: Option<StoredPart>,
+}
+
+/// A part that lives in a cookie of its own.
+#[derive(Debug)]
+pub(crate) struct StoredPart {
+    pub(super) placed: PlacedPart,
+    /// The record that the cookie held.
+    pub(crate) record: Option<Arc<Record>>,
+    pub(crate) value: Option<JsonText>,
+    pub(super) is_changed: bool,
+    reseal: bool,
+    chunks: usize,
+}
+
+impl PartSlot {
+    pub(super) fn is_to_be_sealed(&self) -> bool {
+        self.stored.as_ref().is_some_and(StoredPart::is_to_be_sealed)
+    }
+
+    pub(super) fn is_written_to(&self, placed: &PlacedPart) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.is_changed && stored.placed.part == placed.part)
+    }
+}
+
+impl StoredPart {
+    /// Opens the cookie of a part. One that is bound to its session opens only in `session`.
+    pub(super) fn open(config: &Config, received: &Received, placed: &PlacedPart, session: Option<Handle>) -> Self {
+        let mut stored =
+            Self { placed: placed.clone(), record: None, value: None, is_changed: false, reseal: false, chunks: 0 };
+        let binding = session.filter(|_| placed.is_bound);
+        if placed.is_bound && binding.is_none() {
+            return stored;
+        }
+        let opening = placed.cookie.open(received, binding, &placed.timeouts, config.now());
+        if let Opening::Open(opened) = opening {
+            let is_due = !placed.is_bound && placed.timeouts.touch_is_due(&opened.record, config.now());
+            let record = Arc::new(opened.record);
+            stored.value = JsonText::of(&record, PART_KEY);
+            stored.reseal = !opened.by_primary || is_due;
+            stored.chunks = opened.chunks;
+            stored.record = Some(record);
+        } else {
+            opening.told_to(config);
+        }
+        stored
+    }
+
+    /// Whether the part has changed or its seal is old.
+    pub(super) fn is_to_be_sealed(&self) -> bool {
+        self.is_changed || self.reseal
+    }
+
+    /// Seals the part, if it is to be.
+    pub(super) fn seal(&self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
+        let PlacedPart { cookie, timeouts, is_bound, .. } = &self.placed;
+        let Some(value) = self.value.as_ref().filter(|_| self.is_to_be_sealed()) else { return Ok(Vec::new()) };
+        let now = config.now();
+        let created_at = self.record.as_ref().map_or(now, |record| record.created_at);
+        let mut record = Record::new(NO_HANDLE, created_at, now);
+        record.last_seen_at = now;
+        record.expires_at = timeouts.expires_at((&record).into());
+        record.values = Values::from_pairs([(PART_KEY, value.as_bytes())]);
+        match (is_bound, session) {
+            (false, _) => cookie.seal(&record, None, Some(record.expires_at.since(now)), self.chunks),
+            (true, Some(session)) => cookie.seal(&record, Some(session), None, self.chunks),
+            // The session has ended in this request, and the part with it.
+            (true, None) => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! What a request did is kept, whole, whatever others do at the same time.
+
+use http::StatusCode;
+use session_state::test_kit::{Fault, FaultyStore};
+use session_state::{ConflictPolicy, ErrorKind, MemoryStore, ServerErrorPolicy, SessionLayer};
+use tokio::sync::Barrier;
+
+use crate::browser::{App, Browser};
+
+#[tokio::test]
+async fn a_visitor_who_only_looks_gets_no_cookie_and_no_record() {
+    let store = MemoryStore::new();
+    let memory = App::new(SessionLayer::server(store.clone()));
+    for app in [memory, App::encrypted(), App::signed()] {
+        let mut browser = Browser::default();
+        let visit = browser
+            .visit(&app, |session| async move {
+                assert!(session.is_new());
+                assert_eq!(session.get::<u32>("n").unwrap(), None);
+                assert!(!session.remove("n"));
+                session.clear();
+                session.renew();
+                session.logout();
+                assert!(session.is_empty());
+            })
+            .await;
+        assert!(visit.set_cookies().is_empty());
+        assert_eq!(visit.headers["vary"], "Cookie");
+        assert!(store.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_was_set_and_removed_again_makes_no_session() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let visit = browser
+            .visit(&app, |session| async move {
+                session.insert("n", 1).unwrap();
+                assert!(session.remove("n"));
+            })
+            .await;
+        assert!(visit.set_cookies().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_one_request_wrote_the_next_one_reads() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let wrote = browser
+            .visit(&app, |session| async move {
+                session.insert("text", "käse").unwrap();
+                session.insert("list", vec![1, 2, 3]).unwrap();
+                session.insert("@odd", "a name that looks like a part's").unwrap();
+                session.insert("", 0).unwrap();
+                session.update("n", |n: &mut u32| *n += 1).unwrap()
+            })
+            .await;
+        assert_eq!(wrote.headers["cache-control"], "no-store");
+        assert_eq!(wrote.value(), 1);
+        browser
+            .visit(&app, |session| async move {
+                assert!(!session.is_new());
+                assert_eq!(session.get::<String>("text").unwrap().as_deref(), Some("käse"));
+                assert_eq!(session.get::<Vec<u8>>("list").unwrap(), Some(vec![1, 2, 3]));
+                assert_eq!(session.keys(), ["text", "list", "@odd", "", "n"]);
+                assert_eq!(session.len(), 5);
+                assert_eq!(session.update("n", |n: &mut u32| *n += 1).unwrap(), 2);
+                assert_eq!(session.take::<u32>("n").unwrap(), Some(2));
+                assert!(!session.contains("n"));
+            })
+            .await
+            .value();
+        assert_eq!(browser.get(&app, "n").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_an_error_for_the_handler_that_asked_and_stays() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        browser.visit(&app, |session| async move { session.insert("name", "alice").unwrap() }).await.value();
+        let error = browser.visit(&app, |session| async move { session.get::<u32>("name") }).await.value();
+        assert_eq!(error.unwrap_err().kind(), &ErrorKind::Decode { key: "name".into() });
+        let name = browser.visit(&app, |session| async move { session.get::<String>("name").unwrap() }).await;
+        assert_eq!(name.value().as_deref(), Some("alice"));
+    }
+}
+
+#[tokio::test]
+async fn two_requests_at_once_lose_nothing_of_each_other() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 0).await;
+    let both_loaded = std::sync::Arc::new(Barrier::new(2));
+    let request = |key: &'static str| {
+        let both_loaded = both_loaded.clone();
+        browser.send(&app, move |session| async move {
+            both_loaded.wait().await;
+            session.insert(key, 1).unwrap();
+            session.update("n", |n: &mut u32| *n += 1).unwrap();
+        })
+    };
+    tokio::join!(request("mine"), request("yours"));
+    assert_eq!(browser.get(&app, "mine").await, Some(1));
+    assert_eq!(browser.get(&app, "yours").await, Some(1));
+    assert_eq!(browser.get(&app, "n").await, Some(2));
+    assert_eq!(app.events(), ["Created", "Conflict"]);
+}
+
+#[tokio::test]
+async fn with_the_fail_policy_the_later_of_two_changes_is_answered_with_409() {
+    let app = App::memory().with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 0).await;
+    let (other, other_app) = (browser.clone(), app.clone());
+    let late = browser
+        .visit(&app, |session| async move {
+            let mut other = other;
+            other.set(&other_app, "n", 1).await;
+            session.insert("n", 2).unwrap();
+        })
+        .await;
+    assert_eq!(late.status, StatusCode::CONFLICT);
+    assert_eq!(late.error.unwrap().kind(), &ErrorKind::Conflict);
+    assert_eq!(browser.get(&app, "n").await, Some(1));
+}
+
+#[tokio::test]
+async fn a_server_error_keeps_changes_unless_the_layer_says_otherwise() {
+    for (policy, expected) in [(ServerErrorPolicy::Keep, Some(2)), (ServerErrorPolicy::Discard, Some(1))] {
+        for app in App::everywhere() {
+            let app = app.with(|layer| layer.with_server_error_policy(policy));
+            let mut browser = Browser::default();
+            browser.set(&app, "n", 1).await;
+            let visit = browser
+                .send_raw(&app, |extensions| async move {
+                    let session = session_state::Session::from_extensions(&extensions)?.load().await?;
+                    session.insert("n", 2)?;
+                    session.login("alice");
+                    Ok((StatusCode::INTERNAL_SERVER_ERROR, ()))
+                })
+                .await;
+            browser.receive(&visit);
+            assert_eq!(browser.get(&app, "n").await, expected);
+            let principal = browser.visit(&app, |session| async move { session.principal() }).await.value();
+            assert_eq!(principal.as_deref(), Some("alice"), "a login is carried out all the same");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_commits_nothing_even_behind_a_middleware_that_catches() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let visit = browser
+            .send_raw(&app, |extensions| async move {
+                let session = session_state::Session::from_extensions(&extensions)?.load().await?;
+                let caught = tokio::spawn(async move {
+                    session.insert("n", 2).unwrap();
+                    session.logout();
+                    panic!("the test panics here");
+                });
+                assert!(caught.await.unwrap_err().is_panic());
+                Ok((StatusCode::INTERNAL_SERVER_ERROR, ()))
+            })
+            .await;
+        assert!(visit.set_cookies().is_empty());
+        browser.receive(&visit);
+        assert_eq!(browser.get(&app, "n").await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_503_and_leaves_cookie_and_record_alone() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+
+    faults.next(1, Fault::Refuse);
+    let on_load = browser.visit(&app, |session| async move { session.insert("n", 2).unwrap() }).await;
+    assert_eq!(on_load.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(on_load.set_cookies().is_empty());
+
+    let failing = faults.clone();
+    let on_commit = browser
+        .visit(&app, |session| async move {
+            session.insert("n", 3).unwrap();
+            session.renew();
+            failing.next(1, Fault::Refuse);
+        })
+        .await;
+    assert_eq!(on_commit.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(on_commit.error.unwrap().kind(), &ErrorKind::Unavailable);
+    assert!(on_commit.headers.get("set-cookie").is_none());
+    assert_eq!(browser.get(&app, "n").await, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_503_after_the_time_limit() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    faults.next(1, Fault::Hang);
+    let visit = browser.visit(&app, |session| async move { session.insert("n", 2).unwrap() }).await;
+    assert_eq!(visit.status, StatusCode::SERVICE_UNAVAILABLE);
+    let source = std::error::Error::source(&visit.error.unwrap()).map(ToString::to_string);
+    assert_eq!(source.as_deref(), Some("the memory store took longer than its time limit"));
+}
+
+#[tokio::test]
+async fn a_touch_that_fails_harms_no_request() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    app.pass(std::time::Duration::from_secs(60));
+    let failing = faults.clone();
+    let visit = browser.visit(&app, |_| async move { failing.next(1, Fault::Refuse) }).await;
+    assert_eq!(visit.status, StatusCode::OK);
+    assert_eq!(app.events(), ["Created", "StoreFailed"]);
+}
+
+#[tokio::test]
+async fn a_session_is_read_in_one_round_trip_and_written_in_two() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.send_raw(&app, |_| async { Ok((StatusCode::OK, ())) }).await;
+    browser.get(&app, "n").await;
+    assert_eq!(faults.all_calls(), 0, "without a cookie");
+    browser.set(&app, "n", 1).await;
+    assert_eq!(faults.all_calls(), 1, "a new session");
+    browser.send_raw(&app, |_| async { Ok((StatusCode::OK, ())) }).await;
+    assert_eq!(faults.all_calls(), 1, "a handler that does not ask");
+    browser.get(&app, "n").await;
+    assert_eq!(faults.all_calls(), 2, "a read");
+    browser.set(&app, "n", 2).await;
+    assert_eq!(faults.all_calls(), 4, "a write");
+    browser.visit(&app, |session| async move { session.renew() }).await;
+    assert_eq!(faults.all_calls(), 6, "a renewal");
+    browser.jar.insert("__Host-Http-id".into(), "malformed".into());
+    browser.get(&app, "n").await;
+    assert_eq!(faults.all_calls(), 6, "a malformed id");
+}
+
+#[tokio::test]
+async fn state_that_does_not_fit_is_an_error_and_what_the_client_had_stays_valid() {
+    let limits = [
+        (App::memory().with(|layer| layer.with_max_record_size(1000)), 1000),
+        (App::encrypted(), 4082),
+        (App::signed(), 4082),
+    ];
+    for (app, limit) in limits {
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let visit = browser.visit(&app, |session| async move { session.insert("n", "x".repeat(4100)).unwrap() }).await;
+        assert_eq!(visit.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(visit.set_cookies().is_empty());
+        let error = visit.error.unwrap();
+        let ErrorKind::TooLarge { what, size, limit: told } = error.kind() else { panic!("{error}") };
+        assert_eq!((what.as_ref(), *told), ("session", limit));
+        assert!(*size > limit);
+        assert_eq!(browser.get(&app, "n").await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn saving_within_the_handler_tells_it_what_would_go_wrong() {
+    for app in [App::encrypted(), App::signed()] {
+        let mut browser = Browser::default();
+        let saved = browser
+            .visit(&app, |session| async move {
+                session.insert("big", "x".repeat(4100)).unwrap();
+                let error = session.save().await.unwrap_err();
+                session.insert("big", "small").unwrap();
+                session.save().await.unwrap();
+                error
+            })
+            .await;
+        assert_eq!(saved.set_cookies().len(), 1);
+        assert!(matches!(saved.value().kind(), ErrorKind::TooLarge { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_saves_what_it_changes_after_the_response_was_sent() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let session = browser.visit(&app, |session| async move { session }).await.value();
+    session.update("n", |n: &mut u32| *n += 1).unwrap();
+    session.save().await.unwrap();
+    session.update("n", |n: &mut u32| *n += 1).unwrap();
+    session.save().await.unwrap();
+    assert_eq!(browser.get(&app, "n").await, Some(3));
+    session.renew();
+    assert_eq!(session.save().await.unwrap_err().kind(), &ErrorKind::TooLate);
+    assert_eq!(app.events(), ["Created"]);
+    session.insert("n", 9).unwrap();
+    drop(session);
+    assert_eq!(app.events(), ["ChangesUnsaved"]);
+}
+
+#[tokio::test]
+async fn what_is_saved_in_the_handler_can_be_changed_again_and_the_last_cookie_counts() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let visit = browser
+            .visit(&app, |session| async move {
+                session.insert("n", 1).unwrap();
+                session.save().await.unwrap();
+                assert!(!session.is_new());
+                session.update("n", |n: &mut u32| *n += 1).unwrap();
+                session.renew();
+                session.save().await.unwrap();
+                session.insert("more", 5).unwrap();
+            })
+            .await;
+        assert_eq!(visit.set_cookies().len(), 1);
+        assert_eq!(browser.get(&app, "n").await, Some(2));
+        assert_eq!(browser.get(&app, "more").await, Some(5));
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_harms_no_request() {
+    let app = App::memory();
+    let app = app.with(|layer| layer.add_observer(|_: &session_state::SessionEvent| panic!("an observer panics")));
+    let mut browser = Browser::default();
+    assert_eq!(browser.set(&app, "n", 1).await.status, StatusCode::OK);
+    assert_eq!(browser.get(&app, "n").await, Some(1));
+}

@@ -1,0 +1,196 @@
+//! Idle and absolute timeouts, and a session's own.
+
+use std::time::Duration;
+
+use session_state::{CookieConfig, CookieLifetime, MemoryStore, SessionLayer};
+
+use crate::browser::{App, Browser};
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn with_timeouts(app: App, idle: u64, absolute: u64) -> App {
+    app.with(|layer| {
+        layer
+            .with_idle_timeout(seconds(idle))
+            .with_absolute_timeout(seconds(absolute))
+            .with_touch_interval(Duration::ZERO)
+    })
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_not_used_for_its_idle_timeout_to_the_millisecond() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 10, 1000);
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        for _ in 0..5 {
+            app.pass(seconds(10) - MILLISECOND);
+            assert_eq!(browser.get(&app, "n").await, Some(1), "reading counts as use");
+        }
+        app.pass(seconds(10));
+        assert_eq!(browser.get(&app, "n").await, None);
+    }
+}
+
+#[tokio::test]
+async fn activity_does_not_move_the_absolute_timeout() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 10, 30);
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        for _ in 0..5 {
+            app.pass(seconds(5));
+            assert_eq!(browser.get(&app, "n").await, Some(1));
+        }
+        app.pass(seconds(5) - MILLISECOND);
+        assert_eq!(browser.set(&app, "n", 2).await.set_cookies().len(), usize::from(browser.id().unwrap().len() > 43));
+        app.pass(MILLISECOND);
+        assert_eq!(browser.get(&app, "n").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_login_begins_the_absolute_timeout_anew() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 100, 30);
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        app.pass(seconds(20));
+        browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+        app.pass(seconds(20));
+        assert_eq!(browser.get(&app, "n").await, Some(1));
+        app.pass(seconds(10));
+        assert_eq!(browser.get(&app, "n").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_use_is_written_down_at_most_once_an_interval_so_a_session_may_end_early_but_never_late() {
+    for app in App::everywhere() {
+        let app = app.with(|layer| {
+            layer.with_idle_timeout(seconds(100)).with_absolute_timeout(None).with_touch_interval(seconds(10))
+        });
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        app.pass(seconds(9));
+        let early = browser.visit(&app, |_| async {}).await;
+        assert!(early.set_cookies().is_empty());
+        app.pass(seconds(91));
+        assert_eq!(browser.get(&app, "n").await, None, "the use after 9 seconds was not written down");
+    }
+}
+
+#[tokio::test]
+async fn a_sessions_own_idle_timeout_outlives_later_writes_and_keeps_the_cookie() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 10, 1000);
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let visit = browser.visit(&app, |session| async move { session.set_idle_timeout(seconds(100)) }).await;
+        let [cookie] = visit.set_cookies()[..] else { panic!("the cookie is now kept") };
+        assert!(cookie.contains("; Max-Age=100"), "{cookie}");
+        app.pass(seconds(50));
+        browser.set(&app, "n", 2).await;
+        app.pass(seconds(99));
+        assert_eq!(browser.get(&app, "n").await, Some(2));
+        browser.visit(&app, |session| async move { session.reset_timeouts() }).await.value();
+        app.pass(seconds(10));
+        assert_eq!(browser.get(&app, "n").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_sessions_own_absolute_timeout_replaces_that_of_the_layer() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 1000, 10);
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        browser.visit(&app, |session| async move { session.set_absolute_timeout(seconds(50)) }).await.value();
+        app.pass(seconds(49));
+        assert_eq!(browser.get(&app, "n").await, Some(1));
+        app.pass(seconds(1));
+        assert_eq!(browser.get(&app, "n").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_session_tells_how_long_it_lives() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 10, 30);
+        let mut browser = Browser::default();
+        let new = browser.visit(&app, |session| async move { session.lifetime() }).await.value();
+        assert_eq!(new.idle_timeout, Some(seconds(10)));
+        assert_eq!(new.absolute_remaining, Some(seconds(30)));
+        browser.set(&app, "n", 1).await;
+        app.pass(seconds(7));
+        browser.get(&app, "n").await;
+        app.pass(seconds(7));
+        let used = browser.visit(&app, |session| async move { session.lifetime() }).await.value();
+        assert_eq!(used.idle_remaining, Some(seconds(10)));
+        assert_eq!(used.absolute_remaining, Some(seconds(16)));
+    }
+}
+
+#[tokio::test]
+async fn without_timeouts_a_session_stays() {
+    for app in App::everywhere() {
+        let app = app.with(|layer| layer.with_idle_timeout(None).with_absolute_timeout(None));
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        app.pass(seconds(399 * 24 * 60 * 60));
+        assert_eq!(browser.get(&app, "n").await, Some(1));
+        let lifetime = browser.visit(&app, |session| async move { session.lifetime() }).await.value();
+        assert_eq!((lifetime.idle_timeout, lifetime.absolute_remaining), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_persistent_cookie_moves_along_with_the_deadline() {
+    let cookie = CookieConfig::new().with_lifetime(CookieLifetime::Persistent);
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 60, 100).with(|layer| layer.with_cookie(cookie.clone()).unwrap());
+        let mut browser = Browser::default();
+        assert!(browser.set(&app, "n", 1).await.set_cookies()[0].ends_with("; Max-Age=60"));
+        app.pass(seconds(50));
+        let touched = browser.visit(&app, |_| async {}).await;
+        assert!(touched.set_cookies()[0].ends_with("; Max-Age=50"), "{:?}", touched.set_cookies());
+    }
+}
+
+#[tokio::test]
+async fn expired_sessions_are_told_of_and_swept() {
+    let store = MemoryStore::new();
+    let app = with_timeouts(App::new(SessionLayer::server(store.clone())), 10, 1000);
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    app.pass(seconds(10));
+    assert_eq!(browser.get(&app, "n").await, None);
+    assert_eq!(store.len(), 1, "still there, but never returned");
+    let sweeping = tokio::time::timeout(seconds(5), app.layer.sweeper(MILLISECOND));
+    let watching = async {
+        while !store.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = sweeping => panic!("a sweeper does not end, and sweeps within five seconds"),
+        () = watching => {}
+    }
+}
+
+#[tokio::test]
+async fn times_sealed_by_a_clock_far_ahead_are_refused() {
+    for app in [App::encrypted(), App::signed()] {
+        let mut browser = Browser::default();
+        let now = session_state::Clock::now(&app.clock);
+        browser.set(&app, "n", 1).await;
+        app.clock.set(session_state::Timestamp::from_millis(now.as_millis() - 60_000));
+        assert_eq!(browser.clone().get(&app, "n").await, Some(1), "clocks may differ by a minute");
+        app.clock.set(session_state::Timestamp::from_millis(now.as_millis() - 60_001));
+        assert_eq!(browser.get(&app, "n").await, None);
+    }
+}

@@ -1,0 +1,260 @@
+//! Parts: typed, each in its place.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use session_state::{ErrorKind, InCookie, KeyRing, Part, Session, SessionPart};
+
+use crate::browser::{App, Browser, Visit};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Cart {
+    lines: Vec<String>,
+    #[serde(default)]
+    note: String,
+}
+
+impl SessionPart for Cart {
+    const NAME: &'static str = "cart";
+}
+
+/// The same part in an older release of the application.
+#[derive(Default, Serialize, Deserialize)]
+struct OldCart {
+    lines: Vec<String>,
+}
+
+impl SessionPart for OldCart {
+    const NAME: &'static str = "cart";
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct OtherType {
+    lines: u32,
+}
+
+impl SessionPart for OtherType {
+    const NAME: &'static str = "cart";
+}
+
+/// Visits with a handler that takes a part.
+async fn visit<T, O>(
+    browser: &mut Browser,
+    app: &App,
+    handler: impl FnOnce(&mut Part<T>) -> O + Send + 'static,
+) -> Visit<O>
+where
+    T: SessionPart,
+    O: Send + 'static,
+{
+    let visit = browser
+        .send_raw(app, |extensions| async move {
+            let mut part = Part::<T>::from_extensions(&extensions).await?;
+            Ok((StatusCode::OK, handler(&mut part)))
+        })
+        .await;
+    browser.receive(&visit);
+    visit
+}
+
+async fn cart(browser: &mut Browser, app: &App) -> Cart {
+    visit::<Cart, _>(browser, app, |cart| (**cart).clone()).await.value()
+}
+
+fn placements() -> Vec<App> {
+    let keys = || KeyRing::generate().unwrap();
+    let mut apps = Vec::from(App::everywhere());
+    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys()))));
+    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys()).free_standing())));
+    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys()).free_standing())));
+    apps.push(App::encrypted().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys()))));
+    apps
+}
+
+#[tokio::test]
+async fn a_part_is_saved_because_it_changed_and_only_then() {
+    for app in placements() {
+        let mut browser = Browser::default();
+        assert_eq!(cart(&mut browser, &app).await, Cart::default());
+        assert!(browser.jar.is_empty(), "looking stores nothing");
+        visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.clear()).await.value();
+        assert!(browser.jar.is_empty(), "touched, but the same");
+        visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+        assert!(!browser.jar.is_empty());
+        visit::<Cart, _>(&mut browser, &app, |cart| cart.update(|cart| cart.lines.push("ink".into()))).await.value();
+        let changed = visit::<Cart, _>(&mut browser, &app, |cart| {
+            cart.note = "gift".into();
+            cart.update(|cart| cart.lines.push(format!("card: {}", cart.note)));
+            cart.lines.push("bag".into());
+        });
+        changed.await.value();
+        let expected = ["pen", "ink", "card: gift", "bag"].map(str::to_owned).into();
+        assert_eq!(cart(&mut browser, &app).await, Cart { lines: expected, note: "gift".into() });
+        let read = visit::<Cart, _>(&mut browser, &app, |_| ()).await;
+        assert!(read.set_cookies().is_empty());
+        assert_eq!(read.headers["vary"], "Cookie");
+    }
+}
+
+#[tokio::test]
+async fn a_second_part_of_a_type_is_an_error_while_the_first_is_held() {
+    for app in placements() {
+        let browser = Browser::default();
+        let outcome = browser
+            .send_raw(&app, |extensions| async move {
+                let mut first = Part::<Cart>::from_extensions(&extensions).await?;
+                first.lines.push("pen".into());
+                let error = Part::<Cart>::from_extensions(&extensions).await.unwrap_err();
+                drop(first);
+                let second = Part::<Cart>::from_extensions(&extensions).await?;
+                Ok((StatusCode::OK, (error, second.lines.clone())))
+            })
+            .await;
+        let (error, lines) = outcome.value();
+        assert_eq!(error.kind(), &ErrorKind::PartInUse { part: "cart" });
+        assert_eq!(lines, ["pen"]);
+    }
+}
+
+#[tokio::test]
+async fn fields_that_a_release_does_not_know_are_left_alone() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    visit::<Cart, _>(&mut browser, &app, |cart| cart.note = "for later".into()).await.value();
+    visit::<OldCart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+    visit::<OldCart, _>(&mut browser, &app, |cart| cart.update(|cart| cart.lines.push("ink".into()))).await.value();
+    let expected = Cart { lines: vec!["pen".into(), "ink".into()], note: "for later".into() };
+    assert_eq!(cart(&mut browser, &app).await, expected);
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_decode_is_an_error_for_its_handler_alone() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+    let failed = visit::<OtherType, _>(&mut browser, &app, |_| ()).await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failed.error.unwrap().kind(), &ErrorKind::Decode { key: "cart".into() });
+    assert_eq!(browser.set(&app, "n", 1).await.status, StatusCode::OK);
+    assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
+}
+
+#[tokio::test]
+async fn parts_and_values_do_not_share_names() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+    let seen = browser.visit(&app, |session| async move {
+        session.insert("cart", 1).unwrap();
+        session.insert("@cart", 2).unwrap();
+        (session.keys(), session.len())
+    });
+    assert_eq!(seen.await.value(), (vec!["cart".to_owned(), "@cart".to_owned()], 2));
+    assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
+    assert_eq!(browser.get(&app, "@cart").await, Some(2));
+}
+
+#[tokio::test]
+async fn updates_of_two_requests_at_once_are_both_kept() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+    let (mut other, other_app) = (browser.clone(), app.clone());
+    let slow = browser
+        .send_raw(&app, |extensions| async move {
+            let mut cart = Part::<Cart>::from_extensions(&extensions).await?;
+            visit::<Cart, _>(&mut other, &other_app, |cart| cart.update(|cart| cart.lines.push("ink".into()))).await;
+            cart.update(|cart| cart.lines.push("bag".into()));
+            Ok((StatusCode::OK, ()))
+        })
+        .await;
+    slow.value();
+    assert_eq!(cart(&mut browser, &app).await.lines, ["pen", "ink", "bag"]);
+}
+
+#[tokio::test]
+async fn a_bound_part_opens_only_in_its_session_and_goes_with_it() {
+    let keys = KeyRing::generate().unwrap();
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let (mut alice, mut bob) = (Browser::default(), Browser::default());
+    for browser in [&mut alice, &mut bob] {
+        visit::<Cart, _>(browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+        assert_eq!(browser.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cart", "__Host-Http-id"]);
+    }
+    let mut swapped = bob.clone();
+    swapped.jar.insert("__Host-Http-cart".into(), alice.jar["__Host-Http-cart"].clone());
+    assert_eq!(cart(&mut swapped, &app).await, Cart::default());
+    alice.visit(&app, |session| async move { session.renew() }).await.value();
+    assert_eq!(cart(&mut alice, &app).await.lines, ["pen"], "a renewal keeps it");
+    let cookie = alice.jar["__Host-Http-cart"].clone();
+    alice.visit(&app, |session| async move { session.logout() }).await.value();
+    assert!(alice.jar.is_empty());
+    alice.set(&app, "n", 1).await;
+    alice.jar.insert("__Host-Http-cart".into(), cookie);
+    assert_eq!(cart(&mut alice, &app).await, Cart::default(), "replayed into another session");
+}
+
+#[tokio::test]
+async fn a_bound_part_does_not_pass_from_one_principal_to_another() {
+    let keys = KeyRing::generate().unwrap();
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let mut browser = Browser::default();
+    visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+    browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+    assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
+    browser.visit(&app, |session| async move { session.login("bob") }).await.value();
+    assert_eq!(cart(&mut browser, &app).await, Cart::default());
+}
+
+#[tokio::test]
+async fn a_free_standing_part_needs_no_session_and_survives_a_logout() {
+    let keys = KeyRing::generate().unwrap();
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys).free_standing()));
+    let mut browser = Browser::default();
+    let stored = visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await;
+    let [cookie] = stored.set_cookies()[..] else { panic!("one cookie") };
+    assert!(cookie.starts_with("__Host-Http-cart=") && cookie.ends_with("; Max-Age=15552000"), "{cookie}");
+    browser.set(&app, "n", 1).await;
+    browser.visit(&app, |session| async move { session.logout() }).await.value();
+    assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
+    app.pass(std::time::Duration::from_secs(179 * 24 * 60 * 60));
+    assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
+    app.pass(std::time::Duration::from_secs(180 * 24 * 60 * 60));
+    assert_eq!(cart(&mut browser, &app).await, Cart::default());
+}
+
+#[tokio::test]
+async fn a_part_too_large_for_its_cookie_is_named_and_nothing_is_stored() {
+    let keys = KeyRing::generate().unwrap();
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let mut browser = Browser::default();
+    visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+    let before = browser.clone();
+    let failed = browser
+        .send_raw(&app, |extensions| async move {
+            let session = Session::from_extensions(&extensions)?.load().await?;
+            session.insert("n", 1)?;
+            let mut cart = Part::<Cart>::from_extensions(&extensions).await?;
+            cart.note = "x".repeat(5000);
+            Ok((StatusCode::OK, ()))
+        })
+        .await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(matches!(failed.error.unwrap().kind(), ErrorKind::TooLarge { what, .. } if what == "cart"));
+    browser = before;
+    assert_eq!(browser.get(&app, "n").await, None);
+    assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
+}
+
+#[tokio::test]
+async fn a_part_tells_where_it_lives() {
+    for (index, app) in placements().into_iter().enumerate() {
+        let in_cookie = index >= 3;
+        let mut browser = Browser::default();
+        let info = visit::<Cart, _>(&mut browser, &app, |cart| cart.info()).await.value();
+        assert_eq!((info.in_cookie, info.size, info.expires_at), (in_cookie, 0, None));
+        visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+        let info = visit::<Cart, _>(&mut browser, &app, |cart| cart.info()).await.value();
+        assert_eq!((info.in_cookie, info.size), (in_cookie, r#"{"lines":["pen"],"note":""}"#.len()));
+        assert!(info.created_at.unwrap() < info.expires_at.unwrap());
+    }
+}
