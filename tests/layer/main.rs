@@ -1,6 +1,8 @@
 //! What the layer promises, tried in one process: a browser that keeps cookies, a clock that stands still, handlers made
 //! up on the spot. No axum here: any tower service will do.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+
 mod browser;
 mod commits;
 mod cookies;
