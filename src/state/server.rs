@@ -83,6 +83,11 @@ pub(super) async fn commit(
     work: &mut Work,
     may_set_cookie: bool,
 ) -> Result<Committed, Error> {
+    if work.loaded.tell_id {
+        // The ID that the request came with has just been renewed, and the response tells the new one. Making another for
+        // each of many such requests would be a chain of IDs too long to follow.
+        work.changes.renews = false;
+    }
     let new_id = &mut None;
     for attempt in 0..MAX_ATTEMPTS {
         let plan = work.plan(config);
