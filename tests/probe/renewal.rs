@@ -289,6 +289,75 @@ fn a_change_made_under_the_old_id_lands_in_the_renewed_session() {
     });
 }
 
+/// A remembered session's cookie is sent again whenever its deadline moves, which must not undo what came meanwhile.
+#[test]
+fn a_slow_reader_of_a_remembered_session_does_not_put_an_old_id_in_place_of_a_new_one() {
+    in_states(&["memory"], &["--touch-interval", "0s", "--grace", "1h"], |probe| {
+        for (path, body) in [("/renew", json!({})), ("/login", json!({ "principal": "alice" })), ("/logout", json!({}))]
+        {
+            let mut visitor = probe.visitor();
+            visitor.post("/remember", json!({ "seconds": 1000 }));
+            let held = visitor.hold("/remove", json!({ "key": "none" }));
+            visitor.post(path, body);
+            assert_eq!(held.release().set_cookies(), [], "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_slow_reader_with_an_id_in_its_grace_does_not_put_a_dead_id_in_place_of_a_new_one() {
+    for options in [&["--grace", "1h"][..], &["--grace", "1h", "--touch-interval", "0s"]] {
+        in_states(&["memory"], options, |probe| {
+            for (path, body) in [("/login", json!({ "principal": "alice" })), ("/logout", json!({}))] {
+                let mut visitor = probe.visitor();
+                visitor.set("k", 1);
+                let old = visitor.clone();
+                visitor.post("/renew", json!({}));
+                let held = old.hold("/remove", json!({ "key": "none" }));
+                visitor.post(path, body);
+                assert_eq!(held.release().set_cookies(), [], "{path}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_dead_id_is_not_told_its_successor_though_the_session_is_remembered() {
+    in_states(&["memory"], &["--grace", "0s"], |probe| {
+        for (path, body) in [
+            ("/set", json!({ "key": "late", "value": 1 })),
+            ("/remove", json!({ "key": "none" })),
+            ("/fail-renew", json!({ "status": 200 })),
+        ] {
+            let mut visitor = probe.visitor();
+            visitor.post("/remember", json!({ "seconds": 1000 }));
+            let held = visitor.hold(path, body);
+            visitor.post("/renew", json!({}));
+            assert_eq!(held.release().set_cookies(), [], "{path}");
+            assert!(visitor.is_live());
+        }
+    });
+}
+
+#[test]
+fn every_new_id_of_a_remembered_session_is_kept_as_long() {
+    in_states(&["memory"], &["--grace", "1h", "--touch-interval", "0s"], |probe| {
+        let mut visitor = probe.visitor();
+        visitor.post("/remember", json!({ "seconds": 1000 }));
+        let mut old = visitor.clone();
+        for response in [
+            visitor.post("/renew", json!({})),
+            old.get("/dump"),
+            visitor.get("/dump"),
+            visitor.set("k", 1),
+            visitor.post("/login", json!({ "principal": "alice" })),
+        ] {
+            let cookie = response.cookie().expect("the deadline moves");
+            assert!((998..=1000).contains(&cookie.max_age().expect("the cookie is kept")), "{cookie:?}");
+        }
+    });
+}
+
 #[test]
 fn a_cookie_state_is_sealed_anew_by_a_renewal_that_is_due() {
     in_states(&crate::support::process::COOKIE_STATES, &["--renewal", "1s"], |probe| {
