@@ -87,6 +87,7 @@ fn failure<B: Default>(error: Error) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = error.status();
     cookie::forbid_caching(response.headers_mut());
+    cookie::vary_on_cookie(response.headers_mut());
     response.extensions_mut().insert(error);
     response
 }

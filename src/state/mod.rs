@@ -45,6 +45,8 @@ pub(crate) struct Loaded {
     id: Option<SessionId>,
     /// The client holds an older ID and is to be told this one.
     tell_id: bool,
+    /// The client's own ID died while the request was under way, so the client must not learn this one.
+    hide_id: bool,
     /// The client's copy is sealed with a key that is no longer the primary one.
     reseal: bool,
     /// How many cookies the client holds the state in.

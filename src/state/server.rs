@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::{Committed, Config, Loaded, Work};
 use crate::clock::Timestamp;
 use crate::cookie::{Found, Received, find};
@@ -83,6 +85,11 @@ pub(super) async fn commit(
     work: &mut Work,
     may_set_cookie: bool,
 ) -> Result<Committed, Error> {
+    if work.loaded.tell_id {
+        // The ID that the request came with has just been renewed, and the response tells the new one. Making another for
+        // each of many such requests would be a chain of IDs too long to follow.
+        work.changes.renews = false;
+    }
     let new_id = &mut None;
     for attempt in 0..MAX_ATTEMPTS {
         let plan = work.plan(config);
@@ -91,7 +98,7 @@ pub(super) async fn commit(
             return Err(Error::too_late());
         }
         let step = match plan {
-            Plan::Keep => return Ok(keep(config, work)),
+            Plan::Keep => return Ok(keep(config, store, work).await),
             Plan::Touch => return Ok(touch(config, store, work).await),
             Plan::Destroy => return end(config, store, work).await,
             Plan::Create | Plan::Replace => create(config, store, work, plan, new_id).await?,
@@ -121,9 +128,10 @@ enum Step {
     Lost,
 }
 
-fn keep(config: &Config, work: &mut Work) -> Committed {
+async fn keep(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Committed {
     let loaded = mem::take(&mut work.loaded);
-    Committed { cookies: loaded.tell_id.then(|| id_cookie(config, &loaded)).flatten().into_iter().collect(), loaded }
+    let cookie = loaded.tell_id.then(|| id_cookie(config, &loaded)).flatten();
+    Committed { cookies: if_current(config, store, &loaded, cookie).await, loaded }
 }
 
 /// Writes down that the session was used. A failure harms nobody now, and the next request tries again.
@@ -141,10 +149,23 @@ async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Com
             Err(error) => config.tell(&SessionEvent::StoreFailed { error: error.into() }),
         }
     }
-    // A cookie with a `Max-Age` has to move along with the deadline.
-    let moves_cookie = loaded.record.as_ref().is_some_and(|record| config.max_age(record, now).is_some());
-    let cookie = (loaded.tell_id || moves_cookie).then(|| id_cookie(config, &loaded)).flatten();
-    Committed { loaded, cookies: cookie.into_iter().collect() }
+    let cookie = moved_cookie(config, &loaded);
+    Committed { cookies: if_current(config, store, &loaded, cookie).await, loaded }
+}
+
+/// Sends the cookie only if its ID is still that of the session. A request that only read has written nothing that would
+/// have failed, and after a logout, login or renewal its cookie would take the place of a newer one.
+async fn if_current(
+    config: &Config,
+    store: &dyn ErasedStore,
+    loaded: &Loaded,
+    cookie: Option<HeaderValue>,
+) -> Vec<HeaderValue> {
+    let (Some(cookie), Some(id)) = (cookie, &loaded.id) else { return Vec::new() };
+    match within(config, store, store.load(id.store_key(), config.now())).await {
+        Ok(Some(Entry::Live(_))) => vec![cookie],
+        _ => Vec::new(),
+    }
 }
 
 /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended it.
@@ -201,10 +222,9 @@ async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Re
     let updating = store.update(id.store_key(), base.version, Arc::clone(&record), now);
     match within(config, store, updating).await? {
         Outcome::Done => {
-            let moves_cookie = config.max_age(&record, now).is_some();
-            let loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
-            let cookie = (work.loaded.tell_id || moves_cookie).then(|| id_cookie(config, &loaded)).flatten();
-            Ok(Step::Done(Committed { loaded, cookies: cookie.into_iter().collect() }))
+            let loaded = Loaded { record: Some(record), ..mem::take(&mut work.loaded) };
+            let cookies = moved_cookie(config, &loaded).into_iter().collect();
+            Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies }))
         }
         outcome => catch_up(config, store, work, &id, base.handle, outcome).await,
     }
@@ -239,7 +259,12 @@ async fn renew(
     match within(config, store, store.renew(renewal, now)).await? {
         Outcome::Done => {
             work.tell_written(config, Plan::Renew { grace }, record.handle);
-            Ok(Step::Done(told(config, record, new, now)))
+            let mut committed = told(config, record, new, now);
+            if grace && work.loaded.hide_id {
+                committed.loaded.hide_id = true;
+                committed.cookies.clear();
+            }
+            Ok(Step::Done(committed))
         }
         outcome => catch_up(config, store, work, &old, base.handle, outcome).await,
     }
@@ -267,6 +292,7 @@ async fn catch_up(
             // Another request has just renewed the ID, and the client is told that one if its own still counts.
             work.changes.renews = false;
             work.loaded.tell_id = config.now() < forward.grace_until;
+            work.loaded.hide_id = !work.loaded.tell_id;
             newer
         }
     };
@@ -275,7 +301,7 @@ async fn catch_up(
         return Err(Error::conflict());
     }
     work.draft = Draft::replay(Some(Arc::clone(&record)), work.changes.list())?;
-    work.loaded = Loaded { record: Some(record), id: Some(id), tell_id: work.loaded.tell_id, ..Loaded::default() };
+    work.loaded = Loaded { record: Some(record), id: Some(id), ..mem::take(&mut work.loaded) };
     Ok(Step::Again)
 }
 
@@ -316,7 +342,14 @@ fn told(config: &Config, record: Arc<Record>, id: SessionId, now: Timestamp) -> 
     Committed { loaded: Loaded { record: Some(record), id: Some(id), ..Loaded::default() }, cookies: vec![cookie] }
 }
 
-fn id_cookie(config: &Config, loaded: &Loaded) -> Option<http::HeaderValue> {
+/// Returns the cookie for a session whose deadline has moved, if the client needs one: it is to be told the ID, or its
+/// cookie has a `Max-Age`, which moves along.
+fn moved_cookie(config: &Config, loaded: &Loaded) -> Option<HeaderValue> {
+    let moves = config.max_age(loaded.record.as_ref()?, config.now()).is_some() && !loaded.hide_id;
+    (loaded.tell_id || moves).then(|| id_cookie(config, loaded)).flatten()
+}
+
+fn id_cookie(config: &Config, loaded: &Loaded) -> Option<HeaderValue> {
     let (id, record) = (loaded.id.as_ref()?, loaded.record.as_ref()?);
     Some(config.cookie_writer.set(&id.to_text(), config.max_age(record, config.now())))
 }

@@ -1,0 +1,85 @@
+//! The probe: a small server that shows every promise of the crate over plain HTTP.
+//!
+//! It uses nothing but the crate's public API, and any client can drive it:
+//!
+//! ```text
+//! cargo run --all-features --example probe -- --state memory --listen 127.0.0.1:0
+//! ```
+//!
+//! Once it accepts connections it prints one line, `listening on http://127.0.0.1:<PORT>`. Logs go to standard error.
+//! It stops on SIGTERM or SIGINT, after the requests in flight are finished.
+//!
+//! - `options` reads the command line, and refuses what it does not know,
+//! - `sessions` makes the layer that the options ask for,
+//! - `routes` are the handlers, `body` what they take.
+
+mod body;
+mod options;
+mod routes;
+mod sessions;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use session_state::SessionLayer;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::options::Options;
+
+/// The exit status for a command line that is not right: `EX_USAGE` of `sysexits.h`.
+const USAGE: u8 = 64;
+
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let sessions =
+        Options::parse(std::env::args().skip(1)).and_then(|options| Ok((sessions::layer(&options)?, options)));
+    let (sessions, options) = match sessions {
+        Ok(built) => built,
+        Err(error) => {
+            eprintln!("probe: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match serve(sessions, &options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("probe: {}: {error}", options.listen);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(sessions: SessionLayer, options: &Options) -> std::io::Result<()> {
+    let listener = TcpListener::bind(options.listen).await?;
+    let stop = stop_signal()?;
+    tokio::spawn(sessions.sweeper(SWEEP_INTERVAL));
+    // Outside of the sessions: a panic passes through their layer as one, and nothing is committed.
+    let app = routes::router().layer(sessions).layer(CatchPanicLayer::new());
+    // Standard output is flushed at the end of each line.
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
+}
+
+/// Returns a future that ends when the process is asked to stop. From this call on, no signal is missed.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

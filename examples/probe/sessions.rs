@@ -1,0 +1,64 @@
+//! The session layer that the options ask for.
+
+use session_state::{ConfigError, CookieConfig, CookieState, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer};
+
+use crate::options::{Error, Options, State};
+
+pub(crate) fn layer(options: &Options) -> Result<SessionLayer, Error> {
+    let keys = keys(&options.keys)?;
+    let mut sessions = match options.state {
+        State::CookieEncrypted => SessionLayer::client(CookieState::encrypted(keys)),
+        State::CookieSigned => SessionLayer::client(CookieState::signed(keys)),
+        State::Memory => SessionLayer::server(MemoryStore::new()),
+    };
+    if let Some(idle) = options.idle {
+        sessions = sessions.with_idle_timeout(idle);
+    }
+    if let Some(absolute) = options.absolute {
+        sessions = sessions.with_absolute_timeout(absolute);
+    }
+    if let Some(interval) = options.touch_interval {
+        sessions = sessions.with_touch_interval(interval);
+    }
+    if let Some(age) = options.renewal {
+        sessions = sessions.with_renewal(age);
+    }
+    if let Some(grace) = options.grace {
+        sessions = sessions.with_grace(grace);
+    }
+    if let Some(timeout) = options.store_timeout {
+        sessions = sessions.with_store_timeout(timeout);
+    }
+    Ok(sessions.with_cookie(cookie(options)?)?.add_observer(log))
+}
+
+/// Makes a ring in which the first key seals and all of them open. Without keys it has a random one.
+fn keys(texts: &[String]) -> Result<KeyRing, Error> {
+    let [primary, fallbacks @ ..] = texts else { return Ok(KeyRing::generate()?) };
+    let mut ring = KeyRing::new(Key::from_base64(primary)?);
+    for fallback in fallbacks {
+        ring = ring.add_fallback(Key::from_base64(fallback)?)?;
+    }
+    Ok(ring)
+}
+
+fn cookie(options: &Options) -> Result<CookieConfig, ConfigError> {
+    let mut cookie = CookieConfig::new();
+    if options.insecure {
+        cookie = cookie.with_insecure_http();
+    }
+    match &options.cookie_name {
+        Some(name) => cookie.with_name(name.clone()),
+        None => Ok(cookie),
+    }
+}
+
+/// Logs what an operator should look into. The other events are everyday life.
+fn log(event: &SessionEvent) {
+    match event {
+        SessionEvent::StoreFailed { .. } | SessionEvent::UndecodableRecord | SessionEvent::ChangesUnsaved => {
+            eprintln!("probe: {event:?}");
+        }
+        _ => {}
+    }
+}

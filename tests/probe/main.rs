@@ -1,0 +1,18 @@
+//! The promises of the crate, end to end: every test starts the probe as a process of its own and talks to it over TCP.
+//!
+//! "Held" requests make the races: such a request has loaded its session and waits for its body, so a test decides, and
+//! does not hope, what happens in between.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod adoption;
+mod answers;
+mod concurrency;
+mod headers;
+mod lifetimes;
+mod logout;
+mod parsing;
+mod process;
+mod renewal;
+mod seals;

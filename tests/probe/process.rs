@@ -1,0 +1,141 @@
+//! The probe as a program: its command line, its connections, its end.
+
+use serde_json::json;
+
+use crate::support::http::{COOKIE, Request};
+use crate::support::process::{Probe, in_every_state, run};
+
+const KEY: &str = "P1DnqKqMUVvXRpCAGUzy+rZgOMrZVpSkq2cmgGEkHo0=";
+
+#[test]
+fn a_command_line_that_is_not_right_ends_with_status_64_and_says_why() {
+    let memory = |more: &[&'static str]| [&["--state", "memory", "--listen", "127.0.0.1:0"], more].concat();
+    let state = |state| vec!["--state", state, "--listen", "127.0.0.1:0"];
+    for (arguments, complaint) in [
+        (vec![], "--state"),
+        (vec!["--state", "memory"], "--listen"),
+        (vec!["--listen", "127.0.0.1:0"], "--state"),
+        (vec!["--state"], "--state"),
+        (vec!["--state", "memory", "--listen"], "--listen"),
+        (vec!["--state", "memory", "--listen", "nowhere"], "nowhere"),
+        (vec!["--state", "memory", "--listen", "127.0.0.1"], "127.0.0.1"),
+        (vec!["--state", "memory", "--listen", "127.0.0.1:70000"], "70000"),
+        (state("floppy"), "floppy"),
+        (state(""), "--state"),
+        (state("Memory"), "Memory"),
+        (state("sqlite:/tmp/sessions.db"), "not built yet"),
+        (state("postgres://localhost/db"), "not built yet"),
+        (state("mysql://localhost/db"), "not built yet"),
+        (state("redis://localhost"), "not built yet"),
+        (state("memcached://localhost:11211"), "not built yet"),
+        (state("mongodb://localhost"), "not built yet"),
+        (memory(&["--unknown"]), "--unknown"),
+        (memory(&["--idle=2s"]), "--idle=2s"),
+        (memory(&["extra"]), "extra"),
+        (memory(&["--revocation", "memory"]), "not built yet"),
+        (memory(&["--max-sessions", "3"]), "not built yet"),
+        (memory(&["--idle"]), "--idle"),
+        (memory(&["--idle", ""]), "--idle"),
+        (memory(&["--idle", "2"]), "--idle"),
+        (memory(&["--idle", "s"]), "--idle"),
+        (memory(&["--absolute", "-2s"]), "-2s"),
+        (memory(&["--absolute", "1.5s"]), "1.5s"),
+        (memory(&["--touch-interval", "2 s"]), "2 s"),
+        (memory(&["--renewal", "2S"]), "2S"),
+        (memory(&["--grace", "2w"]), "2w"),
+        (memory(&["--store-timeout", "99999999999999999999s"]), "--store-timeout"),
+        (memory(&["--store-timeout", "18446744073709551615d"]), "--store-timeout"),
+        (memory(&["--keys", ""]), "key"),
+        (memory(&["--keys", "c2hvcnQ="]), "key of 5 bytes"),
+        (memory(&["--keys", "?"]), "base64"),
+        (memory(&["--keys", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]), "key"),
+        (memory(&["--cookie-name", ""]), "name"),
+        (memory(&["--cookie-name", "a b"]), "a b"),
+        (memory(&["--cookie-name", "a;b"]), "a;b"),
+        (memory(&["--cookie-name", "__Host-id", "--insecure"]), "__Host-"),
+    ] {
+        let (status, stdout, stderr) = run(&arguments);
+        assert_eq!((status, stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        assert!(stderr.contains(complaint), "{arguments:?}: {stderr}");
+    }
+    let twice = format!("{KEY},{KEY}");
+    let (status, _, stderr) = run(&["--state", "memory", "--listen", "127.0.0.1:0", "--keys", &twice]);
+    assert_eq!(status, Some(64));
+    assert!(!stderr.contains(&KEY[..8]), "a key is not shown");
+}
+
+#[test]
+fn an_address_that_is_taken_is_another_kind_of_failure() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, stdout, stderr) = run(&["--state", "memory", "--listen", &address]);
+    assert_eq!((status, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains(&address));
+}
+
+#[test]
+fn every_option_of_a_duration_takes_every_unit() {
+    let options = [
+        ["--idle", "30m"],
+        ["--absolute", "14d"],
+        ["--touch-interval", "500ms"],
+        ["--renewal", "12h"],
+        ["--grace", "2s"],
+        ["--store-timeout", "1s"],
+    ];
+    in_every_state(options.as_flattened(), |probe| {
+        let lifetime = probe.visitor().get("/lifetime").json();
+        assert_eq!((&lifetime["idle_seconds"], &lifetime["absolute_seconds"]), (&json!(1800), &json!(1_209_600)));
+    });
+}
+
+#[test]
+fn the_requests_in_flight_are_finished_before_the_end() {
+    for signal in ["-TERM", "-INT"] {
+        let probe = Probe::start("memory", &[]);
+        let mut visitor = probe.visitor();
+        visitor.set("k", 1);
+        let mut idle = probe.connect();
+        assert_eq!(idle.exchange(&Request::get("/plain")).status, 200);
+        let held = visitor.hold("/add", json!({ "key": "k", "by": 1 }));
+        probe.signal(signal);
+        assert!(idle.is_closed(), "a connection without a request is closed");
+        let response = held.release();
+        assert_eq!((response.status, response.json()), (200, json!({ "value": 2 })));
+        let (status, more) = probe.wait();
+        assert_eq!((status.code(), more.as_str()), (Some(0), ""), "one line is all it prints");
+    }
+}
+
+#[test]
+fn a_connection_carries_the_requests_of_many_visitors() {
+    in_every_state(&[], |probe| {
+        let mut connection = probe.connect();
+        let cookies: Vec<_> = (0..20)
+            .map(|n| {
+                let response = connection.exchange(&Request::post("/set", &json!({ "key": "n", "value": n })));
+                format!("{COOKIE}={}", response.cookie().unwrap().value)
+            })
+            .collect();
+        for (n, cookie) in cookies.iter().enumerate() {
+            let own = connection.exchange(&Request::get("/read?key=n").cookie(cookie));
+            assert_eq!(own.json(), json!({ "value": n }));
+            let nobody = connection.exchange(&Request::get("/read?key=n"));
+            assert_eq!((nobody.json(), nobody.set_cookies()), (json!({ "value": null }), vec![]));
+        }
+        let panicked = connection.exchange(&Request::post("/panic", &json!({ "key": "n", "value": 1 })));
+        assert_eq!(panicked.status, 500);
+        let after = connection.exchange(&Request::new("HEAD", "/read?key=n").cookie(&cookies[3]));
+        assert_eq!(after.status, 200);
+        assert_eq!(connection.exchange(&Request::get("/read?key=n").cookie(&cookies[3])).json(), json!({ "value": 3 }));
+    });
+}
+
+#[test]
+fn a_restart_ends_the_sessions_in_memory() {
+    let first = Probe::start("memory", &["--keys", KEY]);
+    let mut visitor = first.visitor();
+    visitor.set("k", 1);
+    let second = Probe::start("memory", &["--keys", KEY]);
+    assert!(!second.visitor_with(visitor.id()).is_live());
+}

@@ -1,0 +1,132 @@
+//! The probe as a process of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+
+use super::http::{Connection, Request, Response};
+use super::visitor::Visitor;
+
+/// The states that this release has.
+pub(crate) const STATES: [&str; 3] = ["cookie-encrypted", "cookie-signed", "memory"];
+
+/// The states that live in the client's cookie.
+pub(crate) const COOKIE_STATES: [&str; 2] = ["cookie-encrypted", "cookie-signed"];
+
+/// A probe that is running. It is killed when the test is done with it.
+pub(crate) struct Probe {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Probe {
+    pub(crate) fn start(state: &str, options: &[&str]) -> Self {
+        let mut child = command()
+            .args(["--state", state, "--listen", "127.0.0.1:0"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the probe can be started");
+        let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the probe says where it listens");
+        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('\n'));
+        let address = address.unwrap_or_else(|| panic!("the line that says where it listens: {line:?}"));
+        Self { child, stdout, address: address.parse().expect("an address") }
+    }
+
+    pub(crate) fn exchange(&self, request: Request) -> Response {
+        self.connect().exchange(&request.header("Connection", "close"))
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// A visitor who comes for the first time.
+    pub(crate) fn visitor(&self) -> Visitor<'_> {
+        Visitor::new(self)
+    }
+
+    /// A visitor who brings a cookie.
+    pub(crate) fn visitor_with(&self, cookie: impl Into<String>) -> Visitor<'_> {
+        let mut visitor = Visitor::new(self);
+        visitor.cookie = Some(cookie.into());
+        visitor
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status().expect("kill can be run");
+        assert!(status.success(), "the probe is there to be sent a signal");
+    }
+
+    /// Waits for the end of the process, and returns what else it has printed.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("the probe prints text");
+        (self.child.wait().expect("the probe ends"), rest)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is for the test to judge.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a test on a probe of each state, at the same time. The thread that fails has the name of its state.
+pub(crate) fn in_every_state(options: &[&str], test: impl Fn(&Probe) + Sync) {
+    in_states(&STATES, options, test);
+}
+
+pub(crate) fn in_states(states: &[&str], options: &[&str], test: impl Fn(&Probe) + Sync) {
+    thread::scope(|scope| {
+        for state in states {
+            let run = || test(&Probe::start(state, options));
+            thread::Builder::new().name((*state).to_owned()).spawn_scoped(scope, run).expect("a thread can be started");
+        }
+    });
+}
+
+/// Starts the probe, which is expected to end by itself, and returns its exit status and what it says.
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = command().args(arguments).output().expect("the probe can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the probe prints text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn command() -> Command {
+    let mut command = Command::new(binary());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// `cargo test` builds the examples next to the tests; `cargo test --test …` alone does not.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("the test has a path");
+        let profile = test.ancestors().nth(2).expect("tests are in target/<profile>/deps");
+        let binary = profile.join("examples").join(format!("probe{}", std::env::consts::EXE_SUFFIX));
+        assert!(is_up_to_date(&binary), "{} is not up to date: `cargo build --example probe`", binary.display());
+        binary
+    })
+}
+
+/// Whether the program is newer than all it was made of, of which cargo leaves a list beside it.
+fn is_up_to_date(binary: &Path) -> bool {
+    let changed_at = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let (Ok(built_at), Ok(list)) = (changed_at(binary), fs::read_to_string(binary.with_extension("d"))) else {
+        return false;
+    };
+    let sources = list.split_once(": ").map_or("", |(_, sources)| sources.trim_end());
+    sources.split(' ').all(|source| changed_at(Path::new(source)).is_ok_and(|changed_at| changed_at <= built_at))
+}

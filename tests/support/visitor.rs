@@ -1,0 +1,109 @@
+//! A visitor with a browser, as far as the session's cookie goes.
+
+use serde_json::{Value, json};
+
+use super::http::{COOKIE, Connection, Request, Response};
+use super::process::Probe;
+
+/// Sends the cookie it has, and keeps the one it gets.
+#[derive(Clone)]
+pub(crate) struct Visitor<'p> {
+    probe: &'p Probe,
+    name: &'static str,
+    pub(crate) cookie: Option<String>,
+}
+
+impl<'p> Visitor<'p> {
+    pub(crate) fn new(probe: &'p Probe) -> Self {
+        Self { probe, name: COOKIE, cookie: None }
+    }
+
+    /// A visitor of a probe that was told another name for its cookie.
+    pub(crate) fn with_cookie_name(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Response {
+        self.send(Request::get(path))
+    }
+
+    pub(crate) fn post(&mut self, path: &str, body: Value) -> Response {
+        self.send(Request::post(path, &body))
+    }
+
+    pub(crate) fn send(&mut self, request: Request) -> Response {
+        let response = self.probe.exchange(self.with_cookie(request));
+        self.take(&response);
+        response
+    }
+
+    /// Sets a value and makes sure that it was saved.
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) -> Response {
+        let response = self.post("/set", json!({ "key": key, "value": value.into() }));
+        assert_eq!((response.status, response.json()), (200, json!({ "ok": true })));
+        response
+    }
+
+    pub(crate) fn read(&mut self, key: &str) -> Value {
+        let response = self.get(&format!("/read?key={key}"));
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()["value"].clone()
+    }
+
+    pub(crate) fn dump(&mut self) -> Value {
+        let response = self.get("/dump");
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()
+    }
+
+    pub(crate) fn is_live(&mut self) -> bool {
+        self.dump()["new"] == false
+    }
+
+    /// Whether the cookie leads to a live session, asked without following a renewal and keeping what it brings.
+    pub(crate) fn cookie_is_live(&self) -> bool {
+        self.clone().is_live()
+    }
+
+    pub(crate) fn principal(&mut self) -> Option<String> {
+        self.dump()["principal"].as_str().map(str::to_owned)
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.cookie.as_deref().expect("the visitor has a cookie")
+    }
+
+    /// Begins a request whose handler has loaded the session, and waits.
+    pub(crate) fn hold(&self, path: &str, body: Value) -> Held {
+        let request = self.with_cookie(Request::post(path, &body));
+        let mut connection = self.probe.connect();
+        connection.send_head(&request);
+        Held { connection, request }
+    }
+
+    fn with_cookie(&self, request: Request) -> Request {
+        match &self.cookie {
+            Some(value) => request.cookie(format!("{}={value}", self.name)),
+            None => request,
+        }
+    }
+
+    fn take(&mut self, response: &Response) {
+        if let Some(cookie) = response.cookie_named(self.name) {
+            self.cookie = Some(cookie).filter(|cookie| !cookie.is_removal()).map(|cookie| cookie.value);
+        }
+    }
+}
+
+/// A request that has loaded the session and has not gone on yet.
+pub(crate) struct Held {
+    connection: Connection,
+    request: Request,
+}
+
+impl Held {
+    /// Lets the request go on, and waits for its response.
+    pub(crate) fn release(mut self) -> Response {
+        self.connection.send_body(&self.request)
+    }
+}
