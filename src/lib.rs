@@ -1,7 +1,7 @@
 //! Session state for tower and axum: in a store, in a sealed cookie, or some of it in each.
 //!
-//! A session is what a web application remembers about a visitor from one request to the next. This crate is a tower layer
-//! that keeps it, with extractors for axum.
+//! A session is what a web application remembers about a visitor from one request to the next. This crate is a tower
+//! layer that keeps it, with extractors for axum.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -29,11 +29,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - **Nothing is lost between two requests at once.** What a request did to its session is applied to the newest version of
-//!   it: counters add up, different keys merge.
-//! - **What was ended stays ended.** A slow request cannot bring a session back after a logout.
-//! - **No extractor, no work.** A handler that does not ask for its session costs no look-up, and a visitor who only looks gets
-//!   no record and no cookie.
+//! - **Two requests at once do not overwrite each other.** In a store, what a request did to its session is applied to
+//!   the newest version of it: different keys merge, and every [`update`](Session::update) counts.
+//! - **What was ended stays ended.** In a store, a slow request cannot bring a session back after a logout.
+//! - **No extractor, no work.** A handler that does not ask for its session costs no look-up, and a visitor who only
+//!   looks gets no record and no cookie.
 //! - **Idle and absolute timeout together**, both enforced by the server, and either of them settable for one session.
 //! - **Nothing to deadlock with.** A handler holds no guard; every access after the extractor is immediate.
 //!
