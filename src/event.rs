@@ -72,7 +72,7 @@ pub enum SessionEvent {
 /// Somebody who is told of [events](SessionEvent): a log, a counter, an alarm.
 ///
 /// It is called while a request waits, so it should hand the event on and return. An observer that panics harms no
-/// request. Closures are observers.
+/// request. Closures are observers: see [`SessionLayer::add_observer`](crate::SessionLayer::add_observer).
 pub trait Observer: Send + Sync + 'static {
     /// Takes note of an event.
     fn observe(&self, event: &SessionEvent);

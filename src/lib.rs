@@ -1,10 +1,78 @@
-//! Session state for tower and axum.
+//! Session state for tower and axum: in a store, in a sealed cookie, or some of it in each.
+//!
+//! A session is what a web application remembers about a visitor from one request to the next. This crate is a tower
+//! layer that keeps it, with extractors for axum.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use session_state::{Error, MemoryStore, Session, SessionLayer};
+//!
+//! async fn visits(session: Session) -> Result<String, Error> {
+//!     let visits = session.update("visits", |visits: &mut u32| *visits += 1)?;
+//!     Ok(format!("visit number {visits}"))
+//! }
+//!
+//! let app = Router::new().route("/", get(visits)).layer(SessionLayer::server(MemoryStore::new()));
+//! # use axum::body::{Body, to_bytes};
+//! # use axum::http::Request;
+//! # use tower::ServiceExt as _;
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! # let first = app.clone().oneshot(Request::get("/").body(Body::empty())?).await?;
+//! # let cookie = first.headers()["set-cookie"].to_str()?.to_owned();
+//! # assert!(cookie.starts_with("__Host-Http-id="));
+//! # assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure; Path=/"));
+//! # let cookie = cookie.split(';').next().ok_or("no cookie")?;
+//! # let second = app.oneshot(Request::get("/").header("cookie", cookie).body(Body::empty())?).await?;
+//! # assert_eq!(to_bytes(second.into_body(), 100).await?, "visit number 2");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - **Two requests at once do not overwrite each other.** In a store, what a request did to its session is applied to
+//!   the newest version of it: different keys merge, and every [`update`](Session::update) counts.
+//! - **What was ended stays ended.** In a store, a slow request cannot bring a session back after a logout.
+//! - **No extractor, no work.** A handler that does not ask for its session costs no look-up, and a visitor who only
+//!   looks gets no record and no cookie.
+//! - **Idle and absolute timeout together**, both enforced by the server, and either of them settable for one session.
+//! - **Nothing to deadlock with.** A handler holds no guard; every access after the extractor is immediate.
+//!
+//! # Where the state lives
+//!
+//! | | how | the client has | good for |
+//! | --- | --- | --- | --- |
+//! | in a store | [`SessionLayer::server`] | an ID | most applications |
+//! | in the cookie | [`SessionLayer::client`] with [`CookieState`] | all of it, encrypted, or signed and readable | small state without any storage |
+//! | a part of it in a cookie of its own | [`SessionLayer::with_part`] with [`InCookie`] | that part, sealed | preferences beside a session in a store |
+//!
+//! A handler does not change with it. The store that comes with the crate is the [`MemoryStore`]; others implement
+//! [`Store`](store::Store).
+//!
+//! # The guide
+//!
+//! - [Quick start](guide::quick_start): from nothing to a login and a logout.
+//! - [Timeouts](guide::timeouts), [keys](guide::keys), [parts](guide::parts) and [stores](guide::stores).
+//! - [Security](guide::security): the rules that are kept, where each comes from, and what cannot be had.
+//! - [Design](guide::design): why it is made the way it is.
+//! - [Comparison](guide::comparison) with other crates, read in their sources.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `axum` | yes | [`Session`], [`Part<T>`](Part) and [`SessionLoader`] as arguments of handlers, and [`Error`] as a response |
+//! | `test-kit` | no | for `[dev-dependencies]`: a suite that tries the contract on a store, a clock that stands still, a store that fails on demand |
+//!
+//! The crate needs Rust 1.88. It runs on tokio, whose timers bound the calls of a store, and has no unsafe code.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod base64url;
 mod clock;
 mod cookie;
 mod error;
 mod event;
+pub mod guide;
 mod middleware;
 mod part;
 mod random;
@@ -28,3 +96,7 @@ pub use seal::{Key, KeyRing};
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
 pub use store::{Handle, MemoryStore};
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+enum Readme {}

@@ -13,6 +13,7 @@ const LAYERS: [&str; 14] = [
     "clock",
     "error",
     "random",
+    "base64url",
     "record",
     "event",
     "seal",
@@ -23,6 +24,7 @@ const LAYERS: [&str; 14] = [
     "session",
     "middleware",
     "test_kit",
+    "guide",
 ];
 
 /// The most lines a source file has before its tests.

@@ -10,9 +10,8 @@ const INSECURE_NAME: &str = "id";
 
 /// The name and the attributes of the session's cookie.
 ///
-/// The default is the strictest cookie there is: named `__Host-Http-id`, `Secure`, `HttpOnly`, `SameSite=Lax`,
-/// `Path=/`, without a `Domain`, and gone when the browser is closed. `HttpOnly` is always on: no script needs a
-/// session's cookie.
+/// The default is named `__Host-Http-id`, is `Secure`, `HttpOnly`, `SameSite=Lax` and `Path=/`, has no `Domain`, and is
+/// gone when the browser is closed (OWASP ASVS 5.0, V3.3). `HttpOnly` is always on: no script needs a session's cookie.
 ///
 /// Names and values of attributes are checked by the setters; rules that bind several of them, such as those of a
 /// name's prefix, when the layer is built.
@@ -88,7 +87,8 @@ impl CookieConfig {
     /// Replaces the name. Default: `__Host-Http-id`.
     ///
     /// Two session layers in one application need two names. Keep a prefix: browsers refuse a cookie whose prefix
-    /// promises what its attributes do not hold, so that nobody else can set one of that name (RFC 6265bis §4.1.3).
+    /// promises what its attributes do not hold, so that nobody else can set one of that name (RFC 6265bis §4.1.3, and
+    /// draft-ietf-httpbis-layered-cookies §4.1.3 for those with `Http`).
     ///
     /// | prefix | `Secure` | `HttpOnly` | `Path=/`, no `Domain` |
     /// | --- | --- | --- | --- |
@@ -187,8 +187,8 @@ impl CookieConfig {
     /// Sends the cookie over plain HTTP too: without `Secure`, and named `id` where the name is still the default.
     ///
     /// Use it where clients speak plain HTTP to the address they were given: a device on a local network, a test
-    /// without certificates. An application behind a proxy that ends TLS does not need it, and browsers accept
-    /// `Secure` cookies from `http://localhost`.
+    /// without certificates. An application behind a proxy that ends TLS does not need it. Chromium and Firefox accept
+    /// `Secure` cookies from `http://localhost`; Safari does not.
     ///
     /// # Security
     ///

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use super::read::{pairs, trim, value_of};
 
 /// Adds a `Set-Cookie` and takes out any of the same name that is there: a response has never two of one name
-/// (RFC 6265bis §4.1). Those of other names stay, in their order.
+/// (RFC 6265bis §4.1.1). Those of other names stay, in their order.
 pub(crate) fn put(headers: &mut HeaderMap, cookie: HeaderValue) {
     let name = cookie.as_bytes().split(|&byte| byte == b'=').next().unwrap_or_default();
     if headers.get_all(SET_COOKIE).iter().any(|earlier| sets(earlier, name)) {

@@ -20,7 +20,7 @@ impl Prefix {
     /// The longest first: `__Host-Http-` begins with `__Host-`.
     const ALL: [Self; 4] = [Self::HostHttp, Self::Host, Self::Http, Self::Secure];
 
-    /// Returns the prefix of a name. Browsers look for it without regard to case (RFC 6265bis §5.7).
+    /// Returns the prefix of a name. Browsers look for it without regard to case (RFC 6265bis §5.4).
     pub(super) fn of(name: &str) -> Option<Self> {
         let has = |prefix: &Self| {
             name.get(..prefix.text().len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.text()))

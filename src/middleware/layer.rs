@@ -34,6 +34,8 @@ const SWEEP_BATCH: usize = 1000;
 /// A layer says where the state lives, [in a store](Self::server) or [in the cookie](Self::client), and how long
 /// sessions last. It is one plain type, whatever the store, and clones of it are cheap and share their settings.
 ///
+/// # Examples
+///
 /// ```
 /// use std::time::Duration;
 /// use session_state::{MemoryStore, SessionLayer};
@@ -51,12 +53,18 @@ pub struct SessionLayer {
 }
 
 impl SessionLayer {
-    /// Keeps sessions in a store on the server. The client gets a cookie with an ID and nothing else.
+    /// Keeps sessions in a store on the server.
+    ///
+    /// The client gets a cookie with an ID and nothing else.
     pub fn server(store: impl Store) -> Self {
         Self::new(|_| State::Server(Arc::new(store)))
     }
 
     /// Keeps sessions in the client's cookie, sealed. The server keeps nothing.
+    ///
+    /// # Security
+    ///
+    /// A copy of an old cookie is good again until its timeout, after a logout too; see [`CookieState`].
     pub fn client(state: CookieState) -> Self {
         Self::new(|writer| State::Client(state.into_cookie(writer.clone())))
     }
@@ -84,8 +92,8 @@ impl SessionLayer {
 
     /// Ends a session that was not used for this long; `None` for no such limit. Default: 30 minutes.
     ///
-    /// Short limits protect those who walk away from a shared computer (OWASP ASVS 7.3.1). Reading counts as use. A
-    /// session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
+    /// Short limits protect those who walk away from a shared computer (OWASP ASVS 5.0, 7.3.1). Reading counts as use.
+    /// A session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
     pub fn with_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.idle = timeout.into();
         self
@@ -94,8 +102,8 @@ impl SessionLayer {
     /// Ends a session this long after it began or its principal logged in, however much it is used; `None` for no such
     /// limit. Default: 12 hours.
     ///
-    /// It bounds how long a stolen ID is good for (OWASP ASVS 7.3.2). With neither timeout a session still ends when it
-    /// was not used for 400 days.
+    /// It bounds how long a stolen ID is good for (OWASP ASVS 5.0, 7.3.2). With neither timeout a session still ends
+    /// when it was not used for 400 days.
     pub fn with_absolute_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.absolute = timeout.into();
         self
@@ -104,6 +112,7 @@ impl SessionLayer {
     /// Gives a session a new ID when it has had one for this long; `None` for never. Default: never.
     ///
     /// A renewal costs a write. Requests with the old ID are led to the new one for the [grace](Self::with_grace).
+    /// State in the cookie has no ID, and is only sealed anew.
     pub fn with_renewal(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.renewal = age.into();
         self
@@ -127,8 +136,10 @@ impl SessionLayer {
         self
     }
 
-    /// Sets the session's cookie: its name, where it is sent, how long it is kept. Parts with cookies of their own take
-    /// over its attributes.
+    /// Sets the session's cookie: its name, where it is sent, how long it is kept.
+    ///
+    /// Parts with cookies of their own take over the prefix of its name and its attributes. Changing the name ends all
+    /// sessions: what the browsers have is not found any more.
     ///
     /// # Errors
     ///
@@ -140,6 +151,8 @@ impl SessionLayer {
 
     /// Sets what happens when two requests change one session at the same time. Default:
     /// [`ConflictPolicy::Merge`].
+    ///
+    /// It is for state in a store. Of two requests that change state in the cookie, the answer that arrives last wins.
     pub fn with_conflict_policy(mut self, policy: ConflictPolicy) -> Self {
         self.config_mut().conflict_policy = policy;
         self
@@ -161,8 +174,8 @@ impl SessionLayer {
 
     /// Sets how many bytes the keys and values of a session and its principal may take. Default: 1 MiB.
     ///
-    /// A request that makes its session larger is answered with an error, and nothing of it is stored. State in a cookie
-    /// is bound by the cookie's 4096 bytes besides.
+    /// A request that makes its session larger is answered with an error, and nothing of it is stored. State in a
+    /// cookie is bound by the cookie's 4096 bytes besides.
     pub fn with_max_record_size(mut self, bytes: usize) -> Self {
         self.config_mut().max_record_size = bytes;
         self
@@ -175,13 +188,26 @@ impl SessionLayer {
     }
 
     /// Adds somebody who is told of [events](SessionEvent).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_state::{MemoryStore, SessionEvent, SessionLayer};
+    ///
+    /// let sessions = SessionLayer::server(MemoryStore::new())
+    ///     .add_observer(|event: &SessionEvent| eprintln!("session: {event:?}"));
+    /// # let _ = sessions;
+    /// ```
     pub fn add_observer(mut self, observer: impl Observer) -> Self {
         self.config_mut().observers.add(observer);
         self
     }
 
-    /// Gives the sessions of this layer a marker, so that an application can have two layers side by side: handlers ask
-    /// for `Session<M>` and `Part<T, M>`. The cookies must have different names.
+    /// Gives the sessions of this layer a marker, so that an application can have two layers side by side.
+    ///
+    /// Handlers ask for `Session<M>` and `Part<T, M>`. The cookies of the two must have different names.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use session_state::{CookieConfig, MemoryStore, Session, SessionLayer};
@@ -206,11 +232,14 @@ impl SessionLayer {
         self
     }
 
-    /// Returns a future that removes expired sessions from the store, every `interval`, and never ends. The caller
-    /// decides where it runs, and stops it by dropping it.
+    /// Returns a future that removes expired sessions from the store, every `interval`, and never ends.
     ///
-    /// A store that fails is tried again after the next interval, and the observers are told. Stores whose engine removes
-    /// expired records by itself, and state in cookies, have nothing to sweep.
+    /// The caller decides where it runs, and stops it by dropping it. Building a layer starts no task.
+    ///
+    /// A store that fails is tried again after the next interval, and the observers are told. Stores whose engine
+    /// removes expired records by itself, and state in cookies, have nothing to sweep.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # async fn example() {

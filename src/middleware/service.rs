@@ -14,6 +14,9 @@ use crate::state::Config;
 pub(super) type Insert = fn(&mut Extensions, Arc<Shared>);
 
 /// The service of a [`SessionLayer`](super::SessionLayer).
+///
+/// The body of its responses has to have a default, an empty one: where a session cannot be saved, an empty response
+/// with the status of the error takes the place of the handler's.
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,

@@ -7,8 +7,8 @@ use crate::seal::{Algorithm, KeyRing};
 
 /// Places a part in a cookie of its own, sealed like [`CookieState`](crate::CookieState).
 ///
-/// For small things that a server need not look up: preferences, a locale, a dismissed notice. The cookie is named after
-/// the part and has the attributes of the session's cookie.
+/// For small things that a server need not look up: preferences, a locale, a dismissed notice. The cookie is named
+/// after the part and has the attributes of the session's cookie.
 ///
 /// By default the part is bound to its session: it opens only together with it, cannot be carried into another one, and
 /// goes when the session ends. A [free-standing](Self::free_standing) part needs no session.
@@ -34,13 +34,16 @@ impl InCookie {
     }
 
     /// **A cookie that the visitor can read**, but not change: HMAC-SHA-256 under the ring's primary key.
+    ///
+    /// Put nothing into it that its visitor, or whoever looks over the visitor's shoulder, must not know.
     #[must_use]
     pub fn signed(keys: impl Into<KeyRing>) -> Self {
         Self::new(keys.into(), Algorithm::Signed)
     }
 
-    /// Lets the part stand for itself, for preferences of visitors who have no session. It survives a logout, and the
-    /// browser keeps it until it was not used for 180 days.
+    /// Lets the part stand for itself, for preferences of visitors who have no session.
+    ///
+    /// It survives a logout, and is kept until it was not used for 180 days.
     #[must_use]
     pub fn free_standing(self) -> Self {
         self.kept_for(Duration::from_secs(180 * 24 * 60 * 60))
@@ -54,6 +57,8 @@ impl InCookie {
     }
 
     /// Binds the part to an application, for applications that share keys. The default is the empty name.
+    ///
+    /// Changing it loses what the browsers have.
     #[must_use]
     pub fn with_application(mut self, application: &str) -> Self {
         self.application = application.into();

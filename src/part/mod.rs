@@ -17,6 +17,8 @@ pub(crate) use patch::Patch;
 /// Serde is the mapping. Give fields that are added later `#[serde(default)]`, so that what an older release stored can
 /// still be read; fields that this release does not know are left as they are.
 ///
+/// # Examples
+///
 /// ```
 /// use serde::{Deserialize, Serialize};
 /// use session_state::SessionPart;

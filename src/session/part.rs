@@ -26,6 +26,8 @@ use crate::record::draft::JsonText;
 ///
 /// A request has one `Part<T>` of a type at a time; a second one is an error, never a deadlock.
 ///
+/// # Examples
+///
 /// ```
 /// use session_state::{Part, SessionPart};
 /// # #[derive(Default, serde::Serialize, serde::Deserialize)]

@@ -31,6 +31,8 @@ pub enum Main {}
 /// Clones are cheap and show the same session. The session can be moved into tasks and streams; what those change after
 /// the response was sent has to be [saved](Self::save) by them.
 ///
+/// # Examples
+///
 /// ```
 /// use session_state::{Error, Session};
 ///
@@ -95,7 +97,7 @@ impl<M: 'static> Session<M> {
     /// # Errors
     ///
     /// [`Encode`](crate::ErrorKind::Encode) when the value cannot be written as JSON, or is nested deeper than 120
-    /// levels.
+    /// levels. Whether the session has become too large shows when it is [saved](Self::save).
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<(), Error> {
         let value = to_json(key, &value)?;
         let key: Arc<str> = storage_key(key).into();
@@ -109,8 +111,8 @@ impl<M: 'static> Session<M> {
     /// Changes the value of `key`, beginning with `T::default()` if there is none, and returns the new value.
     ///
     /// When another request changes the session at the same time, `change` runs again on what that one left: counters
-    /// add up, and things pushed to a list are all there. It may therefore run several times, also after the handler has
-    /// returned, and should do nothing but change the value.
+    /// add up, and things pushed to a list are all there. It may therefore run several times, also after the handler
+    /// has returned, and should do nothing but change the value.
     ///
     /// # Errors
     ///
@@ -180,7 +182,9 @@ impl<M: 'static> Session<M> {
         self.len() == 0
     }
 
-    /// Removes all values, and the parts that live with the session. The session itself goes on.
+    /// Removes all values, and the parts that live with the session.
+    ///
+    /// The session itself goes on, with its ID and its principal. Parts in cookies of their own stay as they are.
     pub fn clear(&self) {
         self.change(Change::Clear);
     }
@@ -191,7 +195,8 @@ impl<M: 'static> Session<M> {
     /// [login](Self::login), which does this by itself. Requests that are under way with the old ID lead to the same
     /// session for the layer's grace, 10 seconds by default, and their responses carry the new ID too.
     ///
-    /// A visitor without a session has no ID to renew; a session made by this request has a new one anyway.
+    /// A visitor without a session has no ID to renew; a session made by this request has a new one anyway. State in
+    /// the cookie has no ID either, and is sealed anew.
     pub fn renew(&self) {
         self.shared.with(|work| work.changes.renews = true);
     }
@@ -199,8 +204,15 @@ impl<M: 'static> Session<M> {
     /// Binds the session to a principal, such as the ID of a user, who has just proved to be that.
     ///
     /// The session gets a new ID and the old one is dead at once, so that nobody who planted or saw it is logged in
-    /// along with the visitor (OWASP ASVS 7.2.4). Its absolute timeout begins anew. The values of a visitor stay, as a
-    /// shopping cart must; those of *another* principal go. See [`login_fresh`](Self::login_fresh) for keeping nothing.
+    /// along with the visitor (OWASP ASVS 5.0, 7.2.4). Its absolute timeout begins anew. The values of a visitor stay,
+    /// as a shopping cart must; those of *another* principal go. See [`login_fresh`](Self::login_fresh) for keeping
+    /// nothing.
+    ///
+    /// # Security
+    ///
+    /// Check who it is before, and call this at every login, also at one that confirms who is logged in already. State
+    /// in the cookie has no ID that could die: a copy of the cookie from before the login stays what it was, a
+    /// visitor's.
     pub fn login(&self, principal: impl Into<String>) {
         self.change(Change::Login { principal: principal.into().into(), fresh: false });
     }
@@ -218,7 +230,13 @@ impl<M: 'static> Session<M> {
     /// Ends the session: the record is removed, and the cookie.
     ///
     /// Requests of the session that are still under way cannot bring it back. What is written to the session after this
-    /// call, such as a message that says goodbye, begins a new session.
+    /// call, such as a message that says goodbye, begins a new session. Parts in cookies that are bound to the session
+    /// go with it; free-standing ones stay.
+    ///
+    /// # Security
+    ///
+    /// State in the cookie is removed from the browser and nowhere else: a copy of the cookie is good until its
+    /// timeout.
     pub fn destroy(&self) {
         self.shared.with(|work| {
             work.changes.end_session();
@@ -230,12 +248,26 @@ impl<M: 'static> Session<M> {
     ///
     /// A session with a timeout of its own also stays when the browser is closed ("remember me"). The absolute timeout
     /// still ends it: see [`set_absolute_timeout`](Self::set_absolute_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use session_state::Session;
+    ///
+    /// async fn remember(session: Session) {
+    ///     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    ///     session.set_idle_timeout(14 * DAY);
+    ///     session.set_absolute_timeout(90 * DAY);
+    /// }
+    /// ```
     pub fn set_idle_timeout(&self, timeout: Duration) {
         self.change(Change::IdleTimeout(Some(timeout)));
     }
 
-    /// Gives this session an absolute timeout of its own, in place of the layer's, from now on. It counts from when the
-    /// session began or its principal logged in.
+    /// Gives this session an absolute timeout of its own, in place of the layer's, from now on.
+    ///
+    /// It counts from when the session began or its principal logged in. The idle timeout holds beside it.
     pub fn set_absolute_timeout(&self, timeout: Duration) {
         self.change(Change::AbsoluteTimeout(Some(timeout)));
     }
@@ -258,7 +290,9 @@ impl<M: 'static> Session<M> {
         self.draft(|draft| draft.principal().map(|principal| principal.as_ref().to_owned()))
     }
 
-    /// Returns the public name of the session, which opens nothing. A session that this request makes has none yet.
+    /// Returns the public name of the session, for logs and lists. It opens nothing.
+    ///
+    /// A session that this request makes has none yet. The name stays the same when the ID is renewed.
     #[must_use]
     pub fn handle(&self) -> Option<Handle> {
         self.draft(|draft| draft.base().map(|record| record.handle))
@@ -270,7 +304,7 @@ impl<M: 'static> Session<M> {
         self.draft(|draft| draft.base().map(|record| record.created_at.into()))
     }
 
-    /// Returns when the session ends if it is not used again after this request.
+    /// Returns when the session ends if it is not used again after this request: the sooner of its two deadlines.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         let (timeouts, now) = (&self.shared.config().timeouts, self.shared.config().now());
@@ -304,8 +338,8 @@ impl<M: 'static> Session<M> {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, the changes are still there and can be saved again. The store may have taken them all
-    /// the same: an [`update`](Self::update) is then made twice.
+    /// When the future is dropped, the changes are still there and can be saved again. The store may have taken them
+    /// all the same: an [`update`](Self::update) is then made twice.
     pub async fn save(&self) -> Result<(), Error> {
         self.shared.commit().await.map(|_| ())
     }

@@ -19,6 +19,18 @@ use crate::seal::{Algorithm, KeyRing};
 /// - A copy of an old cookie is good again until its idle or absolute timeout: after a logout, and after a change that
 ///   the application would rather forget. What must be revocable belongs into a [store](crate::store).
 /// - Of concurrent requests that change the state the last answer to arrive wins; there is nothing to merge with.
+///
+/// # Examples
+///
+/// ```
+/// use session_state::{CookieState, Key, SessionLayer};
+///
+/// # let text = Key::generate()?.to_base64();
+/// // let text = std::env::var("SESSION_KEY")?;
+/// let sessions = SessionLayer::client(CookieState::encrypted(Key::from_base64(&text)?));
+/// # let _ = sessions;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CookieState {
     keys: KeyRing,

@@ -35,7 +35,12 @@ pub use memory::MemoryStore;
 
 /// A place on the server where sessions are kept.
 ///
-/// The [module's page](self) lists what a store must do. The futures may be written as `async fn`.
+/// The [module's page](self) lists what a store must do, and [the guide](crate::guide::stores) has one to begin with.
+/// The futures may be written as `async fn`.
+///
+/// # Errors
+///
+/// Every call fails with a [`StoreError`] when the engine cannot be reached or refuses. What is not there is no error.
 ///
 /// # Cancel safety
 ///

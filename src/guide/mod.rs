@@ -1,0 +1,36 @@
+//! The guide: how to use the crate, what it promises, and why it is made the way it is.
+//!
+//! - [`quick_start`]: from nothing to a session, a login and a logout.
+//! - [`timeouts`]: how long a session lives, and how one visitor is remembered for longer.
+//! - [`keys`]: making, storing and rotating the keys that seal cookies.
+//! - [`parts`]: typed pieces of a session, each with a place of its own.
+//! - [`stores`]: what a store must do, and how to write one.
+//! - [`security`]: the rules the crate keeps, where each comes from, and what it cannot do.
+//! - [`design`]: why it is made the way it is.
+//! - [`comparison`]: what other crates do, read in their sources.
+//!
+//! Every example in it is compiled and run by the tests.
+
+#[doc = include_str!("quick_start.md")]
+pub mod quick_start {}
+
+#[doc = include_str!("timeouts.md")]
+pub mod timeouts {}
+
+#[doc = include_str!("keys.md")]
+pub mod keys {}
+
+#[doc = include_str!("parts.md")]
+pub mod parts {}
+
+#[doc = include_str!("stores.md")]
+pub mod stores {}
+
+#[doc = include_str!("security.md")]
+pub mod security {}
+
+#[doc = include_str!("design.md")]
+pub mod design {}
+
+#[doc = include_str!("comparison.md")]
+pub mod comparison {}

@@ -1,0 +1,19 @@
+//! What the README shows is what is built.
+
+/// The code of the first Rust block of the README.
+fn first_block(readme: &str) -> Option<&str> {
+    let (_, block) = readme.split_once("```rust,no_run\n")?;
+    block.split_once("```\n").map(|(code, _)| code)
+}
+
+/// An example without the comments that say what it is for.
+fn code_of(example: &str) -> String {
+    let lines = example.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_readme_shows_the_counter_example_as_it_is() {
+    let shown = first_block(include_str!("../README.md")).expect("the README has a block of Rust");
+    assert_eq!(shown, code_of(include_str!("../examples/counter.rs")));
+}
