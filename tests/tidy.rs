@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 
 /// The modules from the bottom to the top: each may import only from those before it.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
+    "base64url",
     "clock",
     "error",
     "random",

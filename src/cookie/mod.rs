@@ -21,6 +21,7 @@ mod config;
 mod read;
 mod received;
 mod response;
+mod rules;
 mod write;
 
 pub(crate) use chunks::{FoundChunks, MAX_CHUNKS, find_chunks};
