@@ -72,6 +72,9 @@ def first_table(binary, contenders, available, requests):
 
 
 def second_table(binary, contenders, sessions):
+    load, processors = os.getloadavg()[0], os.cpu_count()
+    if load > 0.5:
+        print(f"The machine was busy: a load of {load:.1f} on {processors} processors. The last row says little.\n")
     print("| |", " | ".join(contenders), "|\n| --- |" + " --- |" * len(contenders))
     live, resident, speedups = [], [], []
     for contender in contenders:

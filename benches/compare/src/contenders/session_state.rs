@@ -14,10 +14,10 @@ pub fn router(place: Place) -> Router {
     };
     Router::new()
         .route("/unused", get(unused))
-        .route("/seed-number", get(async |session: Session| session.insert(NUMBER, &SEED)))
+        .route("/seed-number", get(async |session: Session| session.insert(NUMBER, SEED)))
         .route("/seed-small", get(async |session: Session| seed(&session, SMALL)))
         .route("/seed-large", get(async |session: Session| seed(&session, LARGE)))
-        .route("/seed-100", get(async |session: Session| session.insert("v", &value("v", 90))))
+        .route("/seed-100", get(async |session: Session| session.insert("v", value("v", 90))))
         .route("/read", get(read))
         .route("/increment", get(increment))
         .route("/read-one", get(read_one))
@@ -26,7 +26,7 @@ pub fn router(place: Place) -> Router {
 }
 
 fn seed(session: &Session, size: usize) -> Result<(), Error> {
-    KEYS.iter().try_for_each(|key| session.insert(key, &value(key, size)))
+    KEYS.iter().try_for_each(|key| session.insert(key, value(key, size)))
 }
 
 async fn read(session: Session) -> Result<String, Error> {
