@@ -45,8 +45,8 @@ pub enum SessionEvent {
     RetiredIdUsed,
     /// A client sent the cookie more than once: somebody may have planted one. The request is anonymous.
     DuplicateCookie,
-    /// A client sent a cookie that is no session ID, or is sealed by none of our keys, or was changed. The request is
-    /// anonymous.
+    /// A client sent a cookie that is no session ID, or is sealed by none of our keys, or was changed, or holds a part
+    /// that is bound to another session. The request is anonymous, or the part is the default.
     InvalidCookie,
     /// Another request changed the session first, and the changes were made again on the newer record.
     Conflict {
