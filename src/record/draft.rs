@@ -85,8 +85,8 @@ impl Draft {
                 let value = update(self.get(key))?;
                 self.put(key, Some(value));
             }
-            Change::Login { principal, fresh } => {
-                if *fresh || self.principal().is_some_and(|former| former != principal) {
+            Change::Login { principal, .. } => {
+                if self.is_taken_over_by(change) {
                     self.clear();
                     self.is_new_identity = true;
                 }
@@ -96,6 +96,12 @@ impl Draft {
             Change::AbsoluteTimeout(timeout) => self.absolute_timeout = Some(*timeout),
         }
         Ok(())
+    }
+
+    /// Whether a change makes the session that of another principal, or leaves nothing of what it was.
+    pub(crate) fn is_taken_over_by(&self, change: &Change) -> bool {
+        let Change::Login { principal, fresh } = change else { return false };
+        *fresh || self.principal().is_some_and(|former| former != principal)
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
@@ -162,17 +168,18 @@ impl Draft {
             || self.iter().next().is_some()
     }
 
-    /// Whether the record will be that of another session than the loaded one, and needs a name of its own.
-    pub(crate) fn needs_handle(&self) -> bool {
-        self.base.is_none() || self.is_new_identity
+    /// Returns the name of the loaded session, unless the record will be that of another one: there was none, or it is
+    /// now that of another principal.
+    pub(crate) fn kept_handle(&self) -> Option<Handle> {
+        self.base.as_ref().filter(|_| !self.is_new_identity).map(|record| record.handle)
     }
 
-    /// Makes the record that is to be stored `now`, under `new_handle` if it [needs one](Self::needs_handle).
+    /// Makes the record that is to be stored `now`, under `new_handle` if it [keeps none](Self::kept_handle).
     pub(crate) fn to_record(&self, new_handle: Handle, timeouts: &Timeouts, now: Timestamp) -> Record {
         let base = self.base.as_deref();
         let age = Age { last_seen_at: now, ..self.age(timeouts, now) };
         Record {
-            handle: base.filter(|_| !self.is_new_identity).map_or(new_handle, |record| record.handle),
+            handle: self.kept_handle().unwrap_or(new_handle),
             created_at: age.created_at,
             renewed_at: base.map_or(now, |record| record.renewed_at),
             last_seen_at: now,

@@ -166,7 +166,7 @@ impl<T: SessionPart, M> Part<T, M> {
     ) -> Result<(), Error> {
         let has_cookie = self.shared.with_part(T::NAME, |stored| stored.is_some());
         if has_cookie {
-            let json = update(self.base.as_ref().map(JsonText::as_bytes))?;
+            let json = update(stored_text::<T>(&self.shared).as_ref().map(JsonText::as_bytes))?;
             self.shared.set_part(T::NAME, json);
         } else {
             self.shared.update(&record_key::<T>(), move |before| Ok(((), update(before)?)))?;

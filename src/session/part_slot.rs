@@ -70,6 +70,14 @@ impl StoredPart {
         stored
     }
 
+    /// Empties the part if it is bound to a session: that has ended, or is now another's.
+    pub(super) fn forget_if_bound(&mut self) {
+        if self.placed.is_bound {
+            (self.record, self.value) = (None, None);
+            (self.is_changed, self.reseal) = (false, false);
+        }
+    }
+
     /// Whether the part has changed or its seal is old.
     pub(super) fn is_to_be_sealed(&self) -> bool {
         self.is_changed || self.reseal

@@ -186,7 +186,7 @@ impl<M: 'static> Session<M> {
     ///
     /// The session itself goes on, with its ID and its principal. Parts in cookies of their own stay as they are.
     pub fn clear(&self) {
-        self.change(Change::Clear);
+        self.shared.change(Change::Clear);
     }
 
     /// Gives the session a new ID. The values stay.
@@ -214,12 +214,12 @@ impl<M: 'static> Session<M> {
     /// in the cookie has no ID that could die: a copy of the cookie from before the login stays what it was, a
     /// visitor's.
     pub fn login(&self, principal: impl Into<String>) {
-        self.change(Change::Login { principal: principal.into().into(), fresh: false });
+        self.shared.change(Change::Login { principal: principal.into().into(), fresh: false });
     }
 
     /// Does what [`login`](Self::login) does and removes all values first.
     pub fn login_fresh(&self, principal: impl Into<String>) {
-        self.change(Change::Login { principal: principal.into().into(), fresh: true });
+        self.shared.change(Change::Login { principal: principal.into().into(), fresh: true });
     }
 
     /// Ends the session of the principal: the same as [`destroy`](Self::destroy), by the name of what it is used for.
@@ -238,10 +238,7 @@ impl<M: 'static> Session<M> {
     /// State in the cookie is removed from the browser and nowhere else: a copy of the cookie is good until its
     /// timeout.
     pub fn destroy(&self) {
-        self.shared.with(|work| {
-            work.changes.end_session();
-            work.draft = Draft::default();
-        });
+        self.shared.end_session();
     }
 
     /// Gives this session an idle timeout of its own, in place of the layer's, from now on.
@@ -262,20 +259,20 @@ impl<M: 'static> Session<M> {
     /// }
     /// ```
     pub fn set_idle_timeout(&self, timeout: Duration) {
-        self.change(Change::IdleTimeout(Some(timeout)));
+        self.shared.change(Change::IdleTimeout(Some(timeout)));
     }
 
     /// Gives this session an absolute timeout of its own, in place of the layer's, from now on.
     ///
     /// It counts from when the session began or its principal logged in. The idle timeout holds beside it.
     pub fn set_absolute_timeout(&self, timeout: Duration) {
-        self.change(Change::AbsoluteTimeout(Some(timeout)));
+        self.shared.change(Change::AbsoluteTimeout(Some(timeout)));
     }
 
     /// Goes back to the timeouts of the layer.
     pub fn reset_timeouts(&self) {
-        self.change(Change::IdleTimeout(None));
-        self.change(Change::AbsoluteTimeout(None));
+        self.shared.change(Change::IdleTimeout(None));
+        self.shared.change(Change::AbsoluteTimeout(None));
     }
 
     /// Whether the request brought no live session, or has ended it.
@@ -342,14 +339,6 @@ impl<M: 'static> Session<M> {
     /// all the same: an [`update`](Self::update) is then made twice.
     pub async fn save(&self) -> Result<(), Error> {
         self.shared.commit().await.map(|_| ())
-    }
-
-    fn change(&self, change: Change) {
-        self.shared.with(|work| {
-            // Only an update can fail, and that goes another way.
-            let _ = work.draft.apply(&change);
-            work.changes.push(change);
-        });
     }
 
     fn draft<T>(&self, look: impl FnOnce(&Draft) -> T) -> T {

@@ -40,7 +40,7 @@ struct Inner {
     failure: Option<Error>,
     /// The handler panicked while it held the session: nothing is committed.
     panicked: bool,
-    /// The session that the request came with was ended.
+    /// The session that the request came with was ended, or is now that of another principal.
     ended: bool,
     response_sent: bool,
 }
@@ -78,6 +78,30 @@ impl Shared {
     /// Gives the session to `work`, which must not run code of the application.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Work) -> T) -> T {
         work(self.lock().work.get_or_insert_default())
+    }
+
+    /// Makes a change that runs no code of the application.
+    pub(crate) fn change(&self, change: Change) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let work = inner.work.get_or_insert_default();
+        let is_taken_over = work.draft.is_taken_over_by(&change);
+        // Only an update can fail, and that goes another way.
+        let _ = work.draft.apply(&change);
+        work.changes.push(change);
+        if is_taken_over {
+            inner.forget_bound_parts();
+        }
+    }
+
+    /// Ends the session that was loaded. What is written from now on makes another.
+    pub(crate) fn end_session(&self) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let work = inner.work.get_or_insert_default();
+        work.changes.end_session();
+        work.draft = Draft::default();
+        inner.forget_bound_parts();
     }
 
     /// Changes a value, and keeps the change so that it can be made again on a newer record.
@@ -132,7 +156,7 @@ impl Shared {
             }
             return Ok(());
         }
-        let session = inner.work.as_ref().and_then(|work| Some(work.draft.base()?.handle));
+        let session = inner.work.as_ref().and_then(|work| work.draft.kept_handle());
         let stored =
             self.config.placed_part(part).map(|placed| StoredPart::open(&self.config, &self.received, placed, session));
         inner.parts.push(PartSlot { name, is_in_use: true, stored });
@@ -211,7 +235,7 @@ impl Shared {
     /// else commits. Returns which session there is now.
     async fn commit_last(&self) -> Result<Option<Handle>, Error> {
         let Some(mut work) = self.lock().work.take() else { return Ok(None) };
-        let ends_session = work.changes.ends_session;
+        let ends_session = work.ends_session();
         let committed = state::commit(&self.config, &mut work, true).await?;
         let mut inner = self.lock();
         inner.ended |= ends_session;
@@ -238,7 +262,7 @@ impl Shared {
         let inner = &mut *inner;
         let may_set_cookie = !inner.response_sent;
         let work = inner.work.as_mut()?;
-        inner.ended |= work.changes.ends_session;
+        inner.ended |= work.ends_session();
         let draft = work.draft.clone();
         let work = mem::replace(&mut **work, Work { draft, ..Work::default() });
         Some(TakenWork { shared: self, work, may_set_cookie, is_committed: false })
@@ -330,6 +354,13 @@ impl Drop for TakenWork<'_> {
         if !self.is_committed {
             self.shared.put_back(mem::take(&mut self.work));
         }
+    }
+}
+
+impl Inner {
+    /// Empties the parts that are bound to a session which is no longer the request's.
+    fn forget_bound_parts(&mut self) {
+        self.parts.iter_mut().filter_map(|slot| slot.stored.as_mut()).for_each(StoredPart::forget_if_bound);
     }
 }
 

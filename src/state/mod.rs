@@ -67,6 +67,11 @@ impl Work {
         Self { loaded, changes: Changes::default(), draft }
     }
 
+    /// Whether the session that was loaded ends here, or goes on as that of another principal.
+    pub(crate) fn ends_session(&self) -> bool {
+        self.loaded.record.is_some() && (self.changes.ends_session || self.draft.kept_handle().is_none())
+    }
+
     fn plan(&self, config: &Config) -> Plan {
         let record = self.loaded.record.as_deref();
         plan(record, &self.changes, &self.draft, self.loaded.reseal, &config.timeouts, config.now())
@@ -74,7 +79,7 @@ impl Work {
 
     /// Makes the record that is to be stored.
     fn to_record(&self, config: &Config, now: Timestamp) -> Result<Record, Error> {
-        let new_handle = if self.draft.needs_handle() { random::bytes()? } else { [0; 16] };
+        let new_handle = if self.draft.kept_handle().is_none() { random::bytes()? } else { [0; 16] };
         let record = self.draft.to_record(Handle::from_bytes(new_handle), &config.timeouts, now);
         config.check_size(&record)?;
         Ok(record)

@@ -202,7 +202,44 @@ async fn a_bound_part_does_not_pass_from_one_principal_to_another() {
     browser.visit(&app, |session| async move { session.login("alice") }).await.value();
     assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
     browser.visit(&app, |session| async move { session.login("bob") }).await.value();
+    let _ = app.events();
+    assert_eq!(browser.jar.keys().collect::<Vec<_>>(), ["__Host-Http-id"]);
     assert_eq!(cart(&mut browser, &app).await, Cart::default());
+    assert!(app.events().is_empty());
+}
+
+/// Whatever way a session ends in a request, what its bound part held does not get into the session that comes after.
+#[tokio::test]
+async fn a_bound_part_held_while_the_session_becomes_anothers_takes_nothing_along() {
+    let ends: [fn(&Session); 3] =
+        [|session| session.login("bob"), |session| session.login_fresh("alice"), |session| session.logout()];
+    for end in ends {
+        let keys = KeyRing::generate().unwrap();
+        let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+        let mut browser = Browser::default();
+        visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+        browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+        let changed = browser
+            .send_raw(&app, move |extensions| async move {
+                let session = Session::from_extensions(&extensions)?.load().await?;
+                let mut before = Part::<Cart>::from_extensions(&extensions).await?;
+                before.note = "written before".into();
+                drop(before);
+                let held = Part::<Cart>::from_extensions(&extensions).await?;
+                end(&session);
+                drop(held);
+                let mut after = Part::<Cart>::from_extensions(&extensions).await?;
+                assert_eq!(*after, Cart::default());
+                after.note = "written after".into();
+                drop(after);
+                session.insert("more", 1)?;
+                Ok((StatusCode::OK, ()))
+            })
+            .await;
+        browser.receive(&changed);
+        assert_eq!(changed.set_cookies().len(), 2);
+        assert_eq!(cart(&mut browser, &app).await, Cart { lines: Vec::new(), note: "written after".into() });
+    }
 }
 
 #[tokio::test]
