@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// The modules from the bottom to the top: each may import only from those before it.
-const LAYERS: [&str; 15] = [
+const LAYERS: &[&str] = &[
     "clock",
     "error",
     "random",

@@ -23,7 +23,7 @@ fn a_command_line_that_is_not_right_ends_with_status_64_and_says_why() {
         (state("floppy"), "floppy"),
         (state(""), "--state"),
         (state("Memory"), "Memory"),
-        (state("sqlite:/tmp/sessions.db"), "not built yet"),
+        (state("sqlite:sessions.db"), "not built yet"),
         (state("postgres://localhost/db"), "not built yet"),
         (state("mysql://localhost/db"), "not built yet"),
         (state("redis://localhost"), "not built yet"),
