@@ -61,12 +61,15 @@ where
     }
 }
 
-async fn commit<B: Default>(shared: Arc<Shared>, mut response: Response<B>) -> Response<B> {
-    match shared.finish(response.status()).await {
-        Ok(effects) => apply(effects, response.headers_mut()),
-        Err(error) => response = failure(error),
+/// A block and not an `async fn`, which would have room for its arguments twice.
+pub(super) fn commit<B: Default>(shared: Arc<Shared>, mut response: Response<B>) -> impl Future<Output = Response<B>> {
+    async move {
+        match shared.finish(response.status()).await {
+            Ok(effects) => apply(effects, response.headers_mut()),
+            Err(error) => response = failure(error),
+        }
+        response
     }
-    response
 }
 
 fn apply(effects: Effects, headers: &mut HeaderMap) {

@@ -309,3 +309,22 @@ impl fmt::Debug for SessionLayer {
         f.debug_struct("SessionLayer").field("config", &self.config).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Response};
+
+    use super::*;
+    use crate::middleware::future::commit;
+    use crate::session::Shared;
+    use crate::store::MemoryStore;
+
+    /// Allocators serve up to about a kibibyte from a list at hand; more costs several times as much.
+    #[test]
+    fn the_commit_of_a_request_is_a_small_allocation() {
+        let layer = SessionLayer::server(MemoryStore::new());
+        let shared = Arc::new(Shared::new(layer.config, &HeaderMap::new()));
+        let commit = commit(shared, Response::new(String::new()));
+        assert!(size_of_val(&commit) <= 1024, "{} bytes", size_of_val(&commit));
+    }
+}

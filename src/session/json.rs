@@ -36,7 +36,7 @@ struct Buffer {
 }
 
 impl Buffer {
-    const SHORT: usize = 128;
+    const SHORT: usize = 256;
 
     fn as_bytes(&self) -> &[u8] {
         if self.long.is_empty() { &self.short[..self.length] } else { &self.long }
@@ -81,6 +81,9 @@ impl io::Write for Buffer {
 }
 
 fn is_too_deep(json: &[u8]) -> bool {
+    if json.len() <= MAX_DEPTH || !matches!(json.first(), Some(b'[' | b'{')) {
+        return false;
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for &byte in json {
         match byte {
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn values_of_every_length_are_written_whole() {
-        for length in 0..400 {
+        for length in 0..800 {
             let text = "x".repeat(length);
             let json = to_json("k", &(7, &text, [1, 2])).expect("it is short");
             assert_eq!(String::from_utf8_lossy(&json), format!("[7,\"{text}\",[1,2]]"));

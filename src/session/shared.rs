@@ -217,7 +217,9 @@ impl Shared {
         // Parts are sealed first: one that does not fit its cookie is found out before anything is stored.
         let before = self.session_handle().unwrap_or(NO_HANDLE);
         let mut part_cookies = self.seal_parts(Some(before))?;
-        let after = if Arc::strong_count(&self) == 1 { self.commit_last().await? } else { self.commit().await? };
+        let is_last = Arc::strong_count(&self) == 1;
+        // Boxed where it is rare, so that the future stays small where it is not.
+        let after = if is_last { self.commit_last().await? } else { Box::pin(self.commit()).await? };
         if !part_cookies.is_empty() && after != Some(before) {
             part_cookies = self.seal_parts(after)?;
         }

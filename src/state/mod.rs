@@ -120,9 +120,9 @@ pub(crate) async fn load(config: &Config, received: &Received) -> Result<Loaded,
     }
 }
 
-/// Whether there is nothing to commit and nothing to send.
+/// Whether there is clearly nothing to commit and nothing to send.
 pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
-    !work.loaded.tell_id && work.plan(config) == Plan::Keep
+    work.changes.is_empty() && !work.loaded.tell_id && work.plan(config) == Plan::Keep
 }
 
 /// Carries out what a request did. `may_set_cookie` says whether the head of the response is still to be sent.

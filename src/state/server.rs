@@ -226,7 +226,7 @@ async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Re
             let cookies = moved_cookie(config, &loaded).into_iter().collect();
             Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies }))
         }
-        outcome => catch_up(config, store, work, &id, base.handle, outcome).await,
+        outcome => Box::pin(catch_up(config, store, work, &id, base.handle, outcome)).await,
     }
 }
 
@@ -266,11 +266,11 @@ async fn renew(
             }
             Ok(Step::Done(committed))
         }
-        outcome => catch_up(config, store, work, &old, base.handle, outcome).await,
+        outcome => Box::pin(catch_up(config, store, work, &old, base.handle, outcome)).await,
     }
 }
 
-/// Bases the work on what another request has left.
+/// Bases the work on what another request has left. It is seldom called, so callers box its future.
 async fn catch_up(
     config: &Config,
     store: &dyn ErasedStore,
@@ -361,7 +361,7 @@ async fn pause(attempt: u32) -> Result<(), Error> {
     }
     let longest = 1_u64 << attempt.min(6);
     let [random] = random::bytes::<1>()?;
-    tokio::time::sleep(Duration::from_millis(u64::from(random) * longest / 255)).await;
+    Box::pin(tokio::time::sleep(Duration::from_millis(u64::from(random) * longest / 255))).await;
     Ok(())
 }
 
@@ -375,7 +375,8 @@ async fn within<T>(
     if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
         return answer;
     }
-    match tokio::time::timeout(config.store_timeout, call).await {
+    // Boxed, or every call would make room for a timer.
+    match Box::pin(tokio::time::timeout(config.store_timeout, call)).await {
         Ok(answer) => answer,
         Err(_) => Err(StoreError::timed_out(store.name())),
     }
