@@ -10,6 +10,7 @@ import pathlib
 import signal
 import sys
 import urllib.parse
+import urllib.request
 
 from webdriver import Browser, Driver, missing_programs
 
@@ -73,6 +74,14 @@ class Walk:
         self.says("h1", "Your tin is empty")
         self.look("empty-cart")
         same("cookies", self.browser.cookies(), {})
+
+    def pages_allow_no_script_and_no_frame(self):
+        with urllib.request.urlopen(self.shop, timeout=10) as answer:
+            rules = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in rules and "frame-ancestors 'none'" in rules, rules
+            assert "script-src" not in rules and "unsafe" not in rules, rules
+            same("X-Content-Type-Options", answer.headers["X-Content-Type-Options"], "nosniff")
+            same("Referrer-Policy", answer.headers["Referrer-Policy"], "same-origin")
 
     def the_cart_fills(self):
         self.go("/")
@@ -209,6 +218,7 @@ class Walk:
 
     STEPS = (
         looking_around_leaves_no_cookie,
+        pages_allow_no_script_and_no_frame,
         the_cart_fills,
         a_flash_message_is_shown_once,
         the_session_cookie_keeps_its_promises,

@@ -29,9 +29,13 @@ ARGUMENTS = [
 ]
 
 
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 def missing_programs():
     """The programs of a browser walk that this machine lacks."""
-    return [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    programs = {"chromium": BROWSER, "chromedriver": shutil.which("chromedriver")}
+    return [name for name, found in programs.items() if found is None]
 
 
 class Driver:
@@ -59,7 +63,7 @@ class Browser:
 
     def __init__(self, driver, *, width, height, phone=False, scripts=True):
         profile = tempfile.mkdtemp(dir=driver.profiles.name)
-        options = {"args": [*ARGUMENTS, "--user-data-dir=" + profile]}
+        options = {"binary": BROWSER, "args": [*ARGUMENTS, "--user-data-dir=" + profile]}
         if not scripts:
             options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
         asked = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}

@@ -18,11 +18,39 @@ use crate::visitor::Visitor;
 #[derive(Debug)]
 pub(crate) struct Fact {
     pub(crate) name: &'static str,
-    pub(crate) place: &'static str,
+    pub(crate) place: Place,
     pub(crate) holds: String,
     pub(crate) size: String,
     pub(crate) age: String,
     pub(crate) ends: String,
+}
+
+/// The places where the shop keeps things.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    Record,
+    SealedCookie,
+    Cookie,
+    OrderBook,
+}
+
+impl Place {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Record => "Session record, on the server",
+            Self::SealedCookie => "Encrypted cookie, in your browser",
+            Self::Cookie => "Cookie, in your browser",
+            Self::OrderBook => "Order book, outside of any session",
+        }
+    }
+
+    pub(crate) fn tint(self) -> &'static str {
+        match self {
+            Self::Record => "sage",
+            Self::SealedCookie | Self::Cookie => "rose",
+            Self::OrderBook => "butter",
+        }
+    }
 }
 
 /// `GET /about-you`
@@ -33,7 +61,7 @@ pub(super) async fn show(
 ) -> Result<View<AboutYouPage>, Failure> {
     let facts = vec![
         session(&visitor.session),
-        part("Your cart", visitor.quote().tins(), visitor.cart.info()),
+        part("Your cart", format!("{}.", visitor.quote().tins()), visitor.cart.info()),
         part("Your address", checkout.describe(), checkout.info()),
         part("Your preferences", visitor.preferences.describe(), visitor.preferences.info()),
         cookie(&visitor.session),
@@ -55,22 +83,22 @@ fn session(session: &Session) -> Fact {
     let (idle, absolute) = (left(lifetime.idle_remaining), left(lifetime.absolute_remaining));
     Fact {
         name: "Your session",
-        place: "Session record, on the server",
+        place: Place::Record,
         holds: match session.principal() {
-            Some(name) => format!("That you are {name}, and everything below that lives here too."),
+            Some(name) => format!("That you are {name}. Your cart and your address are kept in it."),
             None if session.is_new() => "Nothing. You have only looked around, so there is no session.".to_owned(),
             None => "Nobody is logged in, so it does not know who you are.".to_owned(),
         },
         size: plural(session.size(), "byte"),
         age: age(session.created_at()),
-        ends: if session.is_new() { dash() } else { format!("{idle} after your last visit, {absolute} at most") },
+        ends: if session.is_new() { dash() } else { format!("in {idle} if unused, in {absolute} at the latest") },
     }
 }
 
 fn part(name: &'static str, holds: String, info: PartInfo) -> Fact {
     Fact {
         name,
-        place: if info.in_cookie { "Encrypted cookie, in your browser" } else { "Session record, on the server" },
+        place: if info.in_cookie { Place::SealedCookie } else { Place::Record },
         holds,
         size: plural(info.size, "byte"),
         age: age(info.created_at),
@@ -86,7 +114,7 @@ fn cookie(session: &Session) -> Fact {
     };
     Fact {
         name: "Your ticket",
-        place: "Cookie, in your browser",
+        place: Place::Cookie,
         holds: holds.to_owned(),
         size: plural(size, "byte"),
         age: age(session.created_at()),
@@ -98,8 +126,8 @@ fn placed_orders(session: &Session, orders: &OrderBook) -> Fact {
     let number = session.principal().map_or(0, |owner| orders.of(&owner).len());
     Fact {
         name: "Your orders",
-        place: "Order book, outside of any session",
-        holds: plural(number, "order"),
+        place: Place::OrderBook,
+        holds: format!("{}. They stay when you log out.", plural(number, "order")),
         size: dash(),
         age: dash(),
         ends: "when the shop is switched off".to_owned(),
