@@ -47,6 +47,9 @@ pub(crate) async fn explain_errors(request: Request, next: Next) -> Response {
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
+    if let Some(error) = response.extensions().get::<session_state::Error>() {
+        eprintln!("session: {error}");
+    }
     // A visitor whose session cannot be read gets the page without it.
     let visitor = Visitor::from_request_parts(&mut visit, &()).await;
     let page = visitor.and_then(|visitor| visitor.page()).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Who is looking at a page, and what every page needs to know about them.
 
 use axum::extract::FromRequestParts;
+use axum::http::Method;
 use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use session_state::{Error, Part, Session};
@@ -26,7 +27,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
             session: Session::from_request_parts(parts, state).await?,
             cart: Part::from_request_parts(parts, state).await?,
             preferences: Part::from_request_parts(parts, state).await?,
-            path: parts.uri.path().to_owned(),
+            // A form that was answered with a page, an error, is not to be opened as one.
+            path: if parts.method == Method::GET { parts.uri.to_string() } else { "/".to_owned() },
         })
     }
 }

@@ -11,6 +11,7 @@ import signal
 import sys
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from webdriver import Browser, Driver, missing_programs
 
@@ -95,6 +96,20 @@ class Walk:
         self.says("#total", "€27.20")  # 6.70 + 2 × 7.80 + 4.90 postage
         self.says("#cart-count", "3")
         self.look("cart")
+
+    def tins_added_at_the_same_moment_all_arrive(self):
+        headers = {"Cookie": f"{SESSION}={self.browser.cookies()[SESSION]['value']}"}
+
+        def add(_):
+            form = urllib.request.Request(self.shop + "/cart/add", b"sku=stroopwafel", headers)
+            with urllib.request.urlopen(form, timeout=10) as answer:
+                return answer.status
+
+        with ThreadPoolExecutor(8) as tabs:
+            same("answers", set(tabs.map(add, range(20))), {200})
+        self.go("/cart")
+        same("tins", self.browser.attribute("#quantity-stroopwafel", "value"), "20")
+        self.browser.follow("#line-stroopwafel [action='/cart/remove'] button")
 
     def a_flash_message_is_shown_once(self):
         self.go("/cart")
@@ -220,6 +235,7 @@ class Walk:
         looking_around_leaves_no_cookie,
         pages_allow_no_script_and_no_frame,
         the_cart_fills,
+        tins_added_at_the_same_moment_all_arrive,
         a_flash_message_is_shown_once,
         the_session_cookie_keeps_its_promises,
         a_wrong_quantity_is_answered_kindly,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::response::Redirect;
-use session_state::{Part, PartInfo, Session};
+use session_state::{Lifetime, Part, PartInfo, Session};
 
 use super::Failure;
 use super::checkout::Checkout;
@@ -78,9 +78,6 @@ pub(super) async fn forget(session: Session, mut preferences: Part<Preferences>)
 }
 
 fn session(session: &Session) -> Fact {
-    let lifetime = session.lifetime();
-    let left = |timeout: Option<Duration>| timeout.map_or("never".to_owned(), duration);
-    let (idle, absolute) = (left(lifetime.idle_remaining), left(lifetime.absolute_remaining));
     Fact {
         name: "Your session",
         place: Place::Record,
@@ -91,8 +88,14 @@ fn session(session: &Session) -> Fact {
         },
         size: plural(session.size(), "byte"),
         age: age(session.created_at()),
-        ends: if session.is_new() { dash() } else { format!("in {idle} if unused, in {absolute} at the latest") },
+        ends: if session.is_new() { dash() } else { ends(session.lifetime()) },
     }
+}
+
+fn ends(lifetime: Lifetime) -> String {
+    let idle = lifetime.idle_remaining.map(|left| format!("in {} if unused", duration(left)));
+    let absolute = lifetime.absolute_remaining.map(|left| format!("in {} at the latest", duration(left)));
+    [idle, absolute].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn part(name: &'static str, holds: String, info: PartInfo) -> Fact {
@@ -108,9 +111,13 @@ fn part(name: &'static str, holds: String, info: PartInfo) -> Fact {
 
 fn cookie(session: &Session) -> Fact {
     const ID_LENGTH: usize = 43;
-    let (holds, size) = match session.is_new() {
-        true => ("Nothing: you have no such cookie.", 0),
-        false => ("A random number that finds your session, and nothing else. Scripts cannot read it.", ID_LENGTH),
+    let (holds, size, ends) = match session.is_new() {
+        true => ("Nothing: you have no such cookie.", 0, "–"),
+        false => (
+            "A random number that finds your session, and nothing else. Scripts cannot read it.",
+            ID_LENGTH,
+            "when you close the browser",
+        ),
     };
     Fact {
         name: "Your ticket",
@@ -118,7 +125,7 @@ fn cookie(session: &Session) -> Fact {
         holds: holds.to_owned(),
         size: plural(size, "byte"),
         age: age(session.created_at()),
-        ends: "when you close the browser".to_owned(),
+        ends: ends.to_owned(),
     }
 }
 

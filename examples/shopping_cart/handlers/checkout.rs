@@ -49,6 +49,15 @@ pub(crate) struct Address {
     pub(crate) city: String,
 }
 
+/// What the checkout form sends: the address, and the total that the visitor has seen.
+#[derive(Debug, Deserialize)]
+pub(super) struct Placement {
+    #[serde(flatten)]
+    address: Address,
+    #[serde(default)]
+    total: String,
+}
+
 /// What is wrong with an [`Address`], field by field.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Problems {
@@ -113,7 +122,7 @@ pub(super) async fn place(
     mut cart: Part<Cart>,
     preferences: Part<Preferences>,
     State(orders): State<OrderBook>,
-    Form(address): Form<Address>,
+    Form(form): Form<Placement>,
 ) -> Result<Redirect, Failure> {
     let (Some(owner), Some(number)) = (session.principal(), checkout.number) else {
         return Ok(Redirect::to("/checkout"));
@@ -121,8 +130,12 @@ pub(super) async fn place(
     if orders.is_placed(number) {
         return Ok(Redirect::to(&format!("/orders/{number}")));
     }
-    (checkout.address, checkout.sent) = (address, true);
+    (checkout.address, checkout.sent) = (form.address, true);
     let quote = cart.quote(preferences.currency);
+    if quote.total.to_string() != form.total {
+        Flash::problem(&session, "Your cart has changed in the meantime. Please look at the new total.")?;
+        return Ok(Redirect::to("/checkout"));
+    }
     let Some(recipient) = checkout.address.label().ok().filter(|_| !quote.items.is_empty()) else {
         return Ok(Redirect::to("/checkout"));
     };
