@@ -1,0 +1,155 @@
+//! What the server knows about a visitor, told without being asked twice.
+
+use std::time::{Duration, SystemTime};
+
+use axum::extract::State;
+use axum::response::Redirect;
+use session_state::{Lifetime, Part, PartInfo, Session};
+
+use super::Failure;
+use super::checkout::Checkout;
+use crate::humanize::{ago, duration, plural};
+use crate::orders::OrderBook;
+use crate::pages::{AboutYouPage, View};
+use crate::preferences::Preferences;
+use crate::visitor::Visitor;
+
+/// One thing the shop keeps: what it is, where it lives, how big and old it is, and when it ends.
+#[derive(Debug)]
+pub(crate) struct Fact {
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+    pub(crate) holds: String,
+    pub(crate) size: String,
+    pub(crate) age: String,
+    pub(crate) ends: String,
+}
+
+/// The places where the shop keeps things.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    Record,
+    SealedCookie,
+    Cookie,
+    OrderBook,
+}
+
+impl Place {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Record => "Session record, on the server",
+            Self::SealedCookie => "Encrypted cookie, in your browser",
+            Self::Cookie => "Cookie, in your browser",
+            Self::OrderBook => "Order book, outside of any session",
+        }
+    }
+
+    pub(crate) fn tint(self) -> &'static str {
+        match self {
+            Self::Record => "sage",
+            Self::SealedCookie | Self::Cookie => "rose",
+            Self::OrderBook => "butter",
+        }
+    }
+}
+
+/// `GET /about-you`
+pub(super) async fn show(
+    visitor: Visitor,
+    checkout: Part<Checkout>,
+    State(orders): State<OrderBook>,
+) -> Result<View<AboutYouPage>, Failure> {
+    let facts = vec![
+        session(&visitor.session),
+        part("Your cart", format!("{}.", visitor.quote().tins()), visitor.cart.info()),
+        part("Your address", checkout.describe(), checkout.info()),
+        part("Your preferences", visitor.preferences.describe(), visitor.preferences.info()),
+        cookie(&visitor.session),
+        placed_orders(&visitor.session, &orders),
+    ];
+    Ok(View(AboutYouPage { handle: visitor.session.handle(), page: visitor.page()?, facts }))
+}
+
+/// `POST /forget-me`
+pub(super) async fn forget(session: Session, mut preferences: Part<Preferences>) -> Redirect {
+    *preferences = Preferences::default();
+    session.destroy();
+    Redirect::to("/about-you")
+}
+
+fn session(session: &Session) -> Fact {
+    Fact {
+        name: "Your session",
+        place: Place::Record,
+        holds: match session.principal() {
+            Some(name) => format!("That you are {name}. Your cart and your address are kept in it."),
+            None if session.is_new() => "Nothing. You have only looked around, so there is no session.".to_owned(),
+            None => "Nobody is logged in, so it does not know who you are.".to_owned(),
+        },
+        size: plural(session.size(), "byte"),
+        age: age(session.created_at()),
+        ends: if session.is_new() { dash() } else { ends(session.lifetime()) },
+    }
+}
+
+fn ends(lifetime: Lifetime) -> String {
+    let idle = lifetime.idle_remaining.map(|left| format!("in {} if unused", duration(left)));
+    let absolute = lifetime.absolute_remaining.map(|left| format!("in {} at the latest", duration(left)));
+    [idle, absolute].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn part(name: &'static str, holds: String, info: PartInfo) -> Fact {
+    Fact {
+        name,
+        place: if info.in_cookie { Place::SealedCookie } else { Place::Record },
+        holds,
+        size: plural(info.size, "byte"),
+        age: age(info.created_at),
+        ends: info.expires_at.map_or_else(dash, |end| format!("in {}", duration(until(end)))),
+    }
+}
+
+fn cookie(session: &Session) -> Fact {
+    const ID_LENGTH: usize = 43;
+    let (holds, size, ends) = match session.is_new() {
+        true => ("Nothing: you have no such cookie.", 0, "–"),
+        false => (
+            "A random number that finds your session, and nothing else. Scripts cannot read it.",
+            ID_LENGTH,
+            "when you close the browser",
+        ),
+    };
+    Fact {
+        name: "Your ticket",
+        place: Place::Cookie,
+        holds: holds.to_owned(),
+        size: plural(size, "byte"),
+        age: age(session.created_at()),
+        ends: ends.to_owned(),
+    }
+}
+
+fn placed_orders(session: &Session, orders: &OrderBook) -> Fact {
+    let number = session.principal().map_or(0, |owner| orders.of(&owner).len());
+    Fact {
+        name: "Your orders",
+        place: Place::OrderBook,
+        holds: format!("{}. They stay when you log out.", plural(number, "order")),
+        size: dash(),
+        age: dash(),
+        ends: "when the shop is switched off".to_owned(),
+    }
+}
+
+fn age(since: Option<SystemTime>) -> String {
+    since.map_or_else(dash, |since| ago(since.elapsed().unwrap_or_default()))
+}
+
+/// How long it is until a time to come, which is an error to `elapsed`.
+fn until(end: SystemTime) -> Duration {
+    end.elapsed().map_or_else(|ahead| ahead.duration(), |_| Duration::ZERO)
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
