@@ -61,7 +61,7 @@ where
     }
 }
 
-/// A block and not an `async fn`, which would have room for its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` makes room for its arguments twice")]
 pub(super) fn commit<B: Default>(shared: Arc<Shared>, mut response: Response<B>) -> impl Future<Output = Response<B>> {
     async move {
         match shared.finish(response.status()).await {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::error::Error;
 
 /// Makes the JSON text of a value from the one before, if there was one.
@@ -60,7 +62,8 @@ impl Change {
 /// All that a request asked for, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    list: Vec<Change>,
+    /// Most requests make one change.
+    list: SmallVec<[Change; 1]>,
     /// The session that was loaded is to end. What is in the list came later and makes a new session.
     pub(crate) ends_session: bool,
     /// A new ID was asked for.

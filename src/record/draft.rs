@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::changes::Change;
 use super::lifetime::{Age, Timeouts};
 use super::values::{frame_size, put_frame};
@@ -18,7 +20,8 @@ pub(crate) struct Draft {
     base: Option<Arc<Record>>,
     /// The base's values do not show through.
     cleared: bool,
-    overlay: Vec<Overlaid>,
+    /// Most requests change one value.
+    overlay: SmallVec<[Overlaid; 1]>,
     login: Option<Arc<str>>,
     /// What was the session of one principal is now that of another, with a name of its own.
     is_new_identity: bool,

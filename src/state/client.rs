@@ -100,7 +100,8 @@ pub(super) fn commit(
     work: &mut Work,
     may_set_cookie: bool,
 ) -> Result<Committed, Error> {
-    let plan = work.plan(config);
+    let now = config.now();
+    let plan = work.plan(config, now);
     if plan != Plan::Keep && !may_set_cookie {
         return Err(Error::too_late());
     }
@@ -112,7 +113,6 @@ pub(super) fn commit(
             Ok(Committed { loaded: Loaded::default(), cookies: cookie.removals(0, chunks).collect() })
         }
         Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
-            let now = config.now();
             let mut record = work.to_record(config, now)?;
             if matches!(plan, Plan::Renew { .. }) {
                 record.renewed_at = now;

@@ -92,18 +92,19 @@ pub(super) async fn commit(
     }
     let new_id = &mut None;
     for attempt in 0..MAX_ATTEMPTS {
-        let plan = work.plan(config);
+        let now = config.now();
+        let plan = work.plan(config, now);
         let needs_cookie = matches!(plan, Plan::Create | Plan::Renew { .. } | Plan::Destroy | Plan::Replace);
         if needs_cookie && !may_set_cookie {
             return Err(Error::too_late());
         }
         let step = match plan {
-            Plan::Keep => return Ok(keep(config, store, work).await),
-            Plan::Touch => return Ok(touch(config, store, work).await),
+            Plan::Keep => return Ok(keep(config, store, work, now).await),
+            Plan::Touch => return Ok(touch(config, store, work, now).await),
             Plan::Destroy => return end(config, store, work).await,
-            Plan::Create | Plan::Replace => create(config, store, work, plan, new_id).await?,
-            Plan::Update => update(config, store, work).await?,
-            Plan::Renew { grace } => renew(config, store, work, grace, new_id).await?,
+            Plan::Create | Plan::Replace => create(config, store, work, plan, new_id, now).await?,
+            Plan::Update => update(config, store, work, now).await?,
+            Plan::Renew { grace } => renew(config, store, work, grace, new_id, now).await?,
         };
         match step {
             Step::Done(committed) => return Ok(committed),
@@ -128,15 +129,14 @@ enum Step {
     Lost,
 }
 
-async fn keep(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Committed {
+async fn keep(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Committed {
     let loaded = mem::take(&mut work.loaded);
-    let cookie = loaded.tell_id.then(|| id_cookie(config, &loaded)).flatten();
+    let cookie = loaded.tell_id.then(|| id_cookie(config, &loaded, now)).flatten();
     Committed { cookies: if_current(config, store, &loaded, cookie).await, loaded }
 }
 
 /// Writes down that the session was used. A failure harms nobody now, and the next request tries again.
-async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Committed {
-    let now = config.now();
+async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Committed {
     let mut loaded = mem::take(&mut work.loaded);
     if let (Some(id), Some(record)) = (&loaded.id, &mut loaded.record) {
         let expires_at = config.timeouts.expires_at(work.draft.age(&config.timeouts, now));
@@ -149,7 +149,7 @@ async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Com
             Err(error) => config.tell(&SessionEvent::StoreFailed { error: error.into() }),
         }
     }
-    let cookie = moved_cookie(config, &loaded);
+    let cookie = moved_cookie(config, &loaded, now);
     Committed { cookies: if_current(config, store, &loaded, cookie).await, loaded }
 }
 
@@ -199,8 +199,8 @@ async fn create(
     work: &mut Work,
     plan: Plan,
     new_id: &mut Option<SessionId>,
+    now: Timestamp,
 ) -> Result<Step, Error> {
-    let now = config.now();
     let record = Arc::new(work.to_record(config, now)?);
     let id = fresh_id(new_id)?;
     if !within(config, store, store.create(id.store_key(), Arc::clone(&record), now)).await? {
@@ -215,15 +215,14 @@ async fn create(
     Ok(Step::Done(told(config, record, id, now)))
 }
 
-async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Result<Step, Error> {
+async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
     let (Some(id), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
-    let now = config.now();
     let record = Arc::new(work.to_record(config, now)?);
     let updating = store.update(id.store_key(), base.version, Arc::clone(&record), now);
     match within(config, store, updating).await? {
         Outcome::Done => {
             let loaded = Loaded { record: Some(record), ..mem::take(&mut work.loaded) };
-            let cookies = moved_cookie(config, &loaded).into_iter().collect();
+            let cookies = moved_cookie(config, &loaded, now).into_iter().collect();
             Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies }))
         }
         outcome => Box::pin(catch_up(config, store, work, &id, base.handle, outcome)).await,
@@ -236,9 +235,9 @@ async fn renew(
     work: &mut Work,
     grace: bool,
     new_id: &mut Option<SessionId>,
+    now: Timestamp,
 ) -> Result<Step, Error> {
     let (Some(old), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
-    let now = config.now();
     let mut record = work.to_record(config, now)?;
     record.renewed_at = now;
     let record = Arc::new(record);
@@ -344,14 +343,14 @@ fn told(config: &Config, record: Arc<Record>, id: SessionId, now: Timestamp) -> 
 
 /// Returns the cookie for a session whose deadline has moved, if the client needs one: it is to be told the ID, or its
 /// cookie has a `Max-Age`, which moves along.
-fn moved_cookie(config: &Config, loaded: &Loaded) -> Option<HeaderValue> {
-    let moves = config.max_age(loaded.record.as_ref()?, config.now()).is_some() && !loaded.hide_id;
-    (loaded.tell_id || moves).then(|| id_cookie(config, loaded)).flatten()
+fn moved_cookie(config: &Config, loaded: &Loaded, now: Timestamp) -> Option<HeaderValue> {
+    let moves = config.max_age(loaded.record.as_ref()?, now).is_some() && !loaded.hide_id;
+    (loaded.tell_id || moves).then(|| id_cookie(config, loaded, now)).flatten()
 }
 
-fn id_cookie(config: &Config, loaded: &Loaded) -> Option<HeaderValue> {
+fn id_cookie(config: &Config, loaded: &Loaded, now: Timestamp) -> Option<HeaderValue> {
     let (id, record) = (loaded.id.as_ref()?, loaded.record.as_ref()?);
-    Some(config.cookie_writer.set(&id.to_text(), config.max_age(record, config.now())))
+    Some(config.cookie_writer.set(&id.to_text(), config.max_age(record, now)))
 }
 
 /// Gives the other request time: not at all at first, then random times that grow up to 64 ms.
