@@ -184,6 +184,7 @@ async fn a_store_that_fails_is_503_and_leaves_cookie_and_record_alone() {
     faults.next(1, Fault::Refuse);
     let on_load = browser.visit(&app, |session| async move { session.insert("n", 2).unwrap() }).await;
     assert_eq!(on_load.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(on_load.headers["vary"], "Cookie");
     assert!(on_load.set_cookies().is_empty());
 
     let failing = faults.clone();
@@ -195,6 +196,7 @@ async fn a_store_that_fails_is_503_and_leaves_cookie_and_record_alone() {
         })
         .await;
     assert_eq!(on_commit.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(on_commit.headers["vary"], "Cookie");
     assert_eq!(on_commit.error.unwrap().kind(), &ErrorKind::Unavailable);
     assert!(on_commit.headers.get("set-cookie").is_none());
     assert_eq!(browser.get(&app, "n").await, Some(1));
