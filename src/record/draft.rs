@@ -92,6 +92,9 @@ impl Draft {
                 if self.is_taken_over_by(change) {
                     self.clear();
                     self.is_new_identity = true;
+                    // Nobody is remembered because somebody else was. What this request has set stays.
+                    self.idle_timeout.get_or_insert(None);
+                    self.absolute_timeout.get_or_insert(None);
                 }
                 self.login = Some(Arc::clone(principal));
             }

@@ -8,7 +8,7 @@ use crate::cookie::Received;
 use crate::error::Error;
 use crate::record::draft::JsonText;
 use crate::record::{Handle, Record, Values};
-use crate::state::{Config, Opening, PlacedPart};
+use crate::state::{Config, Opening, PlacedPart, ROOM_TO_GROW};
 
 /// Under which key the record in a part's cookie holds the part.
 const PART_KEY: &str = "part";
@@ -93,9 +93,10 @@ impl StoredPart {
         record.last_seen_at = now;
         record.expires_at = timeouts.expires_at((&record).into());
         record.values = Values::from_pairs([(PART_KEY, value.as_bytes())]);
+        let room = if self.is_changed { ROOM_TO_GROW } else { 0 };
         match (is_bound, session) {
-            (false, _) => cookie.seal(&record, None, Some(record.expires_at.since(now)), self.chunks),
-            (true, Some(session)) => cookie.seal(&record, Some(session), None, self.chunks),
+            (false, _) => cookie.seal(&record, None, Some(record.expires_at.since(now)), self.chunks, room),
+            (true, Some(session)) => cookie.seal(&record, Some(session), None, self.chunks, room),
             // The session has ended in this request, and the part with it.
             (true, None) => Ok(Vec::new()),
         }

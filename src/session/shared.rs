@@ -38,6 +38,8 @@ struct Inner {
     parts: Vec<PartSlot>,
     /// What went wrong where no error could be returned.
     failure: Option<Error>,
+    /// Somebody has asked for the session, whether or not it could be loaded.
+    looked: bool,
     /// The handler panicked while it held the session: nothing is committed.
     panicked: bool,
     /// The session that the request came with was ended, or is now that of another principal.
@@ -70,8 +72,11 @@ impl Shared {
         if self.lock().work.is_some() {
             return Ok(());
         }
-        let loaded = state::load(&self.config, &self.received).await?;
-        self.lock().work.get_or_insert_with(|| Box::new(Work::new(loaded)));
+        let loaded = state::load(&self.config, &self.received).await;
+        let mut inner = self.lock();
+        inner.looked = true;
+        let loaded = loaded?;
+        inner.work.get_or_insert_with(|| Box::new(Work::new(loaded)));
         Ok(())
     }
 
@@ -194,7 +199,7 @@ impl Shared {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if inner.work.is_none() && inner.parts.is_empty() {
-            return Some(Effects::default());
+            return Some(Effects { looked: inner.looked, ..Effects::default() });
         }
         if !inner.panicked {
             let is_settled = inner.work.as_ref().is_none_or(|work| state::is_settled(&self.config, work));

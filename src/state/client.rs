@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::{Committed, Config, Loaded, SealedCookie, Work};
+use super::{Committed, Config, Loaded, ROOM_TO_GROW, SealedCookie, Work};
 use crate::cookie::{CookieWriter, MAX_CHUNKS, Received};
 use crate::error::Error;
 use crate::record::plan::Plan;
@@ -117,7 +117,8 @@ pub(super) fn commit(
             if matches!(plan, Plan::Renew { .. }) {
                 record.renewed_at = now;
             }
-            let cookies = cookie.seal(&record, None, config.max_age(&record, now), chunks)?;
+            let room = if work.draft.is_changed() { ROOM_TO_GROW } else { 0 };
+            let cookies = cookie.seal(&record, None, config.max_age(&record, now), chunks, room)?;
             if plan == Plan::Replace {
                 work.tell_end(config);
             }

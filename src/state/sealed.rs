@@ -17,6 +17,10 @@ use crate::seal::{self, Algorithm, Context, KeyRing};
 
 use super::Config;
 
+/// By how many characters a seal grows at most when nothing but the times and the version in it change: four numbers of
+/// variable length, of up to five bytes more each.
+pub(crate) const ROOM_TO_GROW: usize = 32;
+
 /// A cookie that holds a record.
 #[derive(Clone, Debug)]
 pub(crate) struct SealedCookie {
@@ -118,12 +122,16 @@ impl SealedCookie {
     }
 
     /// Seals a record, and returns the cookies that carry it and the removals of those no longer needed.
+    ///
+    /// It must leave so much `room`: [`ROOM_TO_GROW`] when its values are new, so that it can be sealed again, with none,
+    /// by requests that only read.
     pub(crate) fn seal(
         &self,
         record: &Record,
         binding: Option<Handle>,
         max_age: Option<Duration>,
         chunks_before: usize,
+        room: usize,
     ) -> Result<Vec<HeaderValue>, Error> {
         let nonce = match self.algorithm {
             Algorithm::Encrypted => random::bytes()?,
@@ -133,8 +141,10 @@ impl SealedCookie {
         let text =
             self.with_context(binding, |context| seal::seal(self.algorithm, &self.keys, context, &plaintext, &nonce));
         let text = String::from_utf8(text).map_err(|source| Error::encode(self.what, source.into()))?;
-        let Some(values) = self.writer.split(&text, self.max_chunks) else {
-            return Err(Error::too_large(self.what, text.len(), self.writer.capacity(self.max_chunks)));
+        let limit = self.writer.capacity(self.max_chunks) - room;
+        let values = Some(&text).filter(|text| text.len() <= limit);
+        let Some(values) = values.and_then(|text| self.writer.split(text, self.max_chunks)) else {
+            return Err(Error::too_large(self.what, text.len(), limit));
         };
         let mut cookies: Vec<_> =
             values.iter().enumerate().map(|(index, value)| self.chunk(index).set(value, max_age)).collect();

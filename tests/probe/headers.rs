@@ -60,6 +60,15 @@ fn the_headers_of_a_handler_stay_beside_ours() {
 }
 
 #[test]
+fn a_cookie_of_the_handler_that_has_our_name_gives_way() {
+    in_every_state(&["--cookie-name", "theme"], |probe| {
+        let response = probe.visitor().get("/own-headers");
+        assert_eq!(without_values(&response), [cookie("theme", "…", STRICT)]);
+        assert_ne!(response.set_cookies()[0].value, "dark");
+    });
+}
+
+#[test]
 fn caching_is_the_handlers_own_affair_when_we_set_no_cookie() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();

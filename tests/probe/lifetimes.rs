@@ -69,6 +69,18 @@ fn reading_keeps_a_session_alive() {
 }
 
 #[test]
+fn a_touch_interval_as_long_as_the_session_does_not_end_one_in_steady_use() {
+    in_every_state(&["--idle", "1s", "--touch-interval", "1h"], |probe| {
+        let mut visitor = probe.visitor();
+        visitor.set("k", 1);
+        for _ in 0..8 {
+            sleep(Duration::from_millis(200));
+            assert_eq!(visitor.read("k"), 1);
+        }
+    });
+}
+
+#[test]
 fn a_session_that_is_not_looked_at_is_not_used() {
     in_every_state(&["--idle", "1s"], |probe| {
         let mut visitor = probe.visitor();
@@ -171,8 +183,7 @@ fn a_session_may_be_remembered_for_less() {
         visitor.post("/remember", json!({ "seconds": 1 }));
         let after = Watch::start();
         assert!(visitor.is_live());
-        after.sleep_until(1010 + 100);
-        sleep(Duration::from_millis(1000));
+        after.sleep_until(2110);
         assert!(!visitor.is_live());
     });
 }
@@ -194,6 +205,28 @@ fn no_cookie_is_kept_longer_than_its_session_lives() {
         let cookie = visitor.post("/remember", json!({ "seconds": u64::MAX })).cookie().expect("a cookie");
         assert_eq!(cookie.max_age(), Some(400 * 24 * 60 * 60), "the longest that browsers keep one");
         assert!(visitor.is_live());
+    });
+}
+
+#[test]
+fn nobody_is_remembered_because_somebody_else_was() {
+    in_every_state(&[], |probe| {
+        let mut visitor = probe.visitor();
+        visitor.post("/login", json!({ "principal": "alice" }));
+        visitor.post("/remember", json!({ "seconds": 100_000 }));
+        let login = visitor.post("/login", json!({ "principal": "bob" }));
+        assert_eq!(login.cookie().expect("a new ID").max_age(), None, "gone when the browser is closed");
+        assert_eq!(visitor.get("/lifetime").json()["idle_seconds"], 1800);
+    });
+}
+
+#[test]
+fn a_session_may_be_remembered_for_no_time_at_all() {
+    in_every_state(&[], |probe| {
+        let mut visitor = probe.visitor();
+        visitor.set("k", 1);
+        visitor.post("/remember", json!({ "seconds": 0 }));
+        assert!(!visitor.is_live());
     });
 }
 

@@ -163,11 +163,11 @@ fn a_request_that_is_held_by_its_handler_cannot_bring_a_session_back_either() {
         let mut slow = visitor.clone();
         std::thread::scope(|scope| {
             let slow = scope.spawn(move || {
-                let response = slow.post("/set", json!({ "key": "late", "value": 1, "hold_ms": 400 }));
+                let response = slow.post("/set", json!({ "key": "late", "value": 1, "hold_ms": 1500 }));
                 (slow, response)
             });
             // Should it not have loaded the session by now, it comes after the logout and begins a session of its own.
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(std::time::Duration::from_millis(700));
             let old = visitor.clone();
             visitor.post("/logout", json!({}));
             let (slow, response) = slow.join().unwrap();

@@ -1,8 +1,8 @@
 //! Which bytes of a request are our cookie, and which only look like it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::http::{COOKIE, Request, Response};
+use crate::support::http::{COOKIE, Request};
 use crate::support::process::{Probe, in_every_state};
 
 /// Starts a session that says `secret`, and returns its cookie's value.
@@ -12,32 +12,23 @@ fn live_cookie(probe: &Probe) -> String {
     visitor.id().to_owned()
 }
 
-fn dump_with(probe: &Probe, headers: &[&[u8]]) -> Response {
-    headers.iter().fold(Request::get("/dump"), |request, header| request.cookie(header)).answered_by(probe)
-}
-
-trait AnsweredBy {
-    fn answered_by(self, probe: &Probe) -> Response;
-}
-
-impl AnsweredBy for Request {
-    fn answered_by(self, probe: &Probe) -> Response {
-        let response = probe.exchange(self);
-        assert_eq!(response.status, 200, "{response:?}");
-        assert_eq!(response.cookie(), None, "{response:?}");
-        response
-    }
+/// Looks at the session with these `Cookie` headers.
+fn dump_with(probe: &Probe, headers: &[&[u8]]) -> Value {
+    let request = headers.iter().fold(Request::get("/dump"), |request, header| request.cookie(header));
+    let response = probe.exchange(request);
+    assert_eq!((response.status, response.set_cookies()), (200, vec![]), "{}", shown(headers));
+    response.json()
 }
 
 #[track_caller]
 fn assert_live(probe: &Probe, headers: &[&[u8]]) {
-    let values = dump_with(probe, headers).json();
+    let values = dump_with(probe, headers);
     assert_eq!(values, json!({ "values": { "secret": "tea" }, "principal": null, "new": false }), "{}", shown(headers));
 }
 
 #[track_caller]
 fn assert_anonymous(probe: &Probe, headers: &[&[u8]]) {
-    let values = dump_with(probe, headers).json();
+    let values = dump_with(probe, headers);
     assert_eq!(values, json!({ "values": {}, "principal": null, "new": true }), "{}", shown(headers));
 }
 

@@ -108,6 +108,17 @@ fn the_requests_in_flight_are_finished_before_the_end() {
 }
 
 #[test]
+fn a_stream_in_flight_is_finished_before_the_end() {
+    let probe = Probe::start("memory", &[]);
+    let mut connection = probe.connect();
+    let mut stream = connection.begin(&Request::get("/stream?chunks=8&key=k"));
+    probe.signal("-TERM");
+    connection.finish(&mut stream);
+    assert_eq!(stream.chunks, vec![b"null\n".to_vec(); 8]);
+    assert!(probe.wait().0.success());
+}
+
+#[test]
 fn a_connection_carries_the_requests_of_many_visitors() {
     in_every_state(&[], |probe| {
         let mut connection = probe.connect();

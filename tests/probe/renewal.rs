@@ -3,13 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::http::Response;
 use crate::support::process::{in_every_state, in_states};
 use crate::support::visitor::Held;
+
+#[expect(clippy::disallowed_methods, reason = "these tests are about real time")]
+fn now() -> Instant {
+    Instant::now()
+}
 
 #[test]
 fn a_login_keeps_the_values_and_names_the_principal() {
@@ -268,12 +273,14 @@ fn periodic_renewals_change_the_id_and_log_nobody_out() {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
         let mut ids = HashSet::from([visitor.id().to_owned()]);
+        let before = now();
         for _ in 0..30 {
             thread::sleep(Duration::from_millis(50));
             assert_eq!(visitor.read("k"), 1);
             ids.insert(visitor.id().to_owned());
         }
-        assert!((3..=4).contains(&ids.len()), "{} in a second and a half", ids.len());
+        let most = 1 + before.elapsed().as_millis() / 400;
+        assert!((3..=most).contains(&(ids.len() as u128)), "{} where {most} are due", ids.len());
     });
 }
 
