@@ -1,6 +1,6 @@
 //! Puts a cookie into the headers of a response, and keeps the response out of shared caches.
 
-use http::header::{CACHE_CONTROL, CDN_CACHE_CONTROL, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, CDN_CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue};
 
 use super::read::{pairs, trim, value_of};
@@ -42,8 +42,13 @@ pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
             member == b"*" || member.eq_ignore_ascii_case(b"cookie")
         })
     };
-    if !headers.get_all(VARY).iter().any(says_so) {
-        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    let cookie = HeaderValue::from_static("Cookie");
+    match headers.entry(VARY) {
+        Entry::Vacant(vary) => {
+            vary.insert(cookie);
+        }
+        Entry::Occupied(vary) if vary.iter().any(says_so) => {}
+        Entry::Occupied(mut vary) => vary.append(cookie),
     }
 }
 

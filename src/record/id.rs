@@ -3,7 +3,6 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
-use zeroize::Zeroize;
 
 use crate::base64url;
 
@@ -65,12 +64,6 @@ fn hash(label: &[u8; 20], secret: &[u8; 32]) -> [u8; 32] {
     message[..20].copy_from_slice(label);
     message[20..].copy_from_slice(secret);
     Sha256::digest(message).into()
-}
-
-impl Drop for SessionId {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
 }
 
 /// Shows nothing of the ID.
