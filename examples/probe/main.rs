@@ -21,6 +21,11 @@ mod sessions;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::middleware::map_response;
+use axum::response::Response;
 use session_state::SessionLayer;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -57,10 +62,21 @@ async fn serve(sessions: SessionLayer, options: &Options) -> std::io::Result<()>
     let stop = stop_signal()?;
     tokio::spawn(sessions.sweeper(SWEEP_INTERVAL));
     // Outside of the sessions: a panic passes through their layer as one, and nothing is committed.
-    let app = routes::router().layer(sessions).layer(CatchPanicLayer::new());
+    let app = routes::router().layer(sessions).layer(map_response(explain)).layer(CatchPanicLayer::new());
     // Standard output is flushed at the end of each line.
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app).with_graceful_shutdown(stop).await
+}
+
+/// Says what was wrong with the session where the layer answered in place of the handler: that has a status and no body.
+async fn explain(mut response: Response) -> Response {
+    if let Some(error) = response.extensions().get::<session_state::Error>() {
+        let explanation = serde_json::json!({ "error": error.to_string() });
+        *response.body_mut() = Body::from(explanation.to_string());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response
 }
 
 /// Returns a future that ends when the process is asked to stop. From this call on, no signal is missed.

@@ -116,6 +116,8 @@ fn state_that_does_not_fit_its_place_is_an_error_and_the_old_state_stays() {
             let response = visitor.post(path, json!({ "key": "k", "value": large, "status": 200 }));
             assert_eq!((response.status, response.set_cookies()), (500, vec![]), "{path}");
             assert_eq!(response.lines("vary"), ["Cookie"], "its handler looked");
+            let told = response.json()["error"].to_string();
+            assert!(told.starts_with("\"session takes 1") && told.contains(" bytes where at most "), "{told}");
             assert_eq!(visitor.cookie, before.cookie);
             assert_eq!(visitor.read("k"), "small");
         }
