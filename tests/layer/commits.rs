@@ -1,7 +1,9 @@
 //! What a request did is kept, whole, whatever others do at the same time.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use session_state::test_kit::{Fault, FaultyStore};
+use session_state::test_kit::{Call, Fault, FaultyStore};
 use session_state::{ConflictPolicy, ErrorKind, MemoryStore, ServerErrorPolicy, SessionLayer};
 use tokio::sync::Barrier;
 
@@ -223,7 +225,7 @@ async fn a_touch_that_fails_harms_no_request() {
     let app = App::new(SessionLayer::server(store));
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
-    app.pass(std::time::Duration::from_secs(60));
+    app.pass(Duration::from_secs(60));
     let failing = faults.clone();
     let visit = browser.visit(&app, |_| async move { failing.next(1, Fault::Refuse) }).await;
     assert_eq!(visit.status, StatusCode::OK);
@@ -252,6 +254,46 @@ async fn a_session_is_read_in_one_round_trip_and_written_in_two() {
     browser.jar.insert("__Host-Http-id".into(), "malformed".into());
     browser.get(&app, "n").await;
     assert_eq!(faults.all_calls(), 6, "a malformed id");
+}
+
+#[tokio::test]
+async fn a_cookie_that_moves_along_with_a_touch_costs_no_round_trip_of_its_own() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    let remember = |session: session_state::Session| async move { session.set_idle_timeout(Duration::from_secs(3600)) };
+    browser.visit(&app, remember).await.value();
+    app.pass(Duration::from_secs(60));
+    faults.reset_calls();
+    let read = browser.visit(&app, |_| async {}).await;
+    assert!(read.set_cookies()[0].ends_with("; Max-Age=3600"), "{read:?}");
+    assert_eq!((faults.calls(Call::Load), faults.calls(Call::Touch), faults.all_calls()), (1, 1, 2));
+    app.pass(Duration::from_secs(60));
+    faults.next_of(Call::Touch, 1, Fault::Refuse);
+    let read = browser.visit(&app, |_| async {}).await;
+    assert!(read.set_cookies().is_empty(), "nobody knows whether the session is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_that_is_dropped_while_it_waits_leaves_the_session_as_it_was() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let before = browser.clone();
+    app.pass(Duration::from_secs(60));
+    faults.next_of(Call::Touch, 1, Fault::Hang);
+    let visit = browser
+        .visit(&app, |session| async move {
+            tokio::time::timeout(Duration::from_millis(1), session.save()).await.unwrap_err();
+            session.logout();
+        })
+        .await;
+    assert_eq!(visit.set_cookies().len(), 1);
+    assert_eq!(before.clone().get(&app, "n").await, None, "the logout ends the session that was loaded");
+    assert_eq!(app.events(), ["Created", "Destroyed"]);
 }
 
 #[tokio::test]
