@@ -115,7 +115,7 @@ pub(super) async fn commit(
                 if let Some(record) = &work.loaded.record {
                     config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
                 }
-                return Ok(Committed::default());
+                return Ok(Committed { is_lost: true, ..Committed::default() });
             }
         }
     }
@@ -137,7 +137,7 @@ async fn keep(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Ti
     } else {
         Vec::new()
     };
-    Committed { loaded: mem::take(&mut work.loaded), cookies }
+    Committed { loaded: mem::take(&mut work.loaded), cookies, ..Committed::default() }
 }
 
 /// Writes down that the session was used. A failure harms nobody now, and the next request tries again.
@@ -164,7 +164,7 @@ async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: T
             Err(error) => config.tell(&SessionEvent::StoreFailed { error: error.into() }),
         }
     }
-    Committed { loaded: mem::take(&mut work.loaded), cookies: cookie.into_iter().collect() }
+    Committed { loaded: mem::take(&mut work.loaded), cookies: cookie.into_iter().collect(), ..Committed::default() }
 }
 
 /// Whether the ID is still that of the session, for a request that writes nothing which would fail if it were not.
@@ -182,6 +182,7 @@ async fn end(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Resul
     work.loaded = Loaded::default();
     Ok(Committed {
         cookies: ended.then(|| config.cookie_writer.removal()).into_iter().collect(),
+        is_lost: !ended,
         ..Committed::default()
     })
 }
@@ -228,7 +229,7 @@ async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: 
         Outcome::Done => {
             let loaded = Loaded { record: Some(record), ..mem::take(&mut work.loaded) };
             let cookies = moved_cookie(config, &loaded, now).into_iter().collect();
-            Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies }))
+            Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies, ..Committed::default() }))
         }
         outcome => Box::pin(catch_up(config, store, work, &id, base.handle, outcome)).await,
     }
@@ -343,7 +344,8 @@ fn fresh_id(new_id: &mut Option<SessionId>) -> Result<SessionId, Error> {
 /// The end of a commit that gave the client a new ID.
 fn told(config: &Config, record: Arc<Record>, id: SessionId, now: Timestamp) -> Committed {
     let cookie = config.cookie_writer.set(&id.to_text(), config.max_age(&record, now));
-    Committed { loaded: Loaded { record: Some(record), id: Some(id), ..Loaded::default() }, cookies: vec![cookie] }
+    let loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
+    Committed { loaded, cookies: vec![cookie], ..Committed::default() }
 }
 
 /// Returns the cookie for a session whose deadline has moved, if the client needs one: it is to be told the ID, or its

@@ -337,6 +337,78 @@ async fn saving_within_the_handler_tells_it_what_would_go_wrong() {
 }
 
 #[tokio::test]
+async fn what_was_saved_is_told_to_the_client_even_if_the_end_of_the_request_fails() {
+    for app in App::everywhere() {
+        let app = app.with(|layer| layer.with_max_record_size(1000));
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let failed = browser
+            .visit(&app, |session| async move {
+                session.login("alice");
+                session.save().await.unwrap();
+                session.insert("big", "x".repeat(5000)).unwrap();
+                session
+            })
+            .await;
+        assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!((failed.set_cookies().len(), failed.headers["cache-control"].as_bytes()), (1, &b"no-store"[..]));
+        let principal = browser.visit(&app, |session| async move { session.principal() }).await.value();
+        assert_eq!(principal.as_deref(), Some("alice"));
+        let still_there = failed.output.unwrap();
+        still_there.remove("big");
+        still_there.renew();
+        assert_eq!(still_there.save().await.unwrap_err().kind(), &ErrorKind::TooLate);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_waits_for_a_save_that_is_under_way() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+    let before = browser.clone();
+    faults.next_of(Call::Renew, 1, Fault::Hang);
+    let visit = browser
+        .visit(&app, |session| async move {
+            session.renew();
+            let saving = tokio::spawn(async move { session.save().await });
+            // The task begins to save and waits for the store.
+            tokio::task::yield_now().await;
+            saving
+        })
+        .await;
+    assert_ne!(browser.id(), before.id(), "the client is told the id that the session has now");
+    let saved = visit.value().await.unwrap();
+    assert_eq!(saved.unwrap_err().kind(), &ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn the_id_of_a_session_that_was_lost_meanwhile_is_not_told() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let ends: [fn(&session_state::Session); 2] =
+        [|session| session.insert("n", 2).unwrap(), session_state::Session::logout];
+    for end in ends {
+        let (mut other, other_app) = (browser.clone(), app.clone());
+        let slow = browser
+            .send(&app, move |session| async move {
+                session.renew();
+                session.save().await.unwrap();
+                // Within the grace the old id leads to the new one.
+                other.visit(&other_app, |session| async move { session.login("alice") }).await.value();
+                end(&session);
+                other
+            })
+            .await;
+        assert!(slow.set_cookies().is_empty(), "it would take the place of the login's");
+        browser = slow.output.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_stream_saves_what_it_changes_after_the_response_was_sent() {
     let app = App::memory();
     let mut browser = Browser::default();
