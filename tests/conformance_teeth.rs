@@ -29,7 +29,7 @@ flaws! {
     UpdateHidesConflict UpdateReturnsWrongRecord UpdateKeepsDeadline UpdateKeepsPrincipal UpdateReplacesForward
     UpdateIsTwoSteps UpdateReachesOthers
     TouchUpserts TouchRevivesExpired TouchIgnoresVersion TouchMovesBackwards TouchMovesBothOrNone TouchCountsAsWrite
-    TouchDoesNothing TouchMovesForward TouchIsTwoSteps
+    TouchDoesNothing TouchMovesForward TouchIsTwoSteps TouchAlwaysSucceeds TouchHidesConflict TouchHidesForward
     RenewUpserts RenewRevivesExpired RenewIgnoresVersion RenewReplacesForward RenewRetiresFirst RenewCopies
     RenewLosesForward RenewLosesSuccessor RenewTakesZerosForNone RenewKeepsDeadline RenewKeepsVersion RenewIsTwoSteps
     RenewMovesForwards
@@ -300,20 +300,22 @@ impl Store for PlainStore {
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Outcome, StoreError> {
         let key = self.key(key);
         let now = if self.has(TouchRevivesExpired) { Timestamp::default() } else { now };
         let found = self.lock().get(&key).cloned();
         if self.has(TouchIsTwoSteps) {
             let_others_run().await;
-            if let (Outcome::Done, Some(Entry::Live(record))) = (self.judge(found.as_ref(), expected, now), found) {
+            let outcome = self.judge(found.as_ref(), expected, now);
+            if let (Outcome::Done, Some(Entry::Live(record))) = (&outcome, found) {
                 let touched = self.touched(&record, last_seen_at, expires_at);
                 self.lock().insert(key, Entry::Live(Arc::new(touched)));
             }
-            return Ok(());
+            return Ok(outcome);
         }
         let mut entries = self.lock();
-        match (self.judge(entries.get(&key), expected, now), entries.get_mut(&key)) {
+        let outcome = self.judge(entries.get(&key), expected, now);
+        match (&outcome, entries.get_mut(&key)) {
             (Outcome::Done, Some(Entry::Live(record))) => {
                 *record = Arc::new(self.touched(record, last_seen_at, expires_at));
             }
@@ -329,7 +331,12 @@ impl Store for PlainStore {
             }
             _ => {}
         }
-        Ok(())
+        Ok(match (self.flaw, outcome) {
+            (Some(TouchAlwaysSucceeds), _) => Outcome::Done,
+            (Some(TouchHidesConflict), Outcome::Conflict(_)) => Outcome::Done,
+            (Some(TouchHidesForward), Outcome::Retired(_)) => Outcome::Gone,
+            (_, outcome) => outcome,
+        })
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {

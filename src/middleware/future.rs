@@ -66,7 +66,10 @@ pub(super) fn commit<B: Default>(shared: Arc<Shared>, mut response: Response<B>)
     async move {
         match shared.finish(response.status()).await {
             Ok(effects) => apply(effects, response.headers_mut()),
-            Err(error) => response = failure(error),
+            Err(error) => {
+                response = failure(error);
+                apply(shared.give_up(), response.headers_mut());
+            }
         }
         response
     }
@@ -90,7 +93,6 @@ fn failure<B: Default>(error: Error) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = error.status();
     cookie::forbid_caching(response.headers_mut());
-    cookie::vary_on_cookie(response.headers_mut());
     response.extensions_mut().insert(error);
     response
 }

@@ -195,15 +195,18 @@ impl Shared {
 
     /// Commits the session at the end of the request, if that takes no waiting: nobody asked for it, or there is nothing
     /// to do.
-    pub(crate) fn finish_at_once(&self) -> Option<Effects> {
+    pub(crate) fn finish_at_once(self: &Arc<Self>) -> Option<Effects> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if inner.work.is_none() && inner.parts.is_empty() {
             return Some(Effects { looked: inner.looked, ..Effects::default() });
         }
         if !inner.panicked {
+            // A save that is under way has the work, and its cookies are still to come.
+            let is_saving = Arc::strong_count(self) > 1 && self.commits.try_lock().is_err();
             let is_settled = inner.work.as_ref().is_none_or(|work| state::is_settled(&self.config, work));
-            if !is_settled || inner.failure.is_some() || inner.parts.iter().any(PartSlot::is_to_be_sealed) {
+            let has_parts = inner.ended || inner.parts.iter().any(PartSlot::is_to_be_sealed);
+            if is_saving || !is_settled || has_parts || inner.failure.is_some() {
                 return None;
             }
         }
@@ -211,8 +214,8 @@ impl Shared {
         Some(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
     }
 
-    /// Commits the session at the end of the request.
-    pub(crate) async fn finish(self: Arc<Self>, status: StatusCode) -> Result<Effects, Error> {
+    /// Commits the session at the end of the request. After an error the request is to be [given up](Self::give_up).
+    pub(crate) async fn finish(self: &Arc<Self>, status: StatusCode) -> Result<Effects, Error> {
         if status.is_server_error() && self.config.server_error_policy == ServerErrorPolicy::Discard {
             self.discard_data();
         }
@@ -222,7 +225,7 @@ impl Shared {
         // Parts are sealed first: one that does not fit its cookie is found out before anything is stored.
         let before = self.session_handle().unwrap_or(NO_HANDLE);
         let mut part_cookies = self.seal_parts(Some(before))?;
-        let is_last = Arc::strong_count(&self) == 1;
+        let is_last = Arc::strong_count(self) == 1;
         // Boxed where it is rare, so that the future stays small where it is not.
         let after = if is_last { self.commit_last().await? } else { Box::pin(self.commit()).await? };
         if !part_cookies.is_empty() && after != Some(before) {
@@ -238,6 +241,14 @@ impl Shared {
         Ok(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
     }
 
+    /// Ends a request whose last commit failed. What the handler has saved before holds, and its cookies are sent: the ID
+    /// that the client has may be dead.
+    pub(crate) fn give_up(&self) -> Effects {
+        let mut inner = self.lock();
+        inner.response_sent = true;
+        Effects { cookies: mem::take(&mut inner.cookies), looked: true }
+    }
+
     /// Commits what was done, for the last time: the handler has let go of the session, so nobody looks on and nobody
     /// else commits. Returns which session there is now.
     async fn commit_last(&self) -> Result<Option<Handle>, Error> {
@@ -246,9 +257,7 @@ impl Shared {
         let committed = state::commit(&self.config, &mut work, true).await?;
         let mut inner = self.lock();
         inner.ended |= ends_session;
-        if !committed.cookies.is_empty() {
-            inner.cookies = committed.cookies;
-        }
+        inner.take_cookies(committed.cookies, committed.is_lost);
         Ok(committed.loaded.record.map(|record| record.handle))
     }
 
@@ -293,9 +302,7 @@ impl Shared {
                 work.draft = draft;
             }
             work.loaded = committed.loaded;
-            if !committed.cookies.is_empty() {
-                inner.cookies = committed.cookies;
-            }
+            inner.take_cookies(committed.cookies, committed.is_lost);
             return;
         }
     }
@@ -365,6 +372,14 @@ impl Drop for TakenWork<'_> {
 }
 
 impl Inner {
+    /// Takes over the cookies of a commit in the place of those of an earlier one. When the session was lost, so are
+    /// they: sent now, they would take the place of newer ones.
+    fn take_cookies(&mut self, cookies: Vec<HeaderValue>, is_lost: bool) {
+        if is_lost || !cookies.is_empty() {
+            self.cookies = cookies;
+        }
+    }
+
     /// Empties the parts that are bound to a session which is no longer the request's.
     fn forget_bound_parts(&mut self) {
         self.parts.iter_mut().filter_map(|slot| slot.stored.as_mut()).for_each(StoredPart::forget_if_bound);

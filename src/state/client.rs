@@ -107,10 +107,10 @@ pub(super) fn commit(
     }
     let chunks = work.loaded.chunks;
     match plan {
-        Plan::Keep => Ok(Committed { loaded: mem::take(&mut work.loaded), cookies: Vec::new() }),
+        Plan::Keep => Ok(Committed { loaded: mem::take(&mut work.loaded), ..Committed::default() }),
         Plan::Destroy => {
             work.tell_end(config);
-            Ok(Committed { loaded: Loaded::default(), cookies: cookie.removals(0, chunks).collect() })
+            Ok(Committed { cookies: cookie.removals(0, chunks).collect(), ..Committed::default() })
         }
         Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
             let mut record = work.to_record(config, now)?;
@@ -124,7 +124,7 @@ pub(super) fn commit(
             }
             work.tell_written(config, plan, record.handle);
             let loaded = Loaded { record: Some(Arc::new(record)), chunks: cookies.len(), ..Loaded::default() };
-            Ok(Committed { loaded, cookies })
+            Ok(Committed { loaded, cookies, ..Committed::default() })
         }
     }
 }

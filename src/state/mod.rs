@@ -110,6 +110,8 @@ impl Work {
 pub(crate) struct Committed {
     pub(crate) loaded: Loaded,
     pub(crate) cookies: Vec<HeaderValue>,
+    /// The session has ended elsewhere, and an ID that an earlier commit of this request made is dead with it.
+    pub(crate) is_lost: bool,
 }
 
 /// Finds out which session a request belongs to.

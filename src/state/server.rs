@@ -79,6 +79,8 @@ async fn load_id(config: &Config, store: &dyn ErasedStore, mut id: SessionId) ->
 }
 
 /// Carries out the plan, and on a conflict makes the changes again on the newer record and plans anew.
+///
+/// The work is whole at every point where it waits, and a commit that is dropped there can be made again.
 pub(super) async fn commit(
     config: &Config,
     store: &dyn ErasedStore,
@@ -113,7 +115,7 @@ pub(super) async fn commit(
                 if let Some(record) = &work.loaded.record {
                     config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
                 }
-                return Ok(Committed::default());
+                return Ok(Committed { is_lost: true, ..Committed::default() });
             }
         }
     }
@@ -130,42 +132,45 @@ enum Step {
 }
 
 async fn keep(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Committed {
-    let loaded = mem::take(&mut work.loaded);
-    let cookie = loaded.tell_id.then(|| id_cookie(config, &loaded, now)).flatten();
-    Committed { cookies: if_current(config, store, &loaded, cookie).await, loaded }
+    let cookies = if work.loaded.tell_id && is_current(config, store, &work.loaded).await {
+        id_cookie(config, &work.loaded, now).into_iter().collect()
+    } else {
+        Vec::new()
+    };
+    Committed { loaded: mem::take(&mut work.loaded), cookies, ..Committed::default() }
 }
 
 /// Writes down that the session was used. A failure harms nobody now, and the next request tries again.
+///
+/// The cookie is sent only if the store has just found the session live under its ID. After a logout, login or renewal
+/// it would take the place of a newer one.
 async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Committed {
-    let mut loaded = mem::take(&mut work.loaded);
+    let loaded = &mut work.loaded;
+    let mut cookie = None;
     if let (Some(id), Some(record)) = (&loaded.id, &mut loaded.record) {
         let expires_at = config.timeouts.expires_at(work.draft.age(&config.timeouts, now));
         let touching = store.touch(id.store_key(), record.version, now, expires_at, now);
         match within(config, store, touching).await {
-            Ok(()) => {
+            Ok(Outcome::Done) => {
                 let record = Arc::make_mut(record);
                 (record.last_seen_at, record.expires_at) = (now, expires_at);
+                cookie = moved_cookie(config, loaded, now);
             }
+            Ok(Outcome::Conflict(newer)) => {
+                *record = newer.unwrap_or_else(|| Arc::clone(record));
+                cookie = moved_cookie(config, loaded, now);
+            }
+            Ok(Outcome::Retired(_) | Outcome::Gone) => {}
             Err(error) => config.tell(&SessionEvent::StoreFailed { error: error.into() }),
         }
     }
-    let cookie = moved_cookie(config, &loaded, now);
-    Committed { cookies: if_current(config, store, &loaded, cookie).await, loaded }
+    Committed { loaded: mem::take(&mut work.loaded), cookies: cookie.into_iter().collect(), ..Committed::default() }
 }
 
-/// Sends the cookie only if its ID is still that of the session. A request that only read has written nothing that would
-/// have failed, and after a logout, login or renewal its cookie would take the place of a newer one.
-async fn if_current(
-    config: &Config,
-    store: &dyn ErasedStore,
-    loaded: &Loaded,
-    cookie: Option<HeaderValue>,
-) -> Vec<HeaderValue> {
-    let (Some(cookie), Some(id)) = (cookie, &loaded.id) else { return Vec::new() };
-    match within(config, store, store.load(id.store_key(), config.now())).await {
-        Ok(Some(Entry::Live(_))) => vec![cookie],
-        _ => Vec::new(),
-    }
+/// Whether the ID is still that of the session, for a request that writes nothing which would fail if it were not.
+async fn is_current(config: &Config, store: &dyn ErasedStore, loaded: &Loaded) -> bool {
+    let Some(id) = &loaded.id else { return false };
+    matches!(within(config, store, store.load(id.store_key(), config.now())).await, Ok(Some(Entry::Live(_))))
 }
 
 /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended it.
@@ -177,6 +182,7 @@ async fn end(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Resul
     work.loaded = Loaded::default();
     Ok(Committed {
         cookies: ended.then(|| config.cookie_writer.removal()).into_iter().collect(),
+        is_lost: !ended,
         ..Committed::default()
     })
 }
@@ -223,7 +229,7 @@ async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: 
         Outcome::Done => {
             let loaded = Loaded { record: Some(record), ..mem::take(&mut work.loaded) };
             let cookies = moved_cookie(config, &loaded, now).into_iter().collect();
-            Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies }))
+            Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies, ..Committed::default() }))
         }
         outcome => Box::pin(catch_up(config, store, work, &id, base.handle, outcome)).await,
     }
@@ -338,7 +344,8 @@ fn fresh_id(new_id: &mut Option<SessionId>) -> Result<SessionId, Error> {
 /// The end of a commit that gave the client a new ID.
 fn told(config: &Config, record: Arc<Record>, id: SessionId, now: Timestamp) -> Committed {
     let cookie = config.cookie_writer.set(&id.to_text(), config.max_age(&record, now));
-    Committed { loaded: Loaded { record: Some(record), id: Some(id), ..Loaded::default() }, cookies: vec![cookie] }
+    let loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
+    Committed { loaded, cookies: vec![cookie], ..Committed::default() }
 }
 
 /// Returns the cookie for a session whose deadline has moved, if the client needs one: it is to be told the ID, or its

@@ -28,7 +28,7 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, ()>;
+    ) -> Answer<'a, Outcome>;
     fn renew(&self, renewal: Renewal, now: Timestamp) -> Answer<'_, Outcome>;
     fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome>;
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize>;
@@ -64,7 +64,7 @@ impl<S: Store> ErasedStore for S {
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, ()> {
+    ) -> Answer<'a, Outcome> {
         Box::pin(Store::touch(self, key, expected, last_seen_at, expires_at, now))
     }
 

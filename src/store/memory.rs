@@ -224,14 +224,17 @@ impl Store for MemoryStore {
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Outcome, StoreError> {
         let mut shard = self.shard(key);
-        if let Ok(current) = live_of_version(shard.get_mut(key), expected, now) {
-            let record = Arc::make_mut(current);
-            record.last_seen_at = record.last_seen_at.max(last_seen_at);
-            record.expires_at = record.expires_at.max(expires_at);
-        }
-        Ok(())
+        Ok(match live_of_version(shard.get_mut(key), expected, now) {
+            Ok(current) => {
+                let record = Arc::make_mut(current);
+                record.last_seen_at = record.last_seen_at.max(last_seen_at);
+                record.expires_at = record.expires_at.max(expires_at);
+                Outcome::Done
+            }
+            Err(outcome) => outcome,
+        })
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {

@@ -76,8 +76,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Moves the deadline of the live record under `key`, if its version is `expected`; the version stays.
     ///
-    /// Neither time moves backwards, each judged by itself. When the version has moved on, somebody else has written the record and with it
-    /// its deadline, and nothing is to be done.
+    /// Neither time moves backwards, each judged by itself. When the version has moved on, somebody else has written the
+    /// record and with it its deadline, and nothing is to be done. The outcome says whether the session is still live
+    /// under this key, [`Done`](Outcome::Done) or [`Conflict`](Outcome::Conflict): only then is its cookie sent again.
     fn touch(
         &self,
         key: &StoreKey,
@@ -85,7 +86,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
     /// Moves a session to a new key and leaves a forward under the old one, if its version is the expected one.
     ///
@@ -151,7 +152,8 @@ pub struct Renewal {
     pub forward: Forward,
 }
 
-/// How an [`update`](Store::update), a [`renew`](Store::renew) or a [`delete`](Store::delete) ended.
+/// How an [`update`](Store::update), a [`touch`](Store::touch), a [`renew`](Store::renew) or a [`delete`](Store::delete)
+/// ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It took place.

@@ -218,7 +218,7 @@ impl<S: Store> Store for FaultyStore<S> {
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Outcome, StoreError> {
         self.through(Call::Touch, self.inner.touch(key, expected, last_seen_at, expires_at, now)).await
     }
 

@@ -1,7 +1,9 @@
 //! What a request did is kept, whole, whatever others do at the same time.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use session_state::test_kit::{Fault, FaultyStore};
+use session_state::test_kit::{Call, Fault, FaultyStore};
 use session_state::{ConflictPolicy, ErrorKind, MemoryStore, ServerErrorPolicy, SessionLayer};
 use tokio::sync::Barrier;
 
@@ -223,7 +225,7 @@ async fn a_touch_that_fails_harms_no_request() {
     let app = App::new(SessionLayer::server(store));
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
-    app.pass(std::time::Duration::from_secs(60));
+    app.pass(Duration::from_secs(60));
     let failing = faults.clone();
     let visit = browser.visit(&app, |_| async move { failing.next(1, Fault::Refuse) }).await;
     assert_eq!(visit.status, StatusCode::OK);
@@ -252,6 +254,46 @@ async fn a_session_is_read_in_one_round_trip_and_written_in_two() {
     browser.jar.insert("__Host-Http-id".into(), "malformed".into());
     browser.get(&app, "n").await;
     assert_eq!(faults.all_calls(), 6, "a malformed id");
+}
+
+#[tokio::test]
+async fn a_cookie_that_moves_along_with_a_touch_costs_no_round_trip_of_its_own() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    let remember = |session: session_state::Session| async move { session.set_idle_timeout(Duration::from_secs(3600)) };
+    browser.visit(&app, remember).await.value();
+    app.pass(Duration::from_secs(60));
+    faults.reset_calls();
+    let read = browser.visit(&app, |_| async {}).await;
+    assert!(read.set_cookies()[0].ends_with("; Max-Age=3600"), "{read:?}");
+    assert_eq!((faults.calls(Call::Load), faults.calls(Call::Touch), faults.all_calls()), (1, 1, 2));
+    app.pass(Duration::from_secs(60));
+    faults.next_of(Call::Touch, 1, Fault::Refuse);
+    let read = browser.visit(&app, |_| async {}).await;
+    assert!(read.set_cookies().is_empty(), "nobody knows whether the session is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_that_is_dropped_while_it_waits_leaves_the_session_as_it_was() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let before = browser.clone();
+    app.pass(Duration::from_secs(60));
+    faults.next_of(Call::Touch, 1, Fault::Hang);
+    let visit = browser
+        .visit(&app, |session| async move {
+            tokio::time::timeout(Duration::from_millis(1), session.save()).await.unwrap_err();
+            session.logout();
+        })
+        .await;
+    assert_eq!(visit.set_cookies().len(), 1);
+    assert_eq!(before.clone().get(&app, "n").await, None, "the logout ends the session that was loaded");
+    assert_eq!(app.events(), ["Created", "Destroyed"]);
 }
 
 #[tokio::test]
@@ -291,6 +333,78 @@ async fn saving_within_the_handler_tells_it_what_would_go_wrong() {
             .await;
         assert_eq!(saved.set_cookies().len(), 1);
         assert!(matches!(saved.value().kind(), ErrorKind::TooLarge { .. }));
+    }
+}
+
+#[tokio::test]
+async fn what_was_saved_is_told_to_the_client_even_if_the_end_of_the_request_fails() {
+    for app in App::everywhere() {
+        let app = app.with(|layer| layer.with_max_record_size(1000));
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let failed = browser
+            .visit(&app, |session| async move {
+                session.login("alice");
+                session.save().await.unwrap();
+                session.insert("big", "x".repeat(5000)).unwrap();
+                session
+            })
+            .await;
+        assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!((failed.set_cookies().len(), failed.headers["cache-control"].as_bytes()), (1, &b"no-store"[..]));
+        let principal = browser.visit(&app, |session| async move { session.principal() }).await.value();
+        assert_eq!(principal.as_deref(), Some("alice"));
+        let still_there = failed.output.unwrap();
+        still_there.remove("big");
+        still_there.renew();
+        assert_eq!(still_there.save().await.unwrap_err().kind(), &ErrorKind::TooLate);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_waits_for_a_save_that_is_under_way() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+    let before = browser.clone();
+    faults.next_of(Call::Renew, 1, Fault::Hang);
+    let visit = browser
+        .visit(&app, |session| async move {
+            session.renew();
+            let saving = tokio::spawn(async move { session.save().await });
+            // The task begins to save and waits for the store.
+            tokio::task::yield_now().await;
+            saving
+        })
+        .await;
+    assert_ne!(browser.id(), before.id(), "the client is told the id that the session has now");
+    let saved = visit.value().await.unwrap();
+    assert_eq!(saved.unwrap_err().kind(), &ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn the_id_of_a_session_that_was_lost_meanwhile_is_not_told() {
+    let app = App::memory();
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let ends: [fn(&session_state::Session); 2] =
+        [|session| session.insert("n", 2).unwrap(), session_state::Session::logout];
+    for end in ends {
+        let (mut other, other_app) = (browser.clone(), app.clone());
+        let slow = browser
+            .send(&app, move |session| async move {
+                session.renew();
+                session.save().await.unwrap();
+                // Within the grace the old id leads to the new one.
+                other.visit(&other_app, |session| async move { session.login("alice") }).await.value();
+                end(&session);
+                other
+            })
+            .await;
+        assert!(slow.set_cookies().is_empty(), "it would take the place of the login's");
+        browser = slow.output.unwrap();
     }
 }
 

@@ -194,6 +194,20 @@ async fn a_bound_part_opens_only_in_its_session_and_goes_with_it() {
 }
 
 #[tokio::test]
+async fn a_bound_part_goes_with_its_session_when_the_logout_is_saved_by_the_handler_too() {
+    let keys = KeyRing::generate().unwrap();
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let mut browser = Browser::default();
+    visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
+    let logout = |session: Session| async move {
+        session.logout();
+        session.save().await.unwrap();
+    };
+    browser.visit(&app, logout).await.value();
+    assert!(browser.jar.is_empty());
+}
+
+#[tokio::test]
 async fn a_bound_part_does_not_pass_from_one_principal_to_another() {
     let keys = KeyRing::generate().unwrap();
     let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));

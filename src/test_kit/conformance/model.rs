@@ -55,7 +55,6 @@ enum Call {
 enum Answer {
     Created(bool),
     Ended(Outcome),
-    Touched,
 }
 
 impl Answer {
@@ -72,7 +71,6 @@ impl fmt::Debug for Answer {
         match self {
             Self::Created(created) => write!(f, "created: {created}"),
             Self::Ended(outcome) => outcome.fmt(f),
-            Self::Touched => f.write_str("touched or not"),
         }
     }
 }
@@ -83,10 +81,7 @@ async fn answer(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Answer 
         Call::Update(key, expected, record) => {
             Answer::Ended(ok(store.update(key, *expected, Arc::clone(record), now).await))
         }
-        Call::Touch(key, expected, seen, end) => {
-            ok(store.touch(key, *expected, *seen, *end, now).await);
-            Answer::Touched
-        }
+        Call::Touch(key, expected, seen, end) => Answer::Ended(ok(store.touch(key, *expected, *seen, *end, now).await)),
         Call::Renew(renewal) => Answer::Ended(ok(store.renew(renewal.clone(), now).await)),
         Call::Delete(key) => Answer::Ended(ok(store.delete(key, now).await)),
     }
@@ -120,14 +115,15 @@ impl Model {
                 Answer::Ended(outcome)
             }
             Call::Touch(key, expected, seen, end) => {
-                if self.judge(key, *expected) == Outcome::Done
+                let outcome = self.judge(key, *expected);
+                if outcome == Outcome::Done
                     && let Some(Entry::Live(record)) = self.entries.get_mut(key)
                 {
                     let last_seen_at = record.last_seen_at.max(*seen);
                     let expires_at = record.expires_at.max(*end);
                     *record = Arc::new(Record { last_seen_at, expires_at, ..Record::clone(record) });
                 }
-                Answer::Touched
+                Answer::Ended(outcome)
             }
             Call::Renew(renewal) => {
                 let outcome = self.judge(&renewal.old, renewal.expected);

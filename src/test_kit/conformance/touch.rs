@@ -10,7 +10,7 @@ pub async fn a_touch_moves_the_times_and_nothing_else(store: &Arc<impl Store>) {
     let now = now();
     let Placed { key, record, .. } = place_record(&**store, full_record(now), now).await;
     let (seen, end) = (now.after(MINUTE + MILLISECOND), now.after(2 * HOUR + MILLISECOND));
-    ok(store.touch(&key, record.version, seen, end, now.after(MINUTE)).await);
+    assert_eq!(ok(store.touch(&key, record.version, seen, end, now.after(MINUTE)).await), Outcome::Done);
     let touched = Record { last_seen_at: seen, expires_at: end, ..Record::clone(&record) };
     assert_live(&**store, &key, &touched, now).await;
 }
@@ -31,7 +31,7 @@ pub async fn a_touch_never_moves_a_time_backwards(store: &Arc<impl Store>) {
     let now = now();
     let Placed { key, record, .. } = place_record(&**store, full_record(now), now).await;
     let (seen, end) = (before(record.last_seen_at, MILLISECOND), before(record.expires_at, MINUTE));
-    ok(store.touch(&key, record.version, seen, end, now).await);
+    assert_eq!(ok(store.touch(&key, record.version, seen, end, now).await), Outcome::Done);
     assert_live(&**store, &key, &record, now).await;
 }
 
@@ -48,14 +48,16 @@ pub async fn a_touch_judges_each_time_by_itself(store: &Arc<impl Store>) {
     assert_live(&**store, &key, &touched, now).await;
 }
 
-/// When the version has moved on, its writer has set the deadline, and the touch is void.
+/// When the version has moved on, its writer has set the deadline, and the touch is void: the session is live all the
+/// same, and the outcome says so.
 pub async fn a_touch_of_another_version_does_nothing(store: &Arc<impl Store>) {
     let placed = place(&**store).await;
     let Placed { key, now, .. } = placed;
     let current = placed.next(2);
     assert_eq!(ok(store.update(&key, 1, Arc::clone(&current), now).await), Outcome::Done);
     for expected in [0, 1, 3] {
-        ok(store.touch(&key, expected, now.after(MINUTE), now.after(5 * HOUR), now).await);
+        let outcome = ok(store.touch(&key, expected, now.after(MINUTE), now.after(5 * HOUR), now).await);
+        assert_conflict(&outcome, &current);
         assert_live(&**store, &key, &current, now).await;
     }
 }
@@ -74,7 +76,7 @@ pub async fn an_update_after_a_touch_expects_the_same_version(store: &Arc<impl S
 pub async fn a_touch_never_creates(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     for expected in [0, 1] {
-        ok(store.touch(&key, expected, now, now.after(HOUR), now).await);
+        assert_eq!(ok(store.touch(&key, expected, now, now.after(HOUR), now).await), Outcome::Gone);
         assert_nothing(&**store, &key, now).await;
     }
     assert!(ok(store.create(&key, Arc::new(plain_record(now)), now).await), "the touch left something behind");
@@ -84,7 +86,7 @@ pub async fn a_touch_never_creates(store: &Arc<impl Store>) {
 pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
     let Placed { key, now, .. } = place(&**store).await;
     ok(store.delete(&key, now).await);
-    ok(store.touch(&key, 1, now.after(MINUTE), now.after(2 * HOUR), now).await);
+    assert_eq!(ok(store.touch(&key, 1, now.after(MINUTE), now.after(2 * HOUR), now).await), Outcome::Gone);
     assert_nothing(&**store, &key, now).await;
 }
 
@@ -92,7 +94,7 @@ pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
 pub async fn a_touch_never_revives_an_expired_record(store: &Arc<impl Store>) {
     let Placed { key, record, .. } = place(&**store).await;
     let later = record.expires_at;
-    ok(store.touch(&key, 1, later, later.after(HOUR), later).await);
+    assert_eq!(ok(store.touch(&key, 1, later, later.after(HOUR), later).await), Outcome::Gone);
     assert_nothing(&**store, &key, later).await;
 }
 
@@ -102,7 +104,8 @@ pub async fn a_touch_of_a_retired_key_does_nothing(store: &Arc<impl Store>) {
     let Placed { key, now, .. } = placed;
     let renewal = placed.renew(&**store).await;
     for expected in [1, 2] {
-        ok(store.touch(&key, expected, now.after(MINUTE), now.after(5 * HOUR), now).await);
+        let outcome = ok(store.touch(&key, expected, now.after(MINUTE), now.after(5 * HOUR), now).await);
+        assert_outcome_is_retired(&outcome, &renewal.forward);
     }
     assert_retired(&**store, &key, &renewal.forward, now).await;
     assert_nothing(&**store, &key, renewal.forward.expires_at).await;
