@@ -7,5 +7,7 @@ mod browser;
 mod commits;
 mod cookies;
 mod lifetimes;
+mod model;
 mod parts;
+mod random;
 mod renewals;
