@@ -85,7 +85,10 @@ impl CookieState {
 
 pub(super) fn load(config: &Config, cookie: &SealedCookie, received: &Received) -> Loaded {
     let opening = cookie.open(received, None, &config.timeouts, config.now());
-    let Some(opened) = opening.told_to(config) else { return Loaded::default() };
+    let Some(opened) = opening.told_to(config) else {
+        // What cannot be opened is in the way of what will be written all the same.
+        return Loaded { chunks: cookie.received_chunks(received), ..Loaded::default() };
+    };
     Loaded {
         record: Some(Arc::new(opened.record)),
         reseal: !opened.by_primary,
@@ -110,7 +113,8 @@ pub(super) fn commit(
         Plan::Keep => Ok(Committed { loaded: mem::take(&mut work.loaded), ..Committed::default() }),
         Plan::Destroy => {
             work.tell_end(config);
-            Ok(Committed { cookies: cookie.removals(0, chunks).collect(), ..Committed::default() })
+            let loaded = Loaded { chunks, ..Loaded::default() };
+            Ok(Committed { loaded, cookies: cookie.removals(0, chunks).collect(), ..Committed::default() })
         }
         Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
             let mut record = work.to_record(config, now)?;
@@ -123,7 +127,8 @@ pub(super) fn commit(
                 work.tell_end(config);
             }
             work.tell_written(config, plan, record.handle);
-            let loaded = Loaded { record: Some(Arc::new(record)), chunks: cookies.len(), ..Loaded::default() };
+            // The browser still has the chunks it sent: nothing of this request has reached it yet.
+            let loaded = Loaded { record: Some(Arc::new(record)), chunks, ..Loaded::default() };
             Ok(Committed { loaded, cookies, ..Committed::default() })
         }
     }

@@ -157,6 +157,17 @@ impl SealedCookie {
         (from..chunks_before).map(|index| self.chunk(index).removal())
     }
 
+    /// Returns how many chunks the client holds, up to the last one it sent. Only a cookie that may be split has any.
+    pub(crate) fn received_chunks(&self, received: &Received) -> usize {
+        if self.max_chunks == 1 {
+            return 0;
+        }
+        match find_chunks(received.iter(), self.writer.name().as_bytes()) {
+            FoundChunks::Chunks(found) => found.carried().last().map_or(0, |last| last + 1),
+            FoundChunks::Duplicate => 0,
+        }
+    }
+
     /// Removes the cookies of this name that the client sent.
     pub(crate) fn removals_of_received(&self, received: &Received) -> Vec<HeaderValue> {
         match find_chunks(received.iter(), self.writer.name().as_bytes()) {

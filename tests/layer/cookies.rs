@@ -161,6 +161,28 @@ async fn state_in_chunks_takes_as_many_cookies_as_it_needs_and_clears_the_rest()
 }
 
 #[tokio::test]
+async fn chunks_are_cleared_also_when_they_open_no_more_or_the_state_was_saved_before() {
+    let state = CookieState::encrypted(KeyRing::generate().unwrap()).with_chunks(3);
+    let app = App::new(SessionLayer::client(state));
+    let mut browser = Browser::default();
+    let large = |session: Session| async move { session.insert("v", "x".repeat(8000)).unwrap() };
+    browser.visit(&app, large).await.value();
+    let id = browser.jar.get_mut("__Host-Http-id.1").unwrap();
+    id.replace_range(..1, if id.starts_with('A') { "B" } else { "A" });
+    browser.set(&app, "n", 1).await;
+    assert_eq!(browser.jar.len(), 1);
+    browser.visit(&app, large).await.value();
+    let saved = browser.visit(&app, |session| async move {
+        session.logout();
+        session.save().await.unwrap();
+        session.insert("n", 2).unwrap();
+    });
+    saved.await.value();
+    assert_eq!(browser.jar.len(), 1);
+    assert_eq!(browser.get(&app, "n").await, Some(2));
+}
+
+#[tokio::test]
 async fn headers_of_the_handler_are_kept_and_completed() {
     use std::convert::Infallible;
     use tower::{Layer, ServiceExt, service_fn};
