@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use super::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
 
 const NAME: &str = "memory";
@@ -50,7 +50,33 @@ struct Shared {
 /// A store that is full looks for expired sessions at most once in this time, however many ask for room.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 
-type Shard = HashMap<StoreKey, Entry, BuildHasherDefault<KeyHasher>>;
+type Shard = HashMap<StoreKey, Slot, BuildHasherDefault<KeyHasher>>;
+
+/// An [`Entry`] in little space: most are live, and the map has room for more than it holds.
+enum Slot {
+    Live(Arc<Record>),
+    Retired(Box<Forward>),
+}
+
+impl Slot {
+    fn to_entry(&self) -> Entry {
+        match self {
+            Self::Live(record) => Entry::Live(Arc::clone(record)),
+            Self::Retired(forward) => Entry::Retired((**forward).clone()),
+        }
+    }
+
+    fn is_session(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
+    fn is_expired(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Live(record) => record.is_expired(now),
+            Self::Retired(forward) => now >= forward.expires_at,
+        }
+    }
+}
 
 impl MemoryStore {
     /// Makes an empty store without a limit.
@@ -145,9 +171,9 @@ impl MemoryStore {
             let index = self.shared.sweep_from.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.lock(index);
             let (before, mut sessions) = (shard.len(), 0);
-            shard.retain(|_, entry| {
-                let stays = !is_expired(entry, now);
-                sessions += usize::from(!stays && is_session(entry));
+            shard.retain(|_, slot| {
+                let stays = !slot.is_expired(now);
+                sessions += usize::from(!stays && slot.is_session());
                 stays
             });
             let gone = before - shard.len();
@@ -181,7 +207,7 @@ impl Store for MemoryStore {
     }
 
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
-        Ok(self.shard(key).get(key).filter(|entry| !is_expired(entry, now)).cloned())
+        Ok(self.shard(key).get(key).filter(|slot| !slot.is_expired(now)).map(Slot::to_entry))
     }
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
@@ -192,9 +218,9 @@ impl Store for MemoryStore {
             }
         }
         let mut shard = self.shard(key);
-        let is_free = shard.get(key).is_none_or(|entry| is_expired(entry, now));
-        let replaced = if is_free { shard.insert(*key, Entry::Live(record)) } else { None };
-        if !is_free || replaced.as_ref().is_some_and(is_session) {
+        let is_free = shard.get(key).is_none_or(|slot| slot.is_expired(now));
+        let replaced = if is_free { shard.insert(*key, Slot::Live(record)) } else { None };
+        if !is_free || replaced.is_some_and(|slot| slot.is_session()) {
             self.uncount(1);
         }
         Ok(is_free)
@@ -244,8 +270,8 @@ impl Store for MemoryStore {
                 return outcome;
             }
             // The session is the same, so the count stays.
-            old_shard.insert(old, Entry::Retired(forward));
-            new_shard.unwrap_or(old_shard).insert(new, Entry::Live(record));
+            old_shard.insert(old, Slot::Retired(Box::new(forward)));
+            new_shard.unwrap_or(old_shard).insert(new, Slot::Live(record));
             Outcome::Done
         }))
     }
@@ -253,13 +279,11 @@ impl Store for MemoryStore {
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
         let mut shard = self.shard(key);
         let hash_map::Entry::Occupied(entry) = shard.entry(*key) else { return Ok(Outcome::Gone) };
-        if is_expired(entry.get(), now) {
-            return Ok(Outcome::Gone);
-        }
-        if let Entry::Retired(forward) = entry.get() {
-            return Ok(Outcome::Retired(forward.clone()));
-        }
-        entry.remove();
+        match entry.get() {
+            slot if slot.is_expired(now) => return Ok(Outcome::Gone),
+            Slot::Retired(forward) => return Ok(Outcome::Retired((**forward).clone())),
+            Slot::Live(_) => entry.remove(),
+        };
         self.uncount(1);
         Ok(Outcome::Done)
     }
@@ -270,25 +294,14 @@ impl Store for MemoryStore {
 }
 
 /// Returns the record if it is live and of the expected version, or how the call ends if not.
-fn live_of_version(entry: Option<&mut Entry>, expected: u64, now: Timestamp) -> Result<&mut Arc<Record>, Outcome> {
-    match entry.filter(|entry| !is_expired(entry, now)) {
-        Some(Entry::Live(record)) => {
+fn live_of_version(slot: Option<&mut Slot>, expected: u64, now: Timestamp) -> Result<&mut Arc<Record>, Outcome> {
+    match slot.filter(|slot| !slot.is_expired(now)) {
+        Some(Slot::Live(record)) => {
             let version = record.version;
             if version == expected { Ok(record) } else { Err(Outcome::Conflict(Some(Arc::clone(record)))) }
         }
-        Some(Entry::Retired(forward)) => Err(Outcome::Retired(forward.clone())),
+        Some(Slot::Retired(forward)) => Err(Outcome::Retired((**forward).clone())),
         None => Err(Outcome::Gone),
-    }
-}
-
-fn is_session(entry: &Entry) -> bool {
-    matches!(entry, Entry::Live(_))
-}
-
-fn is_expired(entry: &Entry, now: Timestamp) -> bool {
-    match entry {
-        Entry::Live(record) => record.is_expired(now),
-        Entry::Retired(forward) => now >= forward.expires_at,
     }
 }
 
@@ -330,12 +343,13 @@ mod tests {
         StoreKey::from_bytes(bytes).hash(&mut hasher);
         assert_eq!(hasher.finish(), 0x0123_4567_89ab_cdef);
     }
+
     #[test]
     fn a_sweep_gives_back_the_memory_of_what_it_removes() {
         let store = MemoryStore::new();
         let record = |end| {
             let handle = crate::record::Handle::from_bytes([0; 16]);
-            Entry::Live(Arc::new(Record::new(handle, Timestamp::from_millis(0), Timestamp::from_millis(end))))
+            Slot::Live(Arc::new(Record::new(handle, Timestamp::from_millis(0), Timestamp::from_millis(end))))
         };
         for n in 0..1_000_u64 {
             let mut bytes = [0; 32];
