@@ -219,17 +219,12 @@ impl Shared {
         if status.is_server_error() && self.config.server_error_policy == ServerErrorPolicy::Discard {
             self.discard_data();
         }
-        if let Some(failure) = self.lock().failure.take() {
-            return Err(failure);
-        }
-        // Parts are sealed first: one that does not fit its cookie is found out before anything is stored.
-        let before = self.session_handle().unwrap_or(NO_HANDLE);
-        let mut part_cookies = self.seal_parts(Some(before))?;
+        let (before, mut part_cookies) = self.lock().seal_parts_first(&self.config)?;
         let is_last = Arc::strong_count(self) == 1;
         // Boxed where it is rare, so that the future stays small where it is not.
         let after = if is_last { self.commit_last().await? } else { Box::pin(self.commit()).await? };
         if !part_cookies.is_empty() && after != Some(before) {
-            part_cookies = self.seal_parts(after)?;
+            part_cookies = self.lock().seal_parts(&self.config, after)?;
         }
         let mut inner = self.lock();
         let inner = &mut *inner;
@@ -269,7 +264,7 @@ impl Shared {
         let committed = state::commit(&self.config, &mut taken.work, taken.may_set_cookie).await?;
         taken.is_committed = true;
         self.install(committed);
-        Ok(self.session_handle())
+        Ok(self.lock().session_handle())
     }
 
     /// Takes what is to be committed. The draft stays, so that meanwhile others see the session as it will be.
@@ -305,20 +300,6 @@ impl Shared {
             inner.take_cookies(committed.cookies, committed.is_lost);
             return;
         }
-    }
-
-    /// Returns the session that a bound part belongs to: after a commit also that which the request has made.
-    fn session_handle(&self) -> Option<Handle> {
-        self.lock().work.as_ref().and_then(|work| Some(work.loaded.record.as_ref()?.handle))
-    }
-
-    fn seal_parts(&self, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
-        let inner = self.lock();
-        let mut cookies = Vec::new();
-        for stored in inner.parts.iter().filter_map(|slot| slot.stored.as_ref()) {
-            cookies.extend(stored.seal(&self.config, session)?);
-        }
-        Ok(cookies)
     }
 
     /// Takes back what was not committed, and puts what came in meanwhile behind it.
@@ -372,6 +353,29 @@ impl Drop for TakenWork<'_> {
 }
 
 impl Inner {
+    /// Returns the session that a bound part belongs to: after a commit also that which the request has made.
+    fn session_handle(&self) -> Option<Handle> {
+        Some(self.work.as_ref()?.loaded.record.as_ref()?.handle)
+    }
+
+    /// Seals the parts before anything is stored, so that one that does not fit its cookie is found out in time. Returns
+    /// for which session that was.
+    fn seal_parts_first(&mut self, config: &Config) -> Result<(Handle, Vec<HeaderValue>), Error> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let session = self.session_handle().unwrap_or(NO_HANDLE);
+        Ok((session, self.seal_parts(config, Some(session))?))
+    }
+
+    fn seal_parts(&self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
+        let mut cookies = Vec::new();
+        for stored in self.parts.iter().filter_map(|slot| slot.stored.as_ref()) {
+            cookies.extend(stored.seal(config, session)?);
+        }
+        Ok(cookies)
+    }
+
     /// Takes over the cookies of a commit in the place of those of an earlier one. When the session was lost, so are
     /// they: sent now, they would take the place of newer ones.
     fn take_cookies(&mut self, cookies: Vec<HeaderValue>, is_lost: bool) {

@@ -15,15 +15,19 @@ use crate::cookie::{Found, Received, find};
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::random;
+use crate::record::Record;
 use crate::record::draft::Draft;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
-use crate::record::{Handle, Record};
 use crate::state::ConflictPolicy;
 use crate::store::{Entry, ErasedStore, Forward, Outcome, Renewal, StoreError, StoreErrorKind};
 
 /// How often changes are made again on a newer record before the request gives up with a conflict.
 const MAX_ATTEMPTS: u32 = 40;
+
+/// How long the use of a renewed ID is noticed at most. Of a session that lives for months there would else be forwards
+/// by the thousand.
+const LONGEST_FORWARD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many renewals are followed from one ID. Each takes a request of its own within the grace of the one before.
 const MAX_HOPS: usize = 8;
@@ -222,16 +226,18 @@ async fn create(
 }
 
 async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
-    let (Some(id), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
+    let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
     let record = Arc::new(work.to_record(config, now)?);
     let updating = store.update(id.store_key(), base.version, Arc::clone(&record), now);
     match within(config, store, updating).await? {
         Outcome::Done => {
-            let loaded = Loaded { record: Some(record), ..mem::take(&mut work.loaded) };
+            let mut loaded = mem::take(&mut work.loaded);
+            loaded.record = Some(record);
             let cookies = moved_cookie(config, &loaded, now).into_iter().collect();
-            Ok(Step::Done(Committed { loaded: Loaded { tell_id: false, ..loaded }, cookies, ..Committed::default() }))
+            loaded.tell_id = false;
+            Ok(Step::Done(Committed { loaded, cookies, ..Committed::default() }))
         }
-        outcome => Box::pin(catch_up(config, store, work, &id, base.handle, outcome)).await,
+        outcome => Box::pin(catch_up(config, store, work, outcome)).await,
     }
 }
 
@@ -251,8 +257,8 @@ async fn renew(
     let forward = Forward {
         successor: grace.then(|| old.seal_successor(&new)),
         grace_until: if grace { now.after(config.timeouts.grace) } else { now },
-        // For as long as the old ID would have lived unused, and at least for its grace.
-        expires_at: base.expires_at.max(now.after(config.timeouts.grace)),
+        // For as long as the old ID would have lived unused, up to a day, and at least for its grace.
+        expires_at: base.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(config.timeouts.grace)),
     };
     let renewal = Renewal {
         old: *old.store_key(),
@@ -271,28 +277,23 @@ async fn renew(
             }
             Ok(Step::Done(committed))
         }
-        outcome => Box::pin(catch_up(config, store, work, &old, base.handle, outcome)).await,
+        outcome => Box::pin(catch_up(config, store, work, outcome)).await,
     }
 }
 
 /// Bases the work on what another request has left. It is seldom called, so callers box its future.
-async fn catch_up(
-    config: &Config,
-    store: &dyn ErasedStore,
-    work: &mut Work,
-    id: &SessionId,
-    session: Handle,
-    outcome: Outcome,
-) -> Result<Step, Error> {
+async fn catch_up(config: &Config, store: &dyn ErasedStore, work: &mut Work, outcome: Outcome) -> Result<Step, Error> {
+    let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
+    let (id, session) = (id.clone(), base.handle);
     let (id, record) = match outcome {
         Outcome::Done | Outcome::Gone => return Ok(Step::Lost),
-        Outcome::Conflict(Some(record)) => (id.clone(), record),
-        Outcome::Conflict(None) => match reload(config, store, id.clone()).await? {
+        Outcome::Conflict(Some(record)) => (id, record),
+        Outcome::Conflict(None) => match reload(config, store, id).await? {
             Some(newer) => newer,
             None => return Ok(Step::Lost),
         },
         Outcome::Retired(forward) => {
-            let Some(successor) = successor(id, &forward) else { return Ok(Step::Lost) };
+            let Some(successor) = successor(&id, &forward) else { return Ok(Step::Lost) };
             let Some(newer) = reload(config, store, successor).await? else { return Ok(Step::Lost) };
             // Another request has just renewed the ID, and the client is told that one if its own still counts.
             work.changes.renews = false;
