@@ -134,7 +134,7 @@ impl SealedCookie {
         room: usize,
     ) -> Result<Vec<HeaderValue>, Error> {
         let nonce = match self.algorithm {
-            Algorithm::Encrypted => random::bytes()?,
+            Algorithm::Encrypted => random::nonce(),
             Algorithm::Signed => [0; _],
         };
         let plaintext = record.encode();
