@@ -27,13 +27,15 @@ pub(crate) enum Plan {
 
 /// Decides what to do with the record that was `loaded`, given the changes a request made and the draft they led to.
 ///
-/// `reseal` says that the client's copy is sealed with a key that is no longer the primary one.
+/// `reseal` says that the client's copy is sealed with a key that is no longer the primary one. An ID that has reached its
+/// age waits for a response that can tell the new one, and so while `may_set_cookie` is false.
 pub(crate) fn plan(
     loaded: Option<&Record>,
     changes: &Changes,
     draft: &Draft,
     reseal: bool,
     timeouts: &Timeouts,
+    may_set_cookie: bool,
     now: Timestamp,
 ) -> Plan {
     let makes_session = changes.needs_session || draft.has_content();
@@ -45,7 +47,7 @@ pub(crate) fn plan(
     }
     if changes.logs_in() {
         Plan::Renew { grace: false }
-    } else if changes.renews || timeouts.renewal_is_due(record, now) {
+    } else if changes.renews || (may_set_cookie && timeouts.renewal_is_due(record, now)) {
         Plan::Renew { grace: true }
     } else if draft.is_changed() {
         Plan::Update
@@ -113,7 +115,14 @@ mod tests {
         changes.renews = wish == Some(Do::Renew);
         list.iter().for_each(|change| changes.push(change.clone()));
         let draft = Draft::replay(base, changes.list()).expect("no change of the table fails");
-        plan(loaded.as_deref(), &changes, &draft, reseal, &timeouts, NOW)
+        let plan = |may_set_cookie| plan(loaded.as_deref(), &changes, &draft, reseal, &timeouts, may_set_cookie, NOW);
+        if plan(true) == (Plan::Renew { grace: true }) && !changes.renews {
+            let without = if draft.is_changed() { Plan::Update } else { Plan::Touch };
+            assert_eq!(plan(false), without, "there is nobody to tell a new id to");
+        } else {
+            assert_eq!(plan(false), plan(true));
+        }
+        plan(true)
     }
 
     fn record(seconds_ago: u64) -> Option<Record> {

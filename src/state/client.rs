@@ -104,10 +104,12 @@ pub(super) fn commit(
     may_set_cookie: bool,
 ) -> Result<Committed, Error> {
     let now = config.now();
-    let plan = work.plan(config, now);
-    if plan != Plan::Keep && !may_set_cookie {
-        return Err(Error::too_late());
-    }
+    let plan = match work.plan(config, may_set_cookie, now) {
+        plan if may_set_cookie || plan == Plan::Keep => plan,
+        // Nobody has asked for it.
+        Plan::Touch => Plan::Keep,
+        _ => return Err(Error::too_late()),
+    };
     let chunks = work.loaded.chunks;
     match plan {
         Plan::Keep => Ok(Committed { loaded: mem::take(&mut work.loaded), ..Committed::default() }),

@@ -72,9 +72,9 @@ impl Work {
         self.loaded.record.is_some() && (self.changes.ends_session || self.draft.kept_handle().is_none())
     }
 
-    fn plan(&self, config: &Config, now: Timestamp) -> Plan {
+    fn plan(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Plan {
         let record = self.loaded.record.as_deref();
-        plan(record, &self.changes, &self.draft, self.loaded.reseal, &config.timeouts, now)
+        plan(record, &self.changes, &self.draft, self.loaded.reseal, &config.timeouts, may_set_cookie, now)
     }
 
     /// Makes the record that is to be stored.
@@ -124,7 +124,7 @@ pub(crate) async fn load(config: &Config, received: &Received) -> Result<Loaded,
 
 /// Whether there is clearly nothing to commit and nothing to send.
 pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
-    work.changes.is_empty() && !work.loaded.tell_id && work.plan(config, config.now()) == Plan::Keep
+    work.changes.is_empty() && !work.loaded.tell_id && work.plan(config, true, config.now()) == Plan::Keep
 }
 
 /// Carries out what a request did. `may_set_cookie` says whether the head of the response is still to be sent.

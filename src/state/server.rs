@@ -99,7 +99,7 @@ pub(super) async fn commit(
     let new_id = &mut None;
     for attempt in 0..MAX_ATTEMPTS {
         let now = config.now();
-        let plan = work.plan(config, now);
+        let plan = work.plan(config, may_set_cookie, now);
         let needs_cookie = matches!(plan, Plan::Create | Plan::Renew { .. } | Plan::Destroy | Plan::Replace);
         if needs_cookie && !may_set_cookie {
             return Err(Error::too_late());

@@ -428,6 +428,32 @@ async fn a_stream_saves_what_it_changes_after_the_response_was_sent() {
 }
 
 #[tokio::test]
+async fn a_stream_that_outlives_the_age_of_the_id_still_saves() {
+    let app = App::memory().with(|layer| layer.with_renewal(Duration::from_secs(60)));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let session = browser.visit(&app, |session| async move { session }).await.value();
+    let before = browser.clone();
+    app.pass(Duration::from_secs(90));
+    session.save().await.unwrap();
+    session.update("n", |n: &mut u32| *n += 1).unwrap();
+    session.save().await.unwrap();
+    assert_eq!(browser.get(&app, "n").await, Some(2));
+    assert_ne!(browser.id(), before.id(), "the next response tells the new id");
+}
+
+#[tokio::test]
+async fn a_stream_that_changed_nothing_is_never_too_late() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let session = browser.visit(&app, |session| async move { session }).await.value();
+        app.pass(Duration::from_secs(90));
+        session.save().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_is_saved_in_the_handler_can_be_changed_again_and_the_last_cookie_counts() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
