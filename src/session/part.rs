@@ -52,8 +52,14 @@ pub struct Part<T: SessionPart, M = Main> {
     /// The JSON that `value` was made of, before it was changed through `DerefMut`.
     base: Option<JsonText>,
     is_touched: bool,
-    shared: Arc<Shared>,
+    held: Held,
     marker: PhantomData<fn() -> M>,
+}
+
+/// A part that is in use until this is dropped, even if the part's own code panics while it is read or written.
+struct Held {
+    shared: Arc<Shared>,
+    part: &'static str,
 }
 
 /// Where a part lives and what it takes; see [`Part::info`].
@@ -91,13 +97,10 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
             shared.load().await?;
         }
         shared.take_part(T::NAME, TypeId::of::<T>())?;
+        let held = Held { shared: Arc::clone(shared), part: T::NAME };
         let base = stored_text::<T>(shared);
-        let value = base.as_ref().map(|text| from_json(T::NAME, text.as_bytes())).transpose();
-        if value.is_err() {
-            shared.release_part(T::NAME);
-        }
-        let value = value?.unwrap_or_default();
-        Ok(Self { value, base, is_touched: false, shared: Arc::clone(shared), marker: PhantomData })
+        let value = base.as_ref().map(|text| from_json(T::NAME, text.as_bytes())).transpose()?.unwrap_or_default();
+        Ok(Self { value, base, is_touched: false, held, marker: PhantomData })
     }
 
     /// Changes the part in a way that can be repeated.
@@ -113,16 +116,16 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
             change(&mut self.value);
             self.write(move |before| rewritten(before, &change))
         });
-        self.shared.note_failure(written);
+        self.held.shared.note_failure(written);
     }
 
     /// Returns where the part lives and what it takes.
     #[must_use]
     pub fn info(&self) -> PartInfo {
         let size = self.base.as_ref().map_or(0, |text| text.as_bytes().len());
-        let config = self.shared.config();
+        let config = self.held.shared.config();
         let now = config.now();
-        let of_cookie = self.shared.with_part(T::NAME, |stored| {
+        let of_cookie = self.held.shared.with_part(T::NAME, |stored| {
             let stored = stored?;
             let record = stored.record.as_ref();
             let created_at = record.map(|record| record.created_at.into());
@@ -130,7 +133,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
             Some(PartInfo { in_cookie: true, size, created_at, expires_at })
         });
         of_cookie.unwrap_or_else(|| {
-            self.shared.with(|work| {
+            self.held.shared.with(|work| {
                 let record = work.draft.base().filter(|_| size > 0);
                 let created_at = record.map(|record| record.created_at.into());
                 let age = work.draft.age(&config.timeouts, now);
@@ -164,14 +167,14 @@ impl<T: SessionPart, M> Part<T, M> {
         &mut self,
         update: impl Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync + 'static,
     ) -> Result<(), Error> {
-        let has_cookie = self.shared.with_part(T::NAME, |stored| stored.is_some());
+        let has_cookie = self.held.shared.with_part(T::NAME, |stored| stored.is_some());
         if has_cookie {
-            let json = update(stored_text::<T>(&self.shared).as_ref().map(JsonText::as_bytes))?;
-            self.shared.set_part(T::NAME, json);
+            let json = update(stored_text::<T>(&self.held.shared).as_ref().map(JsonText::as_bytes))?;
+            self.held.shared.set_part(T::NAME, json);
         } else {
-            self.shared.update(&record_key::<T>(), move |before| Ok(((), update(before)?)))?;
+            self.held.shared.update(&record_key::<T>(), move |before| Ok(((), update(before)?)))?;
         }
-        self.base = stored_text::<T>(&self.shared);
+        self.base = stored_text::<T>(&self.held.shared);
         Ok(())
     }
 }
@@ -201,8 +204,10 @@ fn rewritten<T: SessionPart>(before: Option<&[u8]>, change: &dyn Fn(&mut T)) -> 
     }
 }
 
+/// Makes a change of a stored part. What was removed meanwhile begins anew, with its default: a few fields alone may be
+/// too little to be read again.
 fn patched<T: SessionPart>(before: Option<&[u8]>, patch: &Patch) -> Result<Arc<[u8]>, Error> {
-    let mut value = before.map_or(Ok(Value::Null), |json| from_json(T::NAME, json))?;
+    let mut value = before.map_or_else(|| to_value(&T::default()), |json| from_json(T::NAME, json))?;
     patch.apply(&mut value);
     to_json(T::NAME, &value)
 }
@@ -225,12 +230,17 @@ impl<T: SessionPart, M> DerefMut for Part<T, M> {
 /// Writes the part back. A handler that panics drops its part while it unwinds, and nothing is written then.
 impl<T: SessionPart, M> Drop for Part<T, M> {
     fn drop(&mut self) {
-        self.shared.note_panic();
         if !std::thread::panicking() {
             let written = self.write_back();
-            self.shared.note_failure(written);
+            self.held.shared.note_failure(written);
         }
-        self.shared.release_part(T::NAME);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.note_panic();
+        self.shared.release_part(self.part);
     }
 }
 

@@ -256,6 +256,75 @@ async fn a_bound_part_held_while_the_session_becomes_anothers_takes_nothing_alon
     }
 }
 
+/// A part whose fields are all needed to read it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Form {
+    name: String,
+    page: u32,
+}
+
+impl SessionPart for Form {
+    const NAME: &'static str = "form";
+}
+
+#[tokio::test]
+async fn a_part_written_after_its_session_was_ended_or_cleared_can_be_read_again() {
+    let ends: [fn(&Session); 2] = [Session::logout, Session::clear];
+    for (app, end) in App::everywhere().into_iter().flat_map(|app| ends.map(|end| (app.clone(), end))) {
+        let mut browser = Browser::default();
+        visit::<Form, _>(&mut browser, &app, |form| form.name = "alice".into()).await.value();
+        let changed = browser
+            .send_raw(&app, move |extensions| async move {
+                let session = Session::from_extensions(&extensions)?.load().await?;
+                let mut form = Part::<Form>::from_extensions(&extensions).await?;
+                end(&session);
+                form.page = 2;
+                Ok((StatusCode::OK, ()))
+            })
+            .await;
+        browser.receive(&changed);
+        let form = visit::<Form, _>(&mut browser, &app, |form| (**form).clone()).await.value();
+        assert_eq!(form, Form { name: String::new(), page: 2 });
+    }
+}
+
+/// Panics when it is written, as a `RefCell` does that is in use.
+#[derive(Default, Deserialize)]
+struct Unwritable;
+
+impl Serialize for Unwritable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("the test panics here")
+    }
+}
+
+impl SessionPart for Unwritable {
+    const NAME: &'static str = "unwritable";
+}
+
+#[tokio::test]
+async fn a_part_that_panics_while_it_is_written_commits_nothing() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let visit = browser
+            .send_raw(&app, |extensions| async move {
+                let loaded = Session::from_extensions(&extensions)?;
+                loaded.load().await?.insert("n", 2)?;
+                let mut part = Part::<Unwritable>::from_extensions(&extensions).await?;
+                let caught = tokio::spawn(async move {
+                    let _ = &mut *part;
+                    drop(part);
+                });
+                assert!(caught.await.unwrap_err().is_panic());
+                Ok((StatusCode::INTERNAL_SERVER_ERROR, ()))
+            })
+            .await;
+        assert!(visit.set_cookies().is_empty());
+        assert_eq!(browser.get(&app, "n").await, Some(1));
+    }
+}
+
 #[tokio::test]
 async fn a_free_standing_part_needs_no_session_and_survives_a_logout() {
     let keys = KeyRing::generate().unwrap();
