@@ -284,7 +284,7 @@ async fn renew(
 /// Bases the work on what another request has left. It is seldom called, so callers box its future.
 async fn catch_up(config: &Config, store: &dyn ErasedStore, work: &mut Work, outcome: Outcome) -> Result<Step, Error> {
     let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
-    let (id, session) = (id.clone(), base.handle);
+    let (id, base) = (id.clone(), Arc::clone(base));
     let (id, record) = match outcome {
         Outcome::Done | Outcome::Gone => return Ok(Step::Lost),
         Outcome::Conflict(Some(record)) => (id, record),
@@ -302,13 +302,19 @@ async fn catch_up(config: &Config, store: &dyn ErasedStore, work: &mut Work, out
             newer
         }
     };
-    config.tell(&SessionEvent::Conflict { session });
-    if config.conflict_policy == ConflictPolicy::Fail && work.draft.is_changed() {
+    config.tell(&SessionEvent::Conflict { session: base.handle });
+    if config.conflict_policy == ConflictPolicy::Fail && work.draft.is_changed() && is_other_state(&base, &record) {
         return Err(Error::conflict());
     }
     work.draft = Draft::replay(Some(Arc::clone(&record)), work.changes.list())?;
     work.loaded = Loaded { record: Some(record), id: Some(id), ..mem::take(&mut work.loaded) };
     Ok(Step::Again)
+}
+
+/// Whether a session was changed, and not only given another ID.
+fn is_other_state(before: &Record, after: &Record) -> bool {
+    let state = |record: &Record| (record.idle_timeout, record.absolute_timeout, record.authenticated_at);
+    before.values != after.values || state(before) != state(after)
 }
 
 /// Loads the record of an ID that this request came by honestly, following renewals whether or not their grace is over.

@@ -130,6 +130,27 @@ async fn with_the_fail_policy_the_later_of_two_changes_is_answered_with_409() {
 }
 
 #[tokio::test]
+async fn with_the_fail_policy_a_renewal_is_no_change_to_fail_on() {
+    let app = App::memory().with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 0).await;
+    for (also, expected) in [(None, StatusCode::OK), (Some(1), StatusCode::CONFLICT)] {
+        let (mut other, other_app) = (browser.clone(), app.clone());
+        let late = browser
+            .visit(&app, move |session| async move {
+                let renew = move |session: session_state::Session| async move {
+                    session.renew();
+                    also.map(|n| session.insert("n", n).unwrap());
+                };
+                other.visit(&other_app, renew).await.value();
+                session.insert("late", 2).unwrap();
+            })
+            .await;
+        assert_eq!(late.status, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_server_error_keeps_changes_unless_the_layer_says_otherwise() {
     for (policy, expected) in [(ServerErrorPolicy::Keep, Some(2)), (ServerErrorPolicy::Discard, Some(1))] {
         for app in App::everywhere() {
