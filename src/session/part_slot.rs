@@ -6,9 +6,10 @@ use http::HeaderValue;
 
 use crate::cookie::Received;
 use crate::error::Error;
+use crate::event::SessionEvent;
 use crate::record::draft::JsonText;
 use crate::record::{Handle, Record, Values};
-use crate::state::{Config, Opening, PlacedPart, ROOM_TO_GROW};
+use crate::state::{Config, PlacedPart, ROOM_TO_GROW};
 
 /// Under which key the record in a part's cookie holds the part.
 const PART_KEY: &str = "part";
@@ -48,26 +49,37 @@ impl PartSlot {
 }
 
 impl StoredPart {
-    /// Opens the cookie of a part. One that is bound to its session opens only in `session`.
-    pub(super) fn open(config: &Config, received: &Received, placed: &PlacedPart, session: Option<Handle>) -> Self {
+    /// Opens the cookie of a part. One that is bound to its session opens only in `session`. What the observers are to be
+    /// told comes along: they are code of the application, and the caller holds a lock.
+    pub(super) fn open(
+        config: &Config,
+        received: &Received,
+        placed: &PlacedPart,
+        session: Option<Handle>,
+    ) -> (Self, Option<SessionEvent>) {
         let mut stored =
             Self { placed: placed.clone(), record: None, value: None, is_changed: false, reseal: false, chunks: 0 };
         let binding = session.filter(|_| placed.is_bound);
         if placed.is_bound && binding.is_none() {
-            return stored;
+            return (stored, None);
         }
-        let opening = placed.cookie.open(received, binding, &placed.timeouts, config.now());
-        if let Opening::Open(opened) = opening {
-            let is_due = !placed.is_bound && placed.timeouts.touch_is_due(&opened.record, config.now());
-            let record = Arc::new(opened.record);
-            stored.value = JsonText::of(&record, PART_KEY);
-            stored.reseal = !opened.by_primary || is_due;
-            stored.chunks = opened.chunks;
-            stored.record = Some(record);
-        } else {
-            opening.told_to(config);
-        }
-        stored
+        let now = config.now();
+        let opened = match placed.cookie.open(received, binding, &placed.timeouts, now) {
+            Ok(opened) => opened,
+            Err(event) => return (stored, event),
+        };
+        let is_due = !placed.is_bound && placed.timeouts.touch_is_due(&opened.record, now);
+        stored.reseal = !opened.by_primary || is_due;
+        stored.chunks = opened.chunks;
+        stored.record = Some(Arc::new(opened.record));
+        stored.discard_change();
+        (stored, None)
+    }
+
+    /// Goes back to what the client has.
+    pub(super) fn discard_change(&mut self) {
+        self.value = self.record.as_ref().and_then(|record| JsonText::of(record, PART_KEY));
+        self.is_changed = false;
     }
 
     /// Empties the part if it is bound to a session: that has ended, or is now another's.

@@ -162,9 +162,11 @@ impl Shared {
             return Ok(());
         }
         let session = inner.work.as_ref().and_then(|work| work.draft.kept_handle());
-        let stored =
-            self.config.placed_part(part).map(|placed| StoredPart::open(&self.config, &self.received, placed, session));
+        let open = |placed| StoredPart::open(&self.config, &self.received, placed, session);
+        let (stored, event) = self.config.placed_part(part).map(open).unzip();
         inner.parts.push(PartSlot { name, is_in_use: true, stored });
+        drop(inner);
+        event.flatten().iter().for_each(|event| self.config.tell(event));
         Ok(())
     }
 
@@ -316,7 +318,7 @@ impl Shared {
 
     fn discard_data(&self) {
         let mut inner = self.lock();
-        inner.parts.retain(|slot| slot.stored.as_ref().is_none_or(|stored| !stored.is_changed));
+        inner.parts.iter_mut().filter_map(|slot| slot.stored.as_mut()).for_each(StoredPart::discard_change);
         let Some(work) = &mut inner.work else { return };
         work.changes.discard_data();
         let base = work.loaded.record.clone().filter(|_| !work.changes.ends_session);

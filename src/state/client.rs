@@ -84,16 +84,18 @@ impl CookieState {
 }
 
 pub(super) fn load(config: &Config, cookie: &SealedCookie, received: &Received) -> Loaded {
-    let opening = cookie.open(received, None, &config.timeouts, config.now());
-    let Some(opened) = opening.told_to(config) else {
-        // What cannot be opened is in the way of what will be written all the same.
-        return Loaded { chunks: cookie.received_chunks(received), ..Loaded::default() };
-    };
-    Loaded {
-        record: Some(Arc::new(opened.record)),
-        reseal: !opened.by_primary,
-        chunks: opened.chunks,
-        ..Loaded::default()
+    match cookie.open(received, None, &config.timeouts, config.now()) {
+        Ok(opened) => Loaded {
+            record: Some(Arc::new(opened.record)),
+            reseal: !opened.by_primary,
+            chunks: opened.chunks,
+            ..Loaded::default()
+        },
+        Err(event) => {
+            event.iter().for_each(|event| config.tell(event));
+            // What cannot be opened is in the way of what will be written all the same.
+            Loaded { chunks: cookie.received_chunks(received), ..Loaded::default() }
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::store::ErasedStore;
 pub use client::CookieState;
 pub(crate) use config::{Config, PlacedPart};
 pub use config::{ConflictPolicy, ServerErrorPolicy};
-pub(crate) use sealed::{Opening, ROOM_TO_GROW, SealedCookie};
+pub(crate) use sealed::{ROOM_TO_GROW, SealedCookie};
 
 /// Where the state lives.
 #[derive(Clone, Debug)]

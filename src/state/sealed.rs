@@ -11,11 +11,9 @@ use crate::cookie::{CookieConfig, CookieWriter, Found, FoundChunks, Received, fi
 use crate::error::{ConfigError, Error};
 use crate::event::SessionEvent;
 use crate::random;
-use crate::record::lifetime::{Expiry, Timeouts};
+use crate::record::lifetime::Timeouts;
 use crate::record::{Handle, Record};
 use crate::seal::{self, Algorithm, Context, KeyRing};
-
-use super::Config;
 
 /// By how many characters a seal grows at most when nothing but the times and the version in it change: four numbers of
 /// variable length, of up to five bytes more each.
@@ -37,30 +35,6 @@ pub(crate) struct SealedCookie {
     pub(crate) max_chunks: usize,
 }
 
-/// What opening a cookie gave.
-#[derive(Debug)]
-pub(crate) enum Opening {
-    Absent,
-    Duplicate,
-    Invalid,
-    Expired(Handle, Expiry),
-    Open(Opened),
-}
-
-impl Opening {
-    /// Returns the record if there is one, and tells the observers if there should have been.
-    pub(crate) fn told_to(self, config: &Config) -> Option<Opened> {
-        match self {
-            Self::Open(opened) => return Some(opened),
-            Self::Absent => {}
-            Self::Duplicate => config.tell(&SessionEvent::DuplicateCookie),
-            Self::Invalid => config.tell(&SessionEvent::InvalidCookie),
-            Self::Expired(session, expiry) => config.tell(&SessionEvent::Expired { session, expiry }),
-        }
-        None
-    }
-}
-
 /// A record that came out of a cookie.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -73,27 +47,29 @@ pub(crate) struct Opened {
 
 impl SealedCookie {
     /// Opens the cookie. `binding` is the session that it must have been made in.
+    ///
+    /// Without a record it returns what the observers are to be told, if there should have been one.
     pub(crate) fn open(
         &self,
         received: &Received,
         binding: Option<Handle>,
         timeouts: &Timeouts,
         now: Timestamp,
-    ) -> Opening {
+    ) -> Result<Opened, Option<SessionEvent>> {
         let name = self.writer.name().as_bytes();
         let (text, chunks) = if self.max_chunks > 1 {
             match find_chunks(received.iter(), name) {
-                FoundChunks::Duplicate => return Opening::Duplicate,
+                FoundChunks::Duplicate => return Err(Some(SessionEvent::DuplicateCookie)),
                 FoundChunks::Chunks(found) => {
-                    let Some(last) = found.carried().last() else { return Opening::Absent };
-                    let Some(text) = found.join(self.max_chunks) else { return Opening::Invalid };
+                    let Some(last) = found.carried().last() else { return Err(None) };
+                    let Some(text) = found.join(self.max_chunks) else { return Err(Some(SessionEvent::InvalidCookie)) };
                     (text, last + 1)
                 }
             }
         } else {
             match find(received.iter(), name) {
-                Found::Absent => return Opening::Absent,
-                Found::Duplicate => return Opening::Duplicate,
+                Found::Absent => return Err(None),
+                Found::Duplicate => return Err(Some(SessionEvent::DuplicateCookie)),
                 Found::One(text) => (Cow::Borrowed(text), 1),
             }
         };
@@ -107,17 +83,17 @@ impl SealedCookie {
         binding: Option<Handle>,
         timeouts: &Timeouts,
         now: Timestamp,
-    ) -> Opening {
+    ) -> Result<Opened, Option<SessionEvent>> {
         let opened = self.with_context(binding, |context| seal::open(self.algorithm, &self.keys, context, text));
-        let Some(opened) = opened else { return Opening::Invalid };
+        let Some(opened) = opened else { return Err(Some(SessionEvent::InvalidCookie)) };
         // What has our seal was a record of ours; one of a later release, or with a clock far ahead, is refused.
-        let Ok(record) = Record::decode(&opened.plaintext) else { return Opening::Invalid };
+        let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::InvalidCookie)) };
         if Timeouts::is_from_the_future(&record, now) {
-            return Opening::Invalid;
+            return Err(Some(SessionEvent::InvalidCookie));
         }
         match timeouts.expiry(&record, now) {
-            Some(expiry) => Opening::Expired(record.handle, expiry),
-            None => Opening::Open(Opened { record, by_primary: opened.by_primary, chunks }),
+            Some(expiry) => Err(Some(SessionEvent::Expired { session: record.handle, expiry })),
+            None => Ok(Opened { record, by_primary: opened.by_primary, chunks }),
         }
     }
 

@@ -143,7 +143,7 @@ async fn with_the_fail_policy_a_renewal_is_no_change_to_fail_on() {
                     also.map(|n| session.insert("n", n).unwrap());
                 };
                 other.visit(&other_app, renew).await.value();
-                session.insert("late", 2).unwrap();
+                session.insert("late", expected.as_u16()).unwrap();
             })
             .await;
         assert_eq!(late.status, expected);
