@@ -140,7 +140,9 @@ async fn with_the_fail_policy_a_renewal_is_no_change_to_fail_on() {
             .visit(&app, move |session| async move {
                 let renew = move |session: session_state::Session| async move {
                     session.renew();
-                    also.map(|n| session.insert("n", n).unwrap());
+                    if let Some(n) = also {
+                        session.insert("n", n).unwrap();
+                    }
                 };
                 other.visit(&other_app, renew).await.value();
                 session.insert("late", expected.as_u16()).unwrap();
@@ -397,11 +399,11 @@ async fn a_response_waits_for_a_save_that_is_under_way() {
             let saving = tokio::spawn(async move { session.save().await });
             // The task begins to save and waits for the store.
             tokio::task::yield_now().await;
-            saving
+            Some(saving)
         })
         .await;
     assert_ne!(browser.id(), before.id(), "the client is told the id that the session has now");
-    let saved = visit.value().await.unwrap();
+    let saved = visit.value().unwrap().await.unwrap();
     assert_eq!(saved.unwrap_err().kind(), &ErrorKind::Unavailable);
 }
 
