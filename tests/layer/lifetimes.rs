@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use session_state::test_kit::{Call, Fault, FaultyStore};
 use session_state::{CookieConfig, CookieLifetime, MemoryStore, SessionLayer};
 
 use crate::browser::{App, Browser};
@@ -180,6 +181,20 @@ async fn expired_sessions_are_told_of_and_swept() {
         _ = sweeping => panic!("a sweeper does not end, and sweeps within five seconds"),
         () = watching => {}
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_hangs_is_given_up_and_tried_again() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    faults.next_of(Call::Sweep, 1, Fault::Hang);
+    let sweeping = tokio::time::timeout(seconds(20), app.layer.sweeper(seconds(10)));
+    assert!(sweeping.await.is_err(), "a sweeper does not end");
+    assert_eq!((app.events(), faults.calls(Call::Sweep)), (vec!["StoreFailed".to_owned()], 1));
+    let sweeping = tokio::time::timeout(seconds(15), app.layer.sweeper(seconds(10)));
+    assert!(sweeping.await.is_err());
+    assert_eq!((app.events(), faults.calls(Call::Sweep)), (Vec::new(), 2));
 }
 
 #[tokio::test]
