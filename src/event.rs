@@ -28,7 +28,7 @@ pub enum SessionEvent {
         /// The session.
         session: Handle,
     },
-    /// A session was ended by the application.
+    /// A session was ended by the application, or by the login of another principal, which begins another.
     Destroyed {
         /// The session.
         session: Handle,

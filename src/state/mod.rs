@@ -89,6 +89,11 @@ impl Work {
     fn tell_written(&self, config: &Config, plan: Plan, session: Handle) {
         match plan {
             Plan::Create | Plan::Replace => config.tell(&SessionEvent::Created { session }),
+            // From one principal to another it is another session, with another name.
+            Plan::Renew { .. } if self.draft.kept_handle().is_none() => {
+                self.tell_end(config);
+                config.tell(&SessionEvent::Created { session });
+            }
             Plan::Renew { .. } => config.tell(&SessionEvent::Renewed { session }),
             Plan::Keep | Plan::Touch | Plan::Update | Plan::Destroy => {}
         }

@@ -104,9 +104,11 @@ async fn from_one_principal_to_another_the_values_go_and_the_session_gets_anothe
         browser.set(&app, "n", 1).await;
         let handle = |session: session_state::Session| async move { session.handle().unwrap() };
         let of_alice = browser.visit(&app, handle).await.value();
+        let _ = app.events();
         browser.visit(&app, |session| async move { session.login("alice") }).await.value();
         assert_eq!(browser.get(&app, "n").await, Some(1), "the same principal once more");
         assert_eq!(browser.visit(&app, handle).await.value(), of_alice);
+        assert_eq!(app.events(), ["Renewed", "LoggedIn"]);
         browser
             .visit(&app, |session| async move {
                 session.login("bob");
@@ -114,6 +116,7 @@ async fn from_one_principal_to_another_the_values_go_and_the_session_gets_anothe
             })
             .await
             .value();
+        assert_eq!(app.events(), ["Destroyed", "Created", "LoggedIn"]);
         assert_eq!(browser.get(&app, "n").await, None);
         assert_eq!(browser.get(&app, "greeting").await, Some(7));
         assert_ne!(browser.visit(&app, handle).await.value(), of_alice);
