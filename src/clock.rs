@@ -36,10 +36,13 @@ impl Timestamp {
     }
 }
 
+/// The end of the year 9999. A later time is "never" all the same, and some platforms have no `SystemTime` for it.
+const END_OF_TIME: u64 = 253_402_300_799_999;
+
+/// A time after the year 9999 becomes the end of that year.
 impl From<Timestamp> for SystemTime {
     fn from(timestamp: Timestamp) -> Self {
-        // A `SystemTime` holds less than 2^64 milliseconds on some platforms; such a time is "never" all the same.
-        UNIX_EPOCH.checked_add(Duration::from_millis(timestamp.0)).unwrap_or(UNIX_EPOCH)
+        UNIX_EPOCH + Duration::from_millis(timestamp.0.min(END_OF_TIME))
     }
 }
 
@@ -77,5 +80,20 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system for the time")]
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_never_comes_is_shown_as_the_end_of_the_year_9999() {
+        let never = SystemTime::from(Timestamp::from_millis(u64::MAX));
+        assert_eq!(never, UNIX_EPOCH + Duration::from_millis(253_402_300_799_999));
+        for millis in [0, 1, 1_735_689_600_123] {
+            let time = Timestamp::from_millis(millis);
+            assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        }
     }
 }

@@ -194,7 +194,7 @@ impl Draft {
             absolute_timeout: age.absolute_timeout,
             principal: self.principal().cloned(),
             authenticated_at: if self.login.is_some() { Some(now) } else { base.and_then(|r| r.authenticated_at) },
-            version: base.map_or(1, |record| record.version + 1),
+            version: base.map_or(1, |record| record.version.wrapping_add(1)),
             values: self.values(),
         }
     }
