@@ -11,3 +11,4 @@ mod model;
 mod parts;
 mod random;
 mod renewals;
+mod threads;
