@@ -4,6 +4,8 @@
 //! layer that keeps it, with extractors for axum.
 //!
 //! ```
+//! # #[cfg(feature = "axum")]
+//! # {
 //! use axum::{Router, routing::get};
 //! use session_state::{Error, MemoryStore, Session, SessionLayer};
 //!
@@ -26,6 +28,7 @@
 //! # assert_eq!(to_bytes(second.into_body(), 100).await?, "visit number 2");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -210,6 +210,8 @@ impl SessionLayer {
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(feature = "axum")]
+    /// # {
     /// use session_state::{CookieConfig, MemoryStore, Session, SessionLayer};
     ///
     /// enum Admin {}
@@ -225,6 +227,7 @@ impl SessionLayer {
     ///     .with_marker::<Admin>();
     /// # let app: axum::Router =
     /// axum::Router::new().route("/", axum::routing::get(handler)).layer(sessions).layer(admin);
+    /// # }
     /// # Ok::<(), session_state::ConfigError>(())
     /// ```
     pub fn with_marker<M: 'static>(mut self) -> Self {
