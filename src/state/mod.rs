@@ -81,7 +81,10 @@ impl Work {
     fn to_record(&self, config: &Config, now: Timestamp) -> Result<Record, Error> {
         let new_handle = if self.draft.kept_handle().is_none() { random::bytes()? } else { [0; 16] };
         let record = self.draft.to_record(Handle::from_bytes(new_handle), &config.timeouts, now);
-        config.check_size(&record)?;
+        // What was stored under a larger limit can still be touched and renewed, or no request would get past it.
+        if self.draft.is_changed() {
+            config.check_size(&record)?;
+        }
         Ok(record)
     }
 

@@ -342,6 +342,23 @@ async fn state_that_does_not_fit_is_an_error_and_what_the_client_had_stays_valid
 }
 
 #[tokio::test]
+async fn a_session_larger_than_a_new_limit_can_be_read_on() {
+    for app in App::everywhere() {
+        let app = app.with(|layer| layer.with_renewal(Duration::from_secs(60)));
+        let mut browser = Browser::default();
+        let fill = |session: session_state::Session| async move { session.insert("big", "x".repeat(2000)).unwrap() };
+        browser.visit(&app, fill).await.value();
+        let app = app.with(|layer| layer.with_max_record_size(1000));
+        for _ in 0..3 {
+            app.pass(Duration::from_secs(60));
+            assert_eq!(browser.get(&app, "n").await, None);
+        }
+        assert!(browser.visit(&app, |session| async move { session.contains("big") }).await.value());
+        assert_eq!(browser.set(&app, "n", 1).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}
+
+#[tokio::test]
 async fn saving_within_the_handler_tells_it_what_would_go_wrong() {
     for app in [App::encrypted(), App::signed()] {
         let mut browser = Browser::default();
