@@ -43,7 +43,7 @@ impl PartSlot {
         self.stored.as_ref().is_some_and(StoredPart::is_to_be_sealed)
     }
 
-    pub(super) fn is_written_to(&self, placed: &PlacedPart) -> bool {
+    fn is_written_to(&self, placed: &PlacedPart) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.is_changed && stored.placed.part == placed.part)
     }
 }
@@ -113,4 +113,11 @@ impl StoredPart {
             (true, None) => Ok(Vec::new()),
         }
     }
+}
+
+/// Removes the cookies of parts that were bound to a session that has ended, but for those `written` to since.
+pub(super) fn removals_of_ended(config: &Config, received: &Received, written: &[PartSlot]) -> Vec<HeaderValue> {
+    let bound = config.parts.iter().filter(|placed| placed.is_bound);
+    let ended = bound.filter(|placed| !written.iter().any(|slot| slot.is_written_to(placed)));
+    ended.flat_map(|placed| placed.cookie.removals_of_received(received)).collect()
 }

@@ -14,7 +14,7 @@ use crate::record::changes::{Change, UpdateFn};
 use crate::record::draft::{Draft, JsonText};
 use crate::state::{self, Committed, Config, ServerErrorPolicy, Work};
 
-use super::part_slot::{NO_HANDLE, PartSlot, StoredPart};
+use super::part_slot::{NO_HANDLE, PartSlot, StoredPart, removals_of_ended};
 
 /// What the extractors of a request and the middleware around it share.
 ///
@@ -232,7 +232,7 @@ impl Shared {
         let inner = &mut *inner;
         inner.cookies.append(&mut part_cookies);
         if inner.ended {
-            inner.cookies.extend(self.removals_of_parts(&inner.parts));
+            inner.cookies.extend(removals_of_ended(&self.config, &self.received, &inner.parts));
         }
         inner.response_sent = true;
         Ok(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
@@ -324,13 +324,6 @@ impl Shared {
         let base = work.loaded.record.clone().filter(|_| !work.changes.ends_session);
         // What is left are logins and timeouts, which cannot fail.
         work.draft = Draft::replay(base.clone(), work.changes.list()).unwrap_or_else(|_| Draft::new(base));
-    }
-
-    /// Removes the cookies of parts that were bound to the session that has ended.
-    fn removals_of_parts(&self, written: &[PartSlot]) -> Vec<HeaderValue> {
-        let bound = self.config.parts.iter().filter(|placed| placed.is_bound);
-        let ended = bound.filter(|placed| !written.iter().any(|slot| slot.is_written_to(placed)));
-        ended.flat_map(|placed| placed.cookie.removals_of_received(&self.received)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
