@@ -260,15 +260,15 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn happened(&self, event: &str) -> bool {
-        self.events.iter().any(|(_, other)| other == event)
+    fn count(&self, event: &str) -> usize {
+        self.events.iter().filter(|(_, other)| other == event).count()
     }
 
     fn check(&self) {
         let at_end: AtEnd<'_> =
             self.cookies().filter_map(|browser| Some((browser.id()?, open(&self.outside, browser)?))).collect();
         let ours = at_end.values().find(|open| open.session == self.session);
-        let (ended, logged_in) = (self.happened("Destroyed"), self.happened("LoggedIn"));
+        let (ended, logged_in) = (self.count("Destroyed") > 0, self.count("LoggedIn") > 0);
 
         // Nothing is resurrected, and nothing is there twice.
         assert!(!ended || ours.is_none(), "the session has ended and is open: {ours:?}");
@@ -278,6 +278,9 @@ impl<'r> Run<'r> {
         if ended || logged_in {
             assert_eq!(at_end.get(self.first.id().unwrap()), None, "an old id after a login or the end");
         }
+        // The requests agree on one new ID. A login takes another.
+        assert!(self.count("Renewed") <= 1 + usize::from(logged_in), "{:?}", self.events);
+        assert!(self.count("Destroyed") <= 1, "{:?}", self.events);
         // A logout that was answered has ended the session, unless that was a visitor's and its principal came first.
         assert!(ended || logged_in || !self.requests.iter().any(|request| request.has_ended_session()));
 
