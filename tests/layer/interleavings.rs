@@ -323,8 +323,8 @@ impl<'r> Run<'r> {
     }
 
     fn browser_after(&self, order: &[usize]) -> &Browser {
-        let cookies = order.iter().filter_map(|number| self.requests[*number].answer.as_ref()?.cookie.as_ref());
-        cookies.last().unwrap_or(&self.first)
+        let mut cookies = order.iter().filter_map(|number| self.requests[*number].answer.as_ref()?.cookie.as_ref());
+        cookies.next_back().unwrap_or(&self.first)
     }
 }
 
