@@ -129,6 +129,9 @@ pub(crate) fn record(bytes: &[u8]) {
     let Ok(record) = Record::decode(bytes) else { return };
     let written = record.encode();
     assert!(Record::decode(&written).unwrap() == record);
+    // All of the bytes are in it: besides values and principal, format, flags and handle, and nine numbers of up to ten.
+    let texts = record.values.as_frames().len() + record.principal.as_deref().map_or(0, str::len);
+    assert!(bytes.len() <= texts + 18 + 9 * 10);
     for (key, value) in record.values.iter() {
         assert!(record.values.get(key).is_some());
         assert!(bytes.len() >= key.len() + value.len());
