@@ -199,63 +199,6 @@ async fn a_handler_that_panics_commits_nothing_even_behind_a_middleware_that_cat
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_503_and_leaves_cookie_and_record_alone() {
-    let store = FaultyStore::new(MemoryStore::new());
-    let faults = store.faults();
-    let app = App::new(SessionLayer::server(store));
-    let mut browser = Browser::default();
-    browser.set(&app, "n", 1).await;
-
-    faults.next(1, Fault::Refuse);
-    let on_load = browser.visit(&app, |session| async move { session.insert("n", 2).unwrap() }).await;
-    assert_eq!(on_load.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(on_load.headers["vary"], "Cookie");
-    assert!(on_load.set_cookies().is_empty());
-
-    let failing = faults.clone();
-    let on_commit = browser
-        .visit(&app, |session| async move {
-            session.insert("n", 3).unwrap();
-            session.renew();
-            failing.next(1, Fault::Refuse);
-        })
-        .await;
-    assert_eq!(on_commit.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(on_commit.headers["vary"], "Cookie");
-    assert_eq!(on_commit.error.unwrap().kind(), &ErrorKind::Unavailable);
-    assert!(on_commit.headers.get("set-cookie").is_none());
-    assert_eq!(browser.get(&app, "n").await, Some(1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_is_503_after_the_time_limit() {
-    let store = FaultyStore::new(MemoryStore::new());
-    let faults = store.faults();
-    let app = App::new(SessionLayer::server(store));
-    let mut browser = Browser::default();
-    browser.set(&app, "n", 1).await;
-    faults.next(1, Fault::Hang);
-    let visit = browser.visit(&app, |session| async move { session.insert("n", 2).unwrap() }).await;
-    assert_eq!(visit.status, StatusCode::SERVICE_UNAVAILABLE);
-    let source = std::error::Error::source(&visit.error.unwrap()).map(ToString::to_string);
-    assert_eq!(source.as_deref(), Some("the memory store took longer than its time limit"));
-}
-
-#[tokio::test]
-async fn a_touch_that_fails_harms_no_request() {
-    let store = FaultyStore::new(MemoryStore::new());
-    let faults = store.faults();
-    let app = App::new(SessionLayer::server(store));
-    let mut browser = Browser::default();
-    browser.set(&app, "n", 1).await;
-    app.pass(Duration::from_secs(60));
-    let failing = faults.clone();
-    let visit = browser.visit(&app, |_| async move { failing.next(1, Fault::Refuse) }).await;
-    assert_eq!(visit.status, StatusCode::OK);
-    assert_eq!(app.events(), ["Created", "StoreFailed"]);
-}
-
-#[tokio::test]
 async fn a_session_is_read_in_one_round_trip_and_written_in_two() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();

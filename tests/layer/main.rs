@@ -6,6 +6,8 @@
 mod browser;
 mod commits;
 mod cookies;
+mod faults;
+mod interleavings;
 mod lifetimes;
 mod model;
 mod parts;

@@ -51,15 +51,15 @@ struct Seen {
 impl Act {
     fn random(random: &mut Random) -> Self {
         let key = random.pick(&KEYS);
-        match random.below(18) {
+        match random.below(20) {
             0..4 => Self::Set(key, u32::try_from(random.below(100)).unwrap()),
             4..8 => Self::Add(key),
             8..10 => Self::Remove(key),
             10 => Self::Clear,
-            11..13 => Self::Renew,
-            13..15 => Self::Login(random.pick(&["alice", "bob"])),
-            15 => Self::LoginFresh(random.pick(&["alice", "bob"])),
-            16 => Self::Logout,
+            11..15 => Self::Renew,
+            15..17 => Self::Login(random.pick(&["alice", "bob"])),
+            17 => Self::LoginFresh(random.pick(&["alice", "bob"])),
+            18 => Self::Logout,
             _ => Self::IdleTimeout(random.pick(&[20, 300])),
         }
     }
@@ -272,14 +272,14 @@ impl World {
     }
 
     async fn step(&mut self, random: &mut Random) {
-        // Mostly it is the next second, so that renewals meet the grace of others; seldom everything expires.
-        let seconds = random.pick(&[0, 0, 0, 1, 1, 1, 1, 9, 10, 19, 50, 99]);
+        // Mostly it is the next second, so that requests meet the grace of a renewal; seldom everything expires.
+        let seconds = if random.below(8) == 0 { random.pick(&[9, 10, 19, 50, 99]) } else { random.next() % 2 };
         self.app.pass(Duration::from_secs(seconds));
         self.model.now += seconds;
         let who = random.below(self.browsers.len());
         if !self.texts.is_empty() && random.below(4) == 0 {
             // Of the latest cookies rather than of any: most old ones have long expired.
-            let age = random.below(self.texts.len().min(12));
+            let age = random.below(self.texts.len().min(8));
             let stolen = self.texts[self.texts.len() - 1 - age].clone();
             self.browsers[who].jar.insert(NAME.into(), stolen);
         }

@@ -1,0 +1,229 @@
+//! Every call of the store, in every kind of request, fails in every way.
+//!
+//! The request is then answered with 503 and no cookie, and the session is as it was before or as it was asked to be,
+//! never between: before, when the call did not take place; as asked, when it did and only its reply was lost. When the
+//! visitor tries again, it works.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use http::StatusCode;
+use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
+use session_state::{ErrorKind, MemoryStore, Session, SessionLayer};
+
+use crate::browser::{App, Browser, Visit};
+
+const FAULTS: [Fault; 3] = [Fault::Refuse, Fault::LoseReply, Fault::Hang];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Create,
+    Update,
+    Renew,
+    Login,
+    Logout,
+    /// Ends the session and begins another.
+    Replace,
+}
+
+/// What is seen with a cookie: nothing, or the principal and the value.
+type Seen = Option<(Option<String>, Option<u32>)>;
+
+const BEFORE: Seen = Some((None, Some(1)));
+
+fn alice(n: u32) -> Seen {
+    Some((Some("alice".into()), Some(n)))
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [Self::Create, Self::Update, Self::Renew, Self::Login, Self::Logout, Self::Replace];
+
+    /// The calls that it makes, one of a kind each.
+    fn calls(self) -> &'static [Call] {
+        match self {
+            Self::Create => &[Call::Create],
+            Self::Update => &[Call::Load, Call::Update],
+            Self::Renew | Self::Login => &[Call::Load, Call::Renew],
+            Self::Logout => &[Call::Load, Call::Delete],
+            Self::Replace => &[Call::Load, Call::Create, Call::Delete],
+        }
+    }
+
+    async fn request(self, browser: &Browser, app: &App) -> Visit<()> {
+        browser.send(app, move |session| async move { self.change(&session) }).await
+    }
+
+    fn change(self, session: &Session) {
+        match self {
+            Self::Create => session.insert("n", 1).unwrap(),
+            Self::Update => session.insert("n", 2).unwrap(),
+            Self::Renew => session.renew(),
+            Self::Login => session.login("alice"),
+            Self::Logout => session.logout(),
+            Self::Replace => {
+                session.logout();
+                session.insert("n", 3).unwrap();
+            }
+        }
+    }
+
+    fn has_session(self) -> bool {
+        self != Self::Create
+    }
+
+    /// What the browser sees after the request was answered.
+    fn after(self) -> Seen {
+        match self {
+            Self::Create | Self::Renew => BEFORE,
+            Self::Update => Some((None, Some(2))),
+            Self::Login => alice(1),
+            Self::Logout => None,
+            Self::Replace => Some((None, Some(3))),
+        }
+    }
+
+    /// What a browser without the answer sees when one of the calls took place and its reply was lost.
+    fn without_answer(self, lost: Call) -> Seen {
+        match (self, lost) {
+            (_, Call::Update) => self.after(),
+            (Self::Renew, Call::Renew) => self.after(),
+            // A login lets the old ID die at once, and a logout ends the session: both took place.
+            (_, Call::Renew | Call::Delete) => None,
+            _ => self.before(),
+        }
+    }
+
+    fn before(self) -> Seen {
+        BEFORE.filter(|_| self.has_session())
+    }
+}
+
+/// An application whose store fails on demand, and a browser as it is before the request.
+async fn begin(kind: Kind) -> (App, MemoryStore, Faults, Browser) {
+    let memory = MemoryStore::new();
+    let store = FaultyStore::new(memory.clone());
+    let faults = store.faults();
+    let (app, mut browser) = (App::new(SessionLayer::server(store)), Browser::default());
+    if kind.has_session() {
+        browser.set(&app, "n", 1).await;
+    }
+    let _ = app.events();
+    faults.reset_calls();
+    (app, memory, faults, browser)
+}
+
+/// Looks without taking a cookie.
+async fn see(app: &App, browser: &Browser) -> Seen {
+    let look = |session: Session| async move {
+        let seen = (session.principal(), session.get("n").unwrap());
+        Some(seen).filter(|_| !session.is_new())
+    };
+    browser.send(app, look).await.value()
+}
+
+fn assert_is_503<T>(visit: &Visit<T>, story: &str) {
+    assert_eq!(visit.status, StatusCode::SERVICE_UNAVAILABLE, "{story}");
+    assert_eq!(visit.error.as_ref().unwrap().kind(), &ErrorKind::Unavailable, "{story}");
+    assert!(visit.set_cookies().is_empty(), "{story}: {:?}", visit.set_cookies());
+    assert_eq!(visit.headers["vary"], "Cookie", "{story}");
+}
+
+#[tokio::test]
+async fn without_a_fault_each_kind_of_request_makes_these_calls_and_does_what_it_is_asked() {
+    for kind in Kind::ALL {
+        let (app, _, faults, mut browser) = begin(kind).await;
+        let visit = kind.request(&browser, &app).await;
+        browser.receive(&visit);
+        assert_eq!(visit.status, StatusCode::OK);
+        assert_eq!(faults.all_calls(), kind.calls().len(), "{kind:?}");
+        assert!(kind.calls().iter().all(|call| faults.calls(*call) == 1), "{kind:?}");
+        assert_eq!(see(&app, &browser).await, kind.after(), "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_is_503_and_leaves_the_session_as_it_was_or_as_it_was_to_be() {
+    for kind in Kind::ALL {
+        for (call, fault) in kind.calls().iter().flat_map(|call| FAULTS.map(|fault| (*call, fault))) {
+            let story = format!("{kind:?} with {fault:?} of {call:?}");
+            let (app, memory, faults, mut browser) = begin(kind).await;
+            faults.next_of(call, 1, fault);
+            let visit = kind.request(&browser, &app).await;
+            assert_is_503(&visit, &story);
+
+            let took_place = fault == Fault::LoseReply;
+            let expected = if took_place { kind.without_answer(call) } else { kind.before() };
+            assert_eq!(see(&app, &browser).await, expected, "{story}");
+            // Of what was made for nobody, one record may be left, which no cookie opens and which expires.
+            let made =
+                kind.calls().contains(&Call::Create) && (took_place || call == Call::Delete) && call != Call::Load;
+            let kept = kind.has_session() && !(took_place && call == Call::Delete);
+            assert_eq!(memory.len(), usize::from(made) + usize::from(kept), "{story}");
+            // Nobody is told of what was not answered.
+            assert!(!app.events().contains(&"LoggedIn".to_owned()), "{story}");
+
+            let again = kind.request(&browser, &app).await;
+            browser.receive(&again);
+            assert_eq!(again.status, StatusCode::OK, "{story}");
+            let nothing_to_keep = kind == Kind::Login && expected.is_none();
+            let after = if nothing_to_keep { Some((Some("alice".into()), None)) } else { kind.after() };
+            assert_eq!(see(&app, &browser).await, after, "again after {story}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_in_the_handler_that_fails_can_be_made_again_there() {
+    for kind in Kind::ALL {
+        let writing = kind.calls().iter().filter(|call| **call != Call::Load);
+        for (call, fault) in writing.flat_map(|call| FAULTS.map(|fault| (*call, fault))) {
+            let story = format!("{kind:?} with {fault:?} of {call:?}");
+            let (app, _, faults, mut browser) = begin(kind).await;
+            let visit = browser
+                .visit(&app, move |session| async move {
+                    faults.next_of(call, 1, fault);
+                    kind.change(&session);
+                    let (error, changed) = (session.save().await.unwrap_err(), session.principal());
+                    assert_eq!(error.kind(), &ErrorKind::Unavailable);
+                    session.save().await.unwrap();
+                    (changed, session.principal())
+                })
+                .await;
+            let seen = see(&app, &browser).await;
+            let (before, after) = visit.value();
+            if (kind, fault) == (Kind::Login, Fault::LoseReply) {
+                // The old ID is dead and the new one was lost with the reply, so nobody is logged in, and the observers are told.
+                assert_eq!((after, seen), (None, None), "{story}");
+                assert!(app.events().contains(&"ChangesDiscarded".to_owned()), "{story}");
+            } else {
+                assert_eq!((after, seen), (before, kind.after()), "{story}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_touch_that_fails_harms_no_request() {
+    for fault in FAULTS {
+        let (app, _, faults, mut browser) = begin(Kind::Update).await;
+        app.pass(Duration::from_secs(60));
+        faults.next_of(Call::Touch, 1, fault);
+        let visit = browser.visit(&app, |_| async {}).await;
+        assert_eq!(visit.status, StatusCode::OK);
+        assert!(visit.set_cookies().is_empty());
+        assert_eq!(app.events(), ["StoreFailed"]);
+        assert_eq!(see(&app, &browser).await, BEFORE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_named_in_the_error_after_the_time_limit() {
+    let (app, _, faults, browser) = begin(Kind::Update).await;
+    let app = app.with(|layer| layer.with_store_timeout(Duration::from_millis(250)));
+    faults.next(1, Fault::Hang);
+    let begun = tokio::time::Instant::now();
+    let visit = Kind::Update.request(&browser, &app).await;
+    assert_eq!(begun.elapsed().as_millis() / 10, 25);
+    let error = visit.error.unwrap();
+    assert_eq!(error.source().unwrap().to_string(), "the memory store took longer than its time limit");
+}

@@ -1,0 +1,478 @@
+//! Requests of one session at the same time, in every order that their calls of the store can have.
+//!
+//! Each call of the store waits once before it takes place, and the test says whose turn it is. A run is one list of
+//! turns; all of them are tried, one after the other (stateless model checking, as in Godefroid, *Model checking for
+//! programming languages using VeriSoft*, POPL 1997).
+//!
+//! What responses may do to the browser that made the requests:
+//!
+//! - A cookie is good at the moment its response is finished. So a browser that hears the responses in the order in
+//!   which the server finished them never swaps a good ID for a dead one.
+//! - Renewals promise more, since they happen unasked: whatever order the responses arrive in, the browser that made the
+//!   requests stays in its session.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::StatusCode;
+use session_state::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use session_state::{CookieConfig, CookieLifetime, MemoryStore, Session, SessionLayer, Timestamp};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::browser::{App, Browser, Visit};
+
+/// What a request does to the session that all of them come with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Read,
+    /// Adds one to what is there.
+    Add,
+    /// Sets a value of its own.
+    Set,
+    Renew,
+    Login,
+    Logout,
+    /// Ends the session and leaves a message, which makes another.
+    LogoutAndWrite,
+}
+
+const KINDS: [Kind; 7] =
+    [Kind::Read, Kind::Add, Kind::Set, Kind::Renew, Kind::Login, Kind::Logout, Kind::LogoutAndWrite];
+
+/// The keys that [`Kind::Set`] sets, one for each request.
+const OWN_KEYS: [&str; 4] = ["first", "second", "third", "fourth"];
+
+/// How long things may take: no timer of the layer ends a run, only the pauses between attempts pass.
+const LONG: Duration = Duration::from_secs(1_000_000);
+
+/// A store whose every call waits for its turn, and which remembers the keys it was given.
+#[derive(Clone, Debug, Default)]
+struct Gated {
+    store: MemoryStore,
+    begun: Arc<AtomicUsize>,
+    /// One call may take place.
+    may_pass: Arc<AtomicBool>,
+    keys: Arc<Mutex<BTreeSet<StoreKey>>>,
+}
+
+impl Gated {
+    /// Waits until the test lets one call pass. It polls by hand, so nobody needs to be woken.
+    async fn turn(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let pass = |_: &mut Context<'_>| match self.may_pass.swap(false, Ordering::Relaxed) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        };
+        std::future::poll_fn(pass).await;
+    }
+
+    fn let_pass(&self) {
+        self.may_pass.store(true, Ordering::Relaxed);
+    }
+
+    fn remember(&self, key: StoreKey) {
+        self.keys.lock().unwrap().insert(key);
+    }
+
+    /// How many live records each session has, by its name.
+    fn live(&self, now: Timestamp) -> BTreeMap<String, usize> {
+        let mut live = BTreeMap::new();
+        for key in &*self.keys.lock().unwrap() {
+            if let Some(Entry::Live(record)) = at_once(self.store.load(key, now)).unwrap() {
+                *live.entry(format!("{:?}", record.handle)).or_default() += 1;
+            }
+        }
+        live
+    }
+}
+
+impl Store for Gated {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+        self.turn().await;
+        self.store.load(key, now).await
+    }
+
+    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        self.remember(*key);
+        self.turn().await;
+        self.store.create(key, record, now).await
+    }
+
+    async fn update(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        self.turn().await;
+        self.store.update(key, expected, record, now).await
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        self.turn().await;
+        self.store.touch(key, expected, last_seen_at, expires_at, now).await
+    }
+
+    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.remember(renewal.new);
+        self.turn().await;
+        self.store.renew(renewal, now).await
+    }
+
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.turn().await;
+        self.store.delete(key, now).await
+    }
+}
+
+/// The answer of a future that never waits.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// One request: still under way, or answered.
+struct Running {
+    kind: Kind,
+    future: Pin<Box<dyn Future<Output = Visit<bool>>>>,
+    answer: Option<Answer>,
+    /// The layer said that its changes were dropped, since the session had ended.
+    discarded: bool,
+}
+
+/// What a request was told.
+struct Answer {
+    /// It came to the session of all, not to a new one.
+    came_to_session: bool,
+    /// The browser with nothing but the cookies of this response; `None` if there are none.
+    cookie: Option<Browser>,
+}
+
+/// What a cookie opens.
+#[derive(Debug, PartialEq)]
+struct Open {
+    session: Handle,
+    principal: Option<String>,
+    n: Option<u32>,
+    own: Vec<&'static str>,
+}
+
+/// What each cookie opens when all is over, by its value; those that open nothing are not there.
+type AtEnd<'r> = BTreeMap<&'r str, Open>;
+
+/// One run: an application, its session, and requests that have all been sent with the same cookie.
+struct Run<'r> {
+    runtime: &'r Runtime,
+    store: Gated,
+    app: App,
+    /// The same application as `app`, without turns.
+    outside: App,
+    first: Browser,
+    session: Handle,
+    requests: Vec<Running>,
+    /// The events in their order, with the number of the request that caused each.
+    events: Vec<(usize, String)>,
+    /// The requests in the order in which the server finished them.
+    finished: Vec<usize>,
+}
+
+impl<'r> Run<'r> {
+    fn new(runtime: &'r Runtime, kinds: &[Kind], settle: fn(SessionLayer) -> SessionLayer) -> Self {
+        let store = Gated::default();
+        let outside = App::new(SessionLayer::server(store.store.clone()));
+        let app = App::new(settle(SessionLayer::server(store.clone()).with_store_timeout(LONG)));
+        let mut first = Browser::default();
+        store.let_pass();
+        at_once(first.set(&app, "n", 0)).value();
+        let session = open(&outside, &first).expect("the session was made").session;
+        let _ = app.events();
+        let requests =
+            kinds.iter().enumerate().map(|(number, kind)| Running::new(*kind, number, &app, &first)).collect();
+        let (events, finished) = (Vec::new(), Vec::new());
+        let mut run = Self { runtime, store, app, outside, first, session, requests, events, finished };
+        // Up to the first call of each. Nothing has happened yet.
+        (0..kinds.len()).for_each(|number| run.poll(number));
+        run
+    }
+
+    /// Whose turn it may be.
+    fn waiting(&self) -> Vec<usize> {
+        (0..self.requests.len()).filter(|number| self.requests[*number].answer.is_none()).collect()
+    }
+
+    /// Lets a request make the call that it waits with, and go on to the next one or to its end.
+    fn step(&mut self, number: usize) {
+        self.store.let_pass();
+        self.poll(number);
+    }
+
+    fn poll(&mut self, number: usize) {
+        let begun = self.store.begun.load(Ordering::Relaxed);
+        let request = &mut self.requests[number];
+        let visit = loop {
+            match request.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(visit) => break Some(visit),
+                Poll::Pending if self.store.begun.load(Ordering::Relaxed) > begun => break None,
+                // It pauses before it tries again.
+                Poll::Pending => self.runtime.block_on(tokio::time::advance(Duration::from_millis(100))),
+            }
+        };
+        for event in self.app.events() {
+            request.discarded |= event == "ChangesDiscarded";
+            self.events.push((number, event));
+        }
+        if let Some(visit) = visit {
+            assert_eq!(visit.status, StatusCode::OK, "{:?}", visit.error);
+            assert!(visit.set_cookies().len() <= 1);
+            let mut browser = self.first.clone();
+            browser.receive(&visit);
+            let cookie = (!visit.set_cookies().is_empty()).then_some(browser);
+            self.check_fresh(cookie.as_ref());
+            let came_to_session = visit.output.expect("the handler has returned");
+            self.requests[number].answer = Some(Answer { came_to_session, cookie });
+            self.finished.push(number);
+        }
+    }
+
+    /// A cookie is good when its response is finished: it is sent by nobody who knows, or could know, that it is not.
+    fn check_fresh(&self, cookie: Option<&Browser>) {
+        if let Some(browser) = cookie.filter(|browser| browser.id().is_some()) {
+            assert!(open(&self.outside, browser).is_some(), "a dead id was sent");
+        }
+    }
+
+    fn count(&self, event: &str) -> usize {
+        self.events.iter().filter(|(_, other)| other == event).count()
+    }
+
+    fn check(&self) {
+        let at_end: AtEnd<'_> =
+            self.cookies().filter_map(|browser| Some((browser.id()?, open(&self.outside, browser)?))).collect();
+        let ours = at_end.values().find(|open| open.session == self.session);
+        let (ended, logged_in) = (self.count("Destroyed") > 0, self.count("LoggedIn") > 0);
+
+        // Nothing is resurrected, and nothing is there twice.
+        assert!(!ended || ours.is_none(), "the session has ended and is open: {ours:?}");
+        let live = self.store.live(session_state::Clock::now(&self.app.clock));
+        assert!(live.values().all(|records| *records == 1), "{live:?}");
+        assert_eq!(live.contains_key(&format!("{:?}", self.session)), !ended, "{live:?}");
+        if ended || logged_in {
+            assert_eq!(at_end.get(self.first.id().unwrap()), None, "an old id after a login or the end");
+        }
+        // The requests agree on one new ID. A login takes another.
+        assert!(self.count("Renewed") <= 1 + usize::from(logged_in), "{:?}", self.events);
+        assert!(self.count("Destroyed") <= 1, "{:?}", self.events);
+        // A logout that was answered has ended the session, unless that was a visitor's and its principal came first.
+        assert!(ended || logged_in || !self.requests.iter().any(|request| request.has_ended_session()));
+
+        // The browser that hears the responses as they were finished has a session that is live, or none.
+        let id = self.browser_after(&self.finished).id();
+        assert!(id.map_or(ended, |id| at_end.contains_key(id)), "the browser is left with a dead id");
+
+        let Some(ours) = ours else { return assert!(ended, "the session was lost") };
+        assert_eq!(ours.principal.is_some(), logged_in);
+        self.check_writes(ours);
+        if !ended && !logged_in {
+            self.check_every_arrival(&at_end);
+        }
+    }
+
+    /// Every cookie that the browser had at any time.
+    fn cookies(&self) -> impl Iterator<Item = &Browser> {
+        let sent = self.requests.iter().filter_map(|request| request.answer.as_ref()?.cookie.as_ref());
+        std::iter::once(&self.first).chain(sent)
+    }
+
+    /// What was answered is kept. Only a login or the end of the session stands in the way, and that is told.
+    fn check_writes(&self, ours: &Open) {
+        let kept = |kind: Kind| self.requests.iter().enumerate().filter(move |(_, request)| request.has_written(kind));
+        assert_eq!(ours.n, u32::try_from(kept(Kind::Add).count()).ok());
+        let own: Vec<_> = kept(Kind::Set).map(|(number, _)| OWN_KEYS[number]).collect();
+        assert_eq!(ours.own, own);
+        let is_end = |(_, event): &(usize, String)| event == "LoggedIn" || event == "Destroyed";
+        let first_end = self.events.iter().position(is_end).unwrap_or(usize::MAX);
+        let first_loss = self.events.iter().position(|(_, event)| event == "ChangesDiscarded");
+        assert!(first_loss.is_none_or(|loss| first_end < loss), "{:?}", self.events);
+    }
+
+    /// The browser that made the requests stays in its session, whatever order the responses arrive in.
+    fn check_every_arrival(&self, at_end: &AtEnd<'_>) {
+        for order in orders(self.requests.len()) {
+            let opened = self.browser_after(&order).id().and_then(|id| at_end.get(id));
+            assert_eq!(opened.map(|open| open.session), Some(self.session), "logged out by a renewal: {order:?}");
+        }
+    }
+
+    fn browser_after(&self, order: &[usize]) -> &Browser {
+        let mut cookies = order.iter().filter_map(|number| self.requests[*number].answer.as_ref()?.cookie.as_ref());
+        cookies.next_back().unwrap_or(&self.first)
+    }
+}
+
+impl Running {
+    fn new(kind: Kind, number: usize, app: &App, browser: &Browser) -> Self {
+        let (app, browser) = (app.clone(), browser.clone());
+        let future = Box::pin(async move { browser.send(&app, move |session| kind.run(session, number)).await });
+        Self { kind, future, answer: None, discarded: false }
+    }
+
+    fn came_to_session(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.came_to_session)
+    }
+
+    fn has_ended_session(&self) -> bool {
+        matches!(self.kind, Kind::Logout | Kind::LogoutAndWrite) && self.came_to_session()
+    }
+
+    fn has_written(&self, kind: Kind) -> bool {
+        self.kind == kind && self.came_to_session() && !self.discarded
+    }
+}
+
+impl Kind {
+    /// Returns whether it came to a session.
+    async fn run(self, session: Session, number: usize) -> bool {
+        let came_to_session = !session.is_new();
+        match self {
+            Self::Read => {}
+            Self::Add => drop(session.update("n", |n: &mut u32| *n += 1).unwrap()),
+            Self::Set => session.insert(OWN_KEYS[number], 1).unwrap(),
+            Self::Renew => session.renew(),
+            Self::Login => session.login("alice"),
+            Self::Logout => session.logout(),
+            Self::LogoutAndWrite => {
+                session.logout();
+                session.insert("message", 1).unwrap();
+            }
+        }
+        came_to_session
+    }
+}
+
+/// What the browser's cookie opens, looked at from outside.
+fn open(app: &App, browser: &Browser) -> Option<Open> {
+    let look = |session: Session| async move {
+        let own = OWN_KEYS.into_iter().filter(|key| session.contains(key)).collect();
+        let (principal, n) = (session.principal(), session.get("n").unwrap());
+        session.handle().map(|session| Open { session, principal, n, own })
+    };
+    at_once(browser.send(app, look)).value()
+}
+
+/// All orders of the numbers below `n`.
+fn orders(n: usize) -> Vec<Vec<usize>> {
+    if n == 0 {
+        return vec![Vec::new()];
+    }
+    let put = |order: Vec<usize>| {
+        (0..n).map(move |place| {
+            let mut longer = order.clone();
+            longer.insert(place, n - 1);
+            longer
+        })
+    };
+    orders(n - 1).into_iter().flat_map(put).collect()
+}
+
+/// Tries every order of the calls of these requests, and returns how many there are.
+fn try_all(runtime: &Runtime, kinds: &[Kind], settle: fn(SessionLayer) -> SessionLayer) -> usize {
+    // For each turn of the present run: which of those that waited was chosen, and how many there were.
+    let mut turns: Vec<(usize, usize)> = Vec::new();
+    for runs in 1.. {
+        let mut run = Run::new(runtime, kinds, settle);
+        let mut schedule = Vec::new();
+        for turn in 0.. {
+            let waiting = run.waiting();
+            if waiting.is_empty() {
+                break;
+            }
+            if turn == turns.len() {
+                turns.push((0, waiting.len()));
+            }
+            assert_eq!(turns[turn].1, waiting.len(), "a run is the same every time");
+            schedule.push(waiting[turns[turn].0]);
+            let _told = Told { kinds, schedule: &schedule };
+            run.step(schedule[turn]);
+        }
+        let _told = Told { kinds, schedule: &schedule };
+        run.check();
+        // On to the next list of turns, the last ones first.
+        while turns.last().is_some_and(|(chosen, of)| chosen + 1 == *of) {
+            turns.pop();
+        }
+        let Some((chosen, _)) = turns.last_mut() else { return runs };
+        *chosen += 1;
+    }
+    unreachable!("the loop has no end of its own")
+}
+
+/// Tells which run it was that fails.
+struct Told<'t> {
+    kinds: &'t [Kind],
+    schedule: &'t [usize],
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:?} in the order {:?}", self.kinds, self.schedule);
+        }
+    }
+}
+
+/// Timers need a runtime. Its time stands still unless it is moved.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+/// Every choice of `n` requests, whoever of them is called the first.
+fn choices(n: usize) -> Vec<Vec<Kind>> {
+    if n == 0 {
+        return vec![Vec::new()];
+    }
+    let add = |kinds: Vec<Kind>| {
+        let from = kinds.last().map_or(0, |last| KINDS.iter().position(|kind| kind == last).unwrap());
+        KINDS[from..].iter().map(move |kind| [kinds.as_slice(), &[*kind]].concat())
+    };
+    choices(n - 1).into_iter().flat_map(add).collect()
+}
+
+#[test]
+fn three_requests_at_once_end_well_in_every_order() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let runs: usize = choices(3).iter().map(|kinds| try_all(&runtime, kinds, |layer| layer)).sum();
+    assert!(runs > 5_000, "only {runs} orders were tried");
+}
+
+/// Every response carries a cookie, and every reader writes down that it was there.
+#[test]
+fn two_requests_at_once_end_well_in_every_order_when_cookies_are_kept() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let settle = |layer: SessionLayer| {
+        let cookie = CookieConfig::new().with_lifetime(CookieLifetime::Persistent);
+        layer.with_touch_interval(Duration::ZERO).with_cookie(cookie).unwrap()
+    };
+    let runs: usize = choices(2).iter().map(|kinds| try_all(&runtime, kinds, settle)).sum();
+    assert!(runs > 100, "only {runs} orders were tried");
+}
