@@ -155,7 +155,7 @@ impl Aad {
     /// one byte for usual lengths and has no largest length.
     fn push_length(&mut self, mut length: usize) {
         while length >= 0x80 {
-            self.push(&[(length & 0x7f) as u8 | 0x80]);
+            self.push(&[length.to_le_bytes()[0] | 0x80]);
             length >>= 7;
         }
         self.push(&[length as u8]);
@@ -191,6 +191,24 @@ mod tests {
     #[test]
     fn associated_data_is_magic_header_and_fields_with_their_lengths() {
         assert_eq!(aad(b"id", b"session"), b"session-state\x01\x01\xaa\xbb\xcc\xdd\x02id\x07session\x03app\x00");
+    }
+
+    #[test]
+    fn usual_associated_data_stays_off_the_heap() {
+        let header = [1, 1, 0xaa, 0xbb, 0xcc, 0xdd];
+        let context =
+            |cookie_name| Context { cookie_name, purpose: b"session", application: b"shop", binding: &[7; 16] };
+        assert!(Aad::new(&header, &context(b"__Host-Http-id")).spilled.is_empty());
+        assert!(!Aad::new(&header, &context(&[b'n'; 160])).spilled.is_empty());
+    }
+
+    #[test]
+    fn a_length_takes_seven_bits_a_byte() {
+        for (length, written) in [(127, &[0x7f][..]), (128, &[0x80, 1]), (200, &[0xc8, 1]), (16_384, &[0x80, 0x80, 1])]
+        {
+            let expected = [b"session-state\x01\x01\xaa\xbb\xcc\xdd".as_slice(), written, b"nn"].concat();
+            assert!(aad(&vec![b'n'; length], b"session").starts_with(&expected), "{length}");
+        }
     }
 
     #[test]
