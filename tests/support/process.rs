@@ -62,7 +62,9 @@ impl Probe {
 
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        let status = Command::new("kill").args([signal, &id]).status().expect("kill can be run");
+        // The `kill` of the shell, since a small machine has no other.
+        let kill = ["-c", "kill \"$1\" \"$2\"", "sh", signal, &id];
+        let status = Command::new("sh").args(kill).status().expect("sh can be run");
         assert!(status.success(), "the probe is there to be sent a signal");
     }
 
