@@ -331,7 +331,9 @@ impl<M: 'static> Session<M> {
     ///
     /// [`TooLate`](crate::ErrorKind::TooLate) when the change needs a cookie and the response has been sent: for state
     /// that lives in the cookie, for a new session, a renewal, a login or a logout. Otherwise as the store or the size
-    /// of the state has it. After an error the changes are still there and can be saved again.
+    /// of the state has it. After an error the changes are still there and can be saved again. Should the store have failed
+    /// only after it had done its work, an [`update`](Self::update) is then made twice, and a login or logout that has
+    /// taken place is not repeated.
     ///
     /// # Cancel safety
     ///
