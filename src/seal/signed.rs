@@ -8,13 +8,15 @@ use crate::base64url;
 const TAG_LEN: usize = 32;
 /// The bytes that a seal has beyond its header and its content.
 pub(super) const OVERHEAD: usize = TAG_LEN;
+/// The tag, and before it the end of the payload that does not fill a group of three bytes.
+const LONGEST_TAIL: usize = 2 + TAG_LEN;
 
 /// Appends payload and tag as text to `out`.
 pub(super) fn seal_onto(out: &mut Vec<u8>, mac: &Hmac<Sha256>, aad: &[u8], payload: &[u8]) {
     let tag = authenticate(mac, aad, payload).finalize().into_bytes();
     // All that fills groups of three bytes is encoded from where it is; only the rest is put before the tag.
     let (groups, rest) = payload.split_at(payload.len() - payload.len() % 3);
-    let mut tail = [0; 2 + TAG_LEN];
+    let mut tail = [0; LONGEST_TAIL];
     let tail = &mut tail[..rest.len() + TAG_LEN];
     tail[..rest.len()].copy_from_slice(rest);
     tail[rest.len()..].copy_from_slice(&tag);
