@@ -29,7 +29,8 @@ const MAX_ATTEMPTS: u32 = 40;
 /// by the thousand.
 const LONGEST_FORWARD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many renewals are followed from one ID. Each takes a request of its own within the grace of the one before.
+/// How many renewals are followed from an ID that a client comes with. Each took a request of its own within the grace of
+/// the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
 const MAX_HOPS: usize = 8;
 
 pub(super) async fn load(config: &Config, store: &dyn ErasedStore, received: &Received) -> Result<Loaded, Error> {
@@ -192,15 +193,16 @@ async fn end(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Resul
 }
 
 async fn delete_following(config: &Config, store: &dyn ErasedStore, mut id: Option<SessionId>) -> Result<bool, Error> {
-    for _ in 0..MAX_HOPS {
-        let Some(current) = &id else { break };
+    for _ in 0..MAX_ATTEMPTS {
+        let Some(current) = &id else { return Ok(false) };
         match within(config, store, store.delete(current.store_key(), config.now())).await? {
             Outcome::Done => return Ok(true),
             Outcome::Retired(forward) => id = successor(current, &forward),
-            Outcome::Gone | Outcome::Conflict(_) => break,
+            Outcome::Gone | Outcome::Conflict(_) => return Ok(false),
         }
     }
-    Ok(false)
+    // A logout that did not take place must not look like one.
+    Err(Error::conflict())
 }
 
 async fn create(
@@ -323,17 +325,17 @@ async fn reload(
     store: &dyn ErasedStore,
     mut id: SessionId,
 ) -> Result<Option<(SessionId, Arc<Record>)>, Error> {
-    for _ in 0..MAX_HOPS {
+    for _ in 0..MAX_ATTEMPTS {
         match within(config, store, store.load(id.store_key(), config.now())).await? {
             Some(Entry::Live(record)) => return Ok(Some((id, record))),
             Some(Entry::Retired(forward)) => match successor(&id, &forward) {
                 Some(next) => id = next,
-                None => break,
+                None => return Ok(None),
             },
-            None => break,
+            None => return Ok(None),
         }
     }
-    Ok(None)
+    Err(Error::conflict())
 }
 
 fn successor(id: &SessionId, forward: &Forward) -> Option<SessionId> {

@@ -195,6 +195,31 @@ async fn a_logout_ends_a_session_that_was_renewed_meanwhile_even_after_the_grace
 }
 
 #[tokio::test]
+async fn a_logout_and_a_write_reach_a_session_that_was_renewed_many_times_meanwhile() {
+    for ends in [true, false] {
+        let app = App::memory();
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let (mut other, other_app) = (browser.clone(), app.clone());
+        let slow = browser
+            .send(&app, move |session| async move {
+                for _ in 0..20 {
+                    other.visit(&other_app, |session| async move { session.renew() }).await.value();
+                }
+                if ends {
+                    session.logout()
+                } else {
+                    session.insert("n", 2).unwrap()
+                }
+                other
+            })
+            .await;
+        let mut other = slow.value();
+        assert_eq!(other.get(&app, "n").await, (!ends).then_some(2));
+    }
+}
+
+#[tokio::test]
 async fn a_logout_with_an_id_from_before_a_login_does_not_touch_the_login() {
     let app = App::memory();
     let mut browser = Browser::default();
