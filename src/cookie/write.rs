@@ -19,7 +19,8 @@ const MAX_MAX_AGE: u64 = 400 * 24 * 60 * 60;
 const MAX_AGE: &[u8] = b"; Max-Age=";
 
 /// Returns whether a browser stores a cookie of this name and value.
-pub(crate) fn fits(name: &str, value: &str) -> bool {
+#[cfg(test)]
+pub(super) fn fits(name: &str, value: &str) -> bool {
     name.len() + value.len() <= MAX_NAME_AND_VALUE
 }
 
@@ -67,14 +68,27 @@ impl CookieWriter {
     /// `max_age` is rounded up to whole seconds, so that the browser never forgets a cookie that is still good, and
     /// cut down to 400 days. Without it the cookie goes when the browser is closed.
     pub(crate) fn set(&self, value: &str, max_age: Option<Duration>) -> HeaderValue {
-        debug_assert!(value.bytes().all(is_cookie_octet), "a value of ours needs no quoting");
-        debug_assert!(fits(self.name(), value), "the caller checked that the value fits");
+        self.set_with(value.len(), max_age, |header| header.extend_from_slice(value.as_bytes()))
+    }
+
+    /// Does what [`set`](Self::set) does, with a value of `length` bytes that `put_value` appends: what is made for the
+    /// cookie is made where it goes.
+    pub(crate) fn set_with(
+        &self,
+        length: usize,
+        max_age: Option<Duration>,
+        put_value: impl FnOnce(&mut Vec<u8>),
+    ) -> HeaderValue {
         let seconds = max_age.map(whole_seconds);
         let max_age_len = seconds.map_or(0, |seconds| MAX_AGE.len() + decimal_digits(seconds));
         // Of exactly this length: a vector with room to spare costs a second allocation when it becomes a header.
-        let mut header = Vec::with_capacity(self.start.len() + value.len() + self.attributes.len() + max_age_len);
+        let mut header = Vec::with_capacity(self.start.len() + length + self.attributes.len() + max_age_len);
         header.extend_from_slice(self.start.as_bytes());
-        header.extend_from_slice(value.as_bytes());
+        put_value(&mut header);
+        let value = &header[self.start.len()..];
+        debug_assert_eq!(value.len(), length, "the caller knew the length");
+        debug_assert!(value.iter().copied().all(is_cookie_octet), "a value of ours needs no quoting");
+        debug_assert!(self.name().len() + length <= MAX_NAME_AND_VALUE, "the caller checked that the value fits");
         header.extend_from_slice(self.attributes.as_bytes());
         if let Some(seconds) = seconds {
             header.extend_from_slice(MAX_AGE);

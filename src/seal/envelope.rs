@@ -12,7 +12,7 @@ const HEADER_LEN: usize = 2 + KEY_ID_LEN;
 const HEADER_TEXT_LEN: usize = base64url::encoded_len(HEADER_LEN);
 /// The longest text that is looked at, in bytes. A cookie holds 4096, in chunks a few times that.
 const MAX_TEXT_LEN: usize = 64 * 1024;
-/// The length of the random number that [`seal`] wants, in bytes.
+/// The length of the random number that [`seal_onto`] wants, in bytes.
 pub(super) const NONCE_LEN: usize = 24;
 
 /// How a seal protects its content.
@@ -54,22 +54,9 @@ pub(crate) struct Opened {
     pub(crate) by_primary: bool,
 }
 
-/// Seals `plaintext` with the ring's primary key and returns it as base64url text.
+/// Seals `plaintext` with the ring's primary key and appends it to `out` as base64url text.
 ///
 /// `nonce` must be random and fresh for each seal that is encrypted; a signed seal has none and ignores it.
-pub(crate) fn seal(
-    algorithm: Algorithm,
-    ring: &KeyRing,
-    context: &Context<'_>,
-    plaintext: &[u8],
-    nonce: &[u8; NONCE_LEN],
-) -> Vec<u8> {
-    let mut text = Vec::with_capacity(sealed_len(algorithm, plaintext.len()));
-    seal_onto(&mut text, algorithm, ring, context, plaintext, nonce);
-    text
-}
-
-/// Does what [`seal`] does and appends the text to `out`, for instance after a cookie's name and `=`.
 pub(crate) fn seal_onto(
     out: &mut Vec<u8>,
     algorithm: Algorithm,

@@ -32,6 +32,6 @@ mod signed;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use envelope::{Algorithm, Context, open, seal};
+pub(crate) use envelope::{Algorithm, Context, open, seal_onto, sealed_len};
 pub use key::Key;
 pub use key_ring::KeyRing;

@@ -114,18 +114,32 @@ impl SealedCookie {
             Algorithm::Signed => [0; _],
         };
         let plaintext = record.encode();
-        let text =
-            self.with_context(binding, |context| seal::seal(self.algorithm, &self.keys, context, &plaintext, &nonce));
-        let text = String::from_utf8(text).map_err(|source| Error::encode(self.what, source.into()))?;
+        let length = seal::sealed_len(self.algorithm, plaintext.len());
         let limit = self.writer.capacity(self.max_chunks) - room;
-        let values = Some(&text).filter(|text| text.len() <= limit);
-        let Some(values) = values.and_then(|text| self.writer.split(text, self.max_chunks)) else {
-            return Err(Error::too_large(self.what, text.len(), limit));
+        if length > limit {
+            return Err(Error::too_large(self.what, length, limit));
+        }
+        let put_seal = |out: &mut Vec<u8>| {
+            self.with_context(binding, |context| {
+                seal::seal_onto(out, self.algorithm, &self.keys, context, &plaintext, &nonce);
+            });
         };
-        let mut cookies: Vec<_> =
-            values.iter().enumerate().map(|(index, value)| self.chunk(index).set(value, max_age)).collect();
-        cookies.extend(self.removals(values.len(), chunks_before));
+        let mut cookies = if length <= self.writer.capacity(1) {
+            vec![self.writer.set_with(length, max_age, put_seal)]
+        } else {
+            let mut text = Vec::with_capacity(length);
+            put_seal(&mut text);
+            self.set_chunks(&text, max_age)?
+        };
+        cookies.extend(self.removals(cookies.len(), chunks_before));
         Ok(cookies)
+    }
+
+    fn set_chunks(&self, text: &[u8], max_age: Option<Duration>) -> Result<Vec<HeaderValue>, Error> {
+        let text = str::from_utf8(text).map_err(|source| Error::encode(self.what, source.into()))?;
+        let too_large = || Error::too_large(self.what, text.len(), self.writer.capacity(self.max_chunks));
+        let values = self.writer.split(text, self.max_chunks).ok_or_else(too_large)?;
+        Ok(values.iter().enumerate().map(|(index, value)| self.chunk(index).set(value, max_age)).collect())
     }
 
     /// Removes the cookies that the client holds from number `from` on.
