@@ -18,7 +18,7 @@ use crate::part::{Place, Placement, SessionPart};
 use crate::record::lifetime::Timeouts;
 use crate::session::{Main, insert};
 use crate::state::{Config, ConflictPolicy, CookieState, PlacedPart, ServerErrorPolicy, State};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The most bytes that the values of a session take, unless the layer says otherwise: 1 MiB.
 const MAX_RECORD_SIZE: usize = 1024 * 1024;
@@ -291,8 +291,7 @@ impl SessionLayer {
 async fn sweep(config: &Config) {
     let State::Server(store) = &config.state else { return };
     loop {
-        let sweeping = tokio::time::timeout(config.store_timeout, store.sweep(config.now(), SWEEP_BATCH));
-        match sweeping.await.unwrap_or_else(|_| Err(StoreError::timed_out(store.name()))) {
+        match store.sweep(config.now(), SWEEP_BATCH).within(config.store_timeout, store.name()).await {
             Ok(removed) if removed < SWEEP_BATCH => return,
             Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
             Err(error) => return config.tell(&SessionEvent::StoreFailed { error: error.into() }),

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::error::Error;
+
+/// The key of a value. Most are short and take no allocation.
+pub(crate) type Key = SmolStr;
 
 /// Makes the JSON text of a value from the one before, if there was one.
 pub(crate) type UpdateFn = dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync;
@@ -15,17 +19,17 @@ pub(crate) type UpdateFn = dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + S
 #[derive(Clone)]
 pub(crate) enum Change {
     Set {
-        key: Arc<str>,
+        key: Key,
         value: Arc<[u8]>,
     },
     Remove {
-        key: Arc<str>,
+        key: Key,
     },
     /// Removes every value.
     Clear,
     /// Computes a value from the one before; on a newer record, from the newer one.
     Update {
-        key: Arc<str>,
+        key: Key,
         update: Arc<UpdateFn>,
     },
     /// Binds the session to a principal. Values of another principal go; those of a visitor stay, unless `fresh`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::changes::Change;
+use super::changes::{Change, Key};
 use super::lifetime::{Age, Timeouts};
 use super::values::{frame_size, put_frame};
 use super::{Handle, Record, Values};
@@ -20,7 +20,7 @@ pub(crate) struct Draft {
     base: Option<Arc<Record>>,
     /// The base's values do not show through.
     cleared: bool,
-    /// Most requests change one value.
+    /// In the order in which they stand in the record. Most requests change one value.
     overlay: SmallVec<[Overlaid; 1]>,
     login: Option<Arc<str>>,
     /// What was the session of one principal is now that of another, with a name of its own.
@@ -33,11 +33,18 @@ pub(crate) struct Draft {
 /// A value that was set or removed.
 #[derive(Clone)]
 struct Overlaid {
-    key: Arc<str>,
+    key: Key,
     /// Its JSON text; `None` where it was removed.
     value: Option<Arc<[u8]>>,
     /// The frame of the base that it takes the place of.
     replaces: Option<Range<usize>>,
+}
+
+impl Overlaid {
+    /// Returns where it stands: in the place of a frame of the base, or behind them all.
+    fn place(&self) -> usize {
+        self.replaces.as_ref().map_or(usize::MAX, |frame| frame.start)
+    }
 }
 
 /// A JSON text that can be used without the draft it comes from, and without copying it.
@@ -202,29 +209,18 @@ impl Draft {
     /// Splices what was changed into the frames of the base: what lies between is copied as it is.
     fn values(&self) -> Values {
         let base = self.base_values().map_or(&[][..], Values::as_frames);
-        let put = |frames: &mut Vec<u8>, overlaid: &Overlaid| {
-            if let Some(value) = &overlaid.value {
-                put_frame(frames, &overlaid.key, value);
-            }
-        };
         let mut frames = Vec::with_capacity(self.size_of_values(base.len()));
         let mut copied = 0;
-        while let Some((frame, overlaid)) = self.first_replaced(copied) {
+        for overlaid in &self.overlay {
+            let frame = overlaid.replaces.clone().unwrap_or(base.len()..base.len());
             frames.extend_from_slice(&base[copied..frame.start]);
-            put(&mut frames, overlaid);
             copied = frame.end;
+            if let Some(value) = &overlaid.value {
+                put_frame(&mut frames, &overlaid.key, value);
+            }
         }
         frames.extend_from_slice(&base[copied..]);
-        for overlaid in self.overlay.iter().filter(|overlaid| overlaid.replaces.is_none()) {
-            put(&mut frames, overlaid);
-        }
         Values::from_written_frames(frames)
-    }
-
-    /// Returns the first frame of the base from `start` on that a changed value takes the place of.
-    fn first_replaced(&self, start: usize) -> Option<(&Range<usize>, &Overlaid)> {
-        let replaced = self.overlay.iter().filter_map(|overlaid| Some((overlaid.replaces.as_ref()?, overlaid)));
-        replaced.filter(|(frame, _)| frame.start >= start).min_by_key(|(frame, _)| frame.start)
     }
 
     /// Returns how many bytes the values take, given what those of the base take.
@@ -242,7 +238,7 @@ impl Draft {
     }
 
     /// Sets or removes a value. One that stays the same is no change.
-    pub(crate) fn put(&mut self, key: &Arc<str>, value: Option<Arc<[u8]>>) {
+    pub(crate) fn put(&mut self, key: &Key, value: Option<Arc<[u8]>>) {
         if let Some(overlaid) = self.overlay.iter_mut().find(|overlaid| overlaid.key == *key) {
             overlaid.value = value;
             return;
@@ -250,8 +246,9 @@ impl Draft {
         let frame = self.base_values().and_then(|values| Some((values, values.find(key)?)));
         let before = frame.as_ref().map(|(values, frame)| &values.as_frames()[frame.value.clone()]);
         if before != value.as_deref() {
-            let replaces = frame.map(|(_, frame)| frame.whole);
-            self.overlay.push(Overlaid { key: Arc::clone(key), value, replaces });
+            let overlaid = Overlaid { key: key.clone(), value, replaces: frame.map(|(_, frame)| frame.whole) };
+            let place = self.overlay.iter().take_while(|other| other.place() <= overlaid.place()).count();
+            self.overlay.insert(place, overlaid);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::wire::{Reader, put_bytes, size_of_number};
+use super::wire::{Reader, length_at, put_bytes, size_of_number};
 
 /// The values of a session: keys with JSON texts, in one run of bytes.
 ///
@@ -81,16 +81,19 @@ impl Values {
 
     /// Returns where a key and its value stand.
     pub(super) fn find(&self, key: &str) -> Option<Frame> {
-        let mut reader = Reader::new(&self.frames);
+        let (frames, key) = (&*self.frames, key.as_bytes());
+        let mut start = 0;
         loop {
-            let start = self.frames.len() - reader.rest().len();
-            let found = reader.bytes()?;
-            let value = reader.bytes()?;
+            let (key_length, key_starts) = length_at(frames, start)?;
+            let key_ends = key_starts + key_length;
+            let (value_length, value_starts) = length_at(frames, key_ends)?;
+            let end = value_starts + value_length;
             // Keys of one session are often of one length and differ at the end: most are told apart without a comparison.
-            if found.last() == key.as_bytes().last() && found == key.as_bytes() {
-                let end = self.frames.len() - reader.rest().len();
-                return Some(Frame { whole: start..end, value: end - value.len()..end });
+            let found = &frames[key_starts..key_ends];
+            if found.len() == key.len() && found.last() == key.last() && found == key {
+                return Some(Frame { whole: start..end, value: value_starts..end });
             }
+            start = end;
         }
     }
 

@@ -21,6 +21,19 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Reads the length at a place of bytes, and returns it and where it ends.
+pub(super) fn length_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    match *bytes.get(at..)? {
+        [only, ..] if only < 0x80 => Some((usize::from(only), at + 1)),
+        [low, high, ..] if high < 0x80 => Some((usize::from(low & 0x7f) | usize::from(high) << 7, at + 2)),
+        ref rest => {
+            let mut reader = Reader::new(rest);
+            let length = usize::try_from(reader.number()?).ok()?;
+            Some((length, bytes.len() - reader.rest().len()))
+        }
+    }
+}
+
 /// Reads what the functions above wrote; every method gives `None` where the input ends early or makes no sense.
 #[derive(Clone)]
 pub(super) struct Reader<'b> {
@@ -87,6 +100,7 @@ mod tests {
             put_number(&mut out, number);
             assert_eq!(out.len(), size_of_number(number as usize), "{number}");
             assert_eq!(Reader::new(&out).number(), Some(number));
+            assert_eq!(length_at(&out, 0), Some((number as usize, out.len())));
         }
     }
 
@@ -94,6 +108,7 @@ mod tests {
     fn input_that_ends_early_or_overflows_is_refused() {
         assert_eq!(Reader::new(&[]).number(), None);
         assert_eq!(Reader::new(&[0x80]).number(), None);
+        assert_eq!((length_at(&[0x80], 0), length_at(&[], 0), length_at(&[1], 2)), (None, None, None));
         assert_eq!(Reader::new(&[0xff; 11]).number(), None);
         assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]).number(), None);
         assert_eq!(Reader::new(&[3, 1, 2]).bytes(), None);

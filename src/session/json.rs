@@ -2,12 +2,12 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use smallvec::SmallVec;
 
 use crate::error::Error;
 
@@ -15,69 +15,17 @@ use crate::error::Error;
 const MAX_DEPTH: usize = 120;
 
 pub(crate) fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Arc<[u8]>, Error> {
-    let mut json = Buffer::default();
+    // Most values are short and need no allocation here.
+    let mut json = SmallVec::<[u8; 256]>::new();
     serde_json::to_writer(&mut json, value).map_err(|error| Error::encode(key, JsonError::from(&error).into()))?;
-    if is_too_deep(json.as_bytes()) {
+    if is_too_deep(&json) {
         return Err(Error::encode(key, JsonError::TooDeep.into()));
     }
-    Ok(json.as_bytes().into())
+    Ok(json.as_slice().into())
 }
 
 pub(crate) fn from_json<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(|error| Error::decode(key, JsonError::from(&error).into()))
-}
-
-/// Where a value is written before its length is known. Most values are short and need no allocation here.
-struct Buffer {
-    short: [u8; Self::SHORT],
-    length: usize,
-    /// All of it, once it is not short any more.
-    long: Vec<u8>,
-}
-
-impl Buffer {
-    const SHORT: usize = 256;
-
-    fn as_bytes(&self) -> &[u8] {
-        if self.long.is_empty() { &self.short[..self.length] } else { &self.long }
-    }
-}
-
-impl Default for Buffer {
-    fn default() -> Self {
-        Self { short: [0; Self::SHORT], length: 0, long: Vec::new() }
-    }
-}
-
-impl io::Write for Buffer {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes)?;
-        Ok(bytes.len())
-    }
-
-    #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.length + bytes.len();
-        match self.short.get_mut(self.length..end) {
-            Some(room) if self.long.is_empty() => {
-                room.copy_from_slice(bytes);
-                self.length = end;
-            }
-            _ => {
-                if self.long.is_empty() {
-                    self.long.reserve(4 * Self::SHORT);
-                    self.long.extend_from_slice(&self.short[..self.length]);
-                }
-                self.long.extend_from_slice(bytes);
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn is_too_deep(json: &[u8]) -> bool {

@@ -15,6 +15,7 @@ use super::session::{Main, PART_PREFIX};
 use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
 use crate::part::{Patch, SessionPart};
+use crate::record::changes::Key;
 use crate::record::draft::JsonText;
 
 /// A part of the session of the visitor who sent a request.
@@ -179,7 +180,7 @@ impl<T: SessionPart, M> Part<T, M> {
     }
 }
 
-fn record_key<T: SessionPart>() -> Arc<str> {
+fn record_key<T: SessionPart>() -> Key {
     format!("{PART_PREFIX}{}", T::NAME).into()
 }
 

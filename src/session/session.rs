@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
 use crate::record::Lifetime;
-use crate::record::changes::Change;
+use crate::record::changes::{Change, Key};
 use crate::record::draft::Draft;
 use crate::store::Handle;
 
@@ -100,7 +100,7 @@ impl<M: 'static> Session<M> {
     /// levels. Whether the session has become too large shows when it is [saved](Self::save).
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<(), Error> {
         let value = to_json(key, &value)?;
-        let key: Arc<str> = storage_key(key).into();
+        let key = Key::new(storage_key(key));
         self.shared.with(|work| {
             work.draft.put(&key, Some(Arc::clone(&value)));
             work.changes.push(Change::Set { key, value });
@@ -123,8 +123,8 @@ impl<M: 'static> Session<M> {
         T: DeserializeOwned + Serialize + Default + 'static,
         F: Fn(&mut T) + Send + Sync + 'static,
     {
-        let stored: Arc<str> = storage_key(key).into();
-        let name = Arc::clone(&stored);
+        let stored = Key::new(storage_key(key));
+        let name = stored.clone();
         self.shared.update(&stored, move |before| {
             let name = application_key(&name).unwrap_or_default();
             let mut value = before.map(|json| from_json(name, json)).transpose()?.unwrap_or_default();
@@ -136,7 +136,7 @@ impl<M: 'static> Session<M> {
 
     /// Removes the value of `key`, and returns whether there was one.
     pub fn remove(&self, key: &str) -> bool {
-        let key: Arc<str> = storage_key(key).into();
+        let key = Key::new(storage_key(key));
         self.shared.with(|work| {
             let was_there = work.draft.get(&key).is_some();
             work.draft.put(&key, None);

@@ -10,9 +10,9 @@ use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::Handle;
-use crate::record::changes::{Change, UpdateFn};
+use crate::record::changes::{Change, Key, UpdateFn};
 use crate::record::draft::{Draft, JsonText};
-use crate::state::{self, Committed, Config, ServerErrorPolicy, Work};
+use crate::state::{self, Committed, Config, Loaded, ServerErrorPolicy, Work};
 
 use super::part_slot::{NO_HANDLE, PartSlot, StoredPart, removals_of_ended};
 
@@ -114,7 +114,7 @@ impl Shared {
     /// `compute` runs code of the application, so it runs outside the lock, and again should the value have changed.
     pub(crate) fn update<T>(
         &self,
-        key: &Arc<str>,
+        key: &Key,
         compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         let mut compute = compute;
@@ -128,7 +128,7 @@ impl Shared {
                 }
                 work.draft.put(key, Some(json));
                 let update: Arc<UpdateFn> = Arc::new(move |before| compute(before).map(|(_, json)| json));
-                work.changes.push(Change::Update { key: Arc::clone(key), update });
+                work.changes.push(Change::Update { key: key.clone(), update });
                 Ok(())
             });
             match kept {
@@ -255,7 +255,7 @@ impl Shared {
         let mut inner = self.lock();
         inner.ended |= ends_session;
         inner.take_cookies(committed.cookies, committed.is_lost);
-        Ok(committed.loaded.record.map(|record| record.handle))
+        Ok(work.loaded.record.as_ref().map(|record| record.handle))
     }
 
     /// Commits what was done so far, and returns which session there is now. After an error it is as if this had not been
@@ -265,7 +265,7 @@ impl Shared {
         let Some(mut taken) = self.take_work() else { return Ok(None) };
         let committed = state::commit(&self.config, &mut taken.work, taken.may_set_cookie).await?;
         taken.is_committed = true;
-        self.install(committed);
+        self.install(mem::take(&mut taken.work.loaded), committed);
         Ok(self.lock().session_handle())
     }
 
@@ -283,11 +283,11 @@ impl Shared {
 
     /// Bases the session on what was committed. Changes that came in meanwhile are made on top of it, outside the lock:
     /// they may run code of the application.
-    fn install(&self, committed: Committed) {
+    fn install(&self, loaded: Loaded, committed: Committed) {
         let mut later = Vec::new();
         loop {
-            let draft = Draft::replay(committed.loaded.record.clone(), &later)
-                .unwrap_or_else(|_| Draft::new(committed.loaded.record.clone()));
+            let draft =
+                Draft::replay(loaded.record.clone(), &later).unwrap_or_else(|_| Draft::new(loaded.record.clone()));
             let mut inner = self.lock();
             let inner = &mut *inner;
             let work = inner.work.get_or_insert_default();
@@ -298,7 +298,7 @@ impl Shared {
             if !work.changes.ends_session {
                 work.draft = draft;
             }
-            work.loaded = committed.loaded;
+            work.loaded = loaded;
             inner.take_cookies(committed.cookies, committed.is_lost);
             return;
         }

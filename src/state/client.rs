@@ -1,6 +1,5 @@
 //! State that lives in the client's cookie.
 
-use std::mem;
 use std::sync::Arc;
 
 use super::{Committed, Config, Loaded, ROOM_TO_GROW, SealedCookie, Work};
@@ -114,11 +113,11 @@ pub(super) fn commit(
     };
     let chunks = work.loaded.chunks;
     match plan {
-        Plan::Keep => Ok(Committed { loaded: mem::take(&mut work.loaded), ..Committed::default() }),
+        Plan::Keep => Ok(Committed::default()),
         Plan::Destroy => {
             work.tell_end(config);
-            let loaded = Loaded { chunks, ..Loaded::default() };
-            Ok(Committed { loaded, cookies: cookie.removals(0, chunks).collect(), ..Committed::default() })
+            work.loaded = Loaded { chunks, ..Loaded::default() };
+            Ok(Committed { cookies: cookie.removals(0, chunks).collect(), ..Committed::default() })
         }
         Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
             let mut record = work.to_record(config, now)?;
@@ -132,8 +131,8 @@ pub(super) fn commit(
             }
             work.tell_written(config, plan, record.handle);
             // The browser still has the chunks it sent: nothing of this request has reached it yet.
-            let loaded = Loaded { record: Some(Arc::new(record)), chunks, ..Loaded::default() };
-            Ok(Committed { loaded, cookies, ..Committed::default() })
+            work.loaded = Loaded { record: Some(Arc::new(record)), chunks, ..Loaded::default() };
+            Ok(Committed { cookies, ..Committed::default() })
         }
     }
 }

@@ -113,13 +113,18 @@ impl Work {
     }
 }
 
-/// What became of it: the session as the next commit of the same request finds it, and the cookies to send.
+/// What the client is to be told of it.
 #[derive(Debug, Default)]
 pub(crate) struct Committed {
-    pub(crate) loaded: Loaded,
     pub(crate) cookies: Vec<HeaderValue>,
     /// The session has ended elsewhere, and an ID that an earlier commit of this request made is dead with it.
     pub(crate) is_lost: bool,
+}
+
+impl Committed {
+    fn telling(cookie: Option<HeaderValue>) -> Self {
+        Self { cookies: cookie.into_iter().collect(), is_lost: false }
+    }
 }
 
 /// Finds out which session a request belongs to.
@@ -135,7 +140,7 @@ pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
     work.changes.is_empty() && !work.loaded.tell_id && work.plan(config, true, config.now()) == Plan::Keep
 }
 
-/// Carries out what a request did. `may_set_cookie` says whether the head of the response is still to be sent.
+/// Carries out what a request did, and leaves in the work what there is now. `may_set_cookie` says whether the head of the response is still to be sent.
 ///
 /// After an error nothing has changed, and the work can be committed again.
 pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {

@@ -1,10 +1,7 @@
 //! State that lives in a store, with the session's ID in the cookie.
 
-use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -20,7 +17,7 @@ use crate::record::draft::Draft;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
 use crate::state::ConflictPolicy;
-use crate::store::{Entry, ErasedStore, Forward, Outcome, Renewal, StoreError, StoreErrorKind};
+use crate::store::{Answer, Entry, ErasedStore, Forward, Limited, Outcome, Renewal, StoreErrorKind};
 
 /// How often changes are made again on a newer record before the request gives up with a conflict.
 const MAX_ATTEMPTS: u32 = 40;
@@ -33,26 +30,9 @@ const LONGEST_FORWARD: Duration = Duration::from_secs(24 * 60 * 60);
 /// the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
 const MAX_HOPS: usize = 8;
 
+/// Loads the session of the ID that the request came with, or of the one that replaced it.
 pub(super) async fn load(config: &Config, store: &dyn ErasedStore, received: &Received) -> Result<Loaded, Error> {
-    let text = match find(received.iter(), config.cookie_writer.name().as_bytes()) {
-        Found::Absent => return Ok(Loaded::default()),
-        Found::Duplicate => {
-            config.tell(&SessionEvent::DuplicateCookie);
-            return Ok(Loaded::default());
-        }
-        Found::One(text) => text,
-    };
-    match SessionId::parse(text) {
-        Some(id) => load_id(config, store, id).await,
-        None => {
-            config.tell(&SessionEvent::InvalidCookie);
-            Ok(Loaded::default())
-        }
-    }
-}
-
-/// Loads the session of an ID, or of the one that replaced it.
-async fn load_id(config: &Config, store: &dyn ErasedStore, mut id: SessionId) -> Result<Loaded, Error> {
+    let Some(mut id) = received_id(config, received) else { return Ok(Loaded::default()) };
     for hop in 0..MAX_HOPS {
         let now = config.now();
         let entry = match within(config, store, store.load(id.store_key(), now)).await {
@@ -83,6 +63,15 @@ async fn load_id(config: &Config, store: &dyn ErasedStore, mut id: SessionId) ->
     Ok(Loaded::default())
 }
 
+fn received_id(config: &Config, received: &Received) -> Option<SessionId> {
+    let id = match find(received.iter(), config.cookie_writer.name().as_bytes()) {
+        Found::Absent => return None,
+        Found::Duplicate => Err(SessionEvent::DuplicateCookie),
+        Found::One(text) => SessionId::parse(text).ok_or(SessionEvent::InvalidCookie),
+    };
+    id.map_err(|event| config.tell(&event)).ok()
+}
+
 /// Carries out the plan, and on a conflict makes the changes again on the newer record and plans anew.
 ///
 /// The work is whole at every point where it waits, and a commit that is dropped there can be made again.
@@ -106,12 +95,12 @@ pub(super) async fn commit(
             return Err(Error::too_late());
         }
         let step = match plan {
-            Plan::Keep => return Ok(keep(config, store, work, now).await),
-            Plan::Touch => return Ok(touch(config, store, work, now).await),
-            Plan::Destroy => return end(config, store, work).await,
-            Plan::Create | Plan::Replace => create(config, store, work, plan, new_id, now).await?,
+            Plan::Keep => return Ok(Box::pin(keep(config, store, work, now)).await),
+            Plan::Touch => return Ok(Box::pin(touch(config, store, work, now)).await),
+            Plan::Destroy => return Box::pin(end(config, store, work)).await,
+            Plan::Create | Plan::Replace => Box::pin(create(config, store, work, plan, new_id, now)).await?,
             Plan::Update => update(config, store, work, now).await?,
-            Plan::Renew { grace } => renew(config, store, work, grace, new_id, now).await?,
+            Plan::Renew { grace } => Box::pin(renew(config, store, work, grace, new_id, now)).await?,
         };
         match step {
             Step::Done(committed) => return Ok(committed),
@@ -120,6 +109,7 @@ pub(super) async fn commit(
                 if let Some(record) = &work.loaded.record {
                     config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
                 }
+                work.loaded = Loaded::default();
                 return Ok(Committed { is_lost: true, ..Committed::default() });
             }
         }
@@ -137,12 +127,8 @@ enum Step {
 }
 
 async fn keep(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Committed {
-    let cookies = if work.loaded.tell_id && is_current(config, store, &work.loaded).await {
-        id_cookie(config, &work.loaded, now).into_iter().collect()
-    } else {
-        Vec::new()
-    };
-    Committed { loaded: mem::take(&mut work.loaded), cookies, ..Committed::default() }
+    let is_told = work.loaded.tell_id && is_current(config, store, &work.loaded).await;
+    Committed::telling(is_told.then(|| id_cookie(config, &work.loaded, now)).flatten())
 }
 
 /// Writes down that the session was used. A failure harms nobody now, and the next request tries again.
@@ -169,7 +155,7 @@ async fn touch(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: T
             Err(error) => config.tell(&SessionEvent::StoreFailed { error: error.into() }),
         }
     }
-    Committed { loaded: mem::take(&mut work.loaded), cookies: cookie.into_iter().collect(), ..Committed::default() }
+    Committed::telling(cookie)
 }
 
 /// Whether the ID is still that of the session, for a request that writes nothing which would fail if it were not.
@@ -185,11 +171,7 @@ async fn end(config: &Config, store: &dyn ErasedStore, work: &mut Work) -> Resul
         work.tell_end(config);
     }
     work.loaded = Loaded::default();
-    Ok(Committed {
-        cookies: ended.then(|| config.cookie_writer.removal()).into_iter().collect(),
-        is_lost: !ended,
-        ..Committed::default()
-    })
+    Ok(Committed { is_lost: !ended, ..Committed::telling(ended.then(|| config.cookie_writer.removal())) })
 }
 
 async fn delete_following(config: &Config, store: &dyn ErasedStore, mut id: Option<SessionId>) -> Result<bool, Error> {
@@ -224,7 +206,8 @@ async fn create(
         work.tell_end(config);
     }
     work.tell_written(config, plan, record.handle);
-    Ok(Step::Done(told(config, record, id, now)))
+    work.loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
+    Ok(Step::Done(Committed::telling(id_cookie(config, &work.loaded, now))))
 }
 
 async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
@@ -233,11 +216,10 @@ async fn update(config: &Config, store: &dyn ErasedStore, work: &mut Work, now: 
     let updating = store.update(id.store_key(), base.version, Arc::clone(&record), now);
     match within(config, store, updating).await? {
         Outcome::Done => {
-            let mut loaded = mem::take(&mut work.loaded);
-            loaded.record = Some(record);
-            let cookies = moved_cookie(config, &loaded, now).into_iter().collect();
-            loaded.tell_id = false;
-            Ok(Step::Done(Committed { loaded, cookies, ..Committed::default() }))
+            work.loaded.record = Some(record);
+            let cookie = moved_cookie(config, &work.loaded, now);
+            work.loaded.tell_id = false;
+            Ok(Step::Done(Committed::telling(cookie)))
         }
         outcome => Box::pin(catch_up(config, store, work, outcome)).await,
     }
@@ -272,12 +254,10 @@ async fn renew(
     match within(config, store, store.renew(renewal, now)).await? {
         Outcome::Done => {
             work.tell_written(config, Plan::Renew { grace }, record.handle);
-            let mut committed = told(config, record, new, now);
-            if grace && work.loaded.hide_id {
-                committed.loaded.hide_id = true;
-                committed.cookies.clear();
-            }
-            Ok(Step::Done(committed))
+            let hide_id = grace && work.loaded.hide_id;
+            work.loaded = Loaded { record: Some(record), id: Some(new), hide_id, ..Loaded::default() };
+            let cookie = id_cookie(config, &work.loaded, now).filter(|_| !hide_id);
+            Ok(Step::Done(Committed::telling(cookie)))
         }
         outcome => Box::pin(catch_up(config, store, work, outcome)).await,
     }
@@ -350,13 +330,6 @@ fn fresh_id(new_id: &mut Option<SessionId>) -> Result<SessionId, Error> {
     }
 }
 
-/// The end of a commit that gave the client a new ID.
-fn told(config: &Config, record: Arc<Record>, id: SessionId, now: Timestamp) -> Committed {
-    let cookie = config.cookie_writer.set(&id.to_text(), config.max_age(&record, now));
-    let loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
-    Committed { loaded, cookies: vec![cookie], ..Committed::default() }
-}
-
 /// Returns the cookie for a session whose deadline has moved, if the client needs one: it is to be told the ID, or its
 /// cookie has a `Max-Age`, which moves along.
 fn moved_cookie(config: &Config, loaded: &Loaded, now: Timestamp) -> Option<HeaderValue> {
@@ -380,19 +353,7 @@ async fn pause(attempt: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits for the store, at most as long as the layer allows. A call that is done at once sets up no timer.
-async fn within<T>(
-    config: &Config,
-    store: &dyn ErasedStore,
-    call: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let mut call = pin!(call);
-    if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
-        return answer;
-    }
-    // Boxed, or every call would make room for a timer.
-    match Box::pin(tokio::time::timeout(config.store_timeout, call)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(StoreError::timed_out(store.name())),
-    }
+/// Waits for the store, at most as long as the layer allows.
+fn within<'a, T>(config: &Config, store: &dyn ErasedStore, answer: Answer<'a, T>) -> Limited<'a, T> {
+    answer.within(config.store_timeout, store.name())
 }

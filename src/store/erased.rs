@@ -1,15 +1,89 @@
 //! A [`Store`] whose type the layer need not name.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
 
 use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// The same calls as [`Store`], with their futures boxed.
+/// What a call of a store comes to.
+pub(crate) enum Answer<'a, T> {
+    /// The store answered at once, as one that never waits does.
+    Ready(Result<T, StoreError>),
+    /// The store is to be waited for.
+    Waiting(Call<'a, T>),
+}
+
+impl<'a, T> Answer<'a, T> {
+    /// Asks a store that never waits at once, on the stack; the call of another gets a box.
+    fn of<S: Store>(store: &S, call: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Self {
+        if S::WAITS {
+            return Self::Waiting(Box::pin(call));
+        }
+        match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Self::Ready(answer),
+            Poll::Pending => Self::Ready(Err(StoreError::failed(store.name(), WaitedError))),
+        }
+    }
+
+    /// Waits for the store, but no longer than this.
+    pub(crate) fn within(self, limit: Duration, store: &'static str) -> Limited<'a, T> {
+        match self {
+            Self::Ready(answer) => Limited::Ready(Some(answer)),
+            Self::Waiting(call) => Limited::Waiting { call, limit, timer: None, store },
+        }
+    }
+}
+
+/// An [`Answer`] that is waited for up to a limit. Not an `async fn`, which would hold the answer twice.
+pub(crate) enum Limited<'a, T> {
+    Ready(Option<Result<T, StoreError>>),
+    Waiting {
+        call: Call<'a, T>,
+        limit: Duration,
+        /// A call that is done at once sets up none.
+        timer: Option<Pin<Box<Sleep>>>,
+        store: &'static str,
+    },
+}
+
+impl<T: Unpin> Future for Limited<'_, T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Ready(answer) => Poll::Ready(answer.take().expect("a future is not polled after its end")),
+            Self::Waiting { call, limit, timer, store } => {
+                if let Poll::Ready(answer) = call.as_mut().poll(context) {
+                    return Poll::Ready(answer);
+                }
+                let timer = timer.get_or_insert_with(|| Box::pin(sleep(*limit)));
+                timer.as_mut().poll(context).map(|()| Err(StoreError::timed_out(store)))
+            }
+        }
+    }
+}
+
+/// A store that says that it never waits did so.
+#[derive(Debug)]
+struct WaitedError;
+
+impl fmt::Display for WaitedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store waited, which its `WAITS` denies")
+    }
+}
+
+impl std::error::Error for WaitedError {}
+
+/// The same calls as [`Store`], with futures that have no names.
 pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Entry>>;
@@ -40,11 +114,11 @@ impl<S: Store> ErasedStore for S {
     }
 
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Entry>> {
-        Box::pin(Store::load(self, key, now))
+        Answer::of(self, Store::load(self, key, now))
     }
 
     fn create<'a>(&'a self, key: &'a StoreKey, record: Arc<Record>, now: Timestamp) -> Answer<'a, bool> {
-        Box::pin(Store::create(self, key, record, now))
+        Answer::of(self, Store::create(self, key, record, now))
     }
 
     fn update<'a>(
@@ -54,7 +128,7 @@ impl<S: Store> ErasedStore for S {
         record: Arc<Record>,
         now: Timestamp,
     ) -> Answer<'a, Outcome> {
-        Box::pin(Store::update(self, key, expected, record, now))
+        Answer::of(self, Store::update(self, key, expected, record, now))
     }
 
     fn touch<'a>(
@@ -65,18 +139,74 @@ impl<S: Store> ErasedStore for S {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Answer<'a, Outcome> {
-        Box::pin(Store::touch(self, key, expected, last_seen_at, expires_at, now))
+        Answer::of(self, Store::touch(self, key, expected, last_seen_at, expires_at, now))
     }
 
     fn renew(&self, renewal: Renewal, now: Timestamp) -> Answer<'_, Outcome> {
-        Box::pin(Store::renew(self, renewal, now))
+        Answer::of(self, Store::renew(self, renewal, now))
     }
 
     fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome> {
-        Box::pin(Store::delete(self, key, now))
+        Answer::of(self, Store::delete(self, key, now))
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize> {
-        Box::pin(Store::sweep(self, now, limit))
+        Answer::of(self, Store::sweep(self, now, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    #[derive(Debug)]
+    struct Liar;
+
+    impl Store for Liar {
+        const WAITS: bool = false;
+
+        fn name(&self) -> &'static str {
+            "liar"
+        }
+
+        async fn load(&self, _: &StoreKey, _: Timestamp) -> Result<Option<Entry>, StoreError> {
+            std::future::pending().await
+        }
+
+        async fn create(&self, _: &StoreKey, _: Arc<Record>, _: Timestamp) -> Result<bool, StoreError> {
+            Ok(true)
+        }
+
+        async fn update(&self, _: &StoreKey, _: u64, _: Arc<Record>, _: Timestamp) -> Result<Outcome, StoreError> {
+            Ok(Outcome::Gone)
+        }
+
+        async fn touch(
+            &self,
+            _: &StoreKey,
+            _: u64,
+            _: Timestamp,
+            _: Timestamp,
+            _: Timestamp,
+        ) -> Result<Outcome, StoreError> {
+            Ok(Outcome::Gone)
+        }
+
+        async fn renew(&self, _: Renewal, _: Timestamp) -> Result<Outcome, StoreError> {
+            Ok(Outcome::Gone)
+        }
+
+        async fn delete(&self, _: &StoreKey, _: Timestamp) -> Result<Outcome, StoreError> {
+            Ok(Outcome::Gone)
+        }
+    }
+
+    #[test]
+    fn a_store_that_waits_though_it_says_it_never_does_fails() {
+        let (key, now) = (StoreKey::from_bytes([1; 32]), Timestamp::from_millis(0));
+        let Answer::Ready(Err(error)) = ErasedStore::load(&Liar, &key, now) else { panic!("it was asked at once") };
+        assert_eq!((error.kind(), error.store()), (StoreErrorKind::Failed, "liar"));
+        assert!(matches!(ErasedStore::delete(&Liar, &key, now), Answer::Ready(Ok(Outcome::Gone))));
     }
 }

@@ -202,6 +202,8 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Store for MemoryStore {
+    const WAITS: bool = false;
+
     fn name(&self) -> &'static str {
         NAME
     }

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 
 pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
-pub(crate) use erased::ErasedStore;
+pub(crate) use erased::{Answer, ErasedStore, Limited};
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
 
@@ -47,6 +47,12 @@ pub use memory::MemoryStore;
 /// A call may be dropped at any point, and is when it takes longer than the layer's store timeout. What it was to do
 /// has then happened wholly or not at all.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Whether a call may have to wait. The default is `true`.
+    ///
+    /// A store whose calls are always done when they are first polled, such as one in memory, says `false` and saves an
+    /// allocation for each call. Should one of them wait all the same, it fails.
+    const WAITS: bool = true;
+
     /// Returns what the kind of store is called in errors and events, such as `memory`.
     fn name(&self) -> &'static str;
 
