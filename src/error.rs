@@ -30,7 +30,8 @@ struct Inner {
 pub enum ErrorKind {
     /// No `SessionLayer` of this marker served the request: the route is outside the layer.
     MissingLayer,
-    /// The store could not be reached, failed, or took longer than its time limit. Nothing was changed.
+    /// The store could not be reached, failed, or took longer than its time limit. What was to be written was not, or it
+    /// was and the store's reply is lost.
     Unavailable,
     /// Other requests kept changing the session, or changed it once and the layer is told to fail on that.
     Conflict,

@@ -17,7 +17,7 @@ use crate::event::{Observer, Observers, SessionEvent};
 use crate::part::{Place, Placement, SessionPart};
 use crate::record::lifetime::Timeouts;
 use crate::session::{Main, insert};
-use crate::state::{Config, ConflictPolicy, CookieState, PlacedPart, ServerErrorPolicy, State};
+use crate::state::{Config, ConflictPolicy, CookieState, PlacedPart, ServerErrorPolicy, ServerState, State};
 use crate::store::Store;
 
 /// The most bytes that the values of a session take, unless the layer says otherwise: 1 MiB.
@@ -57,7 +57,7 @@ impl SessionLayer {
     ///
     /// The client gets a cookie with an ID and nothing else.
     pub fn server(store: impl Store) -> Self {
-        Self::new(|_| State::Server(Arc::new(store)))
+        Self::new(|_| State::Server(ServerState::new(store)))
     }
 
     /// Keeps sessions in the client's cookie, sealed. The server keeps nothing.
@@ -289,7 +289,7 @@ impl SessionLayer {
 
 /// Sweeps in batches until nothing has expired. Between two batches others get a turn.
 async fn sweep(config: &Config) {
-    let State::Server(store) = &config.state else { return };
+    let State::Server(ServerState { store, .. }) = &config.state else { return };
     loop {
         match store.sweep(config.now(), SWEEP_BATCH).within(config.store_timeout, store.name()).await {
             Ok(removed) if removed < SWEEP_BATCH => return,

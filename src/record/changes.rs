@@ -7,6 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
+use super::plan::Plan;
 use crate::error::Error;
 
 /// The key of a value. Most are short and take no allocation.
@@ -74,6 +75,8 @@ pub(crate) struct Changes {
     pub(crate) renews: bool,
     /// There has to be a session, even without values: something outside of it is bound to it.
     pub(crate) needs_session: bool,
+    /// How many of the list were in a write whose reply has not come, if they have not been forgotten since.
+    attempted: Option<usize>,
 }
 
 impl Changes {
@@ -110,8 +113,23 @@ impl Changes {
         *self = Self { ends_session: true, ..Self::default() };
     }
 
+    /// Notes that all there is now is about to be written.
+    pub(crate) fn mark_attempted(&mut self) {
+        self.attempted = Some(self.list.len());
+    }
+
+    /// Forgets what has been written as it was [planned](Plan), and keeps what was asked for later.
+    pub(crate) fn forget_attempted(&mut self, plan: Plan) {
+        let Some(attempted) = self.attempted.take() else { return };
+        self.list.drain(..attempted.min(self.list.len()));
+        self.ends_session &= plan != Plan::Replace;
+        self.renews &= !matches!(plan, Plan::Renew { .. });
+        self.needs_session = false;
+    }
+
     /// Forgets the changes of data.
     pub(crate) fn discard_data(&mut self) {
+        self.attempted = self.attempted.map(|n| self.list.iter().take(n).filter(|change| !change.is_of_data()).count());
         self.list.retain(|change| !change.is_of_data());
         self.needs_session = false;
     }

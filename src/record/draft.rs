@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::changes::{Change, Key};
 use super::lifetime::{Age, Timeouts};
 use super::values::{frame_size, put_frame};
-use super::{Handle, Record, Values};
+use super::{Handle, Record, Values, version_after};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -188,7 +188,7 @@ impl Draft {
     }
 
     /// Makes the record that is to be stored `now`, under `new_handle` if it [keeps none](Self::kept_handle).
-    pub(crate) fn to_record(&self, new_handle: Handle, timeouts: &Timeouts, now: Timestamp) -> Record {
+    pub(crate) fn to_record(&self, new_handle: Handle, mark: u32, timeouts: &Timeouts, now: Timestamp) -> Record {
         let base = self.base.as_deref();
         let age = Age { last_seen_at: now, ..self.age(timeouts, now) };
         Record {
@@ -201,7 +201,7 @@ impl Draft {
             absolute_timeout: age.absolute_timeout,
             principal: self.principal().cloned(),
             authenticated_at: if self.login.is_some() { Some(now) } else { base.and_then(|r| r.authenticated_at) },
-            version: base.map_or(1, |record| record.version.wrapping_add(1)),
+            version: version_after(base.map_or(0, |record| record.version), mark),
             values: self.values(),
         }
     }

@@ -55,7 +55,9 @@ pub struct Record {
     pub principal: Option<Arc<str>>,
     /// When the principal logged in.
     pub authenticated_at: Option<Timestamp>,
-    /// Counts the writes: 1 when the record is created, one more with each update or renewal. A touch does not count.
+    /// Tells what was written from what was written before and from what another request writes at the same time: another
+    /// number with each create, update and renewal, always below 2^63. Only whether two are equal means anything. A touch
+    /// leaves it.
     pub version: u64,
     /// The values, each as JSON.
     pub values: Values,
@@ -85,6 +87,13 @@ impl Record {
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.expires_at
     }
+}
+
+/// Returns the version of the write that follows on a version: how many writes there were in the lower 31 bits, and above
+/// them a mark that tells it from another write of the same count. It fits a signed number.
+pub(crate) fn version_after(before: u64, mark: u32) -> u64 {
+    const COUNT: u64 = (1 << 31) - 1;
+    u64::from(mark) << 31 | (before + 1) & COUNT
 }
 
 /// Shows no value and no principal: both may be personal.

@@ -38,12 +38,12 @@ pub(crate) fn plan(
     may_set_cookie: bool,
     now: Timestamp,
 ) -> Plan {
-    let makes_session = changes.needs_session || draft.has_content();
+    let makes_session = || changes.needs_session || draft.has_content();
     let Some(record) = loaded else {
-        return if makes_session { Plan::Create } else { Plan::Keep };
+        return if makes_session() { Plan::Create } else { Plan::Keep };
     };
     if changes.ends_session {
-        return if makes_session { Plan::Replace } else { Plan::Destroy };
+        return if makes_session() { Plan::Replace } else { Plan::Destroy };
     }
     if changes.logs_in() {
         Plan::Renew { grace: false }

@@ -221,16 +221,16 @@ impl Shared {
         if status.is_server_error() && self.config.server_error_policy == ServerErrorPolicy::Discard {
             self.discard_data();
         }
-        let (before, mut part_cookies) = self.lock().seal_parts_first(&self.config)?;
+        let (before, part_cookies) = self.lock().seal_parts_first(&self.config)?;
         let is_last = Arc::strong_count(self) == 1;
         // Boxed where it is rare, so that the future stays small where it is not.
         let after = if is_last { self.commit_last().await? } else { Box::pin(self.commit()).await? };
-        if !part_cookies.is_empty() && after != Some(before) {
-            part_cookies = self.lock().seal_parts(&self.config, after)?;
-        }
         let mut inner = self.lock();
         let inner = &mut *inner;
-        inner.cookies.append(&mut part_cookies);
+        if !part_cookies.is_empty() {
+            let is_same = after == Some(before);
+            inner.cookies.extend(if is_same { part_cookies } else { inner.seal_parts(&self.config, after)? });
+        }
         if inner.ended {
             inner.cookies.extend(removals_of_ended(&self.config, &self.received, &inner.parts));
         }
@@ -276,8 +276,7 @@ impl Shared {
         let may_set_cookie = !inner.response_sent;
         let work = inner.work.as_mut()?;
         inner.ended |= work.ends_session();
-        let draft = work.draft.clone();
-        let work = mem::replace(&mut **work, Work { draft, ..Work::default() });
+        let work = work.take();
         Some(TakenWork { shared: self, work, may_set_cookie, is_committed: false })
     }
 
@@ -305,15 +304,14 @@ impl Shared {
     }
 
     /// Takes back what was not committed, and puts what came in meanwhile behind it.
-    fn put_back(&self, taken: Work) {
+    fn put_back(&self, mut taken: Work) {
         let mut inner = self.lock();
         let work = inner.work.get_or_insert_default();
-        let later = mem::replace(&mut work.changes, taken.changes);
-        work.loaded = taken.loaded;
-        if later.is_empty() {
-            work.draft = taken.draft;
+        if !work.changes.is_empty() {
+            taken.draft = mem::take(&mut work.draft);
         }
-        work.changes.append(later);
+        taken.changes.append(mem::take(&mut work.changes));
+        **work = taken;
     }
 
     fn discard_data(&self) {

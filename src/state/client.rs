@@ -98,6 +98,9 @@ pub(super) fn load(config: &Config, cookie: &SealedCookie, received: &Received) 
     }
 }
 
+/// State in the cookie has no other writer to be told from, and is the shorter for it.
+const NO_MARK: u32 = 0;
+
 pub(super) fn commit(
     config: &Config,
     cookie: &SealedCookie,
@@ -120,9 +123,9 @@ pub(super) fn commit(
             Ok(Committed { cookies: cookie.removals(0, chunks).collect(), ..Committed::default() })
         }
         Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
-            let mut record = work.to_record(config, now)?;
+            let mut record = work.to_record(config, NO_MARK, now)?;
             if matches!(plan, Plan::Renew { .. }) {
-                record.renewed_at = now;
+                Arc::make_mut(&mut record).renewed_at = now;
             }
             let room = if work.draft.is_changed() { ROOM_TO_GROW } else { 0 };
             let cookies = cookie.seal(&record, None, config.max_age(&record, now), chunks, room)?;
@@ -131,7 +134,7 @@ pub(super) fn commit(
             }
             work.tell_written(config, plan, record.handle);
             // The browser still has the chunks it sent: nothing of this request has reached it yet.
-            work.loaded = Loaded { record: Some(Arc::new(record)), chunks, ..Loaded::default() };
+            work.loaded = Loaded { record: Some(record), chunks, ..Loaded::default() };
             Ok(Committed { cookies, ..Committed::default() })
         }
     }

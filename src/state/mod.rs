@@ -8,6 +8,7 @@ mod config;
 mod sealed;
 mod server;
 
+use std::mem;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -22,18 +23,19 @@ use crate::record::draft::Draft;
 use crate::record::id::SessionId;
 use crate::record::plan::{Plan, plan};
 use crate::record::{Handle, Record};
-use crate::store::ErasedStore;
 
 pub use client::CookieState;
 pub(crate) use config::{Config, PlacedPart};
 pub use config::{ConflictPolicy, ServerErrorPolicy};
 pub(crate) use sealed::{ROOM_TO_GROW, SealedCookie};
+pub(crate) use server::ServerState;
+use server::Unanswered;
 
 /// Where the state lives.
 #[derive(Clone, Debug)]
 pub(crate) enum State {
     Client(SealedCookie),
-    Server(Arc<dyn ErasedStore>),
+    Server(ServerState),
 }
 
 /// What a request brought.
@@ -59,12 +61,21 @@ pub(crate) struct Work {
     pub(crate) loaded: Loaded,
     pub(crate) changes: Changes,
     pub(crate) draft: Draft,
+    unanswered: Unanswered,
+    /// A call that was to end the loaded session has not been answered.
+    is_deleting: bool,
 }
 
 impl Work {
     pub(crate) fn new(loaded: Loaded) -> Self {
         let draft = Draft::new(loaded.record.clone());
-        Self { loaded, changes: Changes::default(), draft }
+        Self { loaded, changes: Changes::default(), draft, unanswered: Unanswered::Nothing, is_deleting: false }
+    }
+
+    /// Takes the work away to be committed, and leaves what it looks like.
+    pub(crate) fn take(&mut self) -> Self {
+        let draft = self.draft.clone();
+        mem::replace(self, Self { draft, ..Self::default() })
     }
 
     /// Whether the session that was loaded ends here, or goes on as that of another principal.
@@ -77,10 +88,10 @@ impl Work {
         plan(record, &self.changes, &self.draft, self.loaded.reseal, &config.timeouts, may_set_cookie, now)
     }
 
-    /// Makes the record that is to be stored.
-    fn to_record(&self, config: &Config, now: Timestamp) -> Result<Record, Error> {
+    /// Makes the record that is to be stored. The mark tells its version from another that is written at the same time.
+    fn to_record(&self, config: &Config, mark: u32, now: Timestamp) -> Result<Arc<Record>, Error> {
         let new_handle = if self.draft.kept_handle().is_none() { random::bytes()? } else { [0; 16] };
-        let record = self.draft.to_record(Handle::from_bytes(new_handle), &config.timeouts, now);
+        let record = Arc::new(self.draft.to_record(Handle::from_bytes(new_handle), mark, &config.timeouts, now));
         // What was stored under a larger limit can still be touched and renewed, or no request would get past it.
         if self.draft.is_changed() {
             config.check_size(&record)?;
@@ -131,7 +142,7 @@ impl Committed {
 pub(crate) async fn load(config: &Config, received: &Received) -> Result<Loaded, Error> {
     match &config.state {
         State::Client(cookie) => Ok(client::load(config, cookie, received)),
-        State::Server(store) => server::load(config, &**store, received).await,
+        State::Server(server) => server::load(config, server, received).await,
     }
 }
 
@@ -146,6 +157,6 @@ pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
 pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
     match &config.state {
         State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),
-        State::Server(store) => server::commit(config, &**store, work, may_set_cookie).await,
+        State::Server(server) => server::commit(config, server, work, may_set_cookie).await,
     }
 }

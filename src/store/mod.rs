@@ -14,7 +14,10 @@
 //!    exists at which neither is there. An engine with transactions does both at once.
 //! 5. Keys are compared byte by byte.
 //! 6. A failure is an error, never "not there". After an error the caller assumes nothing: the call may have taken
-//!    place, so each may be made again.
+//!    place, so each may be made again. What took place the first time does nothing the second time, and says what it
+//!    found: a `create` that the key is taken, an `update` the conflicting record, a `renew` its own forward, a `delete`
+//!    that nothing is there. A store does not ask again by itself; the layer does, once, and tells its own writes by
+//!    their [version](Record::version).
 //!
 //! The suite in `test_kit::conformance` (feature `test-kit`) tries all of this on a store.
 

@@ -67,6 +67,11 @@ impl<S: Store> FaultyStore<S> {
                 Err(self.injected())
             }
             Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Die) => {
+                let answer = work.await;
+                self.faults.next(usize::MAX, Fault::Refuse);
+                answer.and(Err(self.injected()))
+            }
         }
     }
 
@@ -84,6 +89,9 @@ pub enum Fault {
     LoseReply,
     /// The call does not take place and never ends.
     Hang,
+    /// The call takes place, its reply is lost, and every later one is refused, until the store is
+    /// [healed](Faults::heal).
+    Die,
 }
 
 /// The calls of a [`Store`].

@@ -1,8 +1,9 @@
 //! Every call of the store, in every kind of request, fails in every way.
 //!
-//! The request is then answered with 503 and no cookie, and the session is as it was before or as it was asked to be,
-//! never between: before, when the call did not take place; as asked, when it did and only its reply was lost. When the
-//! visitor tries again, it works.
+//! A call that fails once is made again, and nobody notices: what took place though its reply was lost does not take place
+//! twice. When that fails too the request is answered with 503 and no cookie, and the session is as it was before or as it
+//! was asked to be, never between: before, when the call did not take place; as asked, when it did. When the visitor tries
+//! again, it works.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -13,12 +14,19 @@ use session_state::{ErrorKind, MemoryStore, Session, SessionLayer};
 
 use crate::browser::{App, Browser, Visit};
 
-const FAULTS: [Fault; 3] = [Fault::Refuse, Fault::LoseReply, Fault::Hang];
+const FAULTS: [Fault; 3] = [Fault::Refuse, Fault::Die, Fault::Hang];
+
+/// Makes a call fail so that making it once more does not help.
+fn fail_for_good(faults: &Faults, call: Call, fault: Fault) {
+    faults.next_of(call, if fault == Fault::Refuse { 2 } else { 1 }, fault);
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Create,
     Update,
+    /// Adds to what is there.
+    Add,
     Renew,
     Login,
     Logout,
@@ -36,13 +44,14 @@ fn alice(n: u32) -> Seen {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Create, Self::Update, Self::Renew, Self::Login, Self::Logout, Self::Replace];
+    const ALL: [Self; 7] =
+        [Self::Create, Self::Update, Self::Add, Self::Renew, Self::Login, Self::Logout, Self::Replace];
 
     /// The calls that it makes, one of a kind each.
     fn calls(self) -> &'static [Call] {
         match self {
             Self::Create => &[Call::Create],
-            Self::Update => &[Call::Load, Call::Update],
+            Self::Update | Self::Add => &[Call::Load, Call::Update],
             Self::Renew | Self::Login => &[Call::Load, Call::Renew],
             Self::Logout => &[Call::Load, Call::Delete],
             Self::Replace => &[Call::Load, Call::Create, Call::Delete],
@@ -57,6 +66,7 @@ impl Kind {
         match self {
             Self::Create => session.insert("n", 1).unwrap(),
             Self::Update => session.insert("n", 2).unwrap(),
+            Self::Add => assert!(session.update("n", |n: &mut u32| *n += 1).is_ok()),
             Self::Renew => session.renew(),
             Self::Login => session.login("alice"),
             Self::Logout => session.logout(),
@@ -75,7 +85,7 @@ impl Kind {
     fn after(self) -> Seen {
         match self {
             Self::Create | Self::Renew => BEFORE,
-            Self::Update => Some((None, Some(2))),
+            Self::Update | Self::Add => Some((None, Some(2))),
             Self::Login => alice(1),
             Self::Logout => None,
             Self::Replace => Some((None, Some(3))),
@@ -141,17 +151,37 @@ async fn without_a_fault_each_kind_of_request_makes_these_calls_and_does_what_it
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_that_fails_is_503_and_leaves_the_session_as_it_was_or_as_it_was_to_be() {
+#[tokio::test]
+async fn a_call_that_fails_once_is_made_again_and_nobody_notices() {
     for kind in Kind::ALL {
-        for (call, fault) in kind.calls().iter().flat_map(|call| FAULTS.map(|fault| (*call, fault))) {
+        let (app, memory, _, mut browser) = begin(kind).await;
+        browser.receive(&kind.request(&browser, &app).await);
+        let (sessions, events) = (memory.len(), app.events());
+        for (call, fault) in kind.calls().iter().flat_map(|call| [(*call, Fault::Refuse), (*call, Fault::LoseReply)]) {
             let story = format!("{kind:?} with {fault:?} of {call:?}");
             let (app, memory, faults, mut browser) = begin(kind).await;
             faults.next_of(call, 1, fault);
             let visit = kind.request(&browser, &app).await;
+            browser.receive(&visit);
+            assert_eq!(visit.status, StatusCode::OK, "{story}");
+            assert_eq!((memory.len(), app.events()), (sessions, events.clone()), "{story}");
+            assert_eq!(see(&app, &browser).await, kind.after(), "{story}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_for_good_is_503_and_leaves_the_session_as_it_was_or_as_it_was_to_be() {
+    for kind in Kind::ALL {
+        for (call, fault) in kind.calls().iter().flat_map(|call| FAULTS.map(|fault| (*call, fault))) {
+            let story = format!("{kind:?} with {fault:?} of {call:?}");
+            let (app, memory, faults, mut browser) = begin(kind).await;
+            fail_for_good(&faults, call, fault);
+            let visit = kind.request(&browser, &app).await;
+            faults.heal();
             assert_is_503(&visit, &story);
 
-            let took_place = fault == Fault::LoseReply;
+            let took_place = fault == Fault::Die;
             let expected = if took_place { kind.without_answer(call) } else { kind.before() };
             assert_eq!(see(&app, &browser).await, expected, "{story}");
             // Of what was made for nobody, one record may be left, which no cookie opens and which expires.
@@ -165,8 +195,12 @@ async fn a_call_that_fails_is_503_and_leaves_the_session_as_it_was_or_as_it_was_
             let again = kind.request(&browser, &app).await;
             browser.receive(&again);
             assert_eq!(again.status, StatusCode::OK, "{story}");
-            let nothing_to_keep = kind == Kind::Login && expected.is_none();
-            let after = if nothing_to_keep { Some((Some("alice".into()), None)) } else { kind.after() };
+            let after = match kind {
+                Kind::Login if expected.is_none() => Some((Some("alice".into()), None)),
+                // The visitor sees an error, asks again, and is counted twice.
+                Kind::Add if took_place && call == Call::Update => Some((None, Some(3))),
+                kind => kind.after(),
+            };
             assert_eq!(see(&app, &browser).await, after, "again after {story}");
         }
     }
@@ -181,25 +215,86 @@ async fn a_save_in_the_handler_that_fails_can_be_made_again_there() {
             let (app, _, faults, mut browser) = begin(kind).await;
             let visit = browser
                 .visit(&app, move |session| async move {
-                    faults.next_of(call, 1, fault);
+                    fail_for_good(&faults, call, fault);
                     kind.change(&session);
                     let (error, changed) = (session.save().await.unwrap_err(), session.principal());
                     assert_eq!(error.kind(), &ErrorKind::Unavailable);
+                    faults.heal();
                     session.save().await.unwrap();
                     (changed, session.principal())
                 })
                 .await;
             let seen = see(&app, &browser).await;
             let (before, after) = visit.value();
-            if (kind, fault) == (Kind::Login, Fault::LoseReply) {
-                // The old ID is dead and the new one was lost with the reply, so nobody is logged in, and the observers are told.
-                assert_eq!((after, seen), (None, None), "{story}");
-                assert!(app.events().contains(&"ChangesDiscarded".to_owned()), "{story}");
-            } else {
-                assert_eq!((after, seen), (before, kind.after()), "{story}");
-            }
+            assert_eq!((after, seen), (before, kind.after()), "{story}");
         }
     }
+}
+
+/// What a handler does after a save whose reply was lost, and what the session is in the end.
+type Afterwards = (fn(&Session), Seen, usize);
+
+#[tokio::test]
+async fn what_is_asked_for_after_a_save_whose_reply_was_lost_is_based_on_that_save() {
+    let logout: fn(&Session) = |session| session.logout();
+    let more: fn(&Session) = |session| assert!(session.update("n", |n: &mut u32| *n += 10).is_ok());
+    let renew: fn(&Session) = |session| session.renew();
+    let nothing: fn(&Session) = |_| ();
+    let begin_anew: fn(&Session) = |session| {
+        session.logout();
+        session.insert("n", 7).unwrap();
+    };
+    let cases: [(Kind, Afterwards); 15] = [
+        (Kind::Create, (nothing, BEFORE, 1)),
+        (Kind::Create, (logout, None, 0)),
+        (Kind::Create, (more, Some((None, Some(11))), 1)),
+        (Kind::Create, (begin_anew, Some((None, Some(7))), 1)),
+        (Kind::Add, (logout, None, 0)),
+        (Kind::Add, (more, Some((None, Some(12))), 1)),
+        (Kind::Add, (renew, Some((None, Some(2))), 1)),
+        (Kind::Login, (logout, None, 0)),
+        (Kind::Login, (more, alice(11), 1)),
+        (Kind::Renew, (logout, None, 0)),
+        (Kind::Renew, (more, Some((None, Some(11))), 1)),
+        (Kind::Replace, (logout, None, 0)),
+        (Kind::Replace, (more, Some((None, Some(13))), 1)),
+        (Kind::Replace, (begin_anew, Some((None, Some(7))), 1)),
+        (Kind::Logout, (more, Some((None, Some(10))), 1)),
+    ];
+    for (kind, (afterwards, expected, sessions)) in cases {
+        let story = format!("{kind:?}, then {expected:?}");
+        let (app, memory, faults, mut browser) = begin(kind).await;
+        let visit = browser
+            .visit(&app, move |session| async move {
+                let call = kind.calls().iter().find(|call| **call != Call::Load).unwrap();
+                faults.next_of(*call, 1, Fault::Die);
+                kind.change(&session);
+                session.save().await.unwrap_err();
+                faults.heal();
+                afterwards(&session);
+            })
+            .await;
+        assert_eq!(visit.status, StatusCode::OK, "{story}");
+        assert_eq!((see(&app, &browser).await, memory.len()), (expected, sessions), "{story}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_not_made_again_when_nobody_can_tell_whether_it_was_made() {
+    let (app, _, faults, mut browser) = begin(Kind::Add).await;
+    let (other, other_app) = (browser.clone(), app.clone());
+    let visit = browser
+        .visit(&app, move |session| async move {
+            faults.next_of(Call::Update, 1, Fault::Die);
+            Kind::Add.change(&session);
+            session.save().await.unwrap_err();
+            faults.heal();
+            assert_eq!(Kind::Add.request(&other, &other_app).await.status, StatusCode::OK);
+        })
+        .await;
+    assert_is_503(&visit, "the write of another request hides whether this one's took place");
+    assert!(visit.error.unwrap().source().unwrap().source().unwrap().to_string().contains("is not repeated"));
+    assert_eq!(see(&app, &browser).await, Some((None, Some(3))), "both were made, and each of them once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,6 +307,7 @@ async fn a_touch_that_fails_harms_no_request() {
         assert_eq!(visit.status, StatusCode::OK);
         assert!(visit.set_cookies().is_empty());
         assert_eq!(app.events(), ["StoreFailed"]);
+        faults.heal();
         assert_eq!(see(&app, &browser).await, BEFORE);
     }
 }

@@ -1,0 +1,150 @@
+//! Writes whose reply has not come: the store failed, took too long, or nobody waited for it.
+//!
+//! Such a write may have taken place, now or in a moment. Making it again as if nothing had been would count twice what is
+//! to be counted once, and leave a session behind that nobody has the ID of. So each is remembered until it is known what
+//! became of it: the version of a record tells one write from another.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+
+use super::super::{Loaded, Work};
+use super::Step;
+use super::follow::{delete_following, reload, successor};
+use super::records::Records;
+use crate::error::Error;
+use crate::record::Record;
+use crate::record::draft::Draft;
+use crate::record::id::SessionId;
+use crate::record::plan::Plan;
+use crate::store::Entry;
+
+/// The last write, while its reply has not come.
+#[derive(Debug, Default)]
+pub(in crate::state) enum Unanswered {
+    #[default]
+    Nothing,
+    /// The loaded record was to get this version.
+    Update { version: u64 },
+    /// A record was to be made.
+    New(Box<NewRecord>),
+}
+
+#[derive(Debug)]
+pub(in crate::state) struct NewRecord {
+    id: SessionId,
+    plan: Plan,
+}
+
+impl Unanswered {
+    pub(super) fn new_record(id: &SessionId, plan: Plan) -> Self {
+        Self::New(Box::new(NewRecord { id: id.clone(), plan }))
+    }
+
+    /// Whether it has to be known before anything else is done. To a session that ends, a change more or less is nothing.
+    pub(super) fn is_to_be_settled(&self, ends_session: bool) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Update { .. } => !ends_session,
+            Self::New(_) => true,
+        }
+    }
+}
+
+impl Work {
+    pub(super) fn expect_answer(&mut self, unanswered: Unanswered) {
+        self.unanswered = unanswered;
+        self.changes.mark_attempted();
+    }
+
+    pub(super) fn is_answered(&mut self) {
+        self.unanswered = Unanswered::Nothing;
+    }
+
+    /// Goes on from a write that has taken place.
+    fn adopt(&mut self, id: SessionId, record: Arc<Record>, plan: Plan) -> Result<(), Error> {
+        let mut changes = mem::take(&mut self.changes);
+        changes.forget_attempted(plan);
+        let base = Some(Arc::clone(&record)).filter(|_| !changes.ends_session);
+        let draft = Draft::replay(base, changes.list());
+        self.changes = changes;
+        self.draft = draft?;
+        let is_renewed = matches!(plan, Plan::Renew { grace: true });
+        let (tell_id, hide_id) = match plan {
+            Plan::Update => (self.loaded.tell_id, self.loaded.hide_id),
+            _ => (!(is_renewed && self.loaded.hide_id), is_renewed && self.loaded.hide_id),
+        };
+        self.loaded = Loaded { record: Some(record), id: Some(id), tell_id, hide_id, ..Loaded::default() };
+        self.is_answered();
+        Ok(())
+    }
+}
+
+/// Finds out what became of a write whose reply has not come. One that has taken place is done, and what the request has
+/// asked for since is based on it.
+pub(super) async fn settle(
+    records: Records<'_>,
+    work: &mut Work,
+    new_id: &mut Option<SessionId>,
+) -> Result<Step, Error> {
+    match &work.unanswered {
+        Unanswered::Nothing => {}
+        Unanswered::New(new) => {
+            let (id, plan) = (new.id.clone(), new.plan);
+            settle_new(records, work, id, plan, new_id).await?;
+        }
+        &Unanswered::Update { version } => settle_update(records, work, version).await?,
+    }
+    Ok(Step::Settled)
+}
+
+async fn settle_new(
+    records: Records<'_>,
+    work: &mut Work,
+    id: SessionId,
+    plan: Plan,
+    new_id: &mut Option<SessionId>,
+) -> Result<(), Error> {
+    let Some((current, record)) = reload(records, id.clone()).await? else {
+        // Should it take place yet, it and its repetition are one.
+        *new_id = Some(id);
+        work.is_answered();
+        return Ok(());
+    };
+    if plan == Plan::Replace {
+        delete_following(records, work).await?;
+    }
+    work.tell_written(records.config, plan, record.handle);
+    work.adopt(current, record, plan)
+}
+
+async fn settle_update(records: Records<'_>, work: &mut Work, version: u64) -> Result<(), Error> {
+    let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(()) };
+    let (id, base) = (id.clone(), base.version);
+    match records.load(&id, records.config.now()).await? {
+        Some(Entry::Live(record)) if record.version == version => return work.adopt(id, record, Plan::Update),
+        Some(Entry::Live(record)) if record.version != base => return Err(records.failed(LostReplyError).into()),
+        Some(Entry::Retired(forward)) if successor(&id, &forward).is_some() => {
+            return Err(records.failed(LostReplyError).into());
+        }
+        // It has not taken place, or the session has ended: the next attempt says so.
+        Some(_) | None => {}
+    }
+    work.is_answered();
+    Ok(())
+}
+
+/// Nobody can tell any more whether a write took place.
+#[derive(Debug)]
+struct LostReplyError;
+
+impl fmt::Display for LostReplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the reply to a write was lost and the session has been changed since, so the write is not repeated",
+        )
+    }
+}
+
+impl StdError for LostReplyError {}
