@@ -21,6 +21,8 @@
 mod erased;
 mod error;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 use std::future::Future;
@@ -32,6 +34,10 @@ pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
 pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+#[cfg(feature = "redis-sentinel")]
+pub use redis::SentinelConnection;
 
 /// A place on the server where sessions are kept.
 ///
