@@ -20,6 +20,8 @@
 
 mod erased;
 mod error;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
@@ -33,6 +35,8 @@ use crate::clock::Timestamp;
 pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
 pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "memcached")]
+pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;

@@ -45,3 +45,48 @@ macro_rules! tests_of_adapter {
         )*)*
     };
 }
+
+#[cfg(feature = "memcached")]
+mod memcached {
+    use session_state::SessionLayer;
+    use session_state::store::MemcachedStore;
+
+    use super::Adapter;
+    use crate::harness::engines::MEMCACHED;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MEMCACHED,
+        open: |url| {
+            Box::pin(async move {
+                SessionLayer::server(MemcachedStore::connect(&url).await.expect("it accepts connections"))
+            })
+        },
+        // All it has is in its memory.
+        is_durable: false,
+        renewal: 2,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use session_state::SessionLayer;
+    use session_state::store::RedisStore;
+
+    use super::Adapter;
+    use crate::harness::engines::REDIS;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &REDIS,
+        open: |url| {
+            Box::pin(
+                async move { SessionLayer::server(RedisStore::connect(url).await.expect("it accepts connections")) },
+            )
+        },
+        is_durable: true,
+        renewal: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
