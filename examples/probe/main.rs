@@ -10,13 +10,14 @@
 //! It stops on SIGTERM or SIGINT, after the requests in flight are finished.
 //!
 //! - `options` reads the command line, and refuses what it does not know,
-//! - `sessions` makes the layer that the options ask for,
+//! - `sessions` makes the layer that the options ask for, `stores` connects to the store below it,
 //! - `routes` are the handlers, `body` what they take.
 
 mod body;
 mod options;
 mod routes;
 mod sessions;
+mod stores;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,7 +31,8 @@ use session_state::SessionLayer;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::options::Options;
+use crate::options::{Error, Options};
+use crate::sessions::Sessions;
 
 /// The exit status for a command line that is not right: `EX_USAGE` of `sysexits.h`.
 const USAGE: u8 = 64;
@@ -39,13 +41,19 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let sessions =
-        Options::parse(std::env::args().skip(1)).and_then(|options| Ok((sessions::layer(&options)?, options)));
-    let (sessions, options) = match sessions {
-        Ok(built) => built,
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => return usage(&error),
+    };
+    let sessions = match Sessions::new(&options) {
+        Ok(sessions) => sessions,
+        Err(error) => return usage(&error),
+    };
+    let sessions = match sessions.layer().await {
+        Ok(sessions) => sessions,
         Err(error) => {
             eprintln!("probe: {error}");
-            return ExitCode::from(USAGE);
+            return ExitCode::FAILURE;
         }
     };
     match serve(sessions, &options).await {
@@ -55,6 +63,11 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage(error: &Error) -> ExitCode {
+    eprintln!("probe: {error}");
+    ExitCode::from(USAGE)
 }
 
 async fn serve(sessions: SessionLayer, options: &Options) -> std::io::Result<()> {

@@ -3,14 +3,33 @@
 use session_state::{ConfigError, CookieConfig, CookieState, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer};
 
 use crate::options::{Error, Options, State};
+use crate::stores;
 
-pub(crate) fn layer(options: &Options) -> Result<SessionLayer, Error> {
-    let keys = keys(&options.keys)?;
-    let mut sessions = match options.state {
-        State::CookieEncrypted => SessionLayer::client(CookieState::encrypted(keys)),
-        State::CookieSigned => SessionLayer::client(CookieState::signed(keys)),
-        State::Memory => SessionLayer::server(MemoryStore::new()),
-    };
+/// How the layer is made is known once the command line is read; a store is connected to only then.
+pub(crate) struct Sessions<'o> {
+    options: &'o Options,
+    keys: KeyRing,
+    cookie: CookieConfig,
+}
+
+impl<'o> Sessions<'o> {
+    pub(crate) fn new(options: &'o Options) -> Result<Self, Error> {
+        Ok(Self { options, keys: keys(&options.keys)?, cookie: cookie(options)? })
+    }
+
+    pub(crate) async fn layer(self) -> Result<SessionLayer, Error> {
+        let Self { options, keys, cookie } = self;
+        let sessions = match &options.state {
+            State::CookieEncrypted => SessionLayer::client(CookieState::encrypted(keys)),
+            State::CookieSigned => SessionLayer::client(CookieState::signed(keys)),
+            State::Memory => SessionLayer::server(MemoryStore::new()),
+            State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
+        };
+        Ok(with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log))
+    }
+}
+
+fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {
     if let Some(idle) = options.idle {
         sessions = sessions.with_idle_timeout(idle);
     }
@@ -29,7 +48,7 @@ pub(crate) fn layer(options: &Options) -> Result<SessionLayer, Error> {
     if let Some(timeout) = options.store_timeout {
         sessions = sessions.with_store_timeout(timeout);
     }
-    Ok(sessions.with_cookie(cookie(options)?)?.add_observer(log))
+    sessions
 }
 
 /// Makes a ring in which the first key seals and all of them open. Without keys it has a random one.

@@ -14,5 +14,9 @@ mod adapters;
 #[expect(dead_code, reason = "it can do more than is needed here")]
 mod browser;
 mod faults;
+mod nodes;
 mod outages;
 mod round_trips;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod support;
