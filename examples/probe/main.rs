@@ -28,11 +28,11 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::map_response;
 use axum::response::Response;
 use session_state::SessionLayer;
+use session_state::store::StoreError;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::options::{Error, Options};
-use crate::sessions::Sessions;
 
 /// The exit status for a command line that is not right: `EX_USAGE` of `sysexits.h`.
 const USAGE: u8 = 64;
@@ -45,16 +45,13 @@ async fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
-    let sessions = match Sessions::new(&options) {
+    let sessions = match sessions::layer(&options).await {
         Ok(sessions) => sessions,
-        Err(error) => return usage(&error),
-    };
-    let sessions = match sessions.layer().await {
-        Ok(sessions) => sessions,
-        Err(error) => {
-            eprintln!("probe: {error}");
+        Err(error) if error.is::<StoreError>() => {
+            eprintln!("probe: {}", with_causes(&*error));
             return ExitCode::FAILURE;
         }
+        Err(error) => return usage(&error),
     };
     match serve(sessions, &options).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,6 +65,10 @@ async fn main() -> ExitCode {
 fn usage(error: &Error) -> ExitCode {
     eprintln!("probe: {error}");
     ExitCode::from(USAGE)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    error.source().map_or(error.to_string(), |source| format!("{error}: {}", with_causes(source)))
 }
 
 async fn serve(sessions: SessionLayer, options: &Options) -> std::io::Result<()> {

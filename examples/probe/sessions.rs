@@ -5,28 +5,15 @@ use session_state::{ConfigError, CookieConfig, CookieState, Key, KeyRing, Memory
 use crate::options::{Error, Options, State};
 use crate::stores;
 
-/// How the layer is made is known once the command line is read; a store is connected to only then.
-pub(crate) struct Sessions<'o> {
-    options: &'o Options,
-    keys: KeyRing,
-    cookie: CookieConfig,
-}
-
-impl<'o> Sessions<'o> {
-    pub(crate) fn new(options: &'o Options) -> Result<Self, Error> {
-        Ok(Self { options, keys: keys(&options.keys)?, cookie: cookie(options)? })
-    }
-
-    pub(crate) async fn layer(self) -> Result<SessionLayer, Error> {
-        let Self { options, keys, cookie } = self;
-        let sessions = match &options.state {
-            State::CookieEncrypted => SessionLayer::client(CookieState::encrypted(keys)),
-            State::CookieSigned => SessionLayer::client(CookieState::signed(keys)),
-            State::Memory => SessionLayer::server(MemoryStore::new()),
-            State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
-        };
-        Ok(with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log))
-    }
+pub(crate) async fn layer(options: &Options) -> Result<SessionLayer, Error> {
+    let (keys, cookie) = (keys(&options.keys)?, cookie(options)?);
+    let sessions = match &options.state {
+        State::CookieEncrypted => SessionLayer::client(CookieState::encrypted(keys)),
+        State::CookieSigned => SessionLayer::client(CookieState::signed(keys)),
+        State::Memory => SessionLayer::server(MemoryStore::new()),
+        State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
+    };
+    Ok(with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log))
 }
 
 fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {
