@@ -98,6 +98,8 @@ pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
 pub use store::{Handle, MemoryStore};
 
 #[cfg(all(doctest, feature = "axum"))]

@@ -23,6 +23,8 @@ mod error;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 use std::future::Future;
@@ -36,6 +38,10 @@ pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "memcached")]
 pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+#[cfg(feature = "redis-sentinel")]
+pub use redis::SentinelConnection;
 
 /// A place on the server where sessions are kept.
 ///
