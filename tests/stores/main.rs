@@ -14,6 +14,8 @@ mod adapters;
 #[expect(dead_code, reason = "it can do more than is needed here")]
 mod browser;
 mod faults;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod nodes;
 mod outages;
 mod round_trips;

@@ -3,7 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 
+use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -70,8 +72,10 @@ impl Connection {
     }
 
     /// Whether the server has neither closed the connection nor sent what nobody asked for.
+    ///
+    /// The operating system is asked: tokio knows only what it was told when it last waited.
     pub(super) fn is_usable(&self) -> bool {
-        let nothing = self.stream.get_ref().try_read(&mut [0]);
+        let nothing = SockRef::from(self.stream.get_ref()).peek(&mut [MaybeUninit::uninit()]);
         self.stream.buffer().is_empty() && matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 

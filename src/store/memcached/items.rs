@@ -61,9 +61,10 @@ impl Items {
         }
     }
 
-    /// Removes the entry if it is still the one with this number.
-    pub(super) async fn remove(&self, key: &StoreKey, cas: u64, now: Timestamp) -> Result<bool, StoreError> {
-        let reply = self.pool.call(&format!("md {} C{cas}", self.key(key)), None, now).await.map_err(failed)?;
+    /// Removes the entry if it is still the one with this number, or whatever there is.
+    pub(super) async fn remove(&self, key: &StoreKey, cas: Option<u64>, now: Timestamp) -> Result<bool, StoreError> {
+        let condition = cas.map_or(String::new(), |cas| format!(" C{cas}"));
+        let reply = self.pool.call(&format!("md {}{condition}", self.key(key)), None, now).await.map_err(failed)?;
         match reply.code {
             Code::Done => Ok(true),
             Code::NotFound | Code::Changed => Ok(false),

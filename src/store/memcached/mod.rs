@@ -181,7 +181,7 @@ impl MemcachedStore {
             };
             let is_done = match next(&record) {
                 Next::Put(value) => self.items.put(key, &value, Mode::Swap(cas), now).await?.is_some(),
-                Next::Remove => self.items.remove(key, cas, now).await?,
+                Next::Remove => self.items.remove(key, Some(cas), now).await?,
             };
             if is_done {
                 return Ok(Outcome::Done);
@@ -258,14 +258,14 @@ impl Store for MemcachedStore {
         // Whatever is under the new key is what an earlier attempt left there: nobody else has it.
         let inserted = self.items.insert(&new, Value::of_record(&record), |_| true, now).await?;
         self.recent.remember(&old, cas, &current);
-        let forward = Value { bytes: entry::encode_forward(&forward).into(), expires_at: forward.expires_at };
-        let outcome = self.change(&old, Some(expected), now, |_| Next::Put(forward.borrow())).await?;
-        match inserted {
-            Some(cas) if outcome != Outcome::Done => {
-                self.items.remove(&new, cas, now).await?;
-            }
-            Some(cas) => self.recent.remember(&new, cas, &record),
-            None => {}
+        let retired = Value { bytes: entry::encode_forward(&forward).into(), expires_at: forward.expires_at };
+        let outcome = self.change(&old, Some(expected), now, |_| Next::Put(retired.borrow())).await?;
+        match (&outcome, inserted) {
+            (Outcome::Done, Some(cas)) => self.recent.remember(&new, cas, &record),
+            (Outcome::Done, None) => {}
+            (Outcome::Retired(found), _) if *found == forward => {}
+            // Nothing leads to the new key, whatever has been done to it.
+            _ => drop(self.items.remove(&new, None, now).await?),
         }
         Ok(outcome)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::connection::{ClientError, Connection, Reply};
-use crate::clock::Timestamp;
+use crate::clock::{Clock as _, SystemClock, Timestamp};
 
 /// What lies unused for longer may have been forgotten by a firewall on the way, which tells nobody.
 const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl Pool {
     /// Opens a connection for the calls to come, which shows whether there is a server.
     pub(super) async fn warm_up(&self) -> Result<(), ClientError> {
         let connection = Connection::open(&self.address).await?;
-        self.put_back(connection, Timestamp::default());
+        self.put_back(connection, SystemClock.now());
         Ok(())
     }
 
