@@ -35,9 +35,7 @@ pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
-pub use redis::RedisStore;
-#[cfg(feature = "redis-sentinel")]
-pub use redis::SentinelConnection;
+pub use redis::{RedisConnection, RedisStore};
 
 /// A place on the server where sessions are kept.
 ///

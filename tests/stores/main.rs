@@ -5,3 +5,6 @@
 
 #[macro_use]
 mod harness;
+
+#[cfg(feature = "redis")]
+mod redis;
