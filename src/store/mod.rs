@@ -39,9 +39,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
-pub use redis::RedisStore;
-#[cfg(feature = "redis-sentinel")]
-pub use redis::SentinelConnection;
+pub use redis::{RedisConnection, RedisStore};
 
 /// A place on the server where sessions are kept.
 ///

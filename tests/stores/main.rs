@@ -18,6 +18,8 @@ mod faults;
 mod memcached;
 mod nodes;
 mod outages;
+#[cfg(feature = "redis")]
+mod redis;
 mod round_trips;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "it can do more than is needed here")]
