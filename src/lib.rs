@@ -98,6 +98,12 @@ pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
+#[cfg(feature = "mysql")]
+pub use store::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{Handle, MemoryStore};
 
 #[cfg(all(doctest, feature = "axum"))]

@@ -21,6 +21,8 @@
 mod erased;
 mod error;
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 
 use std::fmt;
 use std::future::Future;
@@ -32,6 +34,14 @@ pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
 pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use sql::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use sql::SqlStore;
+#[cfg(feature = "sqlite")]
+pub use sql::SqliteStore;
 
 /// A place on the server where sessions are kept.
 ///

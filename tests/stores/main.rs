@@ -5,3 +5,6 @@
 
 #[macro_use]
 mod harness;
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
