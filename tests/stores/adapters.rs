@@ -108,3 +108,51 @@ mod redis {
 
     tests_of_adapter!(ADAPTER);
 }
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use session_state::SessionLayer;
+    use session_state::store::MySqlStore;
+
+    use super::Adapter;
+    use crate::harness::engines::MYSQL;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MYSQL,
+        open: |url| {
+            Box::pin(async move {
+                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("a table can be made");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 2,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use session_state::SessionLayer;
+    use session_state::store::PostgresStore;
+
+    use super::Adapter;
+    use crate::harness::engines::POSTGRES;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &POSTGRES,
+        open: |url| {
+            Box::pin(async move {
+                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("a table can be made");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 2,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
