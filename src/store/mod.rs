@@ -43,9 +43,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongodbStore;
 #[cfg(feature = "redis")]
-pub use redis::RedisStore;
-#[cfg(feature = "redis-sentinel")]
-pub use redis::SentinelConnection;
+pub use redis::{RedisConnection, RedisStore};
 
 /// A place on the server where sessions are kept.
 ///

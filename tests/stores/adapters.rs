@@ -22,8 +22,24 @@ pub(crate) type Opening = Pin<Box<dyn Future<Output = SessionLayer> + Send>>;
 
 /// Makes the tests that every adapter has to pass.
 macro_rules! tests_of_adapter {
+    ([on_server] $adapter:expr, $($module:ident { $($name:ident)* })*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                crate::$module::$name(&$adapter).await;
+            }
+        )*)*
+    };
+    ([on_nodes] $adapter:expr, $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                crate::nodes::$name(&$adapter);
+            }
+        )*
+    };
     ($adapter:expr) => {
-        tests_of_adapter! { $adapter,
+        tests_of_adapter! { [on_server] $adapter,
             round_trips { each_kind_of_request_goes_to_the_server_no_more_often_than_it_must }
             faults {
                 a_server_that_cannot_be_reached_is_503_and_never_an_empty_session
@@ -35,14 +51,16 @@ macro_rules! tests_of_adapter {
                 nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_halted
             }
         }
-    };
-    ($adapter:expr, $($module:ident { $($name:ident)* })*) => {
-        $($(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $name() {
-                crate::$module::$name(&$adapter).await;
-            }
-        )*)*
+        tests_of_adapter! { [on_nodes] $adapter,
+            what_one_node_writes_the_others_read_at_once
+            a_logout_on_one_node_is_at_once_one_on_all
+            a_login_on_one_node_lets_the_old_id_die_on_all
+            additions_on_one_node_after_the_other_add_up
+            fifty_additions_at_once_on_three_nodes_add_up
+            a_renewal_on_one_node_is_followed_on_all
+            a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all
+            a_node_that_is_killed_takes_no_session_with_it
+        }
     };
 }
 

@@ -16,5 +16,11 @@ mod browser;
 mod faults;
 #[cfg(feature = "memcached")]
 mod memcached;
+mod nodes;
 mod outages;
+#[cfg(feature = "redis")]
+mod redis;
 mod round_trips;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod support;

@@ -1,43 +1,43 @@
-//! Connections with time limits that suit a request.
-
-use std::time::Duration;
-
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{Client, IntoConnectionInfo as _, RedisResult};
+//! Stores with a connection of their own.
 
 use super::super::StoreError;
-use super::{RedisStore, failed};
+use super::{RedisConnection, RedisStore, failed};
 
-/// How long one attempt to connect may take.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long a reply may take. Two of them fit into the layer's default store timeout.
-pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long the server's machine may be silent before the connection is given up and another is made.
-const SILENCE: Duration = Duration::from_secs(3);
-
-impl RedisStore<ConnectionManager> {
+impl RedisStore {
     /// Connects to one server: `redis://[user][:password@]host[:port][/database]`, or `rediss://` for TLS.
     ///
-    /// The connection is one that all requests share, and it is made anew when it breaks:
-    ///
-    /// | what | limit |
-    /// | --- | --- |
-    /// | one attempt to connect | 1 second |
-    /// | attempts before a call fails, and the pauses between them | 3, up to 100 and 200 milliseconds |
-    /// | a reply | 2 seconds |
-    /// | silence of the server's machine, after which the connection counts as broken | 3 seconds (Linux; elsewhere, and while nothing is sent, keep-alive probes after 10 seconds) |
-    ///
-    /// A call that fails does not wait for the server to come back, and the next one connects again: a restart is
-    /// survived without a pause of its own.
+    /// All requests share the connection. It is made anew when it breaks, with short time limits; see
+    /// [`RedisConnection`]. A call that fails does not wait for the server to come back, and the next one connects again.
     ///
     /// # Errors
     ///
     /// Fails when the URL is not one of Redis, or the server cannot be reached.
     pub async fn connect(url: impl AsRef<str>) -> Result<Self, StoreError> {
-        Ok(Self::new(manager(url.as_ref()).await.map_err(failed)?))
+        Ok(Self::new(RedisConnection::of_url(url.as_ref()).await.map_err(failed)?))
+    }
+
+    /// Connects to the master that Sentinels name, and after a failover to the next one.
+    ///
+    /// While a failover is going on there is no master, and calls fail.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use redis::sentinel::{SentinelClient, SentinelServerType};
+    /// use session_state::RedisStore;
+    ///
+    /// let sentinels = vec!["redis://sentinel-1:26379", "redis://sentinel-2:26379", "redis://sentinel-3:26379"];
+    /// let client = SentinelClient::build(sentinels, "mymaster".to_owned(), None, SentinelServerType::Master)?;
+    /// let store = RedisStore::connect_sentinel(client).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails when no Sentinel can be reached, or none knows of a master that can.
+    #[cfg(feature = "redis-sentinel")]
+    pub async fn connect_sentinel(client: redis::sentinel::SentinelClient) -> Result<Self, StoreError> {
+        Ok(Self::new(RedisConnection::of_sentinels(client).await.map_err(failed)?))
     }
 }
 
@@ -52,6 +52,8 @@ impl RedisStore<redis::cluster_async::ClusterConnection> {
     ///
     /// Fails when a URL is not one of Redis, or none of the nodes can be reached.
     pub async fn connect_cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, StoreError> {
+        use super::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, tcp_settings};
+
         let urls = urls.into_iter().map(|url| url.as_ref().to_owned());
         let client = redis::cluster::ClusterClientBuilder::new(urls)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -61,55 +63,8 @@ impl RedisStore<redis::cluster_async::ClusterConnection> {
             .min_retry_wait(100)
             .max_retry_wait(500)
             .tcp_settings(tcp_settings())
-            .build();
-        match client {
-            Ok(client) => Ok(Self::new(client.get_async_connection().await.map_err(failed)?)),
-            Err(error) => Err(failed(error)),
-        }
+            .build()
+            .map_err(failed)?;
+        Ok(Self::new(client.get_async_connection().await.map_err(failed)?))
     }
-}
-
-#[cfg(feature = "redis-sentinel")]
-impl RedisStore<super::SentinelConnection> {
-    /// Connects to the master that Sentinels name, and after a failover to the next one.
-    ///
-    /// ```no_run
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// use redis::sentinel::{SentinelClient, SentinelServerType};
-    /// use session_state::RedisStore;
-    ///
-    /// let sentinels = vec!["redis://sentinel-1:26379", "redis://sentinel-2:26379", "redis://sentinel-3:26379"];
-    /// let client = SentinelClient::build(sentinels, "mymaster".to_owned(), None, SentinelServerType::Master)?;
-    /// let store = RedisStore::connect_sentinel(client).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// See [`SentinelConnection`](super::SentinelConnection) for when the Sentinels are asked.
-    ///
-    /// # Errors
-    ///
-    /// Fails when no Sentinel can be reached, or none knows of a master that can.
-    pub async fn connect_sentinel(client: redis::sentinel::SentinelClient) -> Result<Self, StoreError> {
-        Ok(Self::new(super::SentinelConnection::new(client).await.map_err(failed)?))
-    }
-}
-
-async fn manager(url: &str) -> RedisResult<ConnectionManager> {
-    let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
-    let config = ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT))
-        .set_number_of_retries(2)
-        .set_min_delay(Duration::from_millis(100))
-        .set_max_delay(Duration::from_millis(200));
-    ConnectionManager::new_with_config(Client::open(info)?, config).await
-}
-
-fn tcp_settings() -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(2));
-    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(SILENCE);
-    settings
 }

@@ -1,11 +1,10 @@
 //! Sessions in Redis or Valkey.
 
 mod connect;
+mod connection;
 mod entry;
 mod renew;
 mod script;
-#[cfg(feature = "redis-sentinel")]
-mod sentinel;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, ConnectionManager};
+use redis::aio::ConnectionLike;
 use redis::{Cmd, RedisError, Value};
 
 use self::script::Script;
@@ -23,8 +22,7 @@ use crate::base64url;
 use crate::clock::{Timestamp, whole_millis};
 use crate::error::ConfigError;
 
-#[cfg(feature = "redis-sentinel")]
-pub use self::sentinel::SentinelConnection;
+pub use self::connection::RedisConnection;
 
 const NAME: &str = "redis";
 
@@ -55,8 +53,8 @@ const MARK_TTL: Duration = Duration::from_secs(5 * 60);
 /// # Your own connection
 ///
 /// [`new`](Self::new) takes any asynchronous connection of the crate `redis` 1.x that can be cloned: a
-/// `ConnectionManager`, a `MultiplexedConnection`, a `ClusterConnection`. TLS (`rediss://`) is a feature of that crate,
-/// such as `tokio-rustls-comp`, which your own `Cargo.toml` turns on.
+/// [`RedisConnection`] of a client of yours, a `ClusterConnection`, a `ConnectionManager`, a `MultiplexedConnection`. TLS
+/// (`rediss://`) is a feature of that crate, such as `tokio-rustls-comp`, which your own `Cargo.toml` turns on.
 ///
 /// Reads must go to the masters. A replica may not have heard of a logout yet.
 ///
@@ -88,7 +86,7 @@ const MARK_TTL: Duration = Duration::from_secs(5 * 60);
 /// on: use TLS, and an ACL user with `+get +evalsha +eval` and the commands that the scripts call (`+getrange +set
 /// +setrange +pexpire +del`) on the prefix.
 #[derive(Clone)]
-pub struct RedisStore<C = ConnectionManager> {
+pub struct RedisStore<C = RedisConnection> {
     connection: C,
     prefix: Cow<'static, str>,
     /// Whether the server has said that it cannot write two keys in one step.
