@@ -102,6 +102,8 @@ pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
 pub use store::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use store::PostgresStore;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{Handle, MemoryStore};

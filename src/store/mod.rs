@@ -20,7 +20,11 @@
 
 mod erased;
 mod error;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 
@@ -33,7 +37,13 @@ use crate::clock::Timestamp;
 pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
 pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "memcached")]
+pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+#[cfg(feature = "redis-sentinel")]
+pub use redis::SentinelConnection;
 #[cfg(feature = "mysql")]
 pub use sql::MySqlStore;
 #[cfg(feature = "postgres")]

@@ -2,9 +2,22 @@
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+// Without any store there is nobody to use most of the harness, which is tried all the same.
+#![cfg_attr(
+    not(any(feature = "memcached", feature = "mysql", feature = "postgres", feature = "redis")),
+    allow(dead_code, unused_macros, unused_imports)
+)]
 
 #[macro_use]
 mod harness;
 
+#[macro_use]
+mod adapters;
+#[path = "../layer/browser.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod browser;
+mod faults;
+mod outages;
+mod round_trips;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;

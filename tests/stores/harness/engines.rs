@@ -54,8 +54,13 @@ impl Engine {
         if let Ok(url) = env::var(self.variable) {
             return Some(url);
         }
+        self.server().map(|server| self.url(server.address()))
+    }
+
+    /// Returns the server that all tests of this process share, if it is one of ours. `None`: the test is to be skipped.
+    pub(crate) fn server(&'static self) -> Option<&'static Server> {
         show_logs_of_shared_servers();
-        self.shared.get_or_init(|| self.start()).as_ref().map(|server| self.url(server.address()))
+        self.shared.get_or_init(|| self.start()).as_ref()
     }
 
     /// Starts a server for one test alone. `None`: the test is to be skipped.

@@ -1,7 +1,9 @@
 //! The harness itself.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use super::engines::{ENGINES, MEMCACHED, REDIS};
@@ -52,4 +54,33 @@ fn a_halted_server_says_nothing_until_it_goes_on() {
 fn the_shared_server_is_one() {
     let Some(address) = REDIS.shared() else { return };
     assert_eq!(REDIS.shared(), Some(address));
+}
+
+#[test]
+fn no_server_outlives_tests_that_are_killed() {
+    const NAME: &str = "harness::tests::no_server_outlives_tests_that_are_killed";
+    const IS_KILLED: &str = "SESSION_STATE_TEST_IS_KILLED";
+    if std::env::var_os(IS_KILLED).is_some() {
+        let server = MEMCACHED.start().unwrap();
+        println!("\naddress={}", server.address());
+        loop {
+            thread::park();
+        }
+    }
+    if MEMCACHED.start().is_none() {
+        return;
+    }
+    let mut tests = Command::new(std::env::current_exe().unwrap());
+    tests.args(["--exact", NAME, "--nocapture"]).env(IS_KILLED, "1").stdout(Stdio::piped());
+    let mut tests = tests.spawn().unwrap();
+    let mut lines = BufReader::new(tests.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| line.unwrap().strip_prefix("address=")?.parse::<SocketAddr>().ok()).unwrap();
+    assert!(TcpStream::connect(address).is_ok());
+    tests.kill().unwrap();
+    tests.wait().unwrap();
+    let is_gone = (0..1000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        TcpStream::connect(address).is_err()
+    });
+    assert!(is_gone);
 }

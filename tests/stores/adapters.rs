@@ -1,0 +1,146 @@
+//! The stores of this crate that need a server, and what is to be expected of each.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use session_state::SessionLayer;
+
+use crate::harness::engines::Engine;
+
+/// A store and the server it is for.
+pub(crate) struct Adapter {
+    pub(crate) engine: &'static Engine,
+    /// Makes a layer over a store at an address. The table, if there is one, is made when it is missing.
+    pub(crate) open: fn(String) -> Opening,
+    /// What was acknowledged is there when the server has been killed and comes back.
+    pub(crate) is_durable: bool,
+    /// How often a renewal goes to the server, without the load.
+    pub(crate) renewal: usize,
+    /// How often the client goes to the server for itself behind each call, when the caller has got its answer.
+    pub(crate) behind: usize,
+}
+
+pub(crate) type Opening = Pin<Box<dyn Future<Output = SessionLayer> + Send>>;
+
+/// Makes the tests that every adapter has to pass.
+macro_rules! tests_of_adapter {
+    ($adapter:expr) => {
+        tests_of_adapter! { $adapter,
+            round_trips { each_kind_of_request_goes_to_the_server_no_more_often_than_it_must }
+            faults {
+                a_server_that_cannot_be_reached_is_503_and_never_an_empty_session
+                a_network_that_fails_during_a_write_leaves_the_session_as_it_was_or_was_to_be
+                a_lost_reply_leaves_the_session_as_it_was_or_was_to_be
+            }
+            outages {
+                nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_killed
+                nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_halted
+            }
+        }
+    };
+    ($adapter:expr, $($module:ident { $($name:ident)* })*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                crate::$module::$name(&$adapter).await;
+            }
+        )*)*
+    };
+}
+
+#[cfg(feature = "memcached")]
+mod memcached {
+    use session_state::SessionLayer;
+    use session_state::store::MemcachedStore;
+
+    use super::Adapter;
+    use crate::harness::engines::MEMCACHED;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MEMCACHED,
+        open: |url| {
+            Box::pin(async move {
+                SessionLayer::server(MemcachedStore::connect(&url).await.expect("it accepts connections"))
+            })
+        },
+        // All it has is in its memory.
+        is_durable: false,
+        renewal: 2,
+        behind: 0,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use session_state::SessionLayer;
+    use session_state::store::RedisStore;
+
+    use super::Adapter;
+    use crate::harness::engines::REDIS;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &REDIS,
+        open: |url| {
+            Box::pin(
+                async move { SessionLayer::server(RedisStore::connect(url).await.expect("it accepts connections")) },
+            )
+        },
+        is_durable: true,
+        renewal: 1,
+        behind: 0,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use session_state::{PostgresStore, SessionLayer};
+
+    use super::Adapter;
+    use crate::harness::engines::POSTGRES;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &POSTGRES,
+        open: |url| {
+            Box::pin(async move {
+                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 1,
+        // The pool asks a connection that it gets back whether it is well.
+        behind: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use session_state::{MySqlStore, SessionLayer};
+
+    use super::Adapter;
+    use crate::harness::engines::MYSQL;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MYSQL,
+        open: |url| {
+            Box::pin(async move {
+                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 1,
+        // The pool asks a connection that it gets back whether it is well.
+        behind: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}

@@ -1,0 +1,127 @@
+//! How often a request goes to the server, counted on the way to a real one.
+
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+
+use crate::adapters::Adapter;
+use crate::browser::{App, Browser, send_request};
+use crate::harness::proxy::Proxy;
+
+/// More often than once, so that connections are open and statements are prepared.
+const WARM_UP: usize = 5;
+
+/// A kind of request, and the browser that makes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    UnusedRoute,
+    UnusedRouteOfAnonymous,
+    ReadOfAnonymous,
+    ReadWithMalformedCookie,
+    ReadWithUnknownId,
+    Read,
+    Touch,
+    Create,
+    Write,
+    Renewal,
+    Login,
+    Logout,
+}
+
+impl Kind {
+    const ALL: [Self; 12] = [
+        Self::UnusedRoute,
+        Self::UnusedRouteOfAnonymous,
+        Self::ReadOfAnonymous,
+        Self::ReadWithMalformedCookie,
+        Self::ReadWithUnknownId,
+        Self::Read,
+        Self::Touch,
+        Self::Create,
+        Self::Write,
+        Self::Renewal,
+        Self::Login,
+        Self::Logout,
+    ];
+
+    fn most(self, adapter: &Adapter) -> usize {
+        let calls = match self {
+            Self::UnusedRoute | Self::UnusedRouteOfAnonymous | Self::ReadOfAnonymous => 0,
+            Self::ReadWithMalformedCookie => 0,
+            Self::ReadWithUnknownId | Self::Read | Self::Create => 1,
+            Self::Touch | Self::Write | Self::Logout => 2,
+            Self::Renewal | Self::Login => 1 + adapter.renewal,
+        };
+        // That behind the request before may come late.
+        (1 + calls) * (1 + adapter.behind) - 1
+    }
+
+    /// Sends a request that is to be counted, with what it needs made before.
+    async fn browser(self, app: &App) -> Browser {
+        let mut browser = Browser::default();
+        match self {
+            Self::UnusedRouteOfAnonymous | Self::ReadOfAnonymous | Self::Create => {}
+            Self::ReadWithMalformedCookie => {
+                browser.jar.insert("__Host-Http-id".into(), "malformed".into());
+            }
+            Self::ReadWithUnknownId => {
+                browser.jar.insert("__Host-Http-id".into(), "A".repeat(43));
+            }
+            _ => assert_eq!(browser.set(app, "n", 1).await.status, StatusCode::OK),
+        }
+        if self == Self::Touch {
+            app.pass(Duration::from_secs(61));
+            // Whatever a store does with a connection that was not used for a minute is not what is counted.
+            assert_eq!(Browser::default().set(app, "n", 1).await.status, StatusCode::OK);
+        }
+        browser
+    }
+
+    async fn request(self, app: &App, browser: &Browser) {
+        if matches!(self, Self::UnusedRoute | Self::UnusedRouteOfAnonymous) {
+            let handler = async |_| Ok((StatusCode::OK, ()));
+            let mut request = Request::new(());
+            if let Some(id) = browser.id() {
+                request.headers_mut().insert("cookie", format!("__Host-Http-id={id}").try_into().unwrap());
+            }
+            return send_request(app, request, handler).await.value();
+        }
+        let visit = browser.send(app, move |session| async move {
+            let is_new = session.is_new();
+            match self {
+                Self::Create | Self::Write => session.insert("n", 2).unwrap(),
+                Self::Renewal => session.renew(),
+                Self::Login => session.login("alice"),
+                Self::Logout => session.logout(),
+                _ => drop(session.get::<u32>("n").unwrap()),
+            }
+            is_new
+        });
+        let is_anonymous = matches!(
+            self,
+            Self::ReadOfAnonymous | Self::ReadWithMalformedCookie | Self::ReadWithUnknownId | Self::Create
+        );
+        assert_eq!(visit.await.value(), is_anonymous, "{self:?}");
+    }
+}
+
+pub(crate) async fn each_kind_of_request_goes_to_the_server_no_more_often_than_it_must(adapter: &Adapter) {
+    let Some(server) = adapter.engine.server() else { return };
+    let proxy = Proxy::start(server.address()).await;
+    let app = App::new((adapter.open)(adapter.engine.url(proxy.address())).await);
+    let opened = (proxy.round_trips(), proxy.connections());
+    println!("{}: opening took {} round trips on {} connections", adapter.engine.name, opened.0, opened.1);
+    for kind in Kind::ALL {
+        for _ in 0..WARM_UP {
+            let browser = kind.browser(&app).await;
+            kind.request(&app, &browser).await;
+        }
+        let browser = kind.browser(&app).await;
+        let (before, bytes_before) = (proxy.round_trips(), proxy.bytes());
+        kind.request(&app, &browser).await;
+        let (count, bytes) = (proxy.round_trips() - before, proxy.bytes());
+        let (sent, received) = (bytes.0 - bytes_before.0, bytes.1 - bytes_before.1);
+        println!("{}: {kind:?}: {count} round trips, {sent} bytes sent, {received} received", adapter.engine.name);
+        assert!(count <= kind.most(adapter), "{kind:?} took {count} round trips, more than {}", kind.most(adapter));
+    }
+}
