@@ -85,7 +85,7 @@ impl<D: Dialect> Store for SqlStore<D> {
         while removed < limit {
             let batch = D::SWEEP_BATCH.min(limit - removed);
             let call = Call { now, limit: batch, ..Call::default() };
-            let swept = self.run(&self.shared.statements.sweep, &call).await.map_err(Self::failed)?;
+            let swept = self.sweep_batch(&call).await.map_err(Self::failed)?;
             removed += usize::try_from(swept).unwrap_or(batch);
             if swept < batch as u64 {
                 break;
@@ -98,12 +98,36 @@ impl<D: Dialect> Store for SqlStore<D> {
 #[expect(private_bounds, reason = "the engines are those that this crate knows")]
 impl<D: Dialect> SqlStore<D> {
     async fn run(&self, statement: &Statement, call: &Call<'_>) -> Result<u64, SqlxError> {
-        D::run(&self.shared.pool, statement, arguments::<D>(statement, call)?).await
+        let mut tries = Tries::default();
+        loop {
+            match D::run(&self.shared.pool, statement, arguments::<D>(statement, call)?).await {
+                Err(error) if tries.may_go_on::<D>(&error) => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn sweep_batch(&self, call: &Call<'_>) -> Result<u64, SqlxError> {
+        let (pool, sweep) = (&self.shared.pool, &self.shared.statements.sweep);
+        let Some(begin) = D::SWEEP_BEGIN else { return self.run(sweep, call).await };
+        let mut tries = Tries::default();
+        loop {
+            match D::run_in(pool, begin, sweep, arguments::<D>(sweep, call)?).await {
+                Err(error) if tries.may_go_on::<D>(&error) => {}
+                ended => return ended,
+            }
+        }
     }
 
     async fn fetch(&self, statement: &Statement, call: &Call<'_>) -> Result<Option<D::Row>, StoreError> {
-        let arguments = arguments::<D>(statement, call).map_err(Self::failed)?;
-        D::fetch(&self.shared.pool, statement, arguments).await.map_err(Self::failed)
+        let mut tries = Tries::default();
+        loop {
+            let arguments = arguments::<D>(statement, call).map_err(Self::failed)?;
+            match D::fetch(&self.shared.pool, statement, arguments).await {
+                Err(error) if tries.may_go_on::<D>(&error) => {}
+                ended => return ended.map_err(Self::failed),
+            }
+        }
     }
 
     /// Runs a statement that changes one row, or finds out why it does not.
@@ -133,6 +157,22 @@ fn outcome(entry: Option<Entry>) -> Outcome {
         Some(Entry::Live(record)) => Outcome::Conflict(Some(record)),
         Some(Entry::Retired(forward)) => Outcome::Retired(forward),
         None => Outcome::Gone,
+    }
+}
+
+/// How often a statement is run that the engine undoes each time.
+const MOST_TRIES: usize = 10;
+
+/// Counts how often a statement was run that the engine has undone because others were in its way.
+#[derive(Default)]
+struct Tries(usize);
+
+impl Tries {
+    /// Whether a statement that ended with this error is to be run again.
+    fn may_go_on<D: Dialect>(&mut self, error: &SqlxError) -> bool {
+        self.0 += 1;
+        let code = error.as_database_error().and_then(|error| error.code());
+        self.0 < MOST_TRIES && code.is_some_and(|code| D::UNDONE.contains(&&*code))
     }
 }
 

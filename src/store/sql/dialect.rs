@@ -36,6 +36,10 @@ pub(crate) trait Dialect: Engine {
     const BEGIN: &'static str;
     /// How many rows a sweep removes at once: few enough that it locks nothing for long.
     const SWEEP_BATCH: usize;
+    /// How the transaction of a sweep begins, where it needs one of its own.
+    const SWEEP_BEGIN: Option<&'static str> = None;
+    /// The SQLSTATEs that say that a statement was undone because others were in its way, and may be run again.
+    const UNDONE: &'static [&'static str] = &[];
     /// Whether a statement that changes one row answers with one row: 1 if it was changed, behind the columns of what is
     /// there if it was not. Otherwise a second statement has to find out.
     const ANSWERS_WITH_ROW: bool = false;

@@ -15,6 +15,14 @@ pub(crate) trait Engine: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
+    /// Runs a statement in a transaction that begins in this way, and returns how many rows it affected.
+    fn run_in(
+        pool: &Pool<Self>,
+        begin: &'static str,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
     /// Runs a statement and returns its first row.
     fn fetch(
         pool: &Pool<Self>,
@@ -55,6 +63,19 @@ macro_rules! impl_engine {
 
             async fn run(pool: &Pool<Self>, statement: &Statement, arguments: Self::Arguments) -> Result<u64, Error> {
                 let done = sqlx::query_with(AssertSqlSafe(statement.text()), arguments).execute(pool).await?;
+                Ok(done.rows_affected())
+            }
+
+            async fn run_in(
+                pool: &Pool<Self>,
+                begin: &'static str,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<u64, Error> {
+                let mut transaction = pool.begin_with(begin).await?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                let done = query.execute(&mut *transaction).await?;
+                transaction.commit().await?;
                 Ok(done.rows_affected())
             }
 

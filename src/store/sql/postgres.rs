@@ -34,7 +34,8 @@ use crate::store::StoreError;
 ///
 /// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. The layer
 ///   makes a call that failed once more, so that a connection that the server has closed costs nobody his session.
-/// - The isolation is to be `READ COMMITTED`, which is the default. With a stricter one calls fail that meet each other.
+/// - The isolation is best `READ COMMITTED`, which is the default. With a stricter one, calls that meet each other are
+///   undone and made again.
 /// - Behind PgBouncer in transaction mode, prepared statements need its `max_prepared_statements` (1.21 or later), or
 ///   `statement_cache_capacity(0)` in the options of the pool.
 /// - The TLS of sqlx is a feature of sqlx (`tls-rustls`, `tls-native-tls`) that your own `Cargo.toml` turns on.
@@ -67,6 +68,8 @@ impl Dialect for Postgres {
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "BEGIN";
     const SWEEP_BATCH: usize = 500;
+    /// A failure to serialize, which only a stricter isolation than the default knows, and a deadlock.
+    const UNDONE: &'static [&'static str] = &["40001", "40P01"];
     const ANSWERS_WITH_ROW: bool = true;
 
     fn placeholder(number: usize) -> Cow<'static, str> {

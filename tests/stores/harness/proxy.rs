@@ -205,8 +205,11 @@ impl Network {
             let length = read(&mut client, &mut bytes).await?;
             self.bytes_sent.fetch_add(length, Ordering::SeqCst);
             let fault = *self.fault.borrow();
-            if let Fault::Delay(delay) = fault {
-                tokio::time::sleep(delay).await;
+            match fault {
+                Fault::Delay(delay) => tokio::time::sleep(delay).await,
+                // What is sent when the network is broken does not arrive, even if the connection has not seen it yet.
+                Fault::Reset | Fault::Refuse => return Err(End::Reset),
+                _ => {}
             }
             self.pass().await?;
             if PINGS.contains(&&bytes[..length]) {
