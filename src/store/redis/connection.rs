@@ -5,6 +5,7 @@
 //! on a connection it keeps it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +25,14 @@ pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pauses between the attempts to connect of one call.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 
+/// After how many calls in a row that were dropped before their reply a connection is given up. The layer drops what takes
+/// longer than its store timeout, which may be shorter than ours.
+const MOST_DROPPED: u32 = 5;
+
 /// A connection to one server, or to the one that Sentinels name, which is made anew when it fails. Clones share it.
 ///
 /// A call fails when the connection breaks, when no reply comes within 2 seconds, and when the server says that it may not
-/// be written to because it is a replica now. The next call connects again, and looks up the name of the server or asks the
+/// be written to because it is a replica now. Then, and when five calls in a row were dropped before a reply came, the next call connects again, and looks up the name of the server or asks the
 /// Sentinels. It makes up to three attempts of at most a second each, with 50 and 150 milliseconds in between, and all
 /// calls that come meanwhile wait for the same ones.
 #[derive(Clone)]
@@ -38,6 +43,8 @@ pub struct RedisConnection {
 struct Shared {
     current: Mutex<Current>,
     target: tokio::sync::Mutex<Target>,
+    /// Calls that were dropped since the last reply.
+    dropped: AtomicU32,
 }
 
 #[derive(Default)]
@@ -89,7 +96,8 @@ impl RedisConnection {
 
     async fn connect(server: Server) -> RedisResult<Self> {
         let target = tokio::sync::Mutex::new(Target { server, error: None });
-        let connection = Self { shared: Arc::new(Shared { current: Mutex::default(), target }) };
+        let connection =
+            Self { shared: Arc::new(Shared { current: Mutex::default(), target, dropped: AtomicU32::new(0) }) };
         connection.get().await?;
         Ok(connection)
     }
@@ -120,20 +128,55 @@ impl RedisConnection {
         (current.number, current.connection.clone())
     }
 
-    /// Gives up a connection that has failed, unless there is a newer one already.
-    fn check<T>(&self, number: u64, result: RedisResult<T>) -> RedisResult<T> {
+    /// Makes a call, and gives up the connection when it fails.
+    async fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T> + Send,
+    ) -> RedisResult<T> {
+        let (number, mut connection) = self.get().await?;
+        let waiting = Waiting { connection: self, number };
+        let result = call(&mut connection).await;
+        waiting.is_over();
         if result.as_ref().is_err_and(is_about_the_connection) {
-            let mut current = self.lock();
-            if current.number == number {
-                current.connection = None;
-            }
+            self.give_up(number);
         }
         result
+    }
+
+    /// Lets the next call connect again, unless that was done meanwhile.
+    fn give_up(&self, number: u64) {
+        let mut current = self.lock();
+        if current.number == number {
+            current.connection = None;
+        }
     }
 
     /// Nothing under the lock can panic with the connection half changed.
     fn lock(&self) -> MutexGuard<'_, Current> {
         self.shared.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that has had no reply yet.
+struct Waiting<'c> {
+    connection: &'c RedisConnection,
+    number: u64,
+}
+
+impl Waiting<'_> {
+    fn is_over(self) {
+        self.connection.shared.dropped.store(0, Ordering::Relaxed);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let dropped = &self.connection.shared.dropped;
+        if dropped.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_DROPPED {
+            dropped.store(0, Ordering::Relaxed);
+            self.connection.give_up(self.number);
+        }
     }
 }
 
@@ -167,17 +210,18 @@ fn is_about_the_connection(error: &RedisError) -> bool {
     is_of_a_replica || error.is_io_error() || error.is_unrecoverable_error()
 }
 
+/// A machine that is silent for a few seconds counts as gone.
 pub(super) fn tcp_settings() -> TcpSettings {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(2));
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(Duration::from_secs(3));
+    settings
 }
 
 impl ConnectionLike for RedisConnection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let (number, mut connection) = self.get().await?;
-            self.check(number, connection.send_packed_command(cmd).await.and_then(Value::extract_error))
-        })
+        Box::pin(self.call(async |connection| connection.send_packed_command(cmd).await.and_then(Value::extract_error)))
     }
 
     fn req_packed_commands<'a>(
@@ -186,10 +230,7 @@ impl ConnectionLike for RedisConnection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let (number, mut connection) = self.get().await?;
-            self.check(number, connection.send_packed_commands(pipeline, offset, count).await)
-        })
+        Box::pin(self.call(async move |connection| connection.send_packed_commands(pipeline, offset, count).await))
     }
 
     fn get_db(&self) -> i64 {
