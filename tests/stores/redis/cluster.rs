@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redis::cluster_async::ClusterConnection;
 use session_state::RedisStore;
 use session_state::store::{Entry, Forward, Outcome, Renewal, Store as _};
 
@@ -27,7 +26,7 @@ impl Shared {
 
 conformance_on_server!(Shared, open);
 
-async fn open(urls: &str) -> RedisStore<ClusterConnection> {
+async fn open(urls: &str) -> RedisStore {
     RedisStore::connect_cluster(urls.split(' ')).await.unwrap().with_key_prefix(prefix()).unwrap()
 }
 
@@ -37,7 +36,7 @@ fn renewal(old: u64, expected: u64, new: u64, version: u64) -> Renewal {
     Renewal { old: key(old), expected, new: key(new), record: Arc::new(record(version, version)), forward }
 }
 
-async fn version_at(store: &RedisStore<ClusterConnection>, n: u64) -> Option<u64> {
+async fn version_at(store: &RedisStore, n: u64) -> Option<u64> {
     match store.load(&key(n), now()).await.unwrap() {
         Some(Entry::Live(record)) => Some(record.version),
         _ => None,
