@@ -3,7 +3,10 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
 // Without any store there is nobody to use most of the harness, which is tried all the same.
-#![cfg_attr(not(any(feature = "memcached", feature = "redis")), allow(dead_code, unused_macros, unused_imports))]
+#![cfg_attr(
+    not(any(feature = "memcached", feature = "mongodb", feature = "redis")),
+    allow(dead_code, unused_macros, unused_imports)
+)]
 
 #[macro_use]
 mod harness;
@@ -16,6 +19,8 @@ mod browser;
 mod faults;
 #[cfg(feature = "memcached")]
 mod memcached;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod nodes;
 mod outages;
 #[cfg(feature = "redis")]
