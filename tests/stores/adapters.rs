@@ -92,6 +92,30 @@ mod memcached {
     tests_of_adapter!(ADAPTER);
 }
 
+#[cfg(feature = "mongodb")]
+mod mongodb {
+    use session_state::SessionLayer;
+    use session_state::store::MongodbStore;
+
+    use super::Adapter;
+    use crate::harness::engines::MONGODB;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MONGODB,
+        open: |url| {
+            Box::pin(async move {
+                let store = MongodbStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("the index is made");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 2,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
 #[cfg(feature = "redis")]
 mod redis {
     use session_state::SessionLayer;
