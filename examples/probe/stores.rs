@@ -55,19 +55,7 @@ pub(crate) async fn open(engine: Engine, address: &str) -> Result<SessionLayer, 
             feature = "memcached",
             feature = "mongodb",
         )))]
-        _ => Err(no_such_store(engine, address)),
+        // The command line has been refused before it comes to this.
+        _ => Err(format!("the probe was built without {engine:?}, whose address has {} bytes", address.len()).into()),
     }
-}
-
-/// The command line has been refused before it comes to this.
-#[cfg(not(all(
-    feature = "sqlite",
-    feature = "postgres",
-    feature = "mysql",
-    feature = "redis",
-    feature = "memcached",
-    feature = "mongodb",
-)))]
-fn no_such_store(engine: Engine, address: &str) -> Error {
-    format!("the probe was built without {engine:?}, whose address has {} bytes", address.len()).into()
 }
