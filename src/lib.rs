@@ -98,8 +98,14 @@ pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
+#[cfg(feature = "mysql")]
+pub use store::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "redis")]
 pub use store::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{Handle, MemoryStore};
 
 #[cfg(all(doctest, feature = "axum"))]

@@ -47,11 +47,27 @@ pub(crate) async fn open(engine: Engine, address: &str) -> Result<SessionLayer, 
             store.migrate().await?;
             Ok(SessionLayer::server(store))
         }
+        #[cfg(not(all(
+            feature = "sqlite",
+            feature = "postgres",
+            feature = "mysql",
+            feature = "redis",
+            feature = "memcached",
+            feature = "mongodb",
+        )))]
         _ => Err(no_such_store(engine, address)),
     }
 }
 
 /// The command line has been refused before it comes to this.
+#[cfg(not(all(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "redis",
+    feature = "memcached",
+    feature = "mongodb",
+)))]
 fn no_such_store(engine: Engine, address: &str) -> Error {
     format!("the probe was built without {engine:?}, whose address has {} bytes", address.len()).into()
 }

@@ -27,6 +27,8 @@ mod memory;
 mod mongodb;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 
 use std::fmt;
 use std::future::Future;
@@ -44,6 +46,14 @@ pub use memory::MemoryStore;
 pub use mongodb::MongodbStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisConnection, RedisStore};
+#[cfg(feature = "mysql")]
+pub use sql::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use sql::SqlStore;
+#[cfg(feature = "sqlite")]
+pub use sql::SqliteStore;
 
 /// A place on the server where sessions are kept.
 ///

@@ -30,13 +30,27 @@ macro_rules! tests_of_adapter {
             }
         )*)*
     };
-    ([on_nodes] $adapter:expr, $($name:ident)*) => {
+    ([on_nodes] $state:expr, $($name:ident)*) => {
         $(
             #[test]
             fn $name() {
-                crate::nodes::$name(&$adapter);
+                if let Some(state) = $state {
+                    crate::nodes::$name(&state);
+                }
             }
         )*
+    };
+    ([nodes] $state:expr) => {
+        tests_of_adapter! { [on_nodes] $state,
+            what_one_node_writes_the_others_read_at_once
+            a_logout_on_one_node_is_at_once_one_on_all
+            a_login_on_one_node_lets_the_old_id_die_on_all
+            additions_on_one_node_after_the_other_add_up
+            fifty_additions_at_once_on_three_nodes_add_up
+            a_renewal_on_one_node_is_followed_on_all
+            a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all
+            a_node_that_is_killed_takes_no_session_with_it
+        }
     };
     ($adapter:expr) => {
         tests_of_adapter! { [on_server] $adapter,
@@ -51,16 +65,7 @@ macro_rules! tests_of_adapter {
                 nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_halted
             }
         }
-        tests_of_adapter! { [on_nodes] $adapter,
-            what_one_node_writes_the_others_read_at_once
-            a_logout_on_one_node_is_at_once_one_on_all
-            a_login_on_one_node_lets_the_old_id_die_on_all
-            additions_on_one_node_after_the_other_add_up
-            fifty_additions_at_once_on_three_nodes_add_up
-            a_renewal_on_one_node_is_followed_on_all
-            a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all
-            a_node_that_is_killed_takes_no_session_with_it
-        }
+        tests_of_adapter! { [nodes] $adapter.engine.shared() }
     };
 }
 
@@ -131,4 +136,67 @@ mod redis {
     };
 
     tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use session_state::{PostgresStore, SessionLayer};
+
+    use super::Adapter;
+    use crate::harness::engines::POSTGRES;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &POSTGRES,
+        open: |url| {
+            Box::pin(async move {
+                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use session_state::{MySqlStore, SessionLayer};
+
+    use super::Adapter;
+    use crate::harness::engines::MYSQL;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MYSQL,
+        open: |url| {
+            Box::pin(async move {
+                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+/// A file, which needs no server; a network can do nothing to it.
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    tests_of_adapter!([nodes] Some(new_database()));
+
+    fn new_database() -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nodes");
+        let directory = directory.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        format!("sqlite:{}", directory.join("sessions.db").display())
+    }
 }

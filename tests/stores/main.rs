@@ -2,10 +2,9 @@
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
-// Without any store there is nobody to use most of the harness, which is tried all the same.
 #![cfg_attr(
-    not(any(feature = "memcached", feature = "mongodb", feature = "redis")),
-    allow(dead_code, unused_macros, unused_imports)
+    not(any(feature = "memcached", feature = "mongodb", feature = "mysql", feature = "postgres", feature = "redis")),
+    expect(dead_code, unused_imports, unused_macros, reason = "without a store nobody uses most of the harness")
 )]
 
 #[macro_use]
@@ -26,6 +25,8 @@ mod outages;
 #[cfg(feature = "redis")]
 mod redis;
 mod round_trips;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "it can do more than is needed here")]
 mod support;

@@ -4,20 +4,14 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::adapters::Adapter;
 use crate::support::process::Probe;
 use crate::support::visitor::Visitor;
 
 /// How often a visitor comes back, each time to another node.
 const VISITS: usize = 60;
 
-/// Starts nodes on one store. `None`: there is no server, and the test is skipped.
-fn start<const N: usize>(adapter: &Adapter, options: &[&str]) -> Option<[Probe; N]> {
-    let state = adapter.engine.shared()?;
-    Some(start_at(&state, options))
-}
-
-pub(crate) fn start_at<const N: usize>(state: &str, options: &[&str]) -> [Probe; N] {
+/// Starts nodes on one store.
+fn start<const N: usize>(state: &str, options: &[&str]) -> [Probe; N] {
     std::array::from_fn(|_| Probe::start(state, options))
 }
 
@@ -29,8 +23,8 @@ fn at<'p>(node: &'p Probe, visitor: &Visitor<'_>) -> Visitor<'p> {
     }
 }
 
-pub(crate) fn what_one_node_writes_the_others_read_at_once(adapter: &Adapter) {
-    let Some([one, other, third]) = start(adapter, &[]) else { return };
+pub(crate) fn what_one_node_writes_the_others_read_at_once(state: &str) {
+    let [one, other, third] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.set("k", "v");
     for node in [&other, &third, &one] {
@@ -42,8 +36,8 @@ pub(crate) fn what_one_node_writes_the_others_read_at_once(adapter: &Adapter) {
     }
 }
 
-pub(crate) fn a_logout_on_one_node_is_at_once_one_on_all(adapter: &Adapter) {
-    let Some([one, other, third]) = start(adapter, &[]) else { return };
+pub(crate) fn a_logout_on_one_node_is_at_once_one_on_all(state: &str) {
+    let [one, other, third] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.post("/login", json!({ "principal": "alice" }));
     assert_eq!(at(&other, &visitor).principal().as_deref(), Some("alice"));
@@ -60,8 +54,8 @@ pub(crate) fn a_logout_on_one_node_is_at_once_one_on_all(adapter: &Adapter) {
     }
 }
 
-pub(crate) fn a_login_on_one_node_lets_the_old_id_die_on_all(adapter: &Adapter) {
-    let Some([one, other]) = start(adapter, &[]) else { return };
+pub(crate) fn a_login_on_one_node_lets_the_old_id_die_on_all(state: &str) {
+    let [one, other] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.set("k", 1);
     let thief = visitor.clone();
@@ -74,8 +68,8 @@ pub(crate) fn a_login_on_one_node_lets_the_old_id_die_on_all(adapter: &Adapter) 
     }
 }
 
-pub(crate) fn additions_on_one_node_after_the_other_add_up(adapter: &Adapter) {
-    let Some(nodes) = start::<3>(adapter, &[]) else { return };
+pub(crate) fn additions_on_one_node_after_the_other_add_up(state: &str) {
+    let nodes = start::<3>(state, &[]);
     let mut visitor = nodes[0].visitor();
     for visit in 1..=VISITS {
         let mut there = at(&nodes[visit % nodes.len()], &visitor);
@@ -84,8 +78,8 @@ pub(crate) fn additions_on_one_node_after_the_other_add_up(adapter: &Adapter) {
     }
 }
 
-pub(crate) fn fifty_additions_at_once_on_three_nodes_add_up(adapter: &Adapter) {
-    let Some(nodes) = start::<3>(adapter, &["--store-timeout", "30s"]) else { return };
+pub(crate) fn fifty_additions_at_once_on_three_nodes_add_up(state: &str) {
+    let nodes = start::<3>(state, &["--store-timeout", "30s"]);
     let mut visitor = nodes[0].visitor();
     visitor.set("other", "stays");
     let held = (1..=50).map(|by| at(&nodes[by % 3], &visitor).hold("/add", json!({ "key": "n", "by": by })));
@@ -98,8 +92,8 @@ pub(crate) fn fifty_additions_at_once_on_three_nodes_add_up(adapter: &Adapter) {
     assert_eq!(at(&nodes[1], &visitor).dump()["values"], json!({ "other": "stays", "n": 1275 }));
 }
 
-pub(crate) fn a_renewal_on_one_node_is_followed_on_all(adapter: &Adapter) {
-    let Some([one, other, third]) = start(adapter, &["--grace", "1h"]) else { return };
+pub(crate) fn a_renewal_on_one_node_is_followed_on_all(state: &str) {
+    let [one, other, third] = start(state, &["--grace", "1h"]);
     let mut visitor = one.visitor();
     visitor.set("k", 1);
     let old = visitor.clone();
@@ -118,8 +112,8 @@ pub(crate) fn a_renewal_on_one_node_is_followed_on_all(adapter: &Adapter) {
     assert!(!at(&one, &visitor).cookie_is_live());
 }
 
-pub(crate) fn a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all(adapter: &Adapter) {
-    let Some([one, other]) = start(adapter, &["--grace", "0s"]) else { return };
+pub(crate) fn a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all(state: &str) {
+    let [one, other] = start(state, &["--grace", "0s"]);
     let mut visitor = one.visitor();
     visitor.set("k", 1);
     let old = visitor.clone();
@@ -128,8 +122,8 @@ pub(crate) fn a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_al
     assert_eq!(at(&other, &visitor).read("k"), 1);
 }
 
-pub(crate) fn a_node_that_is_killed_takes_no_session_with_it(adapter: &Adapter) {
-    let Some([one, other]) = start(adapter, &[]) else { return };
+pub(crate) fn a_node_that_is_killed_takes_no_session_with_it(state: &str) {
+    let [one, other] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.set("k", 1);
     // It has loaded the session and is about to write.

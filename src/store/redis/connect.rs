@@ -39,32 +39,14 @@ impl RedisStore {
     pub async fn connect_sentinel(client: redis::sentinel::SentinelClient) -> Result<Self, StoreError> {
         Ok(Self::new(RedisConnection::of_sentinels(client).await.map_err(failed)?))
     }
-}
-
-#[cfg(feature = "redis-cluster")]
-impl RedisStore<redis::cluster_async::ClusterConnection> {
     /// Connects to a Cluster by the URLs of some of its nodes, which know the others.
-    ///
-    /// One attempt to connect may take 1 second and a reply 2 seconds. The connection follows slots that move, and sends
-    /// a command again up to 3 times, after at most half a second each, while the Cluster finds itself another master.
     ///
     /// # Errors
     ///
     /// Fails when a URL is not one of Redis, or none of the nodes can be reached.
+    #[cfg(feature = "redis-cluster")]
     pub async fn connect_cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, StoreError> {
-        use super::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, tcp_settings};
-
-        let urls = urls.into_iter().map(|url| url.as_ref().to_owned());
-        let client = redis::cluster::ClusterClientBuilder::new(urls)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .response_timeout(RESPONSE_TIMEOUT)
-            .overall_response_timeout(None)
-            .retries(3)
-            .min_retry_wait(100)
-            .max_retry_wait(500)
-            .tcp_settings(tcp_settings())
-            .build()
-            .map_err(failed)?;
-        Ok(Self::new(client.get_async_connection().await.map_err(failed)?))
+        let urls: Vec<String> = urls.into_iter().map(|url| url.as_ref().to_owned()).collect();
+        Ok(Self::new(RedisConnection::of_cluster_urls(urls.into_iter()).await.map_err(failed)?))
     }
 }

@@ -44,11 +44,6 @@ pub(super) fn forward(forward: &Forward, record: &Record) -> Vec<u8> {
     head(FORWARD, numbers, forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice))
 }
 
-/// Whether the bytes are those of a forward that the renewal to this record has left.
-pub(super) fn is_forward_to(bytes: &[u8], record: &Record) -> bool {
-    bytes.first() == Some(&FORWARD) && bytes.get(1..9) == Some(&record.version.to_be_bytes())
-}
-
 fn head(kind: u8, numbers: [u64; 3], body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD + body.len());
     bytes.push(kind);

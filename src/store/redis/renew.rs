@@ -44,7 +44,7 @@ where
         if outcome == Outcome::Done || is_ours == Some(false) {
             return Ok(outcome);
         }
-        if matches!(&reply, Value::BulkString(bytes) if entry::is_forward_to(bytes, &renewal.record)) {
+        if matches!(&reply, Value::BulkString(bytes) if *bytes == entry::forward(&renewal.forward, &renewal.record)) {
             // The client has sent the command again by itself.
             return Ok(Outcome::Done);
         }

@@ -206,3 +206,50 @@ async fn what_is_no_entry_is_undecodable_for_every_call() {
         ask::<()>(&mut connection, &format!("DEL {name}"));
     }
 }
+
+#[tokio::test]
+async fn a_handshake_that_was_refused_is_tried_again() {
+    let Some(server) = REDIS.start() else { return };
+    let mut connection = beside(&REDIS.url(server.address()));
+    let mut require = |password: &str| {
+        ask::<()>(&mut connection, &format!("CONFIG SET requirepass {password}"));
+        ask::<i64>(&mut connection, "CLIENT KILL TYPE normal SKIPME yes");
+    };
+    require("one");
+    let store = open(&format!("redis://:one@{}/", server.address())).await;
+    assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
+    require("two");
+    for _ in 0..3 {
+        let text = assert_failed(store.load(&key(1), now()).await);
+        assert!(!text.contains("one"), "{text}");
+    }
+    require("one");
+    assert!(until_ok(async || store.load(&key(1), now()).await).await.is_some());
+}
+
+#[tokio::test]
+async fn a_connection_is_given_up_after_calls_that_were_dropped_before_a_reply() {
+    let Some(server) = REDIS.start() else { return };
+    let proxy = Proxy::start(server.address()).await;
+    let store = open(&REDIS.url(proxy.address())).await;
+    assert_eq!(store.load(&key(1), now()).await.unwrap(), None);
+    let dropped = async |count: usize| {
+        for _ in 0..count {
+            let key = key(1);
+            let loading = store.load(&key, now());
+            assert!(tokio::time::timeout(Duration::from_millis(20), loading).await.is_err());
+        }
+    };
+    for _ in 0..3 {
+        proxy.set(Fault::BlackHole);
+        dropped(4).await;
+        proxy.heal();
+        assert_eq!(store.load(&key(1), now()).await.unwrap(), None);
+    }
+    assert_eq!(proxy.connections(), 1);
+    proxy.set(Fault::BlackHole);
+    dropped(6).await;
+    assert_eq!(proxy.connections(), 2);
+    proxy.heal();
+    assert_eq!(until_ok(async || store.load(&key(1), now()).await).await, None);
+}
