@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
+use mongodb::{Client, Collection};
 use session_state::store::{
     Entry, Forward, Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values,
 };
@@ -71,6 +72,12 @@ async fn live(store: &MongodbStore, key: &StoreKey) -> Option<Arc<Record>> {
         Some(Entry::Live(record)) => Some(record),
         _ => None,
     }
+}
+
+/// The collection of a store, past the store.
+async fn collection(store: &MongodbStore, address: &str) -> Collection<Document> {
+    let name = format!("{store:?}").split("coll: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    Client::with_uri_str(address).await.unwrap().default_database().unwrap().collection(&name)
 }
 
 fn url(server: &Server) -> String {
@@ -218,9 +225,7 @@ async fn a_record_that_is_too_large_is_refused_and_what_was_stored_stays() {
 async fn documents_are_what_the_guide_says_and_the_engine_is_told_when_to_remove_them() {
     let Some(address) = MONGODB.shared() else { return };
     let store = open(&address).await;
-    let name = format!("{store:?}").split("coll: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let database = mongodb::Client::with_uri_str(&address).await.unwrap().default_database().unwrap();
-    let collection = database.collection::<Document>(&name);
+    let collection = collection(&store, &address).await;
 
     // The caller's clock stands at some other time: what is left counts.
     let then = Timestamp::from_millis(1_000_000);
@@ -253,6 +258,24 @@ async fn documents_are_what_the_guide_says_and_the_engine_is_told_when_to_remove
 }
 
 #[tokio::test]
+async fn the_engine_removes_what_has_expired_and_nothing_else() {
+    let Some(address) = MONGODB.shared() else { return };
+    let store = open(&address).await;
+    let collection = collection(&store, &address).await;
+    let mut expiring = Record::clone(&record(1));
+    expiring.expires_at = now().after(Duration::from_millis(1));
+    store.create(&key(1), Arc::new(expiring), now()).await.unwrap();
+    store.create(&key(2), record(2), now()).await.unwrap();
+    let removed = async {
+        while collection.count_documents(doc! {}).await.unwrap() > 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(2 * MINUTE, removed).await.expect("the server removes it in its own time");
+    assert_eq!(live(&store, &key(2)).await.map(|record| number_in(&record)), Some(2));
+}
+
+#[tokio::test]
 async fn an_error_shows_no_password_of_the_url() {
     for url in
         ["mongodb://user:se/cret@localhost:1/x", "mongodb://user:secret@localhost:bad/", "mongodb+srv://u:secret@x/"]
@@ -268,8 +291,8 @@ async fn an_error_shows_no_password_of_the_url() {
 async fn nothing_comes_back_after_a_logout_whatever_many_nodes_do_at_once() {
     let Some(address) = MONGODB.shared() else { return };
     let first = open(&address).await;
-    let name = format!("{first:?}").split("coll: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let second = MongodbStore::connect(&address).await.unwrap().with_collection(&name).unwrap();
+    let second = MongodbStore::connect(&address).await.unwrap();
+    let second = second.with_collection(collection(&first, &address).await.name()).unwrap();
     let nodes = [first, second];
     for round in 0..30 {
         let (old, new) = (key(2 * round), key(2 * round + 1));

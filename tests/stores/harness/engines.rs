@@ -216,18 +216,28 @@ pub(crate) const MONGODB_PING: Ping = Ping {
     is_answer: |answer| answer.windows(12).any(|part| part == b"\x01ok\0\0\0\0\0\0\0\xf0\x3f"),
 };
 
+/// Runs the server as its program does, but so that what was acknowledged outlives a kill, as it does with a majority of a
+/// replica set, and what has expired is removed once a second.
+const SECANTUS: &str = "
+import sys, threading
+from secantus import SecantusDBServer
+with SecantusDBServer(port=int(sys.argv[1]), storage_path=sys.argv[2], sync_on_commit=True, ttl_sweep_seconds=1.0):
+    threading.Event().wait()
+";
+
 fn mongodb() -> Result<Spec, String> {
     let (mongod, secantus) = (find(&["mongod"]), find(&["secantusd-py"]));
     let program = mongod.clone().or(secantus).map_err(|_| "there is no mongod and no SecantusDB".to_owned())?;
     let run = move |place: &Place| {
-        let (mut command, port) = (Command::new(&program), place.port.to_string());
+        let port = place.port.to_string();
         if mongod.is_ok() {
-            command.args(["--bind_ip", "127.0.0.1", "--port", &port, "--dbpath"]).arg(&place.directory);
-        } else {
-            // What was acknowledged has to outlive a kill, as it does with a majority of a replica set.
-            command.args(["--host", "127.0.0.1", "--port", &port, "--sync-on-commit", "--storage-path"]);
-            command.arg(place.directory.join("data"));
+            let mut command = Command::new(&program);
+            command.args(["--bind_ip", "127.0.0.1", "--setParameter", "ttlMonitorSleepSecs=1", "--port", &port]);
+            command.arg("--dbpath").arg(&place.directory);
+            return command;
         }
+        let mut command = Command::new(program.with_file_name("python3"));
+        command.args(["-c", SECANTUS, &port]).arg(place.directory.join("data"));
         command
     };
     Ok(Spec { name: "mongodb", prepare: None, run: Box::new(run), ping: MONGODB_PING })
