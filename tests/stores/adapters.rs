@@ -16,8 +16,6 @@ pub(crate) struct Adapter {
     pub(crate) is_durable: bool,
     /// How often a renewal goes to the server, without the load.
     pub(crate) renewal: usize,
-    /// How often the client goes to the server for itself behind each call, when the caller has got its answer.
-    pub(crate) behind: usize,
 }
 
 pub(crate) type Opening = Pin<Box<dyn Future<Output = SessionLayer> + Send>>;
@@ -89,7 +87,6 @@ mod memcached {
         // All it has is in its memory.
         is_durable: false,
         renewal: 2,
-        behind: 0,
     };
 
     tests_of_adapter!(ADAPTER);
@@ -112,57 +109,6 @@ mod redis {
         },
         is_durable: true,
         renewal: 1,
-        behind: 0,
-    };
-
-    tests_of_adapter!(ADAPTER);
-}
-
-#[cfg(feature = "postgres")]
-mod postgres {
-    use session_state::{PostgresStore, SessionLayer};
-
-    use super::Adapter;
-    use crate::harness::engines::POSTGRES;
-
-    const ADAPTER: Adapter = Adapter {
-        engine: &POSTGRES,
-        open: |url| {
-            Box::pin(async move {
-                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
-                store.migrate().await.expect("it makes a table");
-                SessionLayer::server(store)
-            })
-        },
-        is_durable: true,
-        renewal: 1,
-        // The pool asks a connection that it gets back whether it is well.
-        behind: 1,
-    };
-
-    tests_of_adapter!(ADAPTER);
-}
-
-#[cfg(feature = "mysql")]
-mod mysql {
-    use session_state::{MySqlStore, SessionLayer};
-
-    use super::Adapter;
-    use crate::harness::engines::MYSQL;
-
-    const ADAPTER: Adapter = Adapter {
-        engine: &MYSQL,
-        open: |url| {
-            Box::pin(async move {
-                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
-                store.migrate().await.expect("it makes a table");
-                SessionLayer::server(store)
-            })
-        },
-        is_durable: true,
-        renewal: 1,
-        // The pool asks a connection that it gets back whether it is well.
-        behind: 1,
     };
 
     tests_of_adapter!(ADAPTER);
@@ -186,7 +132,7 @@ mod mysql {
             })
         },
         is_durable: true,
-        renewal: 2,
+        renewal: 1,
     };
 
     tests_of_adapter!(ADAPTER);
@@ -210,7 +156,7 @@ mod postgres {
             })
         },
         is_durable: true,
-        renewal: 2,
+        renewal: 1,
     };
 
     tests_of_adapter!(ADAPTER);

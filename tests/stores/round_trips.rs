@@ -48,15 +48,13 @@ impl Kind {
     ];
 
     fn most(self, adapter: &Adapter) -> usize {
-        let calls = match self {
+        match self {
             Self::UnusedRoute | Self::UnusedRouteOfAnonymous | Self::ReadOfAnonymous => 0,
             Self::ReadWithMalformedCookie => 0,
             Self::ReadWithUnknownId | Self::Read | Self::Create => 1,
             Self::Touch | Self::Write | Self::Logout => 2,
             Self::Renewal | Self::Login => 1 + adapter.renewal,
-        };
-        // That behind the request before may come late.
-        (1 + calls) * (1 + adapter.behind) - 1
+        }
     }
 
     /// Sends a request that is to be counted, with what it needs made before.
