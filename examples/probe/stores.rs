@@ -3,6 +3,8 @@
 use session_state::SessionLayer;
 #[cfg(feature = "memcached")]
 use session_state::store::MemcachedStore;
+#[cfg(feature = "mongodb")]
+use session_state::store::MongodbStore;
 #[cfg(feature = "mysql")]
 use session_state::store::MySqlStore;
 #[cfg(feature = "postgres")]
@@ -14,7 +16,7 @@ use session_state::store::SqliteStore;
 
 use crate::options::{Engine, Error};
 
-/// Makes a layer over the store at `address`. A table that is missing is made.
+/// Makes a layer over the store at `address`. A table or an index that is missing is made.
 pub(crate) async fn open(engine: Engine, address: &str) -> Result<SessionLayer, Error> {
     match engine {
         #[cfg(feature = "sqlite")]
@@ -39,11 +41,21 @@ pub(crate) async fn open(engine: Engine, address: &str) -> Result<SessionLayer, 
         Engine::Redis => Ok(SessionLayer::server(RedisStore::connect(address).await?)),
         #[cfg(feature = "memcached")]
         Engine::Memcached => Ok(SessionLayer::server(MemcachedStore::connect(address).await?)),
-        _ => Err(no_such_store(engine, address)),
+        #[cfg(feature = "mongodb")]
+        Engine::MongoDb => {
+            let store = MongodbStore::connect(address).await?;
+            store.migrate().await?;
+            Ok(SessionLayer::server(store))
+        }
+        #[cfg(not(all(
+            feature = "sqlite",
+            feature = "postgres",
+            feature = "mysql",
+            feature = "redis",
+            feature = "memcached",
+            feature = "mongodb",
+        )))]
+        // The command line has been refused before it comes to this.
+        _ => Err(format!("the probe was built without {engine:?}, whose address has {} bytes", address.len()).into()),
     }
-}
-
-/// The command line has been refused before it comes to this.
-fn no_such_store(engine: Engine, address: &str) -> Error {
-    format!("the probe was built without {engine:?}, whose address has {} bytes", address.len()).into()
 }

@@ -92,6 +92,30 @@ mod memcached {
     tests_of_adapter!(ADAPTER);
 }
 
+#[cfg(feature = "mongodb")]
+mod mongodb {
+    use session_state::SessionLayer;
+    use session_state::store::MongodbStore;
+
+    use super::Adapter;
+    use crate::harness::engines::MONGODB;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MONGODB,
+        open: |url| {
+            Box::pin(async move {
+                let store = MongodbStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("the index is made");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 2,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
 #[cfg(feature = "redis")]
 mod redis {
     use session_state::SessionLayer;
@@ -114,20 +138,19 @@ mod redis {
     tests_of_adapter!(ADAPTER);
 }
 
-#[cfg(feature = "mysql")]
-mod mysql {
-    use session_state::SessionLayer;
-    use session_state::store::MySqlStore;
+#[cfg(feature = "postgres")]
+mod postgres {
+    use session_state::{PostgresStore, SessionLayer};
 
     use super::Adapter;
-    use crate::harness::engines::MYSQL;
+    use crate::harness::engines::POSTGRES;
 
     const ADAPTER: Adapter = Adapter {
-        engine: &MYSQL,
+        engine: &POSTGRES,
         open: |url| {
             Box::pin(async move {
-                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
-                store.migrate().await.expect("a table can be made");
+                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
                 SessionLayer::server(store)
             })
         },
@@ -138,20 +161,19 @@ mod mysql {
     tests_of_adapter!(ADAPTER);
 }
 
-#[cfg(feature = "postgres")]
-mod postgres {
-    use session_state::SessionLayer;
-    use session_state::store::PostgresStore;
+#[cfg(feature = "mysql")]
+mod mysql {
+    use session_state::{MySqlStore, SessionLayer};
 
     use super::Adapter;
-    use crate::harness::engines::POSTGRES;
+    use crate::harness::engines::MYSQL;
 
     const ADAPTER: Adapter = Adapter {
-        engine: &POSTGRES,
+        engine: &MYSQL,
         open: |url| {
             Box::pin(async move {
-                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
-                store.migrate().await.expect("a table can be made");
+                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
                 SessionLayer::server(store)
             })
         },

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
 #![cfg_attr(
-    not(any(feature = "memcached", feature = "mysql", feature = "postgres", feature = "redis")),
+    not(any(feature = "memcached", feature = "mongodb", feature = "mysql", feature = "postgres", feature = "redis")),
     expect(dead_code, unused_imports, unused_macros, reason = "without a store nobody uses most of the harness")
 )]
 
@@ -18,6 +18,8 @@ mod browser;
 mod faults;
 #[cfg(feature = "memcached")]
 mod memcached;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod nodes;
 mod outages;
 #[cfg(feature = "redis")]

@@ -83,7 +83,7 @@ enum Server {
     #[cfg(feature = "redis-sentinel")]
     FromSentinels(Box<redis::sentinel::SentinelClient>),
     #[cfg(feature = "redis-cluster")]
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 impl RedisConnection {
@@ -132,7 +132,7 @@ impl RedisConnection {
     /// Fails when none of the nodes can be reached, or none knows the others.
     #[cfg(feature = "redis-cluster")]
     pub async fn of_cluster(client: ClusterClient) -> RedisResult<Self> {
-        Self::connect(Server::Cluster(client)).await
+        Self::connect(Server::Cluster(Box::new(client))).await
     }
 
     async fn connect(server: Server) -> RedisResult<Self> {
@@ -177,10 +177,10 @@ impl RedisConnection {
         match result.as_ref().map_err(Failure::of) {
             Err(Failure::NoReply) if !matches!(connection, Connection::ToServer(_)) => drop(waiting),
             Err(Failure::NoReply | Failure::WrongServer) => {
-                waiting.is_over();
+                waiting.end();
                 self.give_up(number);
             }
-            Ok(_) | Err(Failure::Other) => waiting.is_over(),
+            Ok(_) | Err(Failure::Other) => waiting.end(),
         }
         result
     }
@@ -206,7 +206,7 @@ struct Waiting<'c> {
 }
 
 impl Waiting<'_> {
-    fn is_over(self) {
+    fn end(self) {
         self.connection.shared.unanswered.store(0, Ordering::Relaxed);
         std::mem::forget(self);
     }

@@ -76,3 +76,70 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
         _ => Err(DecodeRecordError::malformed()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Handle;
+
+    const SUCCESSOR_ID: [u8; 32] = [9; 32];
+
+    fn record() -> Record {
+        let mut record =
+            Record::new(Handle::from_bytes([7; 16]), Timestamp::from_millis(1_000), Timestamp::from_millis(3_000));
+        (record.last_seen_at, record.version) = (Timestamp::from_millis(2_000), 0x0102_0304_0506_0708);
+        record
+    }
+
+    fn forward_with(successor: Option<[u8; 32]>) -> Forward {
+        let [grace_until, expires_at] = [4_000, 5_000].map(Timestamp::from_millis);
+        Forward { successor, grace_until, expires_at }
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were() {
+        for bytes in [live(&record()), successor(&record())] {
+            assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(record())))));
+        }
+        for sealed in [None, Some([0; 32]), Some(SUCCESSOR_ID)] {
+            let expected = forward_with(sealed);
+            assert_eq!(read(&forward(&expected, &record())), Ok(Some(Entry::Retired(expected))));
+        }
+        assert_eq!(read(MARK), Ok(None));
+    }
+
+    #[test]
+    fn what_a_touch_writes_into_the_head_counts() {
+        let mut bytes = live(&record());
+        bytes[9..17].copy_from_slice(&2_500_u64.to_be_bytes());
+        bytes[17..25].copy_from_slice(&u64::MAX.to_be_bytes());
+        let Ok(Some(Entry::Live(touched))) = read(&bytes) else { panic!("it is a session") };
+        assert_eq!((touched.last_seen_at.as_millis(), touched.expires_at.as_millis()), (2_500, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused() {
+        let (session, forward) = (live(&record()), forward(&forward_with(Some(SUCCESSOR_ID)), &record()));
+        for cut in (0..HEAD + 10).chain([session.len() - 1]) {
+            assert!(read(&session[..cut]).is_err(), "{cut}");
+        }
+        for cut in (0..HEAD).chain(HEAD + 1..forward.len()) {
+            assert!(read(&forward[..cut]).is_err(), "{cut}");
+        }
+        assert!(read(&[forward.as_slice(), b"x"].concat()).is_err());
+        assert!(read(&[b"Z", &session[1..]].concat()).is_err());
+        assert!(read(b"DD").is_err());
+    }
+
+    #[test]
+    fn the_layout_is_frozen() {
+        // The scripts of other nodes, of this and later releases, read the same bytes.
+        let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x07\xd0\0\0\0\0\0\0\x0b\xb8";
+        assert_eq!(live(&record()), [b"L", head.as_slice(), &record().encode()].concat());
+        assert_eq!(successor(&record()), [b"S", head.as_slice(), &record().encode()].concat());
+        let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x0f\xa0\0\0\0\0\0\0\x13\x88";
+        let bytes = forward(&forward_with(Some(SUCCESSOR_ID)), &record());
+        assert_eq!(bytes, [b"F", head.as_slice(), &SUCCESSOR_ID].concat());
+        assert_eq!(forward(&forward_with(None), &record()), [b"F", head.as_slice()].concat());
+    }
+}

@@ -5,12 +5,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use session_state::RedisStore;
 use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store as _, StoreError, Values};
 use tokio::task::JoinSet;
+
+use tokio::time::Instant;
 
 use super::{HOUR, MINUTE, PREFIX, beside, key, now, record};
 

@@ -2,10 +2,12 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use session_state::RedisStore;
 use session_state::store::{Entry, Outcome, Store as _, StoreError, StoreErrorKind, Values};
+
+use tokio::time::Instant;
 
 use super::{ask, beside, key, keys, now, open, record};
 use crate::harness::engines::{REDIS, REDIS_PING, find};
