@@ -48,8 +48,8 @@
 //! | in the cookie | [`SessionLayer::client`] with [`CookieState`] | all of it, encrypted, or signed and readable | small state without any storage |
 //! | a part of it in a cookie of its own | [`SessionLayer::with_part`] with [`InCookie`] | that part, sealed | preferences beside a session in a store |
 //!
-//! A handler does not change with it. The store that comes with the crate is the [`MemoryStore`]; others implement
-//! [`Store`](store::Store).
+//! A handler does not change with it. The store that comes with the crate is the [`MemoryStore`], with its features there
+//! are more, and others implement [`Store`](store::Store).
 //!
 //! # The guide
 //!
@@ -64,6 +64,10 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `axum` | yes | [`Session`], [`Part<T>`](Part) and [`SessionLoader`] as arguments of handlers, and [`Error`] as a response |
+//! | `memcached` | no | `MemcachedStore`: one server of memcached, which may forget |
+//! | `mongodb` | no | `MongodbStore`: MongoDB, over its driver |
+//! | `redis` | no | `RedisStore`: one server of Redis or Valkey, or any connection of the crate `redis` |
+//! | `redis-cluster`, `redis-sentinel` | no | `RedisStore::connect_cluster`, `RedisStore::connect_sentinel` |
 //! | `test-kit` | no | for `[dev-dependencies]`: a suite that tries the contract on a store, a clock that stands still, a store that fails on demand |
 //!
 //! The crate needs Rust 1.88. It runs on tokio, whose timers bound the calls of a store, and has no unsafe code.
@@ -98,6 +102,18 @@ pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
+#[cfg(feature = "memcached")]
+pub use store::MemcachedStore;
+#[cfg(feature = "mongodb")]
+pub use store::MongodbStore;
+#[cfg(feature = "mysql")]
+pub use store::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{Handle, MemoryStore};
 
 #[cfg(all(doctest, feature = "axum"))]

@@ -119,7 +119,7 @@ pub struct DecodeRecordError {
 }
 
 impl DecodeRecordError {
-    fn malformed() -> Self {
+    pub(crate) fn malformed() -> Self {
         Self { format: None }
     }
 }

@@ -1,0 +1,145 @@
+//! An entry as the bytes under a key: a head of fixed width, which the scripts read, and a body, which they do not.
+//!
+//! | bytes | of a session | of a forward |
+//! | --- | --- | --- |
+//! | 0 | `L`, or `S` if it was placed by a renewal in two steps | `F` |
+//! | 1 to 8 | version | version of the successor |
+//! | 9 to 16 | last seen | end of the grace |
+//! | 17 to 24 | deadline | deadline |
+//! | 25 on | [`Record::encode`] | the sealed successor, if there is one |
+//!
+//! Numbers are big-endian. What the head of a session says counts, since a touch changes nothing else. The mark of a
+//! deleted session of kind `S` is a `D` without anything behind it. Another layout would have other letters.
+
+use std::sync::Arc;
+
+use super::super::{DecodeRecordError, Entry, Forward, Record};
+use crate::clock::Timestamp;
+
+/// The bytes before the body.
+const HEAD: usize = 25;
+
+const LIVE: u8 = b'L';
+const SUCCESSOR: u8 = b'S';
+const FORWARD: u8 = b'F';
+
+/// What is left for a while where a session of kind `S` was deleted.
+pub(super) const MARK: &[u8] = b"D";
+
+/// Returns the bytes of a session.
+pub(super) fn live(record: &Record) -> Vec<u8> {
+    head(LIVE, [record.version, record.last_seen_at.as_millis(), record.expires_at.as_millis()], &record.encode())
+}
+
+/// Returns the bytes of a session that a renewal places before it retires the old key.
+pub(super) fn successor(record: &Record) -> Vec<u8> {
+    let mut bytes = live(record);
+    bytes[0] = SUCCESSOR;
+    bytes
+}
+
+/// Returns the bytes of a forward to a record.
+pub(super) fn forward(forward: &Forward, record: &Record) -> Vec<u8> {
+    let numbers = [record.version, forward.grace_until.as_millis(), forward.expires_at.as_millis()];
+    head(FORWARD, numbers, forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice))
+}
+
+fn head(kind: u8, numbers: [u64; 3], body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + body.len());
+    bytes.push(kind);
+    for number in numbers {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Reads what is under a key, whether or not it has expired. The mark of a deleted session is `None`.
+pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
+    if bytes == MARK {
+        return Ok(None);
+    }
+    let (head, body) = bytes.split_first_chunk::<HEAD>().ok_or_else(DecodeRecordError::malformed)?;
+    let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| head[at + i]));
+    let (version, middle, deadline) =
+        (number(1), Timestamp::from_millis(number(9)), Timestamp::from_millis(number(17)));
+    match head[0] {
+        LIVE | SUCCESSOR => {
+            let record = Record { version, last_seen_at: middle, expires_at: deadline, ..Record::decode(body)? };
+            Ok(Some(Entry::Live(Arc::new(record))))
+        }
+        FORWARD => {
+            let successor =
+                if body.is_empty() { None } else { Some(body.try_into().map_err(|_| DecodeRecordError::malformed())?) };
+            Ok(Some(Entry::Retired(Forward { successor, grace_until: middle, expires_at: deadline })))
+        }
+        _ => Err(DecodeRecordError::malformed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Handle;
+
+    const SUCCESSOR_ID: [u8; 32] = [9; 32];
+
+    fn record() -> Record {
+        let mut record =
+            Record::new(Handle::from_bytes([7; 16]), Timestamp::from_millis(1_000), Timestamp::from_millis(3_000));
+        (record.last_seen_at, record.version) = (Timestamp::from_millis(2_000), 0x0102_0304_0506_0708);
+        record
+    }
+
+    fn forward_with(successor: Option<[u8; 32]>) -> Forward {
+        let [grace_until, expires_at] = [4_000, 5_000].map(Timestamp::from_millis);
+        Forward { successor, grace_until, expires_at }
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were() {
+        for bytes in [live(&record()), successor(&record())] {
+            assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(record())))));
+        }
+        for sealed in [None, Some([0; 32]), Some(SUCCESSOR_ID)] {
+            let expected = forward_with(sealed);
+            assert_eq!(read(&forward(&expected, &record())), Ok(Some(Entry::Retired(expected))));
+        }
+        assert_eq!(read(MARK), Ok(None));
+    }
+
+    #[test]
+    fn what_a_touch_writes_into_the_head_counts() {
+        let mut bytes = live(&record());
+        bytes[9..17].copy_from_slice(&2_500_u64.to_be_bytes());
+        bytes[17..25].copy_from_slice(&u64::MAX.to_be_bytes());
+        let Ok(Some(Entry::Live(touched))) = read(&bytes) else { panic!("it is a session") };
+        assert_eq!((touched.last_seen_at.as_millis(), touched.expires_at.as_millis()), (2_500, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused() {
+        let (session, forward) = (live(&record()), forward(&forward_with(Some(SUCCESSOR_ID)), &record()));
+        for cut in (0..HEAD + 10).chain([session.len() - 1]) {
+            assert!(read(&session[..cut]).is_err(), "{cut}");
+        }
+        for cut in (0..HEAD).chain(HEAD + 1..forward.len()) {
+            assert!(read(&forward[..cut]).is_err(), "{cut}");
+        }
+        assert!(read(&[forward.as_slice(), b"x"].concat()).is_err());
+        assert!(read(&[b"Z", &session[1..]].concat()).is_err());
+        assert!(read(b"DD").is_err());
+    }
+
+    #[test]
+    fn the_layout_is_frozen() {
+        // The scripts of other nodes, of this and later releases, read the same bytes.
+        let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x07\xd0\0\0\0\0\0\0\x0b\xb8";
+        assert_eq!(live(&record()), [b"L", head.as_slice(), &record().encode()].concat());
+        assert_eq!(successor(&record()), [b"S", head.as_slice(), &record().encode()].concat());
+        let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x0f\xa0\0\0\0\0\0\0\x13\x88";
+        let bytes = forward(&forward_with(Some(SUCCESSOR_ID)), &record());
+        assert_eq!(bytes, [b"F", head.as_slice(), &SUCCESSOR_ID].concat());
+        assert_eq!(forward(&forward_with(None), &record()), [b"F", head.as_slice()].concat());
+    }
+}

@@ -1,0 +1,32 @@
+//! The stores on the servers they are for, each started by the tests from its own binary. See `harness`.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+#![cfg_attr(
+    not(any(feature = "memcached", feature = "mongodb", feature = "mysql", feature = "postgres", feature = "redis")),
+    expect(dead_code, unused_imports, unused_macros, reason = "without a store nobody uses most of the harness")
+)]
+
+#[macro_use]
+mod harness;
+
+#[macro_use]
+mod adapters;
+#[path = "../layer/browser.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod browser;
+mod faults;
+#[cfg(feature = "memcached")]
+mod memcached;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+mod nodes;
+mod outages;
+#[cfg(feature = "redis")]
+mod redis;
+mod round_trips;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod support;
