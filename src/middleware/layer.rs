@@ -16,6 +16,7 @@ use crate::error::ConfigError;
 use crate::event::{Observer, Observers, SessionEvent};
 use crate::part::{Place, Placement, SessionPart};
 use crate::record::lifetime::Timeouts;
+use crate::seal::KeyRing;
 use crate::session::{Main, insert};
 use crate::state::{Config, ConflictPolicy, CookieState, PlacedPart, ServerErrorPolicy, ServerState, State};
 use crate::store::Store;
@@ -67,6 +68,44 @@ impl SessionLayer {
     /// A copy of an old cookie is good again until its timeout, after a logout too; see [`CookieState`].
     pub fn client(state: CookieState) -> Self {
         Self::new(|writer| State::Client(state.into_cookie(writer.clone())))
+    }
+
+    /// Encrypts the values of sessions before the store gets them, with XAES-256-GCM.
+    ///
+    /// The key takes the key ring and the session's ID, of which the store has only a hash: who has a dump of the store
+    /// reads no value, with the key ring neither. Each record is bound to its row and version. What stays readable is
+    /// what a store works with: times, the handle, the principal's name and the size.
+    ///
+    /// It works over every store, and all nodes need it and the same keys. Turning it on or off, or dropping the last
+    /// key of a record, makes records unreadable: their visitors are anonymous, and observers are told
+    /// ([`UndecodableRecord`](SessionEvent::UndecodableRecord)). After a [rotation](KeyRing) a record is sealed with the
+    /// new key when it is next written, so the old one is kept until the longest absolute timeout has passed.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the state lives in the cookie, which has a seal of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_state::{Key, KeyRing, MemoryStore, SessionLayer};
+    ///
+    /// # let text = Key::generate()?.to_base64();
+    /// let keys = KeyRing::new(Key::from_base64(&text)?);
+    /// let sessions = SessionLayer::server(MemoryStore::new()).encrypt_at_rest(keys)?;
+    /// # let _ = sessions;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn encrypt_at_rest(mut self, keys: impl Into<KeyRing>) -> Result<Self, ConfigError> {
+        match &mut self.config_mut().state {
+            State::Server(server) => server.encrypt_at_rest(keys.into()),
+            State::Client(_) => {
+                return Err(ConfigError::new(
+                    "encryption at rest is for state in a store: this state is in the cookie",
+                ));
+            }
+        }
+        Ok(self)
     }
 
     /// Says where a part lives. The default is the session's own record, or its cookie.

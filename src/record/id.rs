@@ -9,6 +9,7 @@ use crate::base64url;
 /// What goes before an ID when it is hashed. With it the hash is one block of SHA-256: 20 + 32 bytes and the padding.
 const STORE_KEY_LABEL: &[u8; 20] = b"session-state key v1";
 const SUCCESSOR_LABEL: &[u8; 20] = b"session-state fwd v1";
+const SEAL_LABEL: &[u8; 20] = b"session-state row v1";
 
 /// The secret that a client holds: 256 random bits. Whoever has it has the session.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,6 +38,11 @@ impl SessionId {
     /// Returns the key the record is stored under: a hash, so that whoever reads the store gets no ID.
     pub(crate) fn store_key(&self) -> &StoreKey {
         &self.store_key
+    }
+
+    /// Returns what the ID adds to the key that seals its record in a store.
+    pub(crate) fn seal_material(&self) -> [u8; 32] {
+        hash(SEAL_LABEL, &self.secret)
     }
 
     /// Seals the ID that replaces this one, so that only a holder of this ID can read it.

@@ -5,11 +5,11 @@ use crate::base64url;
 use crate::seal::key::{KEY_ID_LEN, KeyId};
 
 /// The version of the format. A released version stays readable for ever: a new one is added next to it.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 /// Tells the associated data of this crate from that of any other use of the same key.
-const MAGIC: &[u8] = b"session-state";
-const HEADER_LEN: usize = 2 + KEY_ID_LEN;
-const HEADER_TEXT_LEN: usize = base64url::encoded_len(HEADER_LEN);
+pub(super) const MAGIC: &[u8] = b"session-state";
+pub(super) const HEADER_LEN: usize = 2 + KEY_ID_LEN;
+pub(super) const HEADER_TEXT_LEN: usize = base64url::encoded_len(HEADER_LEN);
 /// The longest text that is looked at, in bytes. A cookie holds 4096, in chunks a few times that.
 const MAX_TEXT_LEN: usize = 64 * 1024;
 /// The length of the random number that [`seal_onto`] wants, in bytes.

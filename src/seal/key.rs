@@ -167,6 +167,8 @@ pub(super) struct SubKeys {
     pub(super) cipher: Xaes256Gcm,
     /// The state after the key's block; a use starts from a clone.
     pub(super) mac: Hmac<Sha256>,
+    /// Makes the key of a session's values in a store, from a clone too.
+    pub(super) at_rest: Hmac<Sha256>,
 }
 
 impl SubKeys {
@@ -174,10 +176,12 @@ impl SubKeys {
         let id = key.prf().chain_update(b"session-state key id v1").finalize().into_bytes();
         let encryption = expand(key, b"session-state encryption key v1");
         let signing = expand(key, b"session-state signing key v1");
+        let at_rest = expand(key, b"session-state at-rest key v1");
         Self {
             id: KeyId([id[0], id[1], id[2], id[3]]),
             cipher: Xaes256Gcm::new((&*encryption).into()),
             mac: Hmac::new_from_slice(signing.as_slice()).expect("HMAC takes a key of any length"),
+            at_rest: Hmac::new_from_slice(at_rest.as_slice()).expect("HMAC takes a key of any length"),
         }
     }
 }

@@ -22,8 +22,11 @@
 //! Header and nonce are multiples of three bytes, so each part of the text can be decoded by itself, and the content
 //! lands at the start of its own buffer, where it is decrypted in place and handed over without being copied.
 //!
+//! What a store keeps has a third algorithm, with a key of its own for each session: [`at_rest`].
+//!
 //! Compression has no place here: a length that depends on secret content tells it (CRIME, BREACH).
 
+mod at_rest;
 mod encrypted;
 mod envelope;
 mod key;
@@ -32,6 +35,7 @@ mod signed;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use at_rest::{Row, open_row, seal_row};
 pub(crate) use envelope::{Algorithm, Context, open, seal_onto, sealed_len};
 pub use key::Key;
 pub use key_ring::KeyRing;

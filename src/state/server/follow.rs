@@ -20,7 +20,10 @@ pub(super) async fn catch_up(records: Records<'_>, work: &mut Work, outcome: Out
     let (id, base) = (id.clone(), Arc::clone(base));
     let (id, record) = match outcome {
         Outcome::Done | Outcome::Gone => return Ok(Step::Lost),
-        Outcome::Conflict(Some(record)) => (id, record),
+        Outcome::Conflict(Some(record)) => {
+            let record = records.open(&id, record)?;
+            (id, record)
+        }
         Outcome::Conflict(None) => match reload(records, id).await? {
             Some(newer) => newer,
             None => return Ok(Step::Lost),
@@ -54,7 +57,10 @@ fn is_other_state(before: &Record, after: &Record) -> bool {
 pub(super) async fn reload(records: Records<'_>, mut id: SessionId) -> Result<Option<(SessionId, Arc<Record>)>, Error> {
     for _ in 0..MAX_ATTEMPTS {
         match records.load(&id, records.config.now()).await? {
-            Some(Entry::Live(record)) => return Ok(Some((id, record))),
+            Some(Entry::Live(record)) => {
+                let record = records.open(&id, record)?;
+                return Ok(Some((id, record)));
+            }
             Some(Entry::Retired(forward)) => match successor(&id, &forward) {
                 Some(next) => id = next,
                 None => return Ok(None),

@@ -4,6 +4,7 @@
 //! faster, and then the changes are made again on what it left ([`catch_up`](follow::catch_up)); or silence, and then it is
 //! found out whether the write took place before anything is written again ([`unanswered`]).
 
+mod at_rest;
 mod follow;
 mod records;
 mod unanswered;
@@ -51,6 +52,10 @@ pub(super) async fn load(config: &Config, server: &ServerState, received: &Recei
         match records.load(&id, now).await {
             Ok(None) => break,
             Ok(Some(Entry::Live(record))) => {
+                let Ok(record) = records.open(&id, record) else {
+                    config.tell(&SessionEvent::UndecodableRecord);
+                    break;
+                };
                 let Some(expiry) = config.timeouts.expiry(&record, now) else {
                     return Ok(Loaded { record: Some(record), id: Some(id), tell_id: hops > 0, ..Loaded::default() });
                 };
@@ -189,7 +194,7 @@ async fn touch(records: Records<'_>, work: &mut Work, now: Timestamp) -> Committ
                 cookie = moved_cookie(config, loaded, now);
             }
             Ok(Outcome::Conflict(newer)) => {
-                *record = newer.unwrap_or_else(|| Arc::clone(record));
+                *record = newer.and_then(|newer| records.open(id, newer).ok()).unwrap_or_else(|| Arc::clone(record));
                 cookie = moved_cookie(config, loaded, now);
             }
             Ok(Outcome::Retired(_) | Outcome::Gone) => {}

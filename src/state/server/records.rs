@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::Config;
+use super::at_rest;
 use crate::clock::Timestamp;
 use crate::random;
 use crate::record::Record;
 use crate::record::id::SessionId;
-use crate::store::{Answer, Entry, ErasedStore, Limited, Outcome, Renewal, Store, StoreError};
+use crate::seal::KeyRing;
+use crate::store::{Answer, Entry, ErasedStore, Forward, Limited, Outcome, Renewal, Store, StoreError};
 
 /// Where the records are.
 #[derive(Clone, Debug)]
@@ -16,12 +18,18 @@ pub(crate) struct ServerState {
     pub(crate) store: Arc<dyn ErasedStore>,
     /// The mark of the next write. It begins anywhere, so that two nodes seldom use the same.
     marks: Arc<AtomicU32>,
+    /// Seals the values of the records, if they are to be sealed.
+    at_rest: Option<KeyRing>,
 }
 
 impl ServerState {
     pub(crate) fn new(store: impl Store) -> Self {
         let marks = AtomicU32::new(u32::from_ne_bytes(random::nonce()));
-        Self { store: Arc::new(store), marks: Arc::new(marks) }
+        Self { store: Arc::new(store), marks: Arc::new(marks), at_rest: None }
+    }
+
+    pub(crate) fn encrypt_at_rest(&mut self, keys: KeyRing) {
+        self.at_rest = Some(keys);
     }
 
     /// Returns what tells one write of a version from another.
@@ -38,6 +46,7 @@ pub(super) struct Records<'c> {
 }
 
 impl<'c> Records<'c> {
+    /// Returns what is under an ID. A live record is still to be [opened](Self::open).
     pub(super) fn load<'a>(self, id: &'a SessionId, now: Timestamp) -> Limited<'a, Option<Entry>>
     where
         'c: 'a,
@@ -45,11 +54,17 @@ impl<'c> Records<'c> {
         self.within(self.server.store.load(id.store_key(), now))
     }
 
+    /// Reads a record as the store gave it.
+    pub(super) fn open(self, id: &SessionId, record: Arc<Record>) -> Result<Arc<Record>, StoreError> {
+        let Some(keys) = &self.server.at_rest else { return Ok(record) };
+        at_rest::open(keys, id, &record).map_err(|error| StoreError::undecodable(self.server.store.name(), error))
+    }
+
     pub(super) fn create<'a>(self, id: &'a SessionId, record: &Arc<Record>, now: Timestamp) -> Limited<'a, bool>
     where
         'c: 'a,
     {
-        self.within(self.server.store.create(id.store_key(), Arc::clone(record), now))
+        self.within(self.server.store.create(id.store_key(), self.sealed(id, record), now))
     }
 
     pub(super) fn update<'a>(
@@ -62,7 +77,7 @@ impl<'c> Records<'c> {
     where
         'c: 'a,
     {
-        self.within(self.server.store.update(id.store_key(), expected, Arc::clone(record), now))
+        self.within(self.server.store.update(id.store_key(), expected, self.sealed(id, record), now))
     }
 
     pub(super) fn touch<'a>(
@@ -78,8 +93,16 @@ impl<'c> Records<'c> {
         self.within(self.server.store.touch(id.store_key(), expected, now, expires_at, now))
     }
 
-    pub(super) fn renew(self, renewal: Renewal, now: Timestamp) -> Limited<'c, Outcome> {
-        self.within(self.server.store.renew(renewal, now))
+    /// Moves the session from one ID, which has the `expected` version, to another.
+    pub(super) fn renew(
+        self,
+        (old, expected): (&SessionId, u64),
+        (new, record): (&SessionId, &Arc<Record>),
+        forward: Forward,
+        now: Timestamp,
+    ) -> Limited<'c, Outcome> {
+        let (old, new, record) = (*old.store_key(), *new.store_key(), self.sealed(new, record));
+        self.within(self.server.store.renew(Renewal { old, expected, new, record, forward }, now))
     }
 
     pub(super) fn delete<'a>(self, id: &'a SessionId, now: Timestamp) -> Limited<'a, Outcome>
@@ -91,6 +114,14 @@ impl<'c> Records<'c> {
 
     pub(super) fn failed(self, source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
         StoreError::failed(self.server.store.name(), source)
+    }
+
+    /// Returns the record as the store is to keep it.
+    fn sealed(self, id: &SessionId, record: &Arc<Record>) -> Arc<Record> {
+        match &self.server.at_rest {
+            Some(keys) => at_rest::seal(keys, id, record),
+            None => Arc::clone(record),
+        }
     }
 
     fn within<T>(self, answer: Answer<'_, T>) -> Limited<'_, T> {

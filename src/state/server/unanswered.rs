@@ -123,7 +123,10 @@ async fn settle_update(records: Records<'_>, work: &mut Work, version: u64) -> R
     let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(()) };
     let (id, base) = (id.clone(), base.version);
     match records.load(&id, records.config.now()).await? {
-        Some(Entry::Live(record)) if record.version == version => return work.adopt(id, record, Plan::Update),
+        Some(Entry::Live(record)) if record.version == version => {
+            let record = records.open(&id, record)?;
+            return work.adopt(id, record, Plan::Update);
+        }
         Some(Entry::Live(record)) if record.version != base => return Err(records.failed(LostReplyError).into()),
         Some(Entry::Retired(forward)) if successor(&id, &forward).is_some() => {
             return Err(records.failed(LostReplyError).into());

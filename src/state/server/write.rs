@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::random;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
-use crate::store::{Forward, Outcome, Renewal};
+use crate::store::{Forward, Outcome};
 
 /// How long the use of a renewed ID is noticed at most. Of a session that lives for months there would else be forwards
 /// by the thousand.
@@ -78,15 +78,8 @@ pub(super) async fn renew(
         // For as long as the old ID would have lived unused, up to a day, and at least for its grace.
         expires_at: base.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(config.timeouts.grace)),
     };
-    let renewal = Renewal {
-        old: *old.store_key(),
-        expected: base.version,
-        new: *new.store_key(),
-        record: Arc::clone(&record),
-        forward,
-    };
     work.expect_answer(Unanswered::new_record(&new, plan));
-    let outcome = records.renew(renewal, now).await?;
+    let outcome = records.renew((&old, base.version), (&new, &record), forward, now).await?;
     work.is_answered();
     match outcome {
         Outcome::Done => {

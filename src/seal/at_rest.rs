@@ -1,0 +1,111 @@
+//! The values of a session in a store: encrypted with a key of their own, which takes the key ring and the session's ID.
+//!
+//! Whoever has the store has neither, and whoever has the key ring and the store still lacks the IDs, of which the store
+//! knows only hashes. The seal is bound to the row and to the version of the record, so rows cannot be exchanged, nor
+//! an older state of a row be put in the place of a newer one.
+
+use hmac::{KeyInit as _, Mac as _};
+use xaes_256_gcm::Xaes256Gcm;
+use zeroize::Zeroizing;
+
+use super::envelope::{HEADER_LEN, HEADER_TEXT_LEN, MAGIC, NONCE_LEN, VERSION};
+use super::key::{KeyId, SubKeys};
+use super::{KeyRing, encrypted};
+use crate::base64url;
+
+/// Next to the algorithms of cookies, so that no seal of one kind is one of the other.
+const ALGORITHM: u8 = 3;
+
+/// Where a seal stands: the row, the version of its record, and what the session's ID adds to the key.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub(crate) key: &'a [u8; 32],
+    pub(crate) version: u64,
+    pub(crate) id_material: &'a [u8; 32],
+}
+
+/// Seals values with the ring's primary key, as base64url text. `nonce` must be random and fresh.
+pub(crate) fn seal_row(ring: &KeyRing, row: Row<'_>, plaintext: &[u8], nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
+    let key = ring.primary();
+    let header = header(key.id);
+    let length = HEADER_LEN + encrypted::OVERHEAD + plaintext.len();
+    let mut out = Vec::with_capacity(base64url::encoded_len(length));
+    base64url::encode_onto(&mut out, &header);
+    encrypted::seal_onto(&mut out, &cipher(key, row), &aad(&header, row), plaintext, nonce);
+    out
+}
+
+/// Opens values that were sealed for this row by a key of the ring.
+pub(crate) fn open_row(ring: &KeyRing, row: Row<'_>, text: &[u8]) -> Option<Vec<u8>> {
+    let (header_text, body) = text.split_at_checked(HEADER_TEXT_LEN)?;
+    let found: [u8; HEADER_LEN] = base64url::decode_array(header_text)?;
+    let [_, _, id @ ..] = found;
+    let id = KeyId(id);
+    if found != header(id) {
+        return None;
+    }
+    let (key, _) = ring.find(id)?;
+    encrypted::open(&cipher(key, row), &aad(&found, row), body)
+}
+
+fn header(id: KeyId) -> [u8; HEADER_LEN] {
+    let KeyId([a, b, c, d]) = id;
+    [VERSION, ALGORITHM, a, b, c, d]
+}
+
+fn cipher(key: &SubKeys, row: Row<'_>) -> Xaes256Gcm {
+    let key: Zeroizing<[u8; 32]> =
+        Zeroizing::new(key.at_rest.clone().chain_update(row.id_material).finalize().into_bytes().into());
+    Xaes256Gcm::new((&*key).into())
+}
+
+/// Every field has one length, so no two rows give the same bytes.
+fn aad(header: &[u8; HEADER_LEN], row: Row<'_>) -> Vec<u8> {
+    [MAGIC, header, row.key, &row.version.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::Key;
+
+    const NONCE: [u8; NONCE_LEN] = *b"ABCDEFGHIJKLMNOPQRSTUVWX";
+
+    fn key(text: &[u8; 32]) -> Key {
+        Key::from_bytes(text).expect("a key for tests")
+    }
+
+    fn ring() -> KeyRing {
+        KeyRing::new(key(b"Qm8#x1Lr5!pZw7Tn2@vKd9$hYc4%jB6s"))
+    }
+
+    fn row<'a>(key: &'a [u8; 32], version: u64, id_material: &'a [u8; 32]) -> Row<'a> {
+        Row { key, version, id_material }
+    }
+
+    #[test]
+    fn a_row_opens_with_its_key_its_version_and_its_id_alone() {
+        let (here, sealed) =
+            (row(&[1; 32], 7, &[2; 32]), seal_row(&ring(), row(&[1; 32], 7, &[2; 32]), b"values", &NONCE));
+        assert_eq!(open_row(&ring(), here, &sealed).as_deref(), Some(&b"values"[..]));
+        for other in [row(&[3; 32], 7, &[2; 32]), row(&[1; 32], 8, &[2; 32]), row(&[1; 32], 7, &[3; 32])] {
+            assert_eq!(open_row(&ring(), other, &sealed), None);
+        }
+        for index in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+            assert_eq!(open_row(&ring(), here, &changed), None, "byte {index}");
+            assert_eq!(open_row(&ring(), here, &sealed[..index]), None, "cut at {index}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_rotated_still_opens_and_a_dropped_one_does_not() {
+        let here = row(&[1; 32], 7, &[2; 32]);
+        let sealed = seal_row(&ring(), here, b"values", &NONCE);
+        let new = || key(b"Zr4&k8Vd1?mXq6Wb3=tLc7*gHf9+nJ5y");
+        let rotated = ring().rotate(new()).expect("two keys");
+        assert_eq!(open_row(&rotated, here, &sealed).as_deref(), Some(&b"values"[..]));
+        assert_eq!(open_row(&KeyRing::new(new()), here, &sealed), None);
+    }
+}
