@@ -138,6 +138,38 @@ async fn a_renewal_in_vain_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_renewal_takes_two_round_trips_and_every_other_call_one() {
+    let Some(cluster) = Cluster::start() else { return };
+    let store = open(&cluster.urls().join(" ")).await;
+    let commands = || -> u64 {
+        let calls = |line: &str| line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap();
+        let is_ours =
+            |line: &&str| ["evalsha", "eval", "get"].iter().any(|name| line.starts_with(&format!("cmdstat_{name}:")));
+        let commands = cluster.nodes.iter().map(|node| ask::<String>(&mut beside(&url(node)), "INFO commandstats"));
+        // What a script calls is counted as well, but no script gets anything here.
+        commands.map(|commands| commands.lines().filter(is_ours).map(calls).sum::<u64>()).sum()
+    };
+    for round in 0..2 {
+        for (call, most) in [("create", 1), ("update", 1), ("touch", 1), ("load", 1), ("renew", 2), ("delete", 1)] {
+            let before = commands();
+            for n in (0..50).map(|n| 10_000 * round + n) {
+                let (old, new) = (key(n), key(n + 1000));
+                match call {
+                    "create" => assert!(store.create(&old, Arc::new(record(n, 1)), now()).await.unwrap()),
+                    "update" => drop(store.update(&old, 1, Arc::new(record(n, 2)), now()).await.unwrap()),
+                    "touch" => drop(store.touch(&old, 2, now(), now().after(2 * HOUR), now()).await.unwrap()),
+                    "load" => assert!(store.load(&old, now()).await.unwrap().is_some()),
+                    "renew" => assert_eq!(store.renew(renewal(n, 2, n + 1000, 3), now()).await.unwrap(), Outcome::Done),
+                    _ => assert_eq!(store.delete(&new, now()).await.unwrap(), Outcome::Done),
+                }
+            }
+            // In the first round the nodes learn the scripts, and the store that there are several.
+            assert!(round == 0 || commands() - before == 50 * most, "{call}: {}", commands() - before);
+        }
+    }
+}
+
+#[tokio::test]
 async fn slots_that_move_and_nodes_that_forget_the_scripts_are_followed() {
     let Some(cluster) = Cluster::start() else { return };
     let store = open(&cluster.urls().join(" ")).await;
