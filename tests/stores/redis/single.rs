@@ -201,3 +201,20 @@ async fn any_asynchronous_connection_will_do() {
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
     assert!(store.clone().load(&key(1), now()).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_user_who_may_do_no_more_than_is_documented_can_do_all() {
+    let Some(server) = REDIS.start() else { return };
+    let mut connection = beside(&REDIS.url(server.address()));
+    let commands = "+get +evalsha +eval +getrange +set +setrange +pexpire +del";
+    ask::<()>(&mut connection, &format!("ACL SETUSER sessions on >secret ~session:* {commands}"));
+    let url = format!("redis://sessions:secret@{}/", server.address());
+    let store = session_state::RedisStore::connect(&url).await.unwrap();
+    assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
+    assert_eq!(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.touch(&key(1), 2, now(), now().after(2 * HOUR), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.renew(renewal(1, 2, 2, record(3, 3)), now()).await.unwrap(), Outcome::Done);
+    assert!(store.load(&key(2), now()).await.unwrap().is_some());
+    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    assert!(store.with_key_prefix("other:").unwrap().load(&key(1), now()).await.is_err());
+}
