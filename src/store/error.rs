@@ -106,3 +106,20 @@ impl From<StoreError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_record_that_does_not_fit_is_no_failure_of_the_store() {
+        let error = Error::from(StoreError::too_large("tiny", 11, 10));
+        assert!(matches!(error.kind(), ErrorKind::TooLarge { what, size: 11, limit: 10 } if what == "session"));
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let error = Error::from(StoreError::full("tiny"));
+        assert_eq!((error.kind(), error.status()), (&ErrorKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE));
+    }
+}

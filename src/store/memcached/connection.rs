@@ -228,3 +228,78 @@ impl StdError for ClientError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a connection makes of an answer after which the server hangs up.
+    async fn answered(answer: &[u8]) -> Result<Reply, ClientError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("it has one")).await.expect("it listens");
+        let (mut server, _) = listener.accept().await.expect("somebody connects");
+        server.write_all(answer).await.expect("the client reads");
+        server.shutdown().await.expect("the client reads");
+        let stream = BufReader::new(stream);
+        let mut connection = Connection { stream, sent: 6, most_bytes: 10, used_at: Timestamp::default() };
+        connection.call("mg k v c", None).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_whole() {
+        let reply = answered(b"VA 4 c18446744073709551615 O7\r\n\r\n\0x\r\n").await.expect("an answer");
+        assert_eq!((reply.code, reply.cas, &*reply.value), (Code::Value, Some(u64::MAX), &b"\r\n\0x"[..]));
+        for (answer, code) in [
+            (&b"HD O7\r\n"[..], Code::Done),
+            (b"HD  O7 \r\n", Code::Done),
+            (b"EN O7\r\n", Code::NotFound),
+            (b"EN\r\n", Code::NotFound),
+            (b"NF c0 O7\r\n", Code::NotFound),
+            (b"NS O7 c0\r\n", Code::NotStored),
+            (b"EX kkey O7\r\n", Code::Changed),
+        ] {
+            let reply = answered(answer).await.expect("an answer");
+            assert_eq!((reply.code, &*reply.value), (code, &b""[..]), "{}", answer.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_to_the_command_is_an_error() {
+        let long_line = [b"HD O7 ".as_slice(), &[b'x'; 5_000], b"\r\n"].concat();
+        for answer in [
+            &b""[..],
+            b"\r\n",
+            b"HD O7",
+            b"HD O7\n",
+            b"HD\r\n",
+            b"EN O6\r\n",
+            b"HD O6\r\n",
+            b"HD O70\r\n",
+            b"HD Ox\r\n",
+            b"HD cx O7\r\n",
+            b"VA\r\n",
+            b"VA x O7\r\n",
+            b"VA -1 O7\r\n",
+            b"VA 4 O7\r\nabc\r\n",
+            b"VA 4 O7\r\nabcde\r\n",
+            b"VA 4 O7\r\nabcd",
+            b"VA 18446744073709551615 O7\r\nabc\r\n",
+            b"VA 9223372036854775807 O7\r\nabc\r\n",
+            b"VA 4 O8\r\nabcd\r\n",
+            b"END\r\n",
+            b"STORED\r\n",
+            b"hd O7\r\n",
+            b"\xff O7\r\n",
+            b"ERROR\r\n",
+            b"SERVER_ERROR out of memory storing object\r\n",
+            b"CLIENT_ERROR bad data chunk\r\n",
+            &long_line,
+        ] {
+            assert!(answered(answer).await.is_err(), "{}", answer.escape_ascii());
+        }
+        assert!(matches!(answered(b"ERROR\r\n").await, Err(ClientError::Unknown)));
+        assert!(matches!(answered(b"SERVER_ERROR out of memory x\r\n").await, Err(ClientError::OutOfMemory)));
+    }
+}

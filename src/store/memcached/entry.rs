@@ -68,7 +68,7 @@ mod tests {
             for cut in 0..bytes.len() {
                 let _ = decode(&bytes[..cut]);
             }
-            assert!(decode(&[&[b'X'], &bytes[1..]].concat()).is_err());
+            assert!(decode(&[b"X", &bytes[1..]].concat()).is_err());
         }
         let [_, (_, forward), (_, login)] = entries();
         assert!(decode(&forward[..forward.len() - 1]).is_err());

@@ -26,7 +26,7 @@ pub(super) struct Items {
 }
 
 impl Items {
-    fn key(&self, key: &StoreKey) -> String {
+    pub(super) fn key(&self, key: &StoreKey) -> String {
         format!("{}{}", self.prefix, base64url::encode(key.as_bytes()))
     }
 
@@ -164,5 +164,29 @@ pub(super) fn failed(error: ClientError) -> StoreError {
         ClientError::TooLarge { size, limit } => StoreError::too_large(NAME, size, limit),
         ClientError::OutOfMemory => StoreError::full(NAME),
         error => StoreError::failed(NAME, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifetime_is_never_cut_short() {
+        const DAY: u64 = 24 * 60 * 60;
+        let real_now = Timestamp::from_millis(1_800_000_000_999);
+        let of = |millis: u64| {
+            let now = Timestamp::from_millis(5);
+            lifetime(Timestamp::from_millis(5_u64.saturating_add(millis)), now, real_now)
+        };
+        assert_eq!((of(0), of(1), of(1_000), of(1_001)), (1, 2, 2, 3));
+        let thirty_days = 30 * DAY * 1_000;
+        assert_eq!(of(thirty_days - 1_000), 30 * DAY);
+        assert_eq!(of(thirty_days - 999), 1_800_000_000 + 30 * DAY + 1, "what is longer is a date");
+        assert_eq!(of(400 * DAY * 1_000), 1_800_000_000 + 400 * DAY + 1);
+        let last = i32::MAX as u64 - 1_800_000_000 - 1;
+        assert_eq!((of(last * 1_000), of(last * 1_000 + 1), of(u64::MAX)), (i32::MAX as u64, 0, 0));
+        let past = lifetime(Timestamp::from_millis(1), Timestamp::from_millis(2), real_now);
+        assert_eq!(past, 1, "0 would be for ever");
     }
 }

@@ -63,8 +63,7 @@ const LONGEST_PREFIX: usize = 200;
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use session_state::SessionLayer;
-/// use session_state::store::MemcachedStore;
+/// use session_state::{MemcachedStore, SessionLayer};
 ///
 /// let store = MemcachedStore::connect("memcached://localhost:11211").await?.with_key_prefix("shop:")?;
 /// let sessions = SessionLayer::server(store);
@@ -302,4 +301,60 @@ fn parse_address(address: &str) -> Result<String, ConfigError> {
     // The address is not shown: somebody may have written a password into it.
     let rule = "the address of memcached must be a host and a port, such as memcached://localhost:11211";
     port.filter(|_| is_host).map(|port: u16| format!("{host}:{port}")).ok_or(ConfigError::new(rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_perhaps_a_port() {
+        for (address, expected) in [
+            ("localhost", "localhost:11211"),
+            ("localhost:1", "localhost:1"),
+            ("memcached://cache-1.internal:11212", "cache-1.internal:11212"),
+            ("memcached://10.0.0.1/", "10.0.0.1:11211"),
+            ("[::1]", "[::1]:11211"),
+            ("memcached://[fe80::1]:5", "[fe80::1]:5"),
+        ] {
+            assert_eq!(parse_address(address).as_deref(), Ok(expected), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_and_not_shown() {
+        for address in [
+            "",
+            ":11211",
+            "localhost:",
+            "localhost:port",
+            "localhost:65536",
+            "::1",
+            "[::1",
+            "[localhost]:1",
+            "memcached://user:secret@localhost",
+            "memcached://localhost/secret",
+            "redis://secret:1",
+            "local host",
+            "localhost\r\nflush_all\r\n",
+        ] {
+            let error = parse_address(address).expect_err(address).to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_leaves_room_for_the_key_and_cannot_end_a_command() {
+        let store = MemcachedStore::new("localhost").expect("an address");
+        let with = |prefix: &str| store.clone().with_key_prefix(prefix);
+        for prefix in [" ", "a b", "a\r\n", "a\0", "\u{7f}", "é", &"x".repeat(201)] {
+            assert!(with(prefix).is_err(), "{prefix:?}");
+        }
+        for prefix in ["", "shop:", &"x".repeat(200)] {
+            let store = with(prefix).expect("a good prefix");
+            let key = store.items.key(&StoreKey::from_bytes([0xff; 32]));
+            assert_eq!(key.len(), prefix.len() + 43);
+            assert!(key.starts_with(prefix) && key.len() <= 250);
+        }
+    }
 }

@@ -67,13 +67,12 @@ const DUPLICATE_KEY: i32 = 11_000;
 /// Other time limits than its own (30 seconds to find a server) come from the layer's
 /// [store timeout](crate::SessionLayer::with_store_timeout).
 ///
-/// The tests of this crate run on SecantusDB 0.7, which speaks MongoDB's protocol over its storage engine as a replica
-/// set of one. A failover, and the removal of what has expired, have not been tried.
+/// The tests of this crate run on SecantusDB 0.7, which speaks MongoDB's protocol over MongoDB's storage engine as a
+/// replica set of one: what a majority acknowledged was tried with servers that are killed, a failover was not.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use session_state::SessionLayer;
-/// use session_state::store::MongodbStore;
+/// use session_state::{MongodbStore, SessionLayer};
 ///
 /// let store = MongodbStore::connect("mongodb://localhost:27017/shop").await?;
 /// store.migrate().await?;
