@@ -50,6 +50,7 @@ macro_rules! tests_of_adapter {
             a_renewal_on_one_node_is_followed_on_all
             a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all
             a_node_that_is_killed_takes_no_session_with_it
+            a_node_that_is_killed_among_additions_loses_none_that_was_acknowledged
         }
     };
     ($adapter:expr) => {

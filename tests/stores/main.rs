@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
 #![cfg_attr(
     not(any(feature = "memcached", feature = "mongodb", feature = "mysql", feature = "postgres", feature = "redis")),
-    expect(dead_code, unused_imports, unused_macros, reason = "without a store nobody uses most of the harness")
+    expect(dead_code, unused_macros, reason = "without a store nobody uses most of the harness")
 )]
 
 #[macro_use]

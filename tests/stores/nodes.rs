@@ -1,6 +1,9 @@
 //! Several processes on one store.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -133,4 +136,37 @@ pub(crate) fn a_node_that_is_killed_takes_no_session_with_it(state: &str) {
     assert_eq!(visitor.read("k"), 1);
     visitor.set("k", 2);
     assert_eq!(visitor.read("k"), 2);
+}
+
+pub(crate) fn a_node_that_is_killed_among_additions_loses_none_that_was_acknowledged(state: &str) {
+    const CLIENTS: u64 = 8;
+    let [one, other] = start(state, &[]);
+    let mut visitor = one.visitor();
+    visitor.set("n", 0);
+    let acknowledged = AtomicU64::new(0);
+    let add = || {
+        let mut visitor = visitor.clone();
+        // The node is killed in the end, and the client panics.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                let status = visitor.post("/add", json!({ "key": "n", "by": 1 })).status;
+                assert_eq!(status, 200);
+                acknowledged.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(add)).collect();
+        while acknowledged.load(Ordering::SeqCst) < 50 && !clients.iter().all(|client| client.is_finished()) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        one.signal("-KILL");
+    });
+    let acknowledged = acknowledged.load(Ordering::SeqCst);
+    let [again] = start(state, &[]);
+    for node in [&other, &again] {
+        let counted = at(node, &visitor).read("n").as_u64().unwrap();
+        assert!(acknowledged >= 50, "the clients got no further than {acknowledged}");
+        assert!((acknowledged..=acknowledged + CLIENTS).contains(&counted), "{counted}, not {acknowledged}");
+    }
 }

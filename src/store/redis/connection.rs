@@ -145,10 +145,15 @@ impl RedisConnection {
 
     /// Returns the connection that there is, with its number, or makes one.
     async fn get(&self) -> RedisResult<(u64, Connection)> {
-        let before = match self.current() {
-            (number, Some(connection)) => return Ok((number, connection)),
-            (number, None) => number,
-        };
+        match self.current() {
+            (number, Some(connection)) => Ok((number, connection)),
+            // Boxed, or every call would have room for all that connecting needs.
+            (number, None) => Box::pin(self.get_after(number)).await,
+        }
+    }
+
+    /// Makes a connection, unless that was tried since the one of that number.
+    async fn get_after(&self, before: u64) -> RedisResult<(u64, Connection)> {
         let mut target = self.shared.target.lock().await;
         // Of those who have waited one after the other, only the first has to try.
         match (self.current(), &target.error) {
@@ -286,29 +291,24 @@ fn tcp_settings() -> TcpSettings {
     settings
 }
 
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+impl Connection {
+    async fn send(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::ToServer(connection) => connection.req_packed_command(cmd),
+            Self::ToServer(connection) => connection.send_packed_command(cmd).await,
             #[cfg(feature = "redis-cluster")]
-            Self::ToCluster(connection) => connection.req_packed_command(cmd),
+            Self::ToCluster(connection) => connection.req_packed_command(cmd).await,
         }
     }
 
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
+    async fn send_all(&mut self, pipeline: &Pipeline, offset: usize, count: usize) -> RedisResult<Vec<Value>> {
         match self {
-            Self::ToServer(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::ToServer(connection) => connection.send_packed_commands(pipeline, offset, count).await,
             #[cfg(feature = "redis-cluster")]
-            Self::ToCluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::ToCluster(connection) => connection.req_packed_commands(pipeline, offset, count).await,
         }
     }
 
-    fn get_db(&self) -> i64 {
+    fn db(&self) -> i64 {
         match self {
             Self::ToServer(connection) => connection.get_db(),
             #[cfg(feature = "redis-cluster")]
@@ -319,7 +319,7 @@ impl ConnectionLike for Connection {
 
 impl ConnectionLike for RedisConnection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(self.call(async |connection| connection.req_packed_command(cmd).await.and_then(Value::extract_error)))
+        Box::pin(self.call(async |connection| connection.send(cmd).await.and_then(Value::extract_error)))
     }
 
     fn req_packed_commands<'a>(
@@ -328,11 +328,11 @@ impl ConnectionLike for RedisConnection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(self.call(async move |connection| connection.req_packed_commands(pipeline, offset, count).await))
+        Box::pin(self.call(async move |connection| connection.send_all(pipeline, offset, count).await))
     }
 
     fn get_db(&self) -> i64 {
-        self.current().1.map_or(0, |connection| connection.get_db())
+        self.current().1.map_or(0, |connection| connection.db())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The few things that need a concrete engine of sqlx: binding, running and reading. All the rest is written once.
 
-use sqlx::{AssertSqlSafe, Database, Error, Pool};
+use sqlx::{AssertSqlSafe, Connection as _, Database, Error, Pool};
 
+use super::lent::Lent;
 use super::statement::{Statement, Value};
 
 /// What sqlx can do for each of its engines, but only says in bounds that every caller would have to repeat.
@@ -62,7 +63,8 @@ macro_rules! impl_engine {
             }
 
             async fn run(pool: &Pool<Self>, statement: &Statement, arguments: Self::Arguments) -> Result<u64, Error> {
-                let done = sqlx::query_with(AssertSqlSafe(statement.text()), arguments).execute(pool).await?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                let done = Lent::run(pool, async |connection| query.execute(connection).await).await?;
                 Ok(done.rows_affected())
             }
 
@@ -72,11 +74,14 @@ macro_rules! impl_engine {
                 statement: &Statement,
                 arguments: Self::Arguments,
             ) -> Result<u64, Error> {
-                let mut transaction = pool.begin_with(begin).await?;
                 let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
-                let done = query.execute(&mut *transaction).await?;
-                transaction.commit().await?;
-                Ok(done.rows_affected())
+                let done = Lent::run(pool, async |connection| {
+                    let mut transaction = connection.begin_with(begin).await?;
+                    let done = query.execute(&mut *transaction).await?;
+                    transaction.commit().await?;
+                    Ok(done)
+                });
+                Ok(done.await?.rows_affected())
             }
 
             async fn fetch(
@@ -84,7 +89,8 @@ macro_rules! impl_engine {
                 statement: &Statement,
                 arguments: Self::Arguments,
             ) -> Result<Option<Self::Row>, Error> {
-                sqlx::query_with(AssertSqlSafe(statement.text()), arguments).fetch_optional(pool).await
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                Lent::run(pool, async |connection| query.fetch_optional(connection).await).await
             }
 
             fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error> {

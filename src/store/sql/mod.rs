@@ -2,12 +2,13 @@
 //!
 //! - `statement`: templates with named parameters, and what is bound to them.
 //! - `dialect`: the statements all engines share, and what each has to add; `sqlite`, `postgres` and `mysql` add it.
-//! - `engine`: what needs a concrete engine of sqlx.
+//! - `engine`: what needs a concrete engine of sqlx; `lent`: a connection of the pool.
 //! - `read`: rows as entries. `table`: the name of the table. `calls`: the calls of a [`Store`](super::Store).
 
 mod calls;
 mod dialect;
 mod engine;
+mod lent;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]

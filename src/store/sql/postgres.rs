@@ -67,7 +67,7 @@ impl Dialect for Postgres {
     const QUOTE: char = '"';
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "BEGIN";
-    const SWEEP_BATCH: usize = 500;
+    const SWEEP_BATCH: usize = 200;
     /// A failure to serialize, which only a stricter isolation than the default knows, and a deadlock.
     const UNDONE: &'static [&'static str] = &["40001", "40P01"];
     const ANSWERS_WITH_ROW: bool = true;

@@ -28,7 +28,7 @@ use crate::store::StoreError;
 /// # }
 /// ```
 ///
-/// Tested with the SQLite that sqlx brings along (3.50 and later); it needs 3.37. Each call is one statement, a renewal
+/// Tested with the SQLite that sqlx brings along (3.51); it needs 3.37. Each call is one statement, a renewal
 /// too, and thereby atomic.
 ///
 /// # The pool

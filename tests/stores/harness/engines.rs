@@ -166,7 +166,9 @@ fn postgres() -> Result<Spec, String> {
     let run = move |place: &Place| {
         let mut command = Command::new(&program);
         command.args(["-p", &place.port.to_string(), "-h", "127.0.0.1", "-c", "unix_socket_directories="]);
-        command.args(["-c", "max_connections=200", "-D"]).arg(place.directory.join("data"));
+        command.args(["-c", "max_connections=200"]);
+        // A server that is killed leaves nothing behind then, outside of its directory.
+        command.args(["-c", "dynamic_shared_memory_type=mmap", "-D"]).arg(place.directory.join("data"));
         command
     };
     // The beginning of a session: what follows on it is a question for a password, or none, but no error.

@@ -15,22 +15,6 @@ use crate::harness::proxy::Proxy;
 
 conformance_on_server!(REDIS, super::open);
 
-mod requests {
-    use session_state::{RedisStore, SessionLayer};
-
-    use crate::adapters::Adapter;
-    use crate::harness::engines::REDIS;
-
-    static ADAPTER: Adapter = Adapter {
-        engine: &REDIS,
-        open: |url| Box::pin(async move { SessionLayer::server(RedisStore::connect(&url).await.unwrap()) }),
-        is_durable: true,
-        renewal: 1,
-    };
-
-    tests_of_adapter!(ADAPTER);
-}
-
 fn renewal(old: u64, expected: u64, new: u64, record: Record) -> Renewal {
     let forward =
         Forward { successor: Some([9; 32]), grace_until: now().after(MINUTE), expires_at: now().after(2 * HOUR) };
@@ -216,4 +200,21 @@ async fn any_asynchronous_connection_will_do() {
     let store = session_state::RedisStore::new(connection).with_key_prefix(prefix()).unwrap();
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
     assert!(store.clone().load(&key(1), now()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_user_who_may_do_no_more_than_is_documented_can_do_all() {
+    let Some(server) = REDIS.start() else { return };
+    let mut connection = beside(&REDIS.url(server.address()));
+    let commands = "+get +evalsha +eval +getrange +set +setrange +pexpire +del";
+    ask::<()>(&mut connection, &format!("ACL SETUSER sessions on >secret ~session:* {commands}"));
+    let url = format!("redis://sessions:secret@{}/", server.address());
+    let store = session_state::RedisStore::connect(&url).await.unwrap();
+    assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
+    assert_eq!(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.touch(&key(1), 2, now(), now().after(2 * HOUR), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.renew(renewal(1, 2, 2, record(3, 3)), now()).await.unwrap(), Outcome::Done);
+    assert!(store.load(&key(2), now()).await.unwrap().is_some());
+    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    assert!(store.with_key_prefix("other:").unwrap().load(&key(1), now()).await.is_err());
 }

@@ -32,7 +32,7 @@ pub async fn postgres(url: &str) -> Result<(), Error> {
     sqlx::raw_sql("VACUUM ANALYZE sweep_bench").execute(&pool).await?;
     let live = "SELECT id_hash FROM sweep_bench WHERE expires_at > 20000000 LIMIT 1000";
     let keys: Vec<Vec<u8>> = sqlx::query_scalar(live).fetch_all(&pool).await?;
-    measure(store, keys, 500).await
+    measure(store, keys, 200).await
 }
 
 pub async fn sqlite(url: &str) -> Result<(), Error> {

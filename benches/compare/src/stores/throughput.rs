@@ -40,7 +40,7 @@ impl Contender {
                 Self::TowerSessions(store) => store.save(&record_of_tower_sessions(n)).await?,
                 Self::Plain(pool) => {
                     let insert = "INSERT INTO plain (id, data, expires_at) VALUES ($1, $2, $3)";
-                    let statement = sqlx::query(insert).bind(key(n).as_bytes().as_slice()).bind(data(n));
+                    let statement = sqlx::query(insert).bind(key(n).as_bytes().to_vec()).bind(data(n));
                     statement.bind(i64::MAX).execute(pool).await?;
                 }
             }
@@ -54,7 +54,7 @@ impl Contender {
             Self::TowerSessions(store) => store.load(&id(n)).await?.is_some(),
             Self::Plain(pool) => {
                 let select = "SELECT data FROM plain WHERE id = $1 AND expires_at > $2";
-                let statement = sqlx::query_scalar(select).bind(key(n).as_bytes().as_slice()).bind(millis());
+                let statement = sqlx::query_scalar(select).bind(key(n).as_bytes().to_vec()).bind(millis());
                 let found: Option<String> = statement.fetch_optional(pool).await?;
                 found.is_some()
             }
@@ -71,7 +71,7 @@ impl Contender {
             Self::TowerSessions(store) => store.save(&record_of_tower_sessions(n)).await?,
             Self::Plain(pool) => {
                 let statement = sqlx::query("UPDATE plain SET data = $2, expires_at = $3 WHERE id = $1");
-                let statement = statement.bind(key(n).as_bytes().as_slice()).bind(data(n)).bind(i64::MAX);
+                let statement = statement.bind(key(n).as_bytes().to_vec()).bind(data(n)).bind(i64::MAX);
                 statement.execute(pool).await?;
             }
         }
