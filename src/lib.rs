@@ -64,11 +64,14 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `axum` | yes | [`Session`], [`Part<T>`](Part) and [`SessionLoader`] as arguments of handlers, and [`Error`] as a response |
+//! | `memcached` | no | `MemcachedStore`: one server of memcached, which may forget |
+//! | `mongodb` | no | `MongodbStore`: MongoDB, over its driver |
+//! | `sqlite`, `postgres`, `mysql` | no | `SqliteStore`, `PostgresStore`, `MySqlStore` (MariaDB too), over a pool of sqlx |
 //! | `redis` | no | `RedisStore`: one server of Redis or Valkey, or any connection of the crate `redis` |
 //! | `redis-cluster`, `redis-sentinel` | no | `RedisStore::connect_cluster`, `RedisStore::connect_sentinel` |
 //! | `test-kit` | no | for `[dev-dependencies]`: a suite that tries the contract on a store, a clock that stands still, a store that fails on demand |
 //!
-//! The crate needs Rust 1.88. It runs on tokio, whose timers bound the calls of a store, and has no unsafe code.
+//! The crate needs Rust 1.88, and 1.94 with the features for SQL. It runs on tokio, whose timers bound the calls of a store, and has no unsafe code.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -100,8 +103,18 @@ pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
+#[cfg(feature = "memcached")]
+pub use store::MemcachedStore;
+#[cfg(feature = "mongodb")]
+pub use store::MongodbStore;
+#[cfg(feature = "mysql")]
+pub use store::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "redis")]
 pub use store::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{Handle, MemoryStore};
 
 #[cfg(all(doctest, feature = "axum"))]

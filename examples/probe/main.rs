@@ -10,13 +10,14 @@
 //! It stops on SIGTERM or SIGINT, after the requests in flight are finished.
 //!
 //! - `options` reads the command line, and refuses what it does not know,
-//! - `sessions` makes the layer that the options ask for,
+//! - `sessions` makes the layer that the options ask for, `stores` connects to the store below it,
 //! - `routes` are the handlers, `body` what they take.
 
 mod body;
 mod options;
 mod routes;
 mod sessions;
+mod stores;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,10 +28,11 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::map_response;
 use axum::response::Response;
 use session_state::SessionLayer;
+use session_state::store::StoreError;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::options::Options;
+use crate::options::{Error, Options};
 
 /// The exit status for a command line that is not right: `EX_USAGE` of `sysexits.h`.
 const USAGE: u8 = 64;
@@ -39,14 +41,17 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let sessions =
-        Options::parse(std::env::args().skip(1)).and_then(|options| Ok((sessions::layer(&options)?, options)));
-    let (sessions, options) = match sessions {
-        Ok(built) => built,
-        Err(error) => {
-            eprintln!("probe: {error}");
-            return ExitCode::from(USAGE);
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => return usage(&error),
+    };
+    let sessions = match sessions::layer(&options).await {
+        Ok(sessions) => sessions,
+        Err(error) if error.is::<StoreError>() => {
+            eprintln!("probe: {}", with_causes(&*error));
+            return ExitCode::FAILURE;
         }
+        Err(error) => return usage(&error),
     };
     match serve(sessions, &options).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +60,15 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage(error: &Error) -> ExitCode {
+    eprintln!("probe: {error}");
+    ExitCode::from(USAGE)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    error.source().map_or(error.to_string(), |source| format!("{error}: {}", with_causes(source)))
 }
 
 async fn serve(sessions: SessionLayer, options: &Options) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -23,27 +23,49 @@ pub(crate) struct Options {
 }
 
 /// Where the state lives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum State {
     CookieEncrypted,
     CookieSigned,
     Memory,
+    Stored(Engine, Address),
+}
+
+/// What keeps the state on the server side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+    MySql,
+    Redis,
+    Memcached,
+    MongoDb,
+}
+
+/// The URL of a store, which may hold a password.
+#[derive(Clone)]
+pub(crate) struct Address(pub(crate) String);
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Address")
+    }
 }
 
 /// What is wrong with the command line.
 pub(crate) type Error = Box<dyn std::error::Error>;
 
-/// The states of later releases, by what they begin with.
-const LATER_STATES: [&str; 9] = [
-    "sqlite:",
-    "postgres://",
-    "postgresql://",
-    "mysql://",
-    "redis://",
-    "rediss://",
-    "memcached://",
-    "mongodb://",
-    "mongodb+srv://",
+/// What the URL of each engine begins with, the feature that it takes, and whether the probe was built with it.
+const ENGINES: [(&str, Engine, &str, bool); 9] = [
+    ("sqlite:", Engine::Sqlite, "sqlite", cfg!(feature = "sqlite")),
+    ("postgres://", Engine::Postgres, "postgres", cfg!(feature = "postgres")),
+    ("postgresql://", Engine::Postgres, "postgres", cfg!(feature = "postgres")),
+    ("mysql://", Engine::MySql, "mysql", cfg!(feature = "mysql")),
+    ("redis://", Engine::Redis, "redis", cfg!(feature = "redis")),
+    ("rediss://", Engine::Redis, "redis", cfg!(feature = "redis")),
+    ("memcached://", Engine::Memcached, "memcached", cfg!(feature = "memcached")),
+    ("mongodb://", Engine::MongoDb, "mongodb", cfg!(feature = "mongodb")),
+    ("mongodb+srv://", Engine::MongoDb, "mongodb", cfg!(feature = "mongodb")),
 ];
 
 impl Options {
@@ -55,7 +77,7 @@ impl Options {
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} has no value"));
             match name.as_str() {
-                "--state" => state = Some(parsed(&name, &value()?)?),
+                "--state" => state = Some(state_of(&value()?)?),
                 "--listen" => listen = Some(parsed(&name, &value()?)?),
                 "--idle" => idle = Some(duration(&name, &value()?)?),
                 "--absolute" => absolute = Some(duration(&name, &value()?)?),
@@ -89,17 +111,28 @@ impl Options {
 }
 
 impl FromStr for State {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "cookie-encrypted" => Ok(Self::CookieEncrypted),
             "cookie-signed" => Ok(Self::CookieSigned),
             "memory" => Ok(Self::Memory),
-            _ if LATER_STATES.iter().any(|later| text.starts_with(later)) => Err("not built yet"),
-            _ => Err("no such state"),
+            _ => match ENGINES.iter().find(|(prefix, ..)| text.starts_with(prefix)) {
+                Some((_, engine, _, true)) => Ok(Self::Stored(*engine, Address(text.to_owned()))),
+                Some((prefix, _, feature, false)) => {
+                    Err(format!("the probe was built without the feature `{feature}`, which {prefix} takes"))
+                }
+                None => Err("no such state".to_owned()),
+            },
         }
     }
+}
+
+/// Reads a state. One with a URL is not shown, in which there may be a password.
+fn state_of(value: &str) -> Result<State, Error> {
+    let shown = value.split_once("//").map_or(value, |(scheme, _)| scheme);
+    value.parse().map_err(|error| format!("--state {shown}: {error}").into())
 }
 
 fn parsed<T: FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, Error> {

@@ -3,14 +3,20 @@
 use session_state::{ConfigError, CookieConfig, CookieState, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer};
 
 use crate::options::{Error, Options, State};
+use crate::stores;
 
-pub(crate) fn layer(options: &Options) -> Result<SessionLayer, Error> {
-    let keys = keys(&options.keys)?;
-    let mut sessions = match options.state {
+pub(crate) async fn layer(options: &Options) -> Result<SessionLayer, Error> {
+    let (keys, cookie) = (keys(&options.keys)?, cookie(options)?);
+    let sessions = match &options.state {
         State::CookieEncrypted => SessionLayer::client(CookieState::encrypted(keys)),
         State::CookieSigned => SessionLayer::client(CookieState::signed(keys)),
         State::Memory => SessionLayer::server(MemoryStore::new()),
+        State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
     };
+    Ok(with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log))
+}
+
+fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {
     if let Some(idle) = options.idle {
         sessions = sessions.with_idle_timeout(idle);
     }
@@ -29,7 +35,7 @@ pub(crate) fn layer(options: &Options) -> Result<SessionLayer, Error> {
     if let Some(timeout) = options.store_timeout {
         sessions = sessions.with_store_timeout(timeout);
     }
-    Ok(sessions.with_cookie(cookie(options)?)?.add_observer(log))
+    sessions
 }
 
 /// Makes a ring in which the first key seals and all of them open. Without keys it has a random one.

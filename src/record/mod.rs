@@ -4,7 +4,7 @@
 //! Everything here is pure: no I/O, no waiting, no HTTP, and time is an argument.
 //!
 //! - [`id`]: the secret [`SessionId`](id::SessionId), the [`StoreKey`] it is kept under, the public [`Handle`].
-//! - [`values`]: the values of a session, in the bytes they came in.
+//! - [`values`]: the values of a session, in the bytes they came in; `codec` and `json` write them down.
 //! - [`changes`]: what a request did, as a list that can be replayed on a newer record.
 //! - [`draft`]: a record as the request sees it, its own changes included.
 //! - [`lifetime`]: idle and absolute timeouts, touches and renewals.
@@ -14,6 +14,7 @@ pub(crate) mod changes;
 mod codec;
 pub(crate) mod draft;
 pub(crate) mod id;
+mod json;
 pub(crate) mod lifetime;
 pub(crate) mod plan;
 pub(crate) mod values;

@@ -28,6 +28,13 @@ pub enum StoreErrorKind {
     Full,
     /// What is stored is not a record that this release can read.
     Undecodable,
+    /// The record does not fit into the place that the engine has for one. Nothing was changed.
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The most that fits, in bytes.
+        limit: usize,
+    },
 }
 
 impl StoreError {
@@ -46,6 +53,12 @@ impl StoreError {
     #[must_use]
     pub fn full(store: &'static str) -> Self {
         Self { store, kind: StoreErrorKind::Full, source: None }
+    }
+
+    /// Makes the error of a record of `size` bytes where the engine takes `limit` at most.
+    #[must_use]
+    pub fn too_large(store: &'static str, size: usize, limit: usize) -> Self {
+        Self { store, kind: StoreErrorKind::TooLarge { size, limit }, source: None }
     }
 
     pub(crate) fn timed_out(store: &'static str) -> Self {
@@ -72,6 +85,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::TimedOut => "took longer than its time limit",
             StoreErrorKind::Full => "is full",
             StoreErrorKind::Undecodable => "holds a record that cannot be read",
+            StoreErrorKind::TooLarge { .. } => "does not take a record of this size",
         };
         write!(f, "the {} store {what}", self.store)
     }
@@ -83,8 +97,29 @@ impl StdError for StoreError {
     }
 }
 
+/// A record that is too large is the application's doing; everything else is the store's.
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::unavailable(error.into())
+        match error.kind {
+            StoreErrorKind::TooLarge { size, limit } => Self::too_large("session", size, limit),
+            _ => Self::unavailable(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_record_that_does_not_fit_is_no_failure_of_the_store() {
+        let error = Error::from(StoreError::too_large("tiny", 11, 10));
+        assert!(matches!(error.kind(), ErrorKind::TooLarge { what, size: 11, limit: 10 } if what == "session"));
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let error = Error::from(StoreError::full("tiny"));
+        assert_eq!((error.kind(), error.status()), (&ErrorKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE));
     }
 }

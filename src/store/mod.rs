@@ -20,9 +20,15 @@
 
 mod erased;
 mod error;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 
 use std::fmt;
 use std::future::Future;
@@ -33,9 +39,21 @@ use crate::clock::Timestamp;
 pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
 pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "memcached")]
+pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "mongodb")]
+pub use mongodb::MongodbStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisConnection, RedisStore};
+#[cfg(feature = "mysql")]
+pub use sql::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use sql::SqlStore;
+#[cfg(feature = "sqlite")]
+pub use sql::SqliteStore;
 
 /// A place on the server where sessions are kept.
 ///

@@ -23,12 +23,6 @@ fn a_command_line_that_is_not_right_ends_with_status_64_and_says_why() {
         (state("floppy"), "floppy"),
         (state(""), "--state"),
         (state("Memory"), "Memory"),
-        (state("sqlite:sessions.db"), "not built yet"),
-        (state("postgres://localhost/db"), "not built yet"),
-        (state("mysql://localhost/db"), "not built yet"),
-        (state("redis://localhost"), "not built yet"),
-        (state("memcached://localhost:11211"), "not built yet"),
-        (state("mongodb://localhost"), "not built yet"),
         (memory(&["--unknown"]), "--unknown"),
         (memory(&["--idle=2s"]), "--idle=2s"),
         (memory(&["extra"]), "extra"),
@@ -62,6 +56,42 @@ fn a_command_line_that_is_not_right_ends_with_status_64_and_says_why() {
     let (status, _, stderr) = run(&["--state", "memory", "--listen", "127.0.0.1:0", "--keys", &twice]);
     assert_eq!(status, Some(64));
     assert!(!stderr.contains(&KEY[..8]), "a key is not shown");
+}
+
+#[test]
+fn a_store_that_the_probe_was_built_without_is_named_with_its_feature_and_not_with_its_password() {
+    for (state, feature, is_built) in [
+        ("sqlite:sessions.db", "sqlite", cfg!(feature = "sqlite")),
+        ("postgres://user:secret@localhost/db", "postgres", cfg!(feature = "postgres")),
+        ("mysql://user:secret@localhost/db", "mysql", cfg!(feature = "mysql")),
+        ("redis://user:secret@localhost", "redis", cfg!(feature = "redis")),
+        ("memcached://localhost:11211", "memcached", cfg!(feature = "memcached")),
+        ("mongodb://user:secret@localhost", "mongodb", cfg!(feature = "mongodb")),
+    ] {
+        if !is_built {
+            let (status, stdout, stderr) = run(&["--state", state, "--listen", "127.0.0.1:0"]);
+            assert_eq!((status, stdout.as_str()), (Some(64), ""), "{state}");
+            assert!(stderr.contains(&format!("without the feature `{feature}`")), "{state}: {stderr}");
+            assert!(!stderr.contains("secret"), "{state}: {stderr}");
+        }
+    }
+}
+
+#[cfg(any(feature = "memcached", feature = "redis"))]
+#[test]
+fn a_store_that_cannot_be_reached_ends_the_probe_before_it_listens_and_its_password_stays_secret() {
+    // Bound, so that nobody else listens there; a connection is refused.
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    let states: &[(&str, bool)] = &[
+        (&format!("redis://user:secret@127.0.0.1:{port}/"), cfg!(feature = "redis")),
+        (&format!("memcached://127.0.0.1:{port}"), cfg!(feature = "memcached")),
+    ];
+    for (state, _) in states.iter().filter(|(_, is_built)| *is_built) {
+        let (status, stdout, stderr) = run(&["--state", state, "--listen", "127.0.0.1:0"]);
+        assert_eq!((status, stdout.as_str()), (Some(1), ""), "{state}");
+        assert!(!stderr.is_empty() && !stderr.contains("secret"), "{state}: {stderr}");
+    }
 }
 
 #[test]

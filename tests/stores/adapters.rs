@@ -22,8 +22,39 @@ pub(crate) type Opening = Pin<Box<dyn Future<Output = SessionLayer> + Send>>;
 
 /// Makes the tests that every adapter has to pass.
 macro_rules! tests_of_adapter {
+    ([on_server] $adapter:expr, $($module:ident { $($name:ident)* })*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                crate::$module::$name(&$adapter).await;
+            }
+        )*)*
+    };
+    ([on_nodes] $state:expr, $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                if let Some(state) = $state {
+                    crate::nodes::$name(&state);
+                }
+            }
+        )*
+    };
+    ([nodes] $state:expr) => {
+        tests_of_adapter! { [on_nodes] $state,
+            what_one_node_writes_the_others_read_at_once
+            a_logout_on_one_node_is_at_once_one_on_all
+            a_login_on_one_node_lets_the_old_id_die_on_all
+            additions_on_one_node_after_the_other_add_up
+            fifty_additions_at_once_on_three_nodes_add_up
+            a_renewal_on_one_node_is_followed_on_all
+            a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all
+            a_node_that_is_killed_takes_no_session_with_it
+            a_node_that_is_killed_among_additions_loses_none_that_was_acknowledged
+        }
+    };
     ($adapter:expr) => {
-        tests_of_adapter! { $adapter,
+        tests_of_adapter! { [on_server] $adapter,
             round_trips { each_kind_of_request_goes_to_the_server_no_more_often_than_it_must }
             faults {
                 a_server_that_cannot_be_reached_is_503_and_never_an_empty_session
@@ -35,13 +66,138 @@ macro_rules! tests_of_adapter {
                 nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_halted
             }
         }
+        tests_of_adapter! { [nodes] $adapter.engine.shared() }
     };
-    ($adapter:expr, $($module:ident { $($name:ident)* })*) => {
-        $($(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $name() {
-                crate::$module::$name(&$adapter).await;
-            }
-        )*)*
+}
+
+#[cfg(feature = "memcached")]
+mod memcached {
+    use session_state::SessionLayer;
+    use session_state::store::MemcachedStore;
+
+    use super::Adapter;
+    use crate::harness::engines::MEMCACHED;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MEMCACHED,
+        open: |url| {
+            Box::pin(async move {
+                SessionLayer::server(MemcachedStore::connect(&url).await.expect("it accepts connections"))
+            })
+        },
+        // All it has is in its memory.
+        is_durable: false,
+        renewal: 2,
     };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "mongodb")]
+mod mongodb {
+    use session_state::SessionLayer;
+    use session_state::store::MongodbStore;
+
+    use super::Adapter;
+    use crate::harness::engines::MONGODB;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MONGODB,
+        open: |url| {
+            Box::pin(async move {
+                let store = MongodbStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("the index is made");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 2,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use session_state::SessionLayer;
+    use session_state::store::RedisStore;
+
+    use super::Adapter;
+    use crate::harness::engines::REDIS;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &REDIS,
+        open: |url| {
+            Box::pin(
+                async move { SessionLayer::server(RedisStore::connect(url).await.expect("it accepts connections")) },
+            )
+        },
+        is_durable: true,
+        renewal: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use session_state::{PostgresStore, SessionLayer};
+
+    use super::Adapter;
+    use crate::harness::engines::POSTGRES;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &POSTGRES,
+        open: |url| {
+            Box::pin(async move {
+                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use session_state::{MySqlStore, SessionLayer};
+
+    use super::Adapter;
+    use crate::harness::engines::MYSQL;
+
+    const ADAPTER: Adapter = Adapter {
+        engine: &MYSQL,
+        open: |url| {
+            Box::pin(async move {
+                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
+                store.migrate().await.expect("it makes a table");
+                SessionLayer::server(store)
+            })
+        },
+        is_durable: true,
+        renewal: 1,
+    };
+
+    tests_of_adapter!(ADAPTER);
+}
+
+/// A file, which needs no server; a network can do nothing to it.
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    tests_of_adapter!([nodes] Some(new_database()));
+
+    fn new_database() -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nodes");
+        let directory = directory.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        format!("sqlite:{}", directory.join("sessions.db").display())
+    }
 }

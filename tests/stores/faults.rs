@@ -115,7 +115,9 @@ impl Scene {
     async fn browser(&self, kind: Kind) -> Browser {
         let mut browser = Browser::default();
         if kind != Kind::Create {
-            assert_eq!(browser.set(&self.app, "n", 1).await.status, StatusCode::OK);
+            let ask = async || browser.send(&self.app, |session| async move { session.insert("n", 1).unwrap() }).await;
+            let visit = self.answer("the beginning", ask).await;
+            browser.receive(&visit);
         }
         if kind == Kind::Touch {
             self.app.pass(Duration::from_secs(61));

@@ -2,18 +2,31 @@
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+#![cfg_attr(
+    not(any(feature = "memcached", feature = "mongodb", feature = "mysql", feature = "postgres", feature = "redis")),
+    expect(dead_code, unused_imports, unused_macros, reason = "without a store nobody uses most of the harness")
+)]
 
-#[path = "../layer/browser.rs"]
-mod browser;
-
-#[macro_use]
-mod adapters;
 #[macro_use]
 mod harness;
 
+#[macro_use]
+mod adapters;
+#[path = "../layer/browser.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod browser;
 mod faults;
+#[cfg(feature = "memcached")]
+mod memcached;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+mod nodes;
 mod outages;
-mod round_trips;
-
 #[cfg(feature = "redis")]
 mod redis;
+mod round_trips;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod support;

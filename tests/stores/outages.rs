@@ -19,7 +19,7 @@ const SHARING: usize = 4;
 /// Clients that log out all the time.
 const LEAVING: usize = 4;
 /// How many requests are answered, or fail, before the test goes on.
-const SOME: usize = 200;
+const SOME: usize = 500;
 const OUTAGES: usize = 2;
 /// Short, so that a halted server is noticed often.
 const STORE_TIMEOUT: Duration = Duration::from_millis(250);

@@ -46,7 +46,7 @@ pub async fn keys_values_and_principals_in_any_script_load_exactly(store: &Arc<i
         "a\tb\r\nc\0d",
         " a ",
     ] {
-        let json = format!("\"{text}\"");
+        let json = serde_json::to_string(text).expect("a text can be written as json");
         let values = Values::from_pairs([(text, json.as_bytes()), (&json, b"1")]);
         let record = Record { principal: Some(text.into()), values, ..plain_record(now) };
         let placed = place_record(&**store, record, now).await;
@@ -62,16 +62,16 @@ pub async fn a_long_principal_is_not_cut(store: &Arc<impl Store>) {
     assert_live(&**store, &placed.key, &placed.record, now).await;
 }
 
-/// Values of 1 MiB, of all bytes there are, survive being created, updated and renewed.
+/// A value of 1 MiB, of many characters of one to four bytes, survives being created, updated and renewed.
 pub async fn values_of_one_mebibyte_survive(store: &Arc<impl Store>) {
     let now = now();
-    let large: Vec<u8> = (0..1 << 20).map(|i: u32| (i ^ (i >> 8)).to_le_bytes()[0]).collect();
-    let record = Record { values: Values::from_pairs([("large", large.as_slice())]), ..plain_record(now) };
+    let large: Vec<char> = (0_u32..).filter_map(|i| char::from_u32(i % 0x11000)).take(400_000).collect();
+    let record = Record { values: text_values(&large), ..plain_record(now) };
     let mut placed = place_record(&**store, record, now).await;
     assert_live(&**store, &placed.key, &placed.record, now).await;
 
-    let reversed: Vec<u8> = large.iter().rev().copied().collect();
-    let next = next_version(&placed.record, Values::from_pairs([("large", reversed.as_slice())]));
+    let reversed: Vec<char> = large.iter().rev().copied().collect();
+    let next = next_version(&placed.record, text_values(&reversed));
     assert_eq!(ok(store.update(&placed.key, 1, Arc::clone(&next), now).await), Outcome::Done);
     assert_live(&**store, &placed.key, &next, now).await;
 
@@ -80,6 +80,13 @@ pub async fn values_of_one_mebibyte_survive(store: &Arc<impl Store>) {
     renewal.record = Arc::new(Record { values: placed.record.values.clone(), ..Record::clone(&renewal.record) });
     assert_eq!(ok(store.renew(renewal.clone(), now).await), Outcome::Done);
     assert_live(&**store, &renewal.new, &renewal.record, now).await;
+}
+
+/// Returns values that hold one text, as JSON.
+fn text_values(text: &[char]) -> Values {
+    let json = serde_json::to_vec(&String::from_iter(text)).expect("a text can be written as json");
+    assert!(json.len() >= 1 << 20);
+    Values::from_pairs([("large", json.as_slice())])
 }
 
 /// A session that is remembered for 400 days is there on the last of them. (Some engines take a lifetime of more than

@@ -53,8 +53,9 @@ pub(super) fn full_record(now: Timestamp) -> Record {
         ("n", b"1".as_slice()),
         ("@cart", br#"{"lines":[{"item":"a","count":2}]}"#),
         ("", b"null"),
-        ("not json", b"\0\xff\r\n'\"\\;--"),
-        ("empty", b""),
+        ("exact", b"1.50e+00"),
+        ("escaped", br#""\u0000\ud83d\ude00\/'\\;--""#),
+        ("spaced", b"[ 1,\r\n\t2 ]"),
     ]);
     record
 }

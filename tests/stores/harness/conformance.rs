@@ -8,7 +8,6 @@
 /// ```text
 /// conformance_on_server!(crate::harness::engines::REDIS, super::open);
 /// ```
-#[expect(unused_macros, reason = "no store is built yet that needs a server")]
 macro_rules! conformance_on_server {
     ([$engine:expr, $open:expr] $($module:ident { $($name:ident)* })*) => {
         $($(conformance_on_server! { case $name $engine, $open })*)*

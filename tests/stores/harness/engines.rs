@@ -36,8 +36,14 @@ pub(crate) static POSTGRES: Engine = Engine::new("postgres", "SESSION_STATE_TEST
 pub(crate) static MYSQL: Engine =
     Engine::new("mysql", "SESSION_STATE_TEST_MYSQL", mysql, |address| format!("mysql://sessions@{address}/sessions"));
 
+/// MongoDB or, where there is none, SecantusDB, which speaks its protocol.
+pub(crate) static MONGODB: Engine = Engine::new("mongodb", "SESSION_STATE_TEST_MONGODB", mongodb, |address| {
+    // The driver would otherwise go where the server says that it is, past a proxy.
+    format!("mongodb://{address}/sessions?directConnection=true")
+});
+
 /// Every engine.
-pub(crate) static ENGINES: [&Engine; 4] = [&REDIS, &MEMCACHED, &POSTGRES, &MYSQL];
+pub(crate) static ENGINES: [&Engine; 5] = [&REDIS, &MEMCACHED, &POSTGRES, &MYSQL, &MONGODB];
 
 impl Engine {
     const fn new(
@@ -201,6 +207,40 @@ fn mysql() -> Result<Spec, String> {
     // The server begins, with the version of its protocol behind the length of the packet.
     let ping = Ping { question: b"", is_answer: |answer| answer.get(4) == Some(&10) };
     Ok(Spec { name: "mysql", prepare: Some(Box::new(prepare)), run: Box::new(run), ping })
+}
+
+/// A `ping`: a header, no flags, and one section with a document.
+pub(crate) const MONGODB_PING: Ping = Ping {
+    question: b"\x33\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0\
+                \x1e\0\0\0\x10ping\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0",
+    is_answer: |answer| answer.windows(12).any(|part| part == b"\x01ok\0\0\0\0\0\0\0\xf0\x3f"),
+};
+
+/// Runs the server as its program does, but so that what was acknowledged outlives a kill, as it does with a majority of a
+/// replica set, and what has expired is removed once a second.
+const SECANTUS: &str = "
+import sys, threading
+from secantus import SecantusDBServer
+with SecantusDBServer(port=int(sys.argv[1]), storage_path=sys.argv[2], sync_on_commit=True, ttl_sweep_seconds=1.0):
+    threading.Event().wait()
+";
+
+fn mongodb() -> Result<Spec, String> {
+    let (mongod, secantus) = (find(&["mongod"]), find(&["secantusd-py"]));
+    let program = mongod.clone().or(secantus).map_err(|_| "there is no mongod and no SecantusDB".to_owned())?;
+    let run = move |place: &Place| {
+        let port = place.port.to_string();
+        if mongod.is_ok() {
+            let mut command = Command::new(&program);
+            command.args(["--bind_ip", "127.0.0.1", "--setParameter", "ttlMonitorSleepSecs=1", "--port", &port]);
+            command.arg("--dbpath").arg(&place.directory);
+            return command;
+        }
+        let mut command = Command::new(program.with_file_name("python3"));
+        command.args(["-c", SECANTUS, &port]).arg(place.directory.join("data"));
+        command
+    };
+    Ok(Spec { name: "mongodb", prepare: None, run: Box::new(run), ping: MONGODB_PING })
 }
 
 /// What the server runs at each start.

@@ -128,6 +128,8 @@ impl Server {
         let log = OpenOptions::new().append(true).open(self.log_path()).unwrap();
         let mut command = make(&self.place);
         command.current_dir(&self.place.directory).env("LC_ALL", "C").env("HOME", &self.place.directory);
+        // Servers that are prepared at the same time would meet in the directory that all share.
+        command.env("TMPDIR", &self.place.directory);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         if let Some((user, group)) = lesser_user(&self.place.directory) {
             command.uid(user).gid(group);

@@ -30,6 +30,16 @@ pub(crate) enum Fault {
     CutReplies(usize),
 }
 
+impl Fault {
+    fn is_break(&self) -> bool {
+        matches!(self, Self::Reset | Self::Refuse)
+    }
+}
+
+/// What the pools of sqlx send to PostgreSQL and MySQL when a request has given its connection back and waits no more. It
+/// is no round trip of a request, and no reply to it is cut.
+const PINGS: [&[u8]; 2] = [b"S\0\0\0\x04", b"\x01\0\0\0\x0e"];
+
 /// The proxy. It ends when it is dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -45,6 +55,7 @@ struct Network {
     cut: Mutex<Option<(usize, usize)>>,
     connections: AtomicUsize,
     round_trips: AtomicUsize,
+    pings: AtomicUsize,
     bytes_sent: AtomicUsize,
     bytes_received: AtomicUsize,
 }
@@ -58,6 +69,7 @@ impl Proxy {
             cut: Mutex::default(),
             connections: AtomicUsize::new(0),
             round_trips: AtomicUsize::new(0),
+            pings: AtomicUsize::new(0),
             bytes_sent: AtomicUsize::new(0),
             bytes_received: AtomicUsize::new(0),
         });
@@ -92,9 +104,14 @@ impl Proxy {
         self.set(Fault::None);
     }
 
-    /// How often a client has sent something and got something back.
+    /// How often a client has sent something and got something back, without the [`PINGS`].
     pub(crate) fn round_trips(&self) -> usize {
         self.network.round_trips.load(Ordering::SeqCst)
+    }
+
+    /// How many of the [`PINGS`] were sent.
+    pub(crate) fn pings(&self) -> usize {
+        self.network.pings.load(Ordering::SeqCst)
     }
 
     /// How many connections were made.
@@ -149,8 +166,7 @@ enum End {
 impl Network {
     async fn carry(self: Arc<Self>, mut client: TcpStream) {
         let mut fault = self.fault.subscribe();
-        let is_broken = |fault: &Fault| matches!(fault, Fault::Reset | Fault::Refuse);
-        if is_broken(&fault.borrow()) {
+        if fault.borrow().is_break() {
             return reset(client);
         }
         let Ok(mut server) = TcpStream::connect(self.server).await else { return reset(client) };
@@ -163,7 +179,7 @@ impl Network {
             };
             tokio::select! {
                 end = carrying => end.err().unwrap_or(End::Closed),
-                _ = fault.wait_for(is_broken) => End::Reset,
+                _ = fault.wait_for(Fault::is_break) => End::Reset,
             }
         };
         match end {
@@ -189,11 +205,18 @@ impl Network {
             let length = read(&mut client, &mut bytes).await?;
             self.bytes_sent.fetch_add(length, Ordering::SeqCst);
             let fault = *self.fault.borrow();
-            if let Fault::Delay(delay) = fault {
-                tokio::time::sleep(delay).await;
+            match fault {
+                Fault::Delay(delay) => tokio::time::sleep(delay).await,
+                // What is sent when the network is broken does not arrive, even if the connection has not seen it yet.
+                Fault::Reset | Fault::Refuse => return Err(End::Reset),
+                _ => {}
             }
-            self.pass_through_hole().await;
-            asked.store(true, Ordering::SeqCst);
+            self.pass().await?;
+            if PINGS.contains(&&bytes[..length]) {
+                self.pings.fetch_add(1, Ordering::SeqCst);
+            } else {
+                asked.store(true, Ordering::SeqCst);
+            }
             write(&mut server, &bytes[..length]).await?;
             if length == 0 {
                 return Ok(());
@@ -212,7 +235,7 @@ impl Network {
         loop {
             let length = read(&mut server, &mut bytes).await?;
             self.bytes_received.fetch_add(length, Ordering::SeqCst);
-            self.pass_through_hole().await;
+            self.pass().await?;
             if length > 0 && asked.swap(false, Ordering::SeqCst) {
                 self.round_trips.fetch_add(1, Ordering::SeqCst);
                 kept = self.kept_of_reply();
@@ -238,9 +261,12 @@ impl Network {
         cut.is_none().then_some(kept)
     }
 
-    async fn pass_through_hole(&self) {
+    /// Waits while the network is a black hole. What comes out of it may find that connections are reset.
+    async fn pass(&self) -> Result<(), End> {
         let mut fault = self.fault.subscribe();
-        fault.wait_for(|fault| *fault != Fault::BlackHole).await.expect("the network outlives its connections");
+        let fault =
+            *fault.wait_for(|fault| *fault != Fault::BlackHole).await.expect("the network outlives its connections");
+        if fault.is_break() { Err(End::Reset) } else { Ok(()) }
     }
 }
 

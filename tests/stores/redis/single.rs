@@ -15,22 +15,6 @@ use crate::harness::proxy::Proxy;
 
 conformance_on_server!(REDIS, super::open);
 
-mod requests {
-    use session_state::{RedisStore, SessionLayer};
-
-    use crate::adapters::Adapter;
-    use crate::harness::engines::REDIS;
-
-    static ADAPTER: Adapter = Adapter {
-        engine: &REDIS,
-        open: |url| Box::pin(async move { SessionLayer::server(RedisStore::connect(&url).await.unwrap()) }),
-        is_durable: true,
-        renewal: 1,
-    };
-
-    tests_of_adapter!(ADAPTER);
-}
-
 fn renewal(old: u64, expected: u64, new: u64, record: Record) -> Renewal {
     let forward =
         Forward { successor: Some([9; 32]), grace_until: now().after(MINUTE), expires_at: now().after(2 * HOUR) };

@@ -1,0 +1,33 @@
+//! Measures the stores of SQL on a server: `stores throughput <postgres-url>` compares calls with those of
+//! tower-sessions' store and with plain statements, in rounds that take turns; `stores sweep <url>` measures how long a
+//! sweep of a tenth of a million sessions holds anybody up. Both make tables of their own and leave them behind.
+//!
+//! ```text
+//! cargo run --release --features stores --bin stores -- throughput postgres://postgres@localhost/postgres
+//! ```
+
+mod sweep;
+mod throughput;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: stores throughput <postgres-url> | sweep <sqlite:file or postgres-url>";
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["throughput", url] => throughput::compare(url).await,
+        ["sweep", url] if url.starts_with("sqlite:") => sweep::sqlite(url).await,
+        ["sweep", url] => sweep::postgres(url).await,
+        _ => Err(USAGE.into()),
+    };
+    if let Err(error) = done {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,61 @@
+//! The stores, each behind its feature.
+
+use session_state::SessionLayer;
+#[cfg(feature = "memcached")]
+use session_state::store::MemcachedStore;
+#[cfg(feature = "mongodb")]
+use session_state::store::MongodbStore;
+#[cfg(feature = "mysql")]
+use session_state::store::MySqlStore;
+#[cfg(feature = "postgres")]
+use session_state::store::PostgresStore;
+#[cfg(feature = "redis")]
+use session_state::store::RedisStore;
+#[cfg(feature = "sqlite")]
+use session_state::store::SqliteStore;
+
+use crate::options::{Engine, Error};
+
+/// Makes a layer over the store at `address`. A table or an index that is missing is made.
+pub(crate) async fn open(engine: Engine, address: &str) -> Result<SessionLayer, Error> {
+    match engine {
+        #[cfg(feature = "sqlite")]
+        Engine::Sqlite => {
+            let store = SqliteStore::connect(address).await?;
+            store.migrate().await?;
+            Ok(SessionLayer::server(store))
+        }
+        #[cfg(feature = "postgres")]
+        Engine::Postgres => {
+            let store = PostgresStore::connect(address).await?;
+            store.migrate().await?;
+            Ok(SessionLayer::server(store))
+        }
+        #[cfg(feature = "mysql")]
+        Engine::MySql => {
+            let store = MySqlStore::connect(address).await?;
+            store.migrate().await?;
+            Ok(SessionLayer::server(store))
+        }
+        #[cfg(feature = "redis")]
+        Engine::Redis => Ok(SessionLayer::server(RedisStore::connect(address).await?)),
+        #[cfg(feature = "memcached")]
+        Engine::Memcached => Ok(SessionLayer::server(MemcachedStore::connect(address).await?)),
+        #[cfg(feature = "mongodb")]
+        Engine::MongoDb => {
+            let store = MongodbStore::connect(address).await?;
+            store.migrate().await?;
+            Ok(SessionLayer::server(store))
+        }
+        #[cfg(not(all(
+            feature = "sqlite",
+            feature = "postgres",
+            feature = "mysql",
+            feature = "redis",
+            feature = "memcached",
+            feature = "mongodb",
+        )))]
+        // The command line has been refused before it comes to this.
+        _ => Err(format!("the probe was built without {engine:?}, whose address has {} bytes", address.len()).into()),
+    }
+}

@@ -1,0 +1,305 @@
+//! One connection to memcached, and the few meta commands that the store needs.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+
+use socket2::SockRef;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+use crate::clock::Timestamp;
+
+/// The longest line that a server has a reason to send.
+const LONGEST_LINE: u64 = 2_048;
+
+/// The most lines of settings that are read in search of one.
+const MOST_SETTINGS: usize = 1_000;
+
+/// The item size of a server that does not tell it.
+const USUAL_ITEM_SIZE: usize = 1 << 20;
+
+/// What an item takes besides its value, at most: a header and its key. The header has grown over the releases.
+const ITEM_OVERHEAD: usize = 512;
+
+/// A connection. It belongs to one exchange at a time, and comes back from it only if the exchange was whole.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: BufReader<TcpStream>,
+    /// Numbers the commands. The server sends the number back, so that no answer is taken for that of another command.
+    sent: u32,
+    /// The largest value that the server takes.
+    most_bytes: usize,
+    /// When it was last used.
+    pub(super) used_at: Timestamp,
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) code: Code,
+    /// The unique number of what is stored, where it was asked for.
+    pub(super) cas: Option<u64>,
+    pub(super) value: Vec<u8>,
+}
+
+/// The codes of meta commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    /// `VA`: a value follows.
+    Value,
+    /// `HD`: it is done.
+    Done,
+    /// `EN` or `NF`: there is nothing under the key.
+    NotFound,
+    /// `NS`: something is there already.
+    NotStored,
+    /// `EX`: what is there is no longer what the command expects.
+    Changed,
+}
+
+impl Connection {
+    /// Connects, and asks for the size of an item: a server that refuses a larger one throws away what was under its key.
+    pub(super) async fn open(address: &str) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let used_at = Timestamp::default();
+        let mut connection = Self { stream: BufReader::new(stream), sent: 0, most_bytes: 0, used_at };
+        let item_size = connection.item_size().await?.unwrap_or(USUAL_ITEM_SIZE);
+        connection.most_bytes = item_size.saturating_sub(ITEM_OVERHEAD);
+        Ok(connection)
+    }
+
+    /// Whether the server has neither closed the connection nor sent what nobody asked for.
+    ///
+    /// The operating system is asked: tokio knows only what it was told when it last waited.
+    pub(super) fn is_usable(&self) -> bool {
+        let nothing = SockRef::from(self.stream.get_ref()).peek(&mut [MaybeUninit::uninit()]);
+        self.stream.buffer().is_empty() && matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends a command and returns what the server answers.
+    pub(super) async fn call(&mut self, command: &str, value: Option<&[u8]>) -> Result<Reply, ClientError> {
+        if let Some(size) = value.map(<[u8]>::len).filter(|size| *size > self.most_bytes) {
+            return Err(ClientError::TooLarge { size, limit: self.most_bytes });
+        }
+        self.sent = self.sent.wrapping_add(1);
+        let mut out = Vec::with_capacity(command.len() + value.map_or(0, <[u8]>::len) + 32);
+        out.extend_from_slice(format!("{command} O{}\r\n", self.sent).as_bytes());
+        if let Some(value) = value {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        }
+        self.stream.write_all(&out).await?;
+        self.reply().await
+    }
+
+    async fn reply(&mut self) -> Result<Reply, ClientError> {
+        let line = self.line().await?;
+        let mut words = line.split(' ');
+        let code = match words.next() {
+            Some("VA") => Code::Value,
+            Some("HD") => Code::Done,
+            Some("EN" | "NF") => Code::NotFound,
+            Some("NS") => Code::NotStored,
+            Some("EX") => Code::Changed,
+            _ => return Err(ClientError::refused(&line)),
+        };
+        let size = match code {
+            Code::Value => words.next().and_then(|size| size.parse().ok()).ok_or(ClientError::Malformed)?,
+            _ => 0,
+        };
+        let (mut cas, mut answers) = (None, None);
+        for flag in words.filter(|word| !word.is_empty()) {
+            match flag.split_at_checked(1) {
+                Some(("c", number)) => cas = Some(number.parse().map_err(|_| ClientError::Malformed)?),
+                Some(("O", number)) => answers = Some(number.parse().map_err(|_| ClientError::Malformed)?),
+                _ => {}
+            }
+        }
+        // A miss may come without flags.
+        if answers != Some(self.sent) && (answers.is_some() || line != "EN") {
+            return Err(ClientError::Malformed);
+        }
+        let value = if code == Code::Value { self.value(size).await? } else { Vec::new() };
+        Ok(Reply { code, cas, value })
+    }
+
+    /// Reads a value, taking no more memory than there are bytes.
+    async fn value(&mut self, size: u64) -> Result<Vec<u8>, ClientError> {
+        let mut value = Vec::new();
+        let whole = size.checked_add(2).ok_or(ClientError::Malformed)?;
+        let read = (&mut self.stream).take(whole).read_to_end(&mut value).await?;
+        if (read as u64) < whole {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        if !value.ends_with(b"\r\n") {
+            return Err(ClientError::Malformed);
+        }
+        value.truncate(value.len() - 2);
+        Ok(value)
+    }
+
+    async fn line(&mut self) -> Result<String, ClientError> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(LONGEST_LINE).read_until(b'\n', &mut line).await?;
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => String::from_utf8(line.to_vec()).map_err(|_| ClientError::Malformed),
+            None if (line.len() as u64) < LONGEST_LINE => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            None => Err(ClientError::Malformed),
+        }
+    }
+
+    /// Asks the server for the size of its items. A proxy may not know it.
+    async fn item_size(&mut self) -> Result<Option<usize>, ClientError> {
+        self.stream.write_all(b"stats settings\r\n").await?;
+        let mut size = None;
+        for _ in 0..MOST_SETTINGS {
+            let line = self.line().await?;
+            match line.strip_prefix("STAT ") {
+                Some(setting) => size = size.or(setting.strip_prefix("item_size_max ").and_then(|n| n.parse().ok())),
+                None => return Ok(size),
+            }
+        }
+        Err(ClientError::Malformed)
+    }
+}
+
+/// Why an exchange with the server failed.
+#[derive(Debug)]
+pub(super) enum ClientError {
+    Io(io::Error),
+    /// The server does not take the value, and was not asked to.
+    TooLarge {
+        size: usize,
+        limit: usize,
+    },
+    /// The server has no memory left and may evict nothing.
+    OutOfMemory,
+    /// The server does not know the command.
+    Unknown,
+    /// The server answered with an error.
+    Refused(String),
+    /// The answer is none to the command.
+    Malformed,
+    /// Others changed the entry again and again.
+    Contended,
+}
+
+impl ClientError {
+    fn refused(line: &str) -> Self {
+        match line {
+            "ERROR" => Self::Unknown,
+            _ if line.starts_with("SERVER_ERROR out of memory") => Self::OutOfMemory,
+            _ if line.starts_with("SERVER_ERROR ") || line.starts_with("CLIENT_ERROR ") => {
+                Self::Refused(line.chars().take(200).collect())
+            }
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(_) => f.write_str("the connection to the server failed"),
+            Self::TooLarge { size, limit } => write!(f, "the record takes {size} bytes where at most {limit} fit"),
+            Self::OutOfMemory => f.write_str("the server is out of memory"),
+            Self::Unknown => f.write_str("the server does not know meta commands: it must be memcached 1.6 or later"),
+            Self::Refused(line) => write!(f, "the server answered {line:?}"),
+            Self::Malformed => f.write_str("the server's answer is none to the command"),
+            Self::Contended => f.write_str("the entry was changed by others at every try"),
+        }
+    }
+}
+
+impl StdError for ClientError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a connection makes of an answer after which the server hangs up.
+    async fn answered(answer: &[u8]) -> Result<Reply, ClientError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("it has one")).await.expect("it listens");
+        let (mut server, _) = listener.accept().await.expect("somebody connects");
+        server.write_all(answer).await.expect("the client reads");
+        server.shutdown().await.expect("the client reads");
+        let stream = BufReader::new(stream);
+        let mut connection = Connection { stream, sent: 6, most_bytes: 10, used_at: Timestamp::default() };
+        connection.call("mg k v c", None).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_whole() {
+        let reply = answered(b"VA 4 c18446744073709551615 O7\r\n\r\n\0x\r\n").await.expect("an answer");
+        assert_eq!((reply.code, reply.cas, &*reply.value), (Code::Value, Some(u64::MAX), &b"\r\n\0x"[..]));
+        for (answer, code) in [
+            (&b"HD O7\r\n"[..], Code::Done),
+            (b"HD  O7 \r\n", Code::Done),
+            (b"EN O7\r\n", Code::NotFound),
+            (b"EN\r\n", Code::NotFound),
+            (b"NF c0 O7\r\n", Code::NotFound),
+            (b"NS O7 c0\r\n", Code::NotStored),
+            (b"EX kkey O7\r\n", Code::Changed),
+        ] {
+            let reply = answered(answer).await.expect("an answer");
+            assert_eq!((reply.code, &*reply.value), (code, &b""[..]), "{}", answer.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_to_the_command_is_an_error() {
+        let long_line = [b"HD O7 ".as_slice(), &[b'x'; 5_000], b"\r\n"].concat();
+        for answer in [
+            &b""[..],
+            b"\r\n",
+            b"HD O7",
+            b"HD O7\n",
+            b"HD\r\n",
+            b"EN O6\r\n",
+            b"HD O6\r\n",
+            b"HD O70\r\n",
+            b"HD Ox\r\n",
+            b"HD cx O7\r\n",
+            b"VA\r\n",
+            b"VA x O7\r\n",
+            b"VA -1 O7\r\n",
+            b"VA 4 O7\r\nabc\r\n",
+            b"VA 4 O7\r\nabcde\r\n",
+            b"VA 4 O7\r\nabcd",
+            b"VA 18446744073709551615 O7\r\nabc\r\n",
+            b"VA 9223372036854775807 O7\r\nabc\r\n",
+            b"VA 4 O8\r\nabcd\r\n",
+            b"END\r\n",
+            b"STORED\r\n",
+            b"hd O7\r\n",
+            b"\xff O7\r\n",
+            b"ERROR\r\n",
+            b"SERVER_ERROR out of memory storing object\r\n",
+            b"CLIENT_ERROR bad data chunk\r\n",
+            &long_line,
+        ] {
+            assert!(answered(answer).await.is_err(), "{}", answer.escape_ascii());
+        }
+        assert!(matches!(answered(b"ERROR\r\n").await, Err(ClientError::Unknown)));
+        assert!(matches!(answered(b"SERVER_ERROR out of memory x\r\n").await, Err(ClientError::OutOfMemory)));
+    }
+}

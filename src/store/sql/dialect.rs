@@ -1,0 +1,188 @@
+//! The statements of a store, and in what the engines differ.
+
+use std::borrow::Cow;
+
+use super::engine::Engine;
+use super::statement::Statement;
+use super::table::Table;
+
+/// The columns in the order in which rows are read; the key is not among them.
+pub(crate) const COLUMNS: [&str; 13] = [
+    "handle",
+    "version",
+    "created_at",
+    "renewed_at",
+    "last_seen_at",
+    "expires_at",
+    "idle_timeout",
+    "absolute_timeout",
+    "principal",
+    "authenticated_at",
+    "data",
+    "successor",
+    "grace_until",
+];
+
+/// How many columns a record has; those behind them are of a forward.
+const RECORD_COLUMNS: usize = 11;
+
+/// In what one engine differs from the others.
+pub(crate) trait Dialect: Engine {
+    const STORE: &'static str;
+    const QUOTE: char;
+    /// The greater of two numbers.
+    const GREATEST: &'static str;
+    /// How a transaction begins that changes the schema.
+    const BEGIN: &'static str;
+    /// How many rows a sweep removes at once: few enough that it locks nothing for long.
+    const SWEEP_BATCH: usize;
+    /// How the transaction of a sweep begins, where it needs one of its own.
+    const SWEEP_BEGIN: Option<&'static str> = None;
+    /// The SQLSTATEs that say that a statement was undone because others were in its way, and may be run again.
+    const UNDONE: &'static [&'static str] = &[];
+    /// Whether a statement that changes one row answers with one row: 1 if it was changed, behind the columns of what is
+    /// there if it was not. Otherwise a second statement has to find out.
+    const ANSWERS_WITH_ROW: bool = false;
+
+    fn placeholder(number: usize) -> Cow<'static, str>;
+
+    /// Makes a statement that changes one row answer as [`ANSWERS_WITH_ROW`](Self::ANSWERS_WITH_ROW) says.
+    fn changing(_table: &Table, change: &str) -> String {
+        change.to_owned()
+    }
+
+    fn create(table: &Table) -> Create;
+
+    /// Moves a live record of the expected version to the new key, and leaves a forward. It answers as `changing` does.
+    fn renew(table: &Table) -> String;
+
+    /// Removes up to `:limit` rows that have expired.
+    fn sweep(table: &Table) -> String;
+
+    /// Locks the schema against other nodes, where the transaction does not.
+    fn lock_schema() -> &'static str {
+        ""
+    }
+
+    /// Makes the table that holds the version of the schema, if it is not there.
+    fn schema_versions(table: &Table) -> String;
+
+    /// Each leads from the version of its index to the next.
+    fn schema_steps(table: &Table) -> Vec<String>;
+
+    fn principal_to_sql(principal: &str) -> Cow<'_, str> {
+        principal.into()
+    }
+
+    fn principal_from_sql(principal: &str) -> Cow<'_, str> {
+        principal.into()
+    }
+}
+
+/// How a record is created.
+pub(crate) struct Create {
+    pub(crate) insert: String,
+    /// Takes the place of an expired row, where the engine's `INSERT` cannot and fails because the key is there.
+    pub(crate) replace: Option<String>,
+}
+
+/// The statements of one store.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    pub(crate) load: Statement,
+    pub(crate) create: Statement,
+    pub(crate) replace: Option<Statement>,
+    pub(crate) update: Statement,
+    pub(crate) touch: Statement,
+    pub(crate) renew: Statement,
+    pub(crate) delete: Statement,
+    pub(crate) sweep: Statement,
+}
+
+/// A live record of the expected version. A forward has no version.
+pub(crate) const IS_EXPECTED: &str = "id_hash = :key AND version = :expected AND expires_at > :now";
+
+impl Statements {
+    pub(crate) fn new<D: Dialect>(table: &Table) -> Self {
+        let name = table.quoted(D::QUOTE);
+        let (columns, greatest) = (COLUMNS.join(", "), D::GREATEST);
+        let set = assignments(&COLUMNS[..RECORD_COLUMNS], |column| format!(":{column}"));
+        let Create { insert, replace } = D::create(table);
+        let changing = |change: String| Statement::new::<D>(&D::changing(table, &change));
+        Self {
+            load: Statement::new::<D>(&format!(
+                "SELECT {columns} FROM {name} WHERE id_hash = :key AND expires_at > :now"
+            )),
+            create: Statement::new::<D>(&insert),
+            replace: replace.map(|replace| Statement::new::<D>(&replace)),
+            update: changing(format!("UPDATE {name} SET {set} WHERE {IS_EXPECTED}")),
+            touch: changing(format!(
+                "UPDATE {name} SET last_seen_at = {greatest}(last_seen_at, :last_seen_now), \
+                 expires_at = {greatest}(expires_at, :expires_now) WHERE {IS_EXPECTED}"
+            )),
+            renew: Statement::new::<D>(&D::renew(table)),
+            delete: changing(format!(
+                "DELETE FROM {name} WHERE id_hash = :key AND version IS NOT NULL AND expires_at > :now"
+            )),
+            sweep: Statement::new::<D>(&D::sweep(table)),
+        }
+    }
+}
+
+/// Returns an `INSERT` of a record under the key of the parameter `key`, without an end.
+pub(crate) fn insert_record(name: &str, key: &str) -> String {
+    format!("INSERT INTO {name} (id_hash, {}) VALUES ({})", COLUMNS.join(", "), record_values(key))
+}
+
+/// Returns the values of a record's row, the key first.
+pub(crate) fn record_values(key: &str) -> String {
+    let values: Vec<_> = COLUMNS.iter().map(|column| record_value(column)).collect();
+    format!("{key}, {}", values.join(", "))
+}
+
+/// Returns what a column holds of a record.
+pub(crate) fn record_value(column: &str) -> String {
+    match column {
+        "successor" | "grace_until" => "NULL".to_owned(),
+        _ => format!(":{column}"),
+    }
+}
+
+/// Returns what a column holds of a forward.
+pub(crate) fn forward_value(column: &str) -> String {
+    match column {
+        "expires_at" => ":forward_expires_at".to_owned(),
+        "successor" | "grace_until" => format!(":{column}"),
+        _ => "NULL".to_owned(),
+    }
+}
+
+/// Returns assignments to columns, each of what `value` makes of its name.
+pub(crate) fn assignments(columns: &[&str], value: impl Fn(&str) -> String) -> String {
+    let assignments: Vec<_> = columns.iter().map(|column| format!("{column} = {}", value(column))).collect();
+    assignments.join(", ")
+}
+
+/// Returns the end of an `INSERT` that takes the place of the row with its key.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn upsert() -> String {
+    format!("ON CONFLICT (id_hash) DO UPDATE SET {}", assignments(&COLUMNS, |column| format!("excluded.{column}")))
+}
+
+/// Moves a record with one `INSERT` of two rows: the record under its new key, and the forward, which takes the place of
+/// the record under the old key. Neither is inserted unless the old key has what is expected.
+///
+/// `typed` gives a value the type of its column, and `on_conflict` replaces a row.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) fn renew_by_upsert(name: &str, typed: impl Fn(&str, String) -> String, on_conflict: &str) -> String {
+    let record = |column: &str| format!("{} AS {column}", typed(column, record_value(column)));
+    let forward = |column: &str| typed(column, forward_value(column));
+    let list = |of: &dyn Fn(&str) -> String| COLUMNS.map(of).join(", ");
+    let (new_key, old_key) = (typed("id_hash", ":new_key".to_owned()), typed("id_hash", ":key".to_owned()));
+    let rows = format!("SELECT {new_key} AS id_hash, {} UNION ALL SELECT {old_key}, {}", list(&record), list(&forward));
+    format!(
+        "INSERT INTO {name} (id_hash, {}) SELECT moved.* FROM {name} AS live JOIN ({rows}) AS moved \
+         WHERE live.id_hash = :key AND live.version = :expected AND live.expires_at > :now {on_conflict}",
+        COLUMNS.join(", ")
+    )
+}

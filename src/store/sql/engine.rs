@@ -1,0 +1,135 @@
+//! The few things that need a concrete engine of sqlx: binding, running and reading. All the rest is written once.
+
+use sqlx::{AssertSqlSafe, Connection as _, Database, Error, Pool};
+
+use super::lent::Lent;
+use super::statement::{Statement, Value};
+
+/// What sqlx can do for each of its engines, but only says in bounds that every caller would have to repeat.
+pub(crate) trait Engine: Database {
+    fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error>;
+
+    /// Runs a statement and returns how many rows it affected.
+    fn run(
+        pool: &Pool<Self>,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Runs a statement in a transaction that begins in this way, and returns how many rows it affected.
+    fn run_in(
+        pool: &Pool<Self>,
+        begin: &'static str,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Runs a statement and returns its first row.
+    fn fetch(
+        pool: &Pool<Self>,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<Option<Self::Row>, Error>> + Send;
+
+    fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error>;
+    fn bytes(row: &Self::Row, column: usize) -> Result<Option<&[u8]>, Error>;
+    fn text(row: &Self::Row, column: usize) -> Result<Option<&str>, Error>;
+
+    /// Brings the schema up to date: `prepare` makes sure that there is a number to ask `version` for, and locks it
+    /// where that is needed; behind it, each of the `steps` leads from the version of its index to the next. `begin` is
+    /// how a transaction begins.
+    ///
+    /// Returns the version that was found.
+    fn migrate(
+        pool: &Pool<Self>,
+        begin: &'static str,
+        prepare: String,
+        version: String,
+        steps: Vec<String>,
+    ) -> impl Future<Output = Result<usize, Error>> + Send;
+}
+
+macro_rules! impl_engine {
+    ($engine:ty) => {
+        impl Engine for $engine {
+            fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error> {
+                use sqlx::Arguments as _;
+                let bound = match value {
+                    Value::Integer(value) => arguments.add(value),
+                    Value::Bytes(value) => arguments.add(value),
+                    Value::Text(value) => arguments.add(value.as_deref()),
+                };
+                bound.map_err(Error::Encode)
+            }
+
+            async fn run(pool: &Pool<Self>, statement: &Statement, arguments: Self::Arguments) -> Result<u64, Error> {
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                let done = Lent::run(pool, async |connection| query.execute(connection).await).await?;
+                Ok(done.rows_affected())
+            }
+
+            async fn run_in(
+                pool: &Pool<Self>,
+                begin: &'static str,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<u64, Error> {
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                let done = Lent::run(pool, async |connection| {
+                    let mut transaction = connection.begin_with(begin).await?;
+                    let done = query.execute(&mut *transaction).await?;
+                    transaction.commit().await?;
+                    Ok(done)
+                });
+                Ok(done.await?.rows_affected())
+            }
+
+            async fn fetch(
+                pool: &Pool<Self>,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<Option<Self::Row>, Error> {
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                Lent::run(pool, async |connection| query.fetch_optional(connection).await).await
+            }
+
+            fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error> {
+                sqlx::Row::try_get(row, column)
+            }
+
+            fn bytes(row: &Self::Row, column: usize) -> Result<Option<&[u8]>, Error> {
+                sqlx::Row::try_get(row, column)
+            }
+
+            fn text(row: &Self::Row, column: usize) -> Result<Option<&str>, Error> {
+                sqlx::Row::try_get(row, column)
+            }
+
+            async fn migrate(
+                pool: &Pool<Self>,
+                begin: &'static str,
+                prepare: String,
+                version: String,
+                steps: Vec<String>,
+            ) -> Result<usize, Error> {
+                let mut transaction = pool.begin_with(begin).await?;
+                sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *transaction).await?;
+                let found: Option<i64> =
+                    sqlx::query_scalar(AssertSqlSafe(version)).persistent(false).fetch_one(&mut *transaction).await?;
+                let found = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
+                for step in steps.into_iter().skip(found) {
+                    sqlx::raw_sql(AssertSqlSafe(step)).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(found)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+impl_engine!(sqlx::Sqlite);
+#[cfg(feature = "postgres")]
+impl_engine!(sqlx::Postgres);
+#[cfg(feature = "mysql")]
+impl_engine!(sqlx::MySql);

@@ -1,0 +1,144 @@
+//! MySQL and MariaDB.
+
+use std::borrow::Cow;
+
+use sqlx::mysql::MySqlPoolOptions;
+use sqlx::{MySql, MySqlPool};
+
+use super::SqlStore;
+use super::dialect::{COLUMNS, Create, Dialect, assignments, insert_record, record_value, renew_by_upsert};
+use super::table::Table;
+use crate::store::StoreError;
+
+/// Keeps sessions in a table of MySQL or MariaDB. The rest is said at [`SqlStore`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use session_state::{MySqlStore, SessionLayer};
+///
+/// let store = MySqlStore::connect("mysql://app@localhost/shop").await?;
+/// store.migrate().await?;
+/// let sessions = SessionLayer::server(store);
+/// # let _ = sessions;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Tested on MariaDB 10.11. It needs MariaDB 10.6 or MySQL 8.0, with InnoDB. Each call is one statement, a renewal too,
+/// and thereby atomic; when it changes nothing, a second one asks why.
+///
+/// # The pool
+///
+/// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. The layer
+///   makes a call that failed once more, so that a connection that the server has closed costs nobody his session.
+/// - `max_allowed_packet` of the server bounds a session: 16 MiB in MariaDB, 64 MiB in MySQL.
+/// - The TLS of sqlx is a feature of sqlx (`tls-rustls`, `tls-native-tls`) that your own `Cargo.toml` turns on. MySQL
+///   asks for it, or for sqlx's `mysql-rsa`, when it checks a password (`caching_sha2_password`).
+pub type MySqlStore = SqlStore<MySql>;
+
+impl SqlStore<MySql> {
+    /// Keeps sessions in the database of `pool`, which is used as it is.
+    #[must_use]
+    pub fn new(pool: MySqlPool) -> Self {
+        Self::of(pool)
+    }
+
+    /// Connects to the database at `url`, such as `mysql://app@localhost/shop`, with up to ten connections.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the URL is not one of MySQL, or the server cannot be reached.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let pool = MySqlPoolOptions::new().test_before_acquire(false).connect(url).await;
+        pool.map(Self::new).map_err(Self::failed)
+    }
+}
+
+impl Dialect for MySql {
+    const STORE: &'static str = "mysql";
+    const QUOTE: char = '`';
+    const GREATEST: &'static str = "GREATEST";
+    const BEGIN: &'static str = "START TRANSACTION";
+    const SWEEP_BATCH: usize = 200;
+    /// A deadlock. InnoDB finds some also between statements that each lock a single row.
+    const UNDONE: &'static [&'static str] = &["40001"];
+    /// The default isolation would lock the gaps between the rows as well, into which others want to insert.
+    const SWEEP_BEGIN: Option<&'static str> = Some("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION");
+
+    fn placeholder(_number: usize) -> Cow<'static, str> {
+        "?".into()
+    }
+
+    /// An `INSERT` that replaces a row cannot say in words of both engines that it does so only if the row has expired.
+    fn create(table: &Table) -> Create {
+        let name = table.quoted(Self::QUOTE);
+        let record = assignments(&COLUMNS, record_value);
+        Create {
+            insert: insert_record(&name, ":key"),
+            replace: Some(format!("UPDATE {name} SET {record} WHERE id_hash = :key AND expires_at <= :now")),
+        }
+    }
+
+    /// The rows are locked as they are read, or two renewals at once would each wait for the other.
+    fn renew(table: &Table) -> String {
+        let replace = assignments(&COLUMNS, |column| format!("VALUES({column})"));
+        renew_by_upsert(&table.quoted(Self::QUOTE), typed, &format!("FOR UPDATE ON DUPLICATE KEY UPDATE {replace}"))
+    }
+
+    fn sweep(table: &Table) -> String {
+        let name = table.quoted(Self::QUOTE);
+        format!(
+            "DELETE swept FROM {name} AS swept JOIN (SELECT id_hash FROM {name} WHERE expires_at <= :now \
+             ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS expired ON swept.id_hash = expired.id_hash"
+        )
+    }
+
+    fn schema_versions(table: &Table) -> String {
+        let versions = table.with_suffix(Self::QUOTE, "_schema");
+        format!("CREATE TABLE IF NOT EXISTS {versions} (version BIGINT NOT NULL PRIMARY KEY) ENGINE = InnoDB;\n")
+    }
+
+    fn schema_steps(table: &Table) -> Vec<String> {
+        let name = table.quoted(Self::QUOTE);
+        let index = |suffix| table.bare(Self::QUOTE, suffix);
+        let versions = table.with_suffix(Self::QUOTE, "_schema");
+        let text = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+        vec![format!(
+            "CREATE TABLE IF NOT EXISTS {name} (
+    id_hash BINARY(32) NOT NULL PRIMARY KEY,
+    handle BINARY(16),
+    version BIGINT,
+    created_at BIGINT,
+    renewed_at BIGINT,
+    last_seen_at BIGINT,
+    expires_at BIGINT NOT NULL,
+    idle_timeout BIGINT,
+    absolute_timeout BIGINT,
+    principal LONGTEXT {text},
+    authenticated_at BIGINT,
+    data LONGTEXT {text},
+    successor BINARY(32),
+    grace_until BIGINT,
+    KEY {expires_at} (expires_at),
+    KEY {handle} (handle),
+    KEY {principal} (principal(190))
+) ENGINE = InnoDB;
+INSERT IGNORE INTO {versions} (version) VALUES (1);
+",
+            expires_at = index("_expires_at"),
+            handle = index("_handle"),
+            principal = index("_principal"),
+        )]
+    }
+}
+
+/// Gives a value the type of its column: in the list of a `SELECT` a placeholder has none.
+fn typed(column: &str, value: String) -> String {
+    let type_name = match column {
+        "id_hash" | "successor" => "BINARY(32)",
+        "handle" => "BINARY(16)",
+        "principal" | "data" => "CHAR CHARACTER SET utf8mb4",
+        _ => "SIGNED",
+    };
+    format!("CAST({value} AS {type_name})")
+}

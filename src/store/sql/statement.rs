@@ -1,0 +1,174 @@
+//! Statements with named parameters, and what is bound to them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dialect::Dialect;
+use crate::clock::{Timestamp, whole_millis};
+use crate::record::{Record, StoreKey};
+use crate::store::Forward;
+
+/// A statement in the words of one engine: its text, and what is bound to each of its placeholders in turn.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    text: Arc<str>,
+    parameters: Box<[Parameter]>,
+}
+
+/// What the placeholders of statements stand for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Parameter {
+    Key,
+    Expected,
+    Now,
+    LastSeenNow,
+    ExpiresNow,
+    Limit,
+    NewKey,
+    Handle,
+    Version,
+    CreatedAt,
+    RenewedAt,
+    LastSeenAt,
+    ExpiresAt,
+    IdleTimeout,
+    AbsoluteTimeout,
+    Principal,
+    AuthenticatedAt,
+    Data,
+    Successor,
+    GraceUntil,
+    ForwardExpiresAt,
+}
+
+impl Parameter {
+    /// Returns what is called `name` in a template.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "key" => Self::Key,
+            "expected" => Self::Expected,
+            "now" => Self::Now,
+            "last_seen_now" => Self::LastSeenNow,
+            "expires_now" => Self::ExpiresNow,
+            "limit" => Self::Limit,
+            "new_key" => Self::NewKey,
+            "handle" => Self::Handle,
+            "version" => Self::Version,
+            "created_at" => Self::CreatedAt,
+            "renewed_at" => Self::RenewedAt,
+            "last_seen_at" => Self::LastSeenAt,
+            "expires_at" => Self::ExpiresAt,
+            "idle_timeout" => Self::IdleTimeout,
+            "absolute_timeout" => Self::AbsoluteTimeout,
+            "principal" => Self::Principal,
+            "authenticated_at" => Self::AuthenticatedAt,
+            "data" => Self::Data,
+            "successor" => Self::Successor,
+            "grace_until" => Self::GraceUntil,
+            "forward_expires_at" => Self::ForwardExpiresAt,
+            _ => return None,
+        })
+    }
+}
+
+impl Statement {
+    /// Makes a statement of a template, in which a parameter is its name behind a colon.
+    pub(crate) fn new<D: Dialect>(template: &str) -> Self {
+        let mut pieces = template.split(':');
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        let mut parameters = Vec::new();
+        for piece in pieces {
+            let end = piece.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(piece.len());
+            let (name, rest) = piece.split_at(end);
+            match Parameter::named(name) {
+                Some(parameter) => {
+                    parameters.push(parameter);
+                    text.push_str(&D::placeholder(parameters.len()));
+                }
+                None => text.extend([":", name]),
+            }
+            text.push_str(rest);
+        }
+        Self { text: text.into(), parameters: parameters.into() }
+    }
+
+    pub(crate) fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
+    pub(crate) fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+}
+
+/// What is bound to a placeholder. These three kinds are all that is ever stored.
+#[derive(Debug)]
+pub(crate) enum Value<'v> {
+    Integer(Option<i64>),
+    Bytes(Option<&'v [u8]>),
+    Text(Option<Cow<'v, str>>),
+}
+
+/// A record with its values as text.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'c> {
+    pub(crate) record: &'c Record,
+    pub(crate) data: &'c str,
+}
+
+/// What one call of a store has to bind. Each statement takes of it what it names.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Call<'c> {
+    pub(crate) key: Option<&'c StoreKey>,
+    /// `None` where any version will do.
+    pub(crate) expected: Option<u64>,
+    pub(crate) now: Timestamp,
+    pub(crate) last_seen_now: Timestamp,
+    pub(crate) expires_now: Timestamp,
+    pub(crate) limit: usize,
+    pub(crate) new_key: Option<&'c StoreKey>,
+    pub(crate) row: Option<Row<'c>>,
+    pub(crate) forward: Option<&'c Forward>,
+}
+
+impl<'c> Call<'c> {
+    pub(crate) fn value<D: Dialect>(&self, parameter: Parameter) -> Value<'c> {
+        let record = self.row.map(|row| row.record);
+        let key = |key: Option<&'c StoreKey>| Value::Bytes(key.map(|key| &key.as_bytes()[..]));
+        let time = |time: Option<Timestamp>| Value::Integer(time.map(time_to_sql));
+        let timeout = |timeout: Option<Duration>| time(timeout.map(whole_millis).map(Timestamp::from_millis));
+        match parameter {
+            Parameter::Key => key(self.key),
+            Parameter::NewKey => key(self.new_key),
+            Parameter::Expected => Value::Integer(self.expected.map(u64::cast_signed)),
+            Parameter::Now => time(Some(self.now)),
+            Parameter::LastSeenNow => time(Some(self.last_seen_now)),
+            Parameter::ExpiresNow => time(Some(self.expires_now)),
+            Parameter::Limit => Value::Integer(Some(i64::try_from(self.limit).unwrap_or(i64::MAX))),
+            Parameter::Handle => Value::Bytes(record.map(|record| &record.handle.as_bytes()[..])),
+            Parameter::Version => Value::Integer(record.map(|record| record.version.cast_signed())),
+            Parameter::CreatedAt => time(record.map(|record| record.created_at)),
+            Parameter::RenewedAt => time(record.map(|record| record.renewed_at)),
+            Parameter::LastSeenAt => time(record.map(|record| record.last_seen_at)),
+            Parameter::ExpiresAt => time(record.map(|record| record.expires_at)),
+            Parameter::IdleTimeout => timeout(record.and_then(|record| record.idle_timeout)),
+            Parameter::AbsoluteTimeout => timeout(record.and_then(|record| record.absolute_timeout)),
+            Parameter::Principal => {
+                Value::Text(record.and_then(|record| record.principal.as_deref()).map(D::principal_to_sql))
+            }
+            Parameter::AuthenticatedAt => time(record.and_then(|record| record.authenticated_at)),
+            Parameter::Data => Value::Text(self.row.map(|row| Cow::Borrowed(row.data))),
+            Parameter::Successor => {
+                Value::Bytes(self.forward.and_then(|forward| forward.successor.as_ref()).map(|sealed| &sealed[..]))
+            }
+            Parameter::GraceUntil => time(self.forward.map(|forward| forward.grace_until)),
+            Parameter::ForwardExpiresAt => time(self.forward.map(|forward| forward.expires_at)),
+        }
+    }
+}
+
+/// A time that is later than the engine can write down becomes the latest that it can.
+fn time_to_sql(time: Timestamp) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,328 @@
+//! Sessions in MongoDB.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, Collection};
+use session_state::store::{
+    Entry, Forward, Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values,
+};
+use session_state::{Clock as _, SystemClock, Timestamp};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::harness::engines::MONGODB;
+use crate::harness::process::Server;
+use crate::harness::proxy::{Fault, Proxy};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+mod conformance {
+    conformance_on_server!(crate::harness::engines::MONGODB, super::open);
+}
+
+async fn open(address: &str) -> MongodbStore {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let store = MongodbStore::connect(address).await.unwrap().with_collection(&name).unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+fn key(n: u64) -> StoreKey {
+    let mut bytes = [0x5a; 32];
+    bytes[..8].copy_from_slice(&n.to_le_bytes());
+    StoreKey::from_bytes(bytes)
+}
+
+fn number(n: u64) -> Values {
+    Values::from_pairs([("n", n.to_string().as_bytes())])
+}
+
+fn number_in(record: &Record) -> u64 {
+    std::str::from_utf8(record.values.get("n").unwrap()).unwrap().parse().unwrap()
+}
+
+fn record(n: u64) -> Arc<Record> {
+    let mut record = Record::new(Handle::from_bytes([1; 16]), now(), now().after(HOUR));
+    record.values = number(n);
+    Arc::new(record)
+}
+
+fn next(record: &Record, n: u64) -> Arc<Record> {
+    let mut next = record.clone();
+    (next.version, next.values) = (record.version + 1, number(n));
+    Arc::new(next)
+}
+
+fn renewal(old: StoreKey, new: StoreKey, record: &Record) -> Renewal {
+    let forward = Forward { successor: Some([7; 32]), grace_until: now().after(HOUR), expires_at: now().after(HOUR) };
+    Renewal { old, expected: record.version, new, record: next(record, 99), forward }
+}
+
+async fn live(store: &MongodbStore, key: &StoreKey) -> Option<Arc<Record>> {
+    match store.load(key, now()).await.unwrap() {
+        Some(Entry::Live(record)) => Some(record),
+        _ => None,
+    }
+}
+
+/// The collection of a store, past the store.
+async fn collection(store: &MongodbStore, address: &str) -> Collection<Document> {
+    let name = format!("{store:?}").split("coll: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    Client::with_uri_str(address).await.unwrap().default_database().unwrap().collection(&name)
+}
+
+fn url(server: &Server) -> String {
+    MONGODB.url(server.address())
+}
+
+/// The driver asks after the server's health on connections of its own, more seldom than any test takes.
+fn through(proxy: &Proxy) -> String {
+    format!("{}&heartbeatFrequencyMS=600000", MONGODB.url(proxy.address()))
+}
+
+#[tokio::test]
+async fn calls_take_the_round_trips_that_the_guide_promises() {
+    let Some(server) = MONGODB.server() else { return };
+    let proxy = Proxy::start(server.address()).await;
+    let store = open(&through(&proxy)).await;
+    store.load(&key(1), now()).await.unwrap();
+    let mut before = proxy.round_trips();
+    let mut took = || {
+        let now = proxy.round_trips();
+        now - std::mem::replace(&mut before, now)
+    };
+    assert!(store.create(&key(1), record(1), now()).await.unwrap());
+    assert_eq!(took(), 1, "a create");
+    assert!(!store.create(&key(1), record(1), now()).await.unwrap());
+    assert_eq!(took(), 1, "a create of what is there");
+    let loaded = live(&store, &key(1)).await.unwrap();
+    assert_eq!(took(), 1, "a load");
+    assert_eq!(store.update(&key(1), 1, next(&loaded, 2), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(took(), 1, "an update");
+    assert!(matches!(
+        store.update(&key(1), 1, next(&loaded, 2), now()).await.unwrap(),
+        Outcome::Conflict(Some(current)) if current.version == 2
+    ));
+    assert_eq!(took(), 2, "an update of another version, and the present one");
+    assert_eq!(store.touch(&key(1), 2, now(), now().after(2 * HOUR), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(took(), 1, "a touch");
+    let updated = live(&store, &key(1)).await.unwrap();
+    took();
+    assert_eq!(store.renew(renewal(key(1), key(2), &updated), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(took(), 2, "a renewal");
+    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(took(), 1, "a delete");
+}
+
+#[tokio::test]
+async fn a_call_that_was_dropped_does_not_answer_the_next() {
+    let Some(server) = MONGODB.server() else { return };
+    let proxy = Proxy::start(server.address()).await;
+    let store = open(&format!("{}&maxPoolSize=1", through(&proxy))).await;
+    for n in 0..10 {
+        store.create(&key(n), record(n), now()).await.unwrap();
+    }
+    for n in 0..9 {
+        proxy.set(Fault::BlackHole);
+        let dropped = async {
+            match n % 3 {
+                0 => drop(store.load(&key(n), now()).await),
+                1 => drop(store.touch(&key(n), 1, now(), now().after(HOUR), now()).await),
+                _ => drop(store.delete(&key(n), now()).await),
+            }
+        };
+        assert!(timeout(Duration::from_millis(20), dropped).await.is_err());
+        proxy.heal();
+        for _ in 0..3 {
+            assert_eq!(live(&store, &key(9)).await.map(|record| number_in(&record)), Some(9));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_restarted_is_found_again_with_what_it_knew() {
+    let Some(server) = MONGODB.start() else { return };
+    let store = open(&url(&server)).await;
+    store.create(&key(1), record(5), now()).await.unwrap();
+    server.restart();
+    assert_eq!(live(&store, &key(1)).await.map(|record| number_in(&record)), Some(5));
+    let known = live(&store, &key(1)).await.unwrap();
+    server.restart();
+    let outcome = store.update(&key(1), 1, next(&known, 6), now()).await;
+    // The driver makes again what the server can tell from a repetition.
+    assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_reply_was_lost_can_be_made_again() {
+    let Some(server) = MONGODB.server() else { return };
+    let proxy = Proxy::start(server.address()).await;
+    // Without the driver's own repetition, of which the store must not depend.
+    let store = open(&format!("{}&retryWrites=false&retryReads=false", through(&proxy))).await;
+    let first = record(1);
+    store.load(&key(1), now()).await.unwrap();
+
+    proxy.cut_reply(0, 0);
+    assert!(store.create(&key(1), Arc::clone(&first), now()).await.is_err());
+    assert!(!store.create(&key(1), Arc::clone(&first), now()).await.unwrap());
+
+    let second = next(&first, 2);
+    proxy.cut_reply(0, 0);
+    assert!(store.update(&key(1), 1, Arc::clone(&second), now()).await.is_err());
+    let again = store.update(&key(1), 1, Arc::clone(&second), now()).await.unwrap();
+    assert_eq!(again, Outcome::Conflict(Some(Arc::clone(&second))));
+
+    let renewal = renewal(key(1), key(2), &second);
+    proxy.cut_reply(1, 0);
+    assert!(store.renew(renewal.clone(), now()).await.is_err());
+    let again = store.renew(renewal.clone(), now()).await.unwrap();
+    assert_eq!(again, Outcome::Retired(renewal.forward.clone()));
+    assert_eq!(live(&store, &key(2)).await, Some(Arc::clone(&renewal.record)));
+    // The session ends under its new key, and a late repetition does not bring it back.
+    proxy.cut_reply(0, 0);
+    assert!(store.delete(&key(2), now()).await.is_err());
+    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Gone);
+    assert_eq!(store.renew(renewal.clone(), now()).await.unwrap(), Outcome::Retired(renewal.forward));
+    assert_eq!(live(&store, &key(2)).await, None);
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_refused_and_what_was_stored_stays() {
+    let Some(address) = MONGODB.shared() else { return };
+    let store = open(&address).await;
+    let with = |size: usize| {
+        let large = vec![b'x'; size];
+        let mut record = Record::clone(&record(1));
+        record.values = Values::from_pairs([("large", large.as_slice())]);
+        record
+    };
+    let small = Arc::new(with(10));
+    store.create(&key(1), Arc::clone(&small), now()).await.unwrap();
+    let mut too_large = with(17 << 20);
+    too_large.version = 2;
+    let too_large = Arc::new(too_large);
+    let errors = [
+        store.update(&key(1), 1, Arc::clone(&too_large), now()).await.unwrap_err(),
+        store.create(&key(2), Arc::clone(&too_large), now()).await.unwrap_err(),
+        store.renew(Renewal { record: too_large, ..renewal(key(1), key(2), &small) }, now()).await.unwrap_err(),
+    ];
+    assert!(errors.iter().all(|error| matches!(error.kind(), StoreErrorKind::TooLarge { .. })), "{errors:?}");
+    assert_eq!(live(&store, &key(1)).await, Some(small));
+    // Nearly the most: the server takes it in one document.
+    assert!(store.create(&key(3), Arc::new(with((16 << 20) - 5_000)), now()).await.unwrap());
+}
+
+#[tokio::test]
+async fn documents_are_what_the_guide_says_and_the_engine_is_told_when_to_remove_them() {
+    let Some(address) = MONGODB.shared() else { return };
+    let store = open(&address).await;
+    let collection = collection(&store, &address).await;
+
+    // The caller's clock stands at some other time: what is left counts.
+    let then = Timestamp::from_millis(1_000_000);
+    let mut record = Record::new(Handle::from_bytes([1; 16]), then, then.after(HOUR));
+    record.principal = Some("alice".into());
+    store.create(&key(1), Arc::new(record.clone()), then).await.unwrap();
+    let document = collection.find_one(doc! { "principal": "alice" }).await.unwrap().unwrap();
+    assert_eq!(document.get_binary_generic("_id").unwrap(), key(1).as_bytes());
+    assert_eq!((document.get_i64("version").unwrap(), document.get_i64("expires_at").unwrap()), (1, 4_600_000));
+    let left = |document: &Document| {
+        Timestamp::from_millis(document.get_datetime("purge_at").unwrap().timestamp_millis() as u64).since(now())
+    };
+    assert!(left(&document) > HOUR - MINUTE && left(&document) <= HOUR);
+
+    store.touch(&key(1), 1, then, then.after(3 * HOUR), then).await.unwrap();
+    let document = collection.find_one(doc! {}).await.unwrap().unwrap();
+    assert!(left(&document) > 3 * HOUR - MINUTE && left(&document) <= 3 * HOUR);
+    store.touch(&key(1), 1, then, then.after(2 * HOUR), then).await.unwrap();
+    let document = collection.find_one(doc! {}).await.unwrap().unwrap();
+    assert!(left(&document) > 3 * HOUR - MINUTE, "a touch moves nothing backwards");
+
+    let indexes: Vec<_> = collection.list_index_names().await.unwrap();
+    assert_eq!(indexes, ["_id_", "purge_at_1"]);
+    store.migrate().await.unwrap();
+    assert_eq!(collection.list_index_names().await.unwrap().len(), 2, "to migrate again changes nothing");
+
+    collection.update_one(doc! {}, doc! { "$set": { "values": "changed by hand" } }).await.unwrap();
+    let error = store.load(&key(1), then).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Undecodable);
+}
+
+#[tokio::test]
+async fn the_engine_removes_what_has_expired_and_nothing_else() {
+    let Some(address) = MONGODB.shared() else { return };
+    let store = open(&address).await;
+    let collection = collection(&store, &address).await;
+    let mut expiring = Record::clone(&record(1));
+    expiring.expires_at = now().after(Duration::from_millis(1));
+    store.create(&key(1), Arc::new(expiring), now()).await.unwrap();
+    store.create(&key(2), record(2), now()).await.unwrap();
+    let removed = async {
+        while collection.count_documents(doc! {}).await.unwrap() > 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(2 * MINUTE, removed).await.expect("the server removes it in its own time");
+    assert_eq!(live(&store, &key(2)).await.map(|record| number_in(&record)), Some(2));
+}
+
+#[tokio::test]
+async fn an_error_shows_no_password_of_the_url() {
+    for url in
+        ["mongodb://user:se/cret@localhost:1/x", "mongodb://user:secret@localhost:bad/", "mongodb+srv://u:secret@x/"]
+    {
+        let error = MongodbStore::connect(url).await.unwrap_err();
+        let text = format!("{error:?} {error} {}", std::error::Error::source(&error).unwrap());
+        assert!(!text.contains("se") || !text.contains("cret"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_comes_back_after_a_logout_whatever_many_nodes_do_at_once() {
+    let Some(address) = MONGODB.shared() else { return };
+    let first = open(&address).await;
+    let second = MongodbStore::connect(&address).await.unwrap();
+    let second = second.with_collection(collection(&first, &address).await.name()).unwrap();
+    let nodes = [first, second];
+    for round in 0..30 {
+        let (old, new) = (key(2 * round), key(2 * round + 1));
+        nodes[0].create(&old, record(0), now()).await.unwrap();
+        let mut tasks = JoinSet::new();
+        for n in 0..12 {
+            let node = nodes[n % 2].clone();
+            tasks.spawn(async move {
+                if n == 0 {
+                    if let Outcome::Retired(_) = node.delete(&old, now()).await.unwrap() {
+                        node.delete(&new, now()).await.unwrap();
+                    }
+                    return;
+                }
+                let Some(loaded) = live(&node, &old).await else { return };
+                match n {
+                    1 => drop(node.renew(renewal(old, new, &loaded), now()).await.unwrap()),
+                    2..6 => drop(node.touch(&old, loaded.version, now(), now().after(HOUR), now()).await.unwrap()),
+                    _ => {
+                        let outcome = node.update(&old, loaded.version, next(&loaded, 5), now()).await.unwrap();
+                        if let (Outcome::Retired(_), Some(moved)) = (outcome, live(&node, &new).await) {
+                            node.update(&new, moved.version, next(&moved, 6), now()).await.unwrap();
+                        }
+                    }
+                }
+            });
+        }
+        tasks.join_all().await;
+        for key in [old, new] {
+            assert_eq!(live(&nodes[0], &key).await, None, "round {round}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The stores of SQL: the suite on each, and what they promise beyond the contract.
+//!
+//! `cases` are the promises that all engines share. The modules of the engines run them, and add their own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+#[macro_use]
+mod cases;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+/// Returns the name of a table that no other test of this process uses, nor one of another.
+fn table_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Returns the number in hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,89 @@
+//! MySQL and MariaDB.
+
+use std::str::FromStr as _;
+
+use session_state::MySqlStore;
+use session_state::test_kit::conformance::{cases as rules, check};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+
+use crate::harness::engines::MYSQL;
+use crate::sql::{hex, table_name};
+
+type Pool = sqlx::MySqlPool;
+
+mod conformance {
+    conformance_on_server!(crate::harness::engines::MYSQL, super::open);
+}
+
+tests_of_sql_store!(MySqlStore);
+
+async fn open(url: &str) -> MySqlStore {
+    migrated(pool_at(url, "SELECT 1").await).await
+}
+
+async fn migrated(pool: Pool) -> MySqlStore {
+    let store = MySqlStore::new(pool).with_table(&table_name()).unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn pool() -> Option<Pool> {
+    Some(pool_at(&MYSQL.shared()?, "SELECT 1").await)
+}
+
+/// Connections have a time zone that is a quarter of an hour off all others, and begin with a statement.
+async fn pool_at(url: &str, first: &'static str) -> Pool {
+    let options = MySqlPoolOptions::new().max_connections(8).test_before_acquire(false);
+    let options = options.after_connect(move |connection, _| {
+        Box::pin(async move { sqlx::raw_sql(first).execute(connection).await.map(|_| ()) })
+    });
+    let to = MySqlConnectOptions::from_str(url).unwrap().timezone(Some("+05:45".to_owned()));
+    options.connect_with(to).await.unwrap()
+}
+
+fn literal(bytes: &[u8]) -> String {
+    format!("x'{}'", hex(bytes))
+}
+
+/// A schema is a database.
+async fn in_schema(scene: &Scene) -> MySqlStore {
+    let database = scene.text("SELECT DATABASE()").await;
+    scene.store.clone().with_table(&format!("{database}.order")).unwrap()
+}
+
+/// Without the locks that a stricter isolation takes by itself.
+#[test]
+fn races_end_as_well_when_the_isolation_is_read_committed() {
+    let Some(url) = MYSQL.shared() else { return };
+    let open = async || {
+        let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+        migrated(pool_at(&url, isolation).await).await
+    };
+    check(open(), rules::of_concurrent_renewals_of_one_session_one_is_done);
+    check(open(), rules::of_a_concurrent_update_and_renewal_one_is_done);
+    check(open(), rules::of_concurrent_creates_of_one_key_one_succeeds);
+    check(open(), rules::nothing_is_live_after_a_delete_that_followed_the_forward);
+}
+
+#[tokio::test]
+async fn what_is_looked_up_is_looked_up_in_an_index() {
+    let Some(scene) = Scene::migrated().await else { return };
+    scene
+        .run(
+            "INSERT INTO @t (id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data) \
+             WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000) \
+             SELECT UNHEX(SHA2(n, 256)), LEFT(UNHEX(SHA2(n + 1, 256)), 16), 1, 1, 1, 1, \
+             IF(n % 100 = 0, 10, 1000000000000 + n), CONCAT('user ', n), '{}' FROM numbers; ANALYZE TABLE @t",
+        )
+        .await;
+    for (condition, index) in [
+        ("id_hash = UNHEX(SHA2(5, 256)) AND expires_at > 11", "PRIMARY"),
+        ("expires_at <= 11 ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED", "@_expires_at"),
+        ("handle = LEFT(UNHEX(SHA2(5, 256)), 16) AND expires_at > 11", "@_handle"),
+        ("principal = 'user 1' AND expires_at > 11", "@_principal"),
+    ] {
+        let plan = scene.text(&format!("EXPLAIN FORMAT = JSON SELECT * FROM @t WHERE {condition}")).await;
+        let is_used = plan.contains(&format!("\"key\": \"{}\"", index.replace('@', &scene.table)));
+        assert!(is_used, "{condition}: {plan}");
+    }
+}

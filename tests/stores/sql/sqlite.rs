@@ -1,0 +1,91 @@
+//! SQLite.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+use session_state::SqliteStore;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+
+use crate::sql::{hex, table_name};
+
+type Pool = sqlx::SqlitePool;
+
+mod conformance {
+    session_state::store_conformance_tests!(async {
+        let store = super::connect(&super::file()).await;
+        store.migrate().await.unwrap();
+        store
+    });
+}
+
+tests_of_sql_store!(SqliteStore);
+
+/// One file for each test: a writer waits for those of other tests in the same file. They are removed when this process
+/// has ended, however it ends.
+fn file() -> PathBuf {
+    static DIRECTORY: LazyLock<(PathBuf, Child)> = LazyLock::new(|| {
+        let directory = std::env::temp_dir().join(format!("session-state-sqlite-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut remover = Command::new("sh");
+        remover.args(["-c", r#"read _; rm -rf -- "$1""#, "sh"]).arg(&directory);
+        remover.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        (directory, remover.spawn().expect("sh can be run"))
+    });
+    DIRECTORY.0.join(table_name())
+}
+
+async fn connect(file: &Path) -> SqliteStore {
+    let url = format!("sqlite:{}", file.display());
+    SqliteStore::connect(&url).await.unwrap().with_table(&table_name()).unwrap()
+}
+
+async fn pool() -> Option<Pool> {
+    let options = SqliteConnectOptions::new().filename(file()).create_if_missing(true);
+    let options = options.journal_mode(SqliteJournalMode::Wal);
+    Some(SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap())
+}
+
+fn literal(bytes: &[u8]) -> String {
+    format!("x'{}'", hex(bytes))
+}
+
+async fn in_schema(scene: &Scene) -> SqliteStore {
+    scene.store.clone().with_table("main.order").unwrap()
+}
+
+#[tokio::test]
+async fn what_is_looked_up_is_looked_up_in_an_index() {
+    let Some(scene) = Scene::migrated().await else { return };
+    for (condition, index) in [
+        ("id_hash = x'01' AND expires_at > 11", "sqlite_autoindex"),
+        ("expires_at <= 11 ORDER BY expires_at LIMIT 100", "_expires_at"),
+        ("handle = x'01' AND expires_at > 11", "_handle"),
+        ("principal = 'user 1' AND expires_at > 11", "_principal"),
+    ] {
+        let explain = format!("EXPLAIN QUERY PLAN SELECT * FROM {} WHERE {condition}", scene.table);
+        let plan = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&scene.pool).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| sqlx::Row::get(row, 3)).collect();
+        let plan = plan.join("\n");
+        assert!(plan.starts_with("SEARCH") && plan.contains(index) && !plan.contains("TEMP"), "{condition}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn connect_makes_a_file_that_others_can_read_meanwhile() {
+    let file = file();
+    let store = connect(&file).await;
+    store.migrate().await.unwrap();
+    let key = cases::create(&store, 1, cases::now().after(HOUR)).await;
+    let options = SqliteConnectOptions::new().filename(&file).read_only(true);
+    let reader = SqlitePoolOptions::new().connect_with(options).await.unwrap();
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&reader).await.unwrap();
+    assert_eq!(journal, "wal");
+    let mut reading = reader.begin().await.unwrap();
+    let tables = "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut *reading).await.unwrap(), 2);
+    // The reader's transaction is still open.
+    assert_eq!(store.delete(&key, cases::now()).await.unwrap(), Outcome::Done);
+    reading.commit().await.unwrap();
+}
