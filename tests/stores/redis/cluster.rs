@@ -1,6 +1,7 @@
 //! A Cluster of three masters with a replica each.
 
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use session_state::RedisStore;
 use session_state::store::{Entry, Forward, Outcome, Renewal, Store as _};
@@ -88,6 +89,20 @@ async fn a_renewal_that_arrives_again_brings_nothing_back() {
     }
 }
 
+/// Waits for a call until it has had this many chances to go on. A limit of time would fall where the machine lets it.
+async fn drop_after<T>(chances: u64, call: impl Future<Output = T>) -> Option<T> {
+    let (mut call, mut taken) = (std::pin::pin!(call), 0);
+    std::future::poll_fn(|context| {
+        taken += 1;
+        match call.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if taken == chances => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_renewal_that_was_dropped_anywhere_can_be_made_again() {
     let Some(urls) = Shared.shared() else { return };
@@ -96,17 +111,8 @@ async fn a_renewal_that_was_dropped_anywhere_can_be_made_again() {
     for n in 0..200 {
         assert!(store.create(&key(n), Arc::new(record(n, 1)), now()).await.unwrap());
         let renewal = renewal(n, 1, n + 1000, 2);
-        // It waits for the network, and so is still busy after a few turns of the others.
-        let turns = async {
-            for _ in 0..3 * n {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            outcome = store.renew(renewal.clone(), now()) => assert_eq!(outcome.unwrap(), Outcome::Done),
-            () = turns => dropped += 1,
-        }
+        let first = drop_after(1 + n % 8, store.renew(renewal.clone(), now())).await;
+        dropped += u32::from(first.is_none());
         // No moment without the session under either key.
         let (old, new) = (version_at(&store, n).await, version_at(&store, n + 1000).await);
         assert!(old.is_some() || new.is_some());
@@ -114,7 +120,7 @@ async fn a_renewal_that_was_dropped_anywhere_can_be_made_again() {
         assert!(again == Outcome::Done || again == Outcome::Retired(renewal.forward), "{again:?}");
         assert_eq!((version_at(&store, n).await, version_at(&store, n + 1000).await), (None, Some(2)));
     }
-    assert!(dropped > 0);
+    assert!(dropped > 20, "only {dropped} were dropped");
 }
 
 #[tokio::test]
@@ -142,38 +148,6 @@ async fn a_renewal_in_vain_leaves_nothing() {
         assert_eq!(version_at(&store, 2).await, None);
     }
     assert!(store.create(&key(2), Arc::new(record(1, 1)), now()).await.unwrap());
-}
-
-#[tokio::test]
-async fn a_renewal_takes_two_round_trips_and_every_other_call_one() {
-    let Some(cluster) = Cluster::start() else { return };
-    let store = open(&cluster.urls().join(" ")).await;
-    let commands = || -> u64 {
-        let calls = |line: &str| line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap();
-        let is_ours =
-            |line: &&str| ["evalsha", "eval", "get"].iter().any(|name| line.starts_with(&format!("cmdstat_{name}:")));
-        let commands = cluster.nodes.iter().map(|node| ask::<String>(&mut beside(&url(node)), "INFO commandstats"));
-        // What a script calls is counted as well, but no script gets anything here.
-        commands.map(|commands| commands.lines().filter(is_ours).map(calls).sum::<u64>()).sum()
-    };
-    for round in 0..2 {
-        for (call, most) in [("create", 1), ("update", 1), ("touch", 1), ("load", 1), ("renew", 2), ("delete", 1)] {
-            let before = commands();
-            for n in (0..50).map(|n| 10_000 * round + n) {
-                let (old, new) = (key(n), key(n + 1000));
-                match call {
-                    "create" => assert!(store.create(&old, Arc::new(record(n, 1)), now()).await.unwrap()),
-                    "update" => drop(store.update(&old, 1, Arc::new(record(n, 2)), now()).await.unwrap()),
-                    "touch" => drop(store.touch(&old, 2, now(), now().after(2 * HOUR), now()).await.unwrap()),
-                    "load" => assert!(store.load(&old, now()).await.unwrap().is_some()),
-                    "renew" => assert_eq!(store.renew(renewal(n, 2, n + 1000, 3), now()).await.unwrap(), Outcome::Done),
-                    _ => assert_eq!(store.delete(&new, now()).await.unwrap(), Outcome::Done),
-                }
-            }
-            // In the first round the nodes learn the scripts, and the store that there are several.
-            assert!(round == 0 || commands() - before == 50 * most, "{call}: {}", commands() - before);
-        }
-    }
 }
 
 #[tokio::test]
