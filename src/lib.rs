@@ -69,6 +69,7 @@
 //! | `sqlite`, `postgres`, `mysql` | no | `SqliteStore`, `PostgresStore`, `MySqlStore` (MariaDB too), over a pool of sqlx |
 //! | `redis` | no | `RedisStore`: one server of Redis or Valkey, or any connection of the crate `redis` |
 //! | `redis-cluster`, `redis-sentinel` | no | `RedisStore::connect_cluster`, `RedisStore::connect_sentinel` |
+//! | `tracing` | no | a span around each call of a store |
 //! | `test-kit` | no | for `[dev-dependencies]`: a suite that tries the contract on a store, a clock that stands still, a store that fails on demand |
 //!
 //! The crate needs Rust 1.88, and 1.94 with the features for SQL. It runs on tokio, whose timers bound the calls of a store, and has no unsafe code.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
+use super::span::in_span;
 use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
 
@@ -23,7 +24,12 @@ pub(crate) enum Answer<'a, T> {
 
 impl<'a, T> Answer<'a, T> {
     /// Asks a store that never waits at once, on the stack; the call of another gets a box.
-    fn of<S: Store>(store: &S, call: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Self {
+    fn of<S: Store>(
+        store: &S,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> Self {
+        let call = in_span(store.name(), operation, call);
         if S::WAITS {
             return Self::Waiting(Box::pin(call));
         }
@@ -114,11 +120,11 @@ impl<S: Store> ErasedStore for S {
     }
 
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Entry>> {
-        Answer::of(self, Store::load(self, key, now))
+        Answer::of(self, "load", Store::load(self, key, now))
     }
 
     fn create<'a>(&'a self, key: &'a StoreKey, record: Arc<Record>, now: Timestamp) -> Answer<'a, bool> {
-        Answer::of(self, Store::create(self, key, record, now))
+        Answer::of(self, "create", Store::create(self, key, record, now))
     }
 
     fn update<'a>(
@@ -128,7 +134,7 @@ impl<S: Store> ErasedStore for S {
         record: Arc<Record>,
         now: Timestamp,
     ) -> Answer<'a, Outcome> {
-        Answer::of(self, Store::update(self, key, expected, record, now))
+        Answer::of(self, "update", Store::update(self, key, expected, record, now))
     }
 
     fn touch<'a>(
@@ -139,19 +145,19 @@ impl<S: Store> ErasedStore for S {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Answer<'a, Outcome> {
-        Answer::of(self, Store::touch(self, key, expected, last_seen_at, expires_at, now))
+        Answer::of(self, "touch", Store::touch(self, key, expected, last_seen_at, expires_at, now))
     }
 
     fn renew(&self, renewal: Renewal, now: Timestamp) -> Answer<'_, Outcome> {
-        Answer::of(self, Store::renew(self, renewal, now))
+        Answer::of(self, "renew", Store::renew(self, renewal, now))
     }
 
     fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome> {
-        Answer::of(self, Store::delete(self, key, now))
+        Answer::of(self, "delete", Store::delete(self, key, now))
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize> {
-        Answer::of(self, Store::sweep(self, now, limit))
+        Answer::of(self, "sweep", Store::sweep(self, now, limit))
     }
 }
 

@@ -30,6 +30,8 @@ mod memory;
 mod mongodb;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg_attr(not(feature = "tracing"), path = "no_span.rs")]
+mod span;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 

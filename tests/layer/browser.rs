@@ -45,8 +45,9 @@ impl App {
     }
 
     /// One application for each place that sessions can live in.
-    pub(crate) fn everywhere() -> [Self; 3] {
-        [Self::memory(), Self::encrypted(), Self::signed()]
+    pub(crate) fn everywhere() -> [Self; 4] {
+        let at_rest = SessionLayer::server(MemoryStore::new()).encrypt_at_rest(KeyRing::generate().unwrap());
+        [Self::memory(), Self::new(at_rest.unwrap()), Self::encrypted(), Self::signed()]
     }
 
     pub(crate) fn with(mut self, set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {

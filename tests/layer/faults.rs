@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
-use session_state::{ErrorKind, MemoryStore, Session, SessionLayer};
+use session_state::{ErrorKind, KeyRing, MemoryStore, Session, SessionLayer};
 
 use crate::browser::{App, Browser, Visit};
 
@@ -113,7 +113,9 @@ async fn begin(kind: Kind) -> (App, MemoryStore, Faults, Browser) {
     let memory = MemoryStore::new();
     let store = FaultyStore::new(memory.clone());
     let faults = store.faults();
-    let (app, mut browser) = (App::new(SessionLayer::server(store)), Browser::default());
+    // Encrypted, so that every way to a record is one that opens it.
+    let layer = SessionLayer::server(store).encrypt_at_rest(KeyRing::generate().unwrap()).unwrap();
+    let (app, mut browser) = (App::new(layer), Browser::default());
     if kind.has_session() {
         browser.set(&app, "n", 1).await;
     }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
 
+mod at_rest;
 mod browser;
 mod commits;
 mod cookies;
@@ -13,4 +14,6 @@ mod model;
 mod parts;
 mod random;
 mod renewals;
+#[cfg(feature = "tracing")]
+mod spans;
 mod threads;
