@@ -55,6 +55,7 @@ macro_rules! tests_of_adapter {
     };
     ($adapter:expr) => {
         tests_of_adapter! { [on_server] $adapter,
+            at_rest { values_encrypted_at_rest_come_back_and_the_store_has_none_of_them }
             round_trips { each_kind_of_request_goes_to_the_server_no_more_often_than_it_must }
             faults {
                 a_server_that_cannot_be_reached_is_503_and_never_an_empty_session

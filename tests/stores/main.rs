@@ -12,6 +12,7 @@ mod harness;
 
 #[macro_use]
 mod adapters;
+mod at_rest;
 #[path = "../layer/browser.rs"]
 #[expect(dead_code, reason = "it can do more than is needed here")]
 mod browser;

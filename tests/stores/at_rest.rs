@@ -1,0 +1,22 @@
+//! Values that are encrypted before a real store gets them.
+
+use session_state::KeyRing;
+
+use crate::adapters::Adapter;
+use crate::browser::{App, Browser};
+
+pub(crate) async fn values_encrypted_at_rest_come_back_and_the_store_has_none_of_them(adapter: &Adapter) {
+    let Some(url) = adapter.engine.shared() else { return };
+    let keys = KeyRing::generate().unwrap();
+    let sealed = App::new((adapter.open)(url.clone()).await.encrypt_at_rest(keys).unwrap());
+    let plain = App::new((adapter.open)(url).await);
+    let mut browser = Browser::default();
+    browser.set(&sealed, "n", 1).await;
+    browser.set(&sealed, "n", 2).await;
+    assert_eq!(browser.get(&sealed, "n").await, Some(2));
+    browser.visit(&sealed, |session| async move { session.login("alice") }).await.value();
+    assert_eq!(browser.get(&sealed, "n").await, Some(2));
+    // Without the keys the store shows whose session it is, and none of its values.
+    let seen = browser.visit(&plain, |session| async move { (session.keys(), session.principal()) }).await.value();
+    assert_eq!(seen, (vec!["sealed".to_owned()], Some("alice".into())));
+}
