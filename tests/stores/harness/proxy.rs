@@ -166,7 +166,7 @@ async fn listen(address: SocketAddr, listener: TcpListener, network: Arc<Network
         let is_refusing = *fault.borrow_and_update() == Fault::Refuse;
         match &listener {
             Some(_) if is_refusing => listener = None,
-            None if !is_refusing => listener = Some(TcpListener::bind(address).await.expect("the port is still ours")),
+            None if !is_refusing => listener = Some(listen_again(address).await),
             Some(listening) => tokio::select! {
                 accepted = listening.accept() => if let Ok((client, _)) = accepted {
                     network.connections.fetch_add(1, Ordering::SeqCst);
@@ -183,6 +183,20 @@ async fn listen(address: SocketAddr, listener: TcpListener, network: Arc<Network
         }
         while open.try_join_next().is_some() {}
     }
+}
+
+/// Listens at an address where we did before. A process that another test starts has a copy of the old listener until it
+/// runs its program.
+async fn listen_again(address: SocketAddr) -> TcpListener {
+    for _ in 0..1000 {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(Duration::from_millis(1)).await
+            }
+            listener => return listener.expect("we can listen where we did before"),
+        }
+    }
+    panic!("the port is not ours any more");
 }
 
 /// How a direction of a connection came to its end.
