@@ -236,7 +236,7 @@ async fn a_cookie_that_moves_along_with_a_touch_costs_no_round_trip_of_its_own()
     assert!(read.set_cookies()[0].ends_with("; Max-Age=3600"), "{read:?}");
     assert_eq!((faults.calls(Call::Load), faults.calls(Call::Touch), faults.all_calls()), (1, 1, 2));
     app.pass(Duration::from_secs(60));
-    faults.next_of(Call::Touch, 1, Fault::Refuse);
+    faults.next_of(Call::Touch, 2, Fault::Refuse);
     let read = browser.visit(&app, |_| async {}).await;
     assert!(read.set_cookies().is_empty(), "nobody knows whether the session is still there");
 }

@@ -304,13 +304,26 @@ async fn a_touch_that_fails_harms_no_request() {
     for fault in FAULTS {
         let (app, _, faults, mut browser) = begin(Kind::Update).await;
         app.pass(Duration::from_secs(60));
-        faults.next_of(Call::Touch, 1, fault);
+        fail_for_good(&faults, Call::Touch, fault);
         let visit = browser.visit(&app, |_| async {}).await;
         assert_eq!(visit.status, StatusCode::OK);
         assert!(visit.set_cookies().is_empty());
         assert_eq!(app.events(), ["StoreFailed"]);
         faults.heal();
         assert_eq!(see(&app, &browser).await, BEFORE);
+    }
+}
+
+#[tokio::test]
+async fn a_touch_that_fails_once_is_made_again() {
+    for fault in [Fault::Refuse, Fault::LoseReply] {
+        let (app, _, faults, mut browser) = begin(Kind::Update).await;
+        app.pass(Duration::from_secs(20 * 60));
+        faults.next_of(Call::Touch, 1, fault);
+        assert_eq!(browser.visit(&app, |_| async {}).await.status, StatusCode::OK);
+        assert_eq!(app.events(), [""; 0]);
+        app.pass(Duration::from_secs(20 * 60));
+        assert_eq!(see(&app, &browser).await, BEFORE, "{fault:?}: without the touch it would be over");
     }
 }
 

@@ -16,7 +16,11 @@ pub(crate) struct Adapter {
     pub(crate) is_durable: bool,
     /// How often a renewal goes to the server, without the load.
     pub(crate) renewal: usize,
+    /// Counts what a server at an address keeps: sessions, and forwards to them.
+    pub(crate) count: fn(String) -> Count,
 }
+
+pub(crate) type Count = Pin<Box<dyn Future<Output = u64> + Send>>;
 
 pub(crate) type Opening = Pin<Box<dyn Future<Output = SessionLayer> + Send>>;
 
@@ -60,7 +64,10 @@ macro_rules! tests_of_adapter {
             faults {
                 a_server_that_cannot_be_reached_is_503_and_never_an_empty_session
                 a_network_that_fails_during_a_write_leaves_the_session_as_it_was_or_was_to_be
-                a_lost_reply_leaves_the_session_as_it_was_or_was_to_be
+                a_request_that_loses_a_reply_is_answered_and_takes_place_once
+                a_network_that_fails_after_a_lost_reply_is_503_and_nothing_is_written_twice
+                connections_that_have_died_unused_are_noticed_by_no_request
+                a_restart_between_two_requests_is_noticed_by_no_request
             }
             outages {
                 nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_killed
@@ -75,6 +82,8 @@ macro_rules! tests_of_adapter {
 mod memcached {
     use session_state::SessionLayer;
     use session_state::store::MemcachedStore;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::Adapter;
     use crate::harness::engines::MEMCACHED;
@@ -89,6 +98,16 @@ mod memcached {
         // All it has is in its memory.
         is_durable: false,
         renewal: 2,
+        count: |url| {
+            Box::pin(async move {
+                let mut server = TcpStream::connect(url.trim_start_matches("memcached://")).await.unwrap();
+                server.write_all(b"stats\r\nquit\r\n").await.unwrap();
+                let mut stats = String::new();
+                server.read_to_string(&mut stats).await.unwrap();
+                let count = stats.lines().find_map(|line| line.strip_prefix("STAT curr_items "));
+                count.unwrap().parse().unwrap()
+            })
+        },
     };
 
     tests_of_adapter!(ADAPTER);
@@ -113,6 +132,13 @@ mod mongodb {
         },
         is_durable: true,
         renewal: 2,
+        count: |url| {
+            Box::pin(async move {
+                let client = mongodb::Client::with_uri_str(url).await.unwrap();
+                let sessions = client.database("sessions").collection::<mongodb::bson::Document>("sessions");
+                sessions.count_documents(mongodb::bson::doc! {}).await.unwrap()
+            })
+        },
     };
 
     tests_of_adapter!(ADAPTER);
@@ -135,6 +161,13 @@ mod redis {
         },
         is_durable: true,
         renewal: 1,
+        count: |url| {
+            Box::pin(async move {
+                let client = redis::Client::open(url).unwrap();
+                let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+                redis::cmd("DBSIZE").query_async(&mut connection).await.unwrap()
+            })
+        },
     };
 
     tests_of_adapter!(ADAPTER);
@@ -158,6 +191,13 @@ mod postgres {
         },
         is_durable: true,
         renewal: 1,
+        count: |url| {
+            Box::pin(async move {
+                let pool = sqlx::PgPool::connect(&url).await.unwrap();
+                let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM session_state").fetch_one(&pool);
+                u64::try_from(count.await.unwrap()).unwrap()
+            })
+        },
     };
 
     tests_of_adapter!(ADAPTER);
@@ -181,6 +221,13 @@ mod mysql {
         },
         is_durable: true,
         renewal: 1,
+        count: |url| {
+            Box::pin(async move {
+                let pool = sqlx::MySqlPool::connect(&url).await.unwrap();
+                let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM session_state").fetch_one(&pool);
+                u64::try_from(count.await.unwrap()).unwrap()
+            })
+        },
     };
 
     tests_of_adapter!(ADAPTER);

@@ -178,7 +178,8 @@ async fn keep(records: Records<'_>, work: &mut Work, now: Timestamp) -> Committe
     Committed::telling(is_told.then(|| id_cookie(records.config, &work.loaded, now)).flatten())
 }
 
-/// Writes down that the session was used. A failure harms nobody now, and the next request tries again.
+/// Writes down that the session was used. A store that fails is asked once more, which changes nothing if it has done it.
+/// A failure harms nobody now, and the next request tries again.
 ///
 /// The cookie is sent only if the store has just found the session live under its ID. After a logout, login or renewal
 /// it would take the place of a newer one.
@@ -187,7 +188,11 @@ async fn touch(records: Records<'_>, work: &mut Work, now: Timestamp) -> Committ
     let mut cookie = None;
     if let (Some(id), Some(record)) = (&loaded.id, &mut loaded.record) {
         let expires_at = config.timeouts.expires_at(work.draft.age(&config.timeouts, now));
-        match records.touch(id, record.version, expires_at, now).await {
+        let mut touched = records.touch(id, record.version, expires_at, now).await;
+        if touched.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Failed) {
+            touched = records.touch(id, record.version, expires_at, now).await;
+        }
+        match touched {
             Ok(Outcome::Done) => {
                 let record = Arc::make_mut(record);
                 (record.last_seen_at, record.expires_at) = (now, expires_at);

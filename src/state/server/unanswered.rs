@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::record::draft::Draft;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
-use crate::store::Entry;
+use crate::store::{Entry, Forward};
 
 /// The last write, while its reply has not come.
 #[derive(Debug, Default)]
@@ -35,11 +35,13 @@ pub(in crate::state) enum Unanswered {
 pub(in crate::state) struct NewRecord {
     id: SessionId,
     plan: Plan,
+    /// What a renewal leaves under the old ID, and leaves there last.
+    forward: Option<Forward>,
 }
 
 impl Unanswered {
-    pub(super) fn new_record(id: &SessionId, plan: Plan) -> Self {
-        Self::New(Box::new(NewRecord { id: id.clone(), plan }))
+    pub(super) fn new_record(id: &SessionId, plan: Plan, forward: Option<&Forward>) -> Self {
+        Self::New(Box::new(NewRecord { id: id.clone(), plan, forward: forward.cloned() }))
     }
 
     /// Whether it has to be known before anything else is done. To a session that ends, a change more or less is nothing.
@@ -91,8 +93,8 @@ pub(super) async fn settle(
     match &work.unanswered {
         Unanswered::Nothing => {}
         Unanswered::New(new) => {
-            let (id, plan) = (new.id.clone(), new.plan);
-            settle_new(records, work, id, plan, new_id).await?;
+            let (id, plan, forward) = (new.id.clone(), new.plan, new.forward.clone());
+            settle_new(records, work, id, plan, forward, new_id).await?;
         }
         &Unanswered::Update { version } => settle_update(records, work, version).await?,
     }
@@ -104,9 +106,15 @@ async fn settle_new(
     work: &mut Work,
     id: SessionId,
     plan: Plan,
+    forward: Option<Forward>,
     new_id: &mut Option<SessionId>,
 ) -> Result<(), Error> {
-    let Some((current, record)) = reload(records, id.clone()).await? else {
+    let is_whole = match forward {
+        Some(forward) => is_retired(records, &work.loaded, &forward).await?,
+        None => true,
+    };
+    let found = if is_whole { reload(records, id.clone()).await? } else { None };
+    let Some((current, record)) = found else {
         // Should it take place yet, it and its repetition are one.
         *new_id = Some(id);
         work.is_answered();
@@ -117,6 +125,15 @@ async fn settle_new(
     }
     work.tell_written(records.config, plan, record.handle);
     work.adopt(current, record, plan)
+}
+
+/// Whether the old ID of a renewal is what the renewal was to leave of it. A store may have got no further than the new
+/// one: then both IDs are live, and the renewal is to be made again.
+async fn is_retired(records: Records<'_>, loaded: &Loaded, forward: &Forward) -> Result<bool, Error> {
+    let Some(id) = &loaded.id else { return Ok(false) };
+    let entry = records.load(id, records.config.now()).await?;
+    let left = |forward: &Forward| (forward.successor, forward.grace_until);
+    Ok(matches!(entry, Some(Entry::Retired(found)) if left(&found) == left(forward)))
 }
 
 async fn settle_update(records: Records<'_>, work: &mut Work, version: u64) -> Result<(), Error> {

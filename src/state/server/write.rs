@@ -29,7 +29,7 @@ pub(super) async fn create(
 ) -> Result<Step, Error> {
     let record = work.to_record(records.config, records.server.mark(), now)?;
     let id = fresh_id(new_id)?;
-    work.expect_answer(Unanswered::new_record(&id, plan));
+    work.expect_answer(Unanswered::new_record(&id, plan, None));
     if !records.create(&id, &record, now).await? {
         // Nobody guesses 256 bits: a key that is taken is one that an earlier attempt took, whose reply was lost.
         return Ok(Step::Again);
@@ -78,7 +78,7 @@ pub(super) async fn renew(
         // For as long as the old ID would have lived unused, up to a day, and at least for its grace.
         expires_at: base.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(config.timeouts.grace)),
     };
-    work.expect_answer(Unanswered::new_record(&new, plan));
+    work.expect_answer(Unanswered::new_record(&new, plan, Some(&forward)));
     let outcome = records.renew((&old, base.version), (&new, &record), forward, now).await?;
     work.is_answered();
     match outcome {

@@ -1,5 +1,6 @@
 //! A connection of the pool, for one statement.
 
+use std::iter;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -8,6 +9,10 @@ use sqlx::{Connection as _, Database, Error, Pool};
 /// How long a connection may take to answer what nobody waits for any more. A pool by itself would wait for as long as the
 /// operating system believes in the connection, and could lend nothing meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the codes of such errors begin: of PostgreSQL, of every engine, and of MySQL and MariaDB, which for a connection that
+/// lay idle for too long has only that of a general error.
+const ENDED: [&str; 4] = ["57P", "08", "70100", "HY000"];
 
 /// A connection that goes back to the pool when the answer has come. When the call is dropped before, the pool gets it back
 /// once it has answered, and a new one in its place if it does not.
@@ -23,7 +28,28 @@ impl<D: Database> Lent<D> {
         let Some(connection) = &mut lent.0 else { return Err(Error::PoolClosed) };
         let answer = statement(connection).await;
         lent.0 = None;
+        if answer.as_ref().is_err_and(is_of_connection) {
+            Self::test_idle(pool);
+        }
         answer
+    }
+
+    /// Lets the connections that lie idle show whether they are alive. What happened to one has often happened to all, as
+    /// when the server was restarted, and a call that is made again must not come upon the next dead one.
+    fn test_idle(pool: &Pool<D>) {
+        // All are taken before the first comes back.
+        let idle: Vec<Self> = iter::from_fn(|| pool.try_acquire()).map(|connection| Self(Some(connection))).collect();
+        drop(idle);
+    }
+}
+
+/// Whether an error says something about the connection, and not only about the statement.
+fn is_of_connection(error: &Error) -> bool {
+    match error {
+        // The server is being stopped, or has ended the connection and says why.
+        Error::Database(error) => error.code().is_some_and(|code| ENDED.iter().any(|begin| code.starts_with(begin))),
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => true,
+        _ => false,
     }
 }
 

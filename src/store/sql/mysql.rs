@@ -29,8 +29,9 @@ use crate::store::StoreError;
 ///
 /// # The pool
 ///
-/// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. The layer
-///   makes a call that failed once more, so that a connection that the server has closed costs nobody his session.
+/// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. When a
+///   connection turns out to be dead, those that lie idle are pinged too, and the layer makes the call once more: that
+///   the server was restarted is noticed by no request once it is back.
 /// - `max_allowed_packet` of the server bounds a session: 16 MiB in MariaDB, 64 MiB in MySQL.
 /// - The TLS of sqlx is a feature of sqlx (`tls-rustls`, `tls-native-tls`) that your own `Cargo.toml` turns on. MySQL
 ///   asks for it, or for sqlx's `mysql-rsa`, when it checks a password (`caching_sha2_password`).

@@ -32,8 +32,9 @@ use crate::store::StoreError;
 ///
 /// # The pool
 ///
-/// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. The layer
-///   makes a call that failed once more, so that a connection that the server has closed costs nobody his session.
+/// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. When a
+///   connection turns out to be dead, those that lie idle are pinged too, and the layer makes the call once more: that
+///   the server was restarted is noticed by no request once it is back.
 /// - The isolation is best `READ COMMITTED`, which is the default. With a stricter one, calls that meet each other are
 ///   undone and made again.
 /// - Behind PgBouncer in transaction mode, prepared statements need its `max_prepared_statements` (1.21 or later), or

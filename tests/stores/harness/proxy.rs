@@ -47,12 +47,24 @@ pub(crate) struct Proxy {
     listening: JoinHandle<()>,
 }
 
+/// A reply that is to be cut.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// How many replies still pass before.
+    passing: usize,
+    /// How many bytes of it are left.
+    kept: usize,
+    /// What is wrong with the network from then on.
+    then: Fault,
+}
+
 /// What all connections share.
 struct Network {
     server: SocketAddr,
     fault: watch::Sender<Fault>,
-    /// How many replies still pass before one is cut, and what is left of that one.
-    cut: Mutex<Option<(usize, usize)>>,
+    cut: Mutex<Option<Cut>>,
+    /// How many connections are open.
+    open: AtomicUsize,
     connections: AtomicUsize,
     round_trips: AtomicUsize,
     pings: AtomicUsize,
@@ -67,6 +79,7 @@ impl Proxy {
             server,
             fault: watch::Sender::new(Fault::None),
             cut: Mutex::default(),
+            open: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             round_trips: AtomicUsize::new(0),
             pings: AtomicUsize::new(0),
@@ -90,7 +103,21 @@ impl Proxy {
     /// Lets `passing` replies through and cuts the next one down to `kept` bytes. Its connection is closed, and then all is
     /// well again.
     pub(crate) fn cut_reply(&self, passing: usize, kept: usize) {
-        *self.network.cut.lock().unwrap() = Some((passing, kept));
+        self.cut_reply_then(passing, kept, Fault::None);
+    }
+
+    /// Does the same, and from then on the network has a fault.
+    pub(crate) fn cut_reply_then(&self, passing: usize, kept: usize, then: Fault) {
+        *self.network.cut.lock().unwrap() = Some(Cut { passing, kept, then });
+    }
+
+    /// Resets all connections that are open, and returns when they are gone. New ones can be made then.
+    pub(crate) async fn reset_connections(&self) {
+        self.set(Fault::Reset);
+        while self.network.open.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.heal();
     }
 
     /// Whether the reply that was to be cut has come.
@@ -139,11 +166,16 @@ async fn listen(address: SocketAddr, listener: TcpListener, network: Arc<Network
         let is_refusing = *fault.borrow_and_update() == Fault::Refuse;
         match &listener {
             Some(_) if is_refusing => listener = None,
-            None if !is_refusing => listener = Some(TcpListener::bind(address).await.expect("the port is still ours")),
+            None if !is_refusing => listener = Some(listen_again(address).await),
             Some(listening) => tokio::select! {
                 accepted = listening.accept() => if let Ok((client, _)) = accepted {
                     network.connections.fetch_add(1, Ordering::SeqCst);
-                    open.spawn(Arc::clone(&network).carry(client));
+                    network.open.fetch_add(1, Ordering::SeqCst);
+                    let network = Arc::clone(&network);
+                    open.spawn(async move {
+                        Arc::clone(&network).carry(client).await;
+                        network.open.fetch_sub(1, Ordering::SeqCst);
+                    });
                 },
                 _ = fault.changed() => {}
             },
@@ -151,6 +183,20 @@ async fn listen(address: SocketAddr, listener: TcpListener, network: Arc<Network
         }
         while open.try_join_next().is_some() {}
     }
+}
+
+/// Listens at an address where we did before. A process that another test starts has a copy of the old listener until it
+/// runs its program.
+async fn listen_again(address: SocketAddr) -> TcpListener {
+    for _ in 0..1000 {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(Duration::from_millis(1)).await
+            }
+            listener => return listener.expect("we can listen where we did before"),
+        }
+    }
+    panic!("the port is not ours any more");
 }
 
 /// How a direction of a connection came to its end.
@@ -256,9 +302,13 @@ impl Network {
             return Some(kept);
         }
         let mut cut = self.cut.lock().unwrap();
-        let (passing, kept) = (*cut)?;
-        *cut = passing.checked_sub(1).map(|passing| (passing, kept));
-        cut.is_none().then_some(kept)
+        let Cut { passing, kept, then } = (*cut)?;
+        *cut = passing.checked_sub(1).map(|passing| Cut { passing, kept, then });
+        if cut.is_some() {
+            return None;
+        }
+        self.fault.send_replace(then);
+        Some(kept)
     }
 
     /// Waits while the network is a black hole. What comes out of it may find that connections are reset.
