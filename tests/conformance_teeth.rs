@@ -38,7 +38,7 @@ flaws! {
     SweepRemovesLive SweepIsLate SweepIgnoresLimit SweepFindsSomethingAlways SweepMissesForwards SweepHitsForwards
     SweepFailsBesideAnother
     KeysFoldCase KeysEndAtZero KeysLosePadding KeysAreLossyText KeysLoseHighBits
-    PrincipalIsCut PrincipalIsAscii EmptyPrincipalIsNone NoValuesAreNull ValuesAreCut ValuesAreText
+    PrincipalIsCut PrincipalIsAscii EmptyPrincipalIsNone NoValuesAreNull ValuesAreCut ValuesAreRewritten
     LifetimeIsThirtyDays DeadlineOverflows TimesAreSeconds
 }
 
@@ -102,8 +102,10 @@ impl PlainStore {
                 record.values = Values::from_pairs([("", &b"null"[..])])
             }
             Some(ValuesAreCut) => record.values = map_values(&record.values, &|v| v[..v.len().min(65_535)].into()),
-            Some(ValuesAreText) => {
-                record.values = map_values(&record.values, &|v| String::from_utf8_lossy(v).into_owned().into());
+            Some(ValuesAreRewritten) => {
+                record.values = map_values(&record.values, &|v| {
+                    serde_json::from_slice::<serde_json::Value>(v).map_or_else(|_| v.into(), |v| v.to_string().into())
+                });
             }
             Some(LifetimeIsThirtyDays) => {
                 record.expires_at = record.expires_at.min(record.last_seen_at.after(Duration::from_secs(30 * 86_400)));

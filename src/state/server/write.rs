@@ -49,15 +49,19 @@ pub(super) async fn update(records: Records<'_>, work: &mut Work, now: Timestamp
     let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
     let outcome = records.update(id, base.version, &record, now).await?;
     work.is_answered();
-    match outcome {
-        Outcome::Done => {
-            work.loaded.record = Some(record);
-            let cookie = moved_cookie(records.config, &work.loaded, now);
-            work.loaded.tell_id = false;
-            Ok(Step::Done(Committed::telling(cookie)))
-        }
-        outcome => Box::pin(catch_up(records, work, outcome)).await,
+    let is_done = match &outcome {
+        Outcome::Done => true,
+        // A client that asks again by itself comes upon what it has done.
+        Outcome::Conflict(Some(found)) => found.version == record.version,
+        Outcome::Conflict(None) | Outcome::Retired(_) | Outcome::Gone => false,
+    };
+    if !is_done {
+        return Box::pin(catch_up(records, work, outcome)).await;
     }
+    work.loaded.record = Some(record);
+    let cookie = moved_cookie(records.config, &work.loaded, now);
+    work.loaded.tell_id = false;
+    Ok(Step::Done(Committed::telling(cookie)))
 }
 
 pub(super) async fn renew(
