@@ -14,6 +14,7 @@ mod model;
 mod parts;
 mod random;
 mod renewals;
+mod resent;
 #[cfg(feature = "tracing")]
 mod spans;
 mod threads;

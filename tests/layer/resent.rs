@@ -1,0 +1,73 @@
+//! A client of a store that sends a write again by itself, and passes on the second answer.
+
+use std::sync::Arc;
+
+use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use session_state::{MemoryStore, SessionLayer, Timestamp};
+
+use crate::browser::{App, Browser};
+
+#[derive(Debug)]
+struct Resending(MemoryStore);
+
+impl Store for Resending {
+    fn name(&self) -> &'static str {
+        "resending"
+    }
+
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+        self.0.load(key, now).await
+    }
+
+    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        self.0.create(key, Arc::clone(&record), now).await?;
+        self.0.create(key, record, now).await
+    }
+
+    async fn update(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        self.0.update(key, expected, Arc::clone(&record), now).await?;
+        self.0.update(key, expected, record, now).await
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        self.0.touch(key, expected, last_seen_at, expires_at, now).await
+    }
+
+    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.0.renew(renewal.clone(), now).await?;
+        self.0.renew(renewal, now).await
+    }
+
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.0.delete(key, now).await
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sends_twice_takes_place_once() {
+    let memory = MemoryStore::new();
+    let app = App::new(SessionLayer::server(Resending(memory.clone())));
+    let mut browser = Browser::default();
+    let add = |session: session_state::Session| async move { session.update("n", |n: &mut u32| *n += 1).unwrap() };
+    assert_eq!(browser.visit(&app, add).await.value(), 1);
+    browser.visit(&app, add).await.value();
+    browser.visit(&app, add).await.value();
+    assert_eq!((browser.get(&app, "n").await, memory.len()), (Some(3), 1));
+    let before = browser.clone();
+    browser.visit(&app, |session| async move { session.renew() }).await.value();
+    assert_ne!(browser.id(), before.id());
+    assert_eq!((browser.get(&app, "n").await, memory.len()), (Some(3), 1));
+}
