@@ -55,12 +55,14 @@ impl Unanswered {
 }
 
 impl Work {
+    /// Notes that a write is about to be made with all the changes there are.
     pub(super) fn expect_answer(&mut self, unanswered: Unanswered) {
         self.unanswered = unanswered;
         self.changes.mark_attempted();
     }
 
-    pub(super) fn is_answered(&mut self) {
+    /// Notes that the reply has come: what became of the write is known.
+    pub(super) fn note_answer(&mut self) {
         self.unanswered = Unanswered::Nothing;
     }
 
@@ -72,13 +74,13 @@ impl Work {
         let draft = Draft::replay(base, changes.list());
         self.changes = changes;
         self.draft = draft?;
-        let is_renewed = matches!(plan, Plan::Renew { grace: true });
         let (tell_id, hide_id) = match plan {
             Plan::Update => (self.loaded.tell_id, self.loaded.hide_id),
-            _ => (!(is_renewed && self.loaded.hide_id), is_renewed && self.loaded.hide_id),
+            Plan::Renew { grace: true } => (!self.loaded.hide_id, self.loaded.hide_id),
+            _ => (true, false),
         };
         self.loaded = Loaded { record: Some(record), id: Some(id), tell_id, hide_id, ..Loaded::default() };
-        self.is_answered();
+        self.note_answer();
         Ok(())
     }
 }
@@ -117,7 +119,7 @@ async fn settle_new(
     let Some((current, record)) = found else {
         // Should it take place yet, it and its repetition are one.
         *new_id = Some(id);
-        work.is_answered();
+        work.note_answer();
         return Ok(());
     };
     if plan == Plan::Replace {
@@ -151,7 +153,7 @@ async fn settle_update(records: Records<'_>, work: &mut Work, version: u64) -> R
         // It has not taken place, or the session has ended: the next attempt says so.
         Some(_) | None => {}
     }
-    work.is_answered();
+    work.note_answer();
     Ok(())
 }
 

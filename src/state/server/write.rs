@@ -37,7 +37,7 @@ pub(super) async fn create(
     if plan == Plan::Replace {
         delete_following(records, work).await?;
     }
-    work.is_answered();
+    work.note_answer();
     work.tell_written(records.config, plan, record.handle);
     work.loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
     Ok(Step::Done(Committed::telling(id_cookie(records.config, &work.loaded, now))))
@@ -48,7 +48,7 @@ pub(super) async fn update(records: Records<'_>, work: &mut Work, now: Timestamp
     work.expect_answer(Unanswered::Update { version: record.version });
     let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
     let outcome = records.update(id, base.version, &record, now).await?;
-    work.is_answered();
+    work.note_answer();
     let is_done = match &outcome {
         Outcome::Done => true,
         // A client that asks again by itself comes upon what it has done.
@@ -84,7 +84,7 @@ pub(super) async fn renew(
     };
     work.expect_answer(Unanswered::new_record(&new, plan, Some(&forward)));
     let outcome = records.renew((&old, base.version), (&new, &record), forward, now).await?;
-    work.is_answered();
+    work.note_answer();
     match outcome {
         Outcome::Done => {
             work.tell_written(config, plan, record.handle);
