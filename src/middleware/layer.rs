@@ -1,6 +1,5 @@
 //! The layer: what an application says about its sessions, in one place.
 
-use std::any::TypeId;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +13,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::cookie::{CookieConfig, CookieWriter};
 use crate::error::ConfigError;
 use crate::event::{Observer, Observers, SessionEvent};
-use crate::part::{Place, Placement, SessionPart};
+use crate::part::{Placement, SessionPart};
 use crate::record::lifetime::Timeouts;
 use crate::seal::KeyRing;
 use crate::session::{Main, insert};
-use crate::state::{Config, ConflictPolicy, CookieState, PlacedPart, ServerErrorPolicy, ServerState, State};
-use crate::store::Store;
+use crate::state::{Config, ConflictPolicy, CookieState, ServerErrorPolicy, ServerState, State};
+use crate::store::{ErasedStore, Store};
 
 /// The most bytes that the values of a session take, unless the layer says otherwise: 1 MiB.
 const MAX_RECORD_SIZE: usize = 1024 * 1024;
@@ -112,19 +111,11 @@ impl SessionLayer {
     ///
     /// # Panics
     ///
-    /// When the part's name cannot be the name of a cookie, or another part of the layer has it. Both are the same at
-    /// every start of the program.
-    pub fn with_part<T: SessionPart>(mut self, placement: impl Into<Placement>) -> Self {
-        let Placement(Place::Cookie(in_cookie)) = placement.into();
-        let config = self.config_mut();
-        match PlacedPart::new::<T>(in_cookie, &config.cookie) {
-            Ok(placed) => {
-                config.parts.retain(|other| other.part != TypeId::of::<T>());
-                let is_taken = config.parts.iter().any(|other| other.cookie.what == T::NAME);
-                assert!(!is_taken, "two parts have the name {:?}", T::NAME);
-                config.parts.push(placed);
-            }
-            Err(error) => panic!("part {:?} cannot live in a cookie: {error}", T::NAME),
+    /// When the part cannot live there: its name cannot be the name of a cookie, another part of the layer has it, or its
+    /// tables are not in the database that the layer keeps sessions in. That is the same at every start of the program.
+    pub fn with_part<T: SessionPart>(mut self, placement: impl Into<Placement<T>>) -> Self {
+        if let Err(error) = self.config_mut().place_part::<T>(placement.into().place) {
+            panic!("part {:?} cannot live there: {error}", T::NAME);
         }
         self
     }
@@ -278,7 +269,7 @@ impl SessionLayer {
     ///
     /// The caller decides where it runs, and stops it by dropping it. Building a layer starts no task.
     ///
-    /// A store that fails is tried again after the next interval, and the observers are told. Stores whose engine
+    /// The stores of [parts](crate::InStore) are swept too. A store that fails is tried again after the next interval, and the observers are told. Stores whose engine
     /// removes expired records by itself, and state in cookies, have nothing to sweep.
     ///
     /// # Examples
@@ -297,7 +288,9 @@ impl SessionLayer {
         async move {
             loop {
                 tokio::time::sleep(interval).await;
-                sweep(&config).await;
+                for store in config.stores() {
+                    sweep(&config, store).await;
+                }
             }
         }
     }
@@ -310,7 +303,8 @@ impl SessionLayer {
             timeouts: Timeouts::default(),
             cookie,
             cookie_writer,
-            parts: Vec::new(),
+            part_cookies: Vec::new(),
+            outside: Vec::new(),
             clock: Arc::new(SystemClock),
             observers: Observers::default(),
             conflict_policy: ConflictPolicy::default(),
@@ -327,8 +321,7 @@ impl SessionLayer {
 }
 
 /// Sweeps in batches until nothing has expired. Between two batches others get a turn.
-async fn sweep(config: &Config) {
-    let State::Server(ServerState { store, .. }) = &config.state else { return };
+async fn sweep(config: &Config, store: &dyn ErasedStore) {
     loop {
         match store.sweep(config.now(), SWEEP_BATCH).within(config.store_timeout, store.name()).await {
             Ok(removed) if removed < SWEEP_BATCH => return,

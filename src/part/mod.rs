@@ -1,13 +1,18 @@
 //! Parts: typed pieces of a session, each with a place of its own.
 
 mod in_cookie;
+mod in_store;
 mod patch;
+
+use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use in_cookie::InCookie;
-pub(crate) use patch::Patch;
+pub use in_store::InStore;
+pub(crate) use patch::{Collection, Patch};
 
 /// A typed piece of a session: a Rust type with a name.
 ///
@@ -38,17 +43,52 @@ pub trait SessionPart: Serialize + DeserializeOwned + Default + Send + Sync + 's
     const NAME: &'static str;
 }
 
-/// Where a part lives; see [`SessionLayer::with_part`](crate::SessionLayer::with_part).
-#[derive(Clone, Debug)]
-pub struct Placement(pub(crate) Place);
-
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    Cookie(InCookie),
+/// Where a part lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PartPlace {
+    /// With the session, in its record or its cookie.
+    Session,
+    /// In a cookie of its own.
+    Cookie,
+    /// In a record of its own, in a store.
+    Store,
+    /// In tables of the application.
+    Tables,
 }
 
-impl From<InCookie> for Placement {
+/// Where the part `T` lives; see [`SessionLayer::with_part`](crate::SessionLayer::with_part).
+pub struct Placement<T> {
+    pub(crate) place: Place,
+    part: PhantomData<fn() -> T>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    Cookie(InCookie),
+    Store(InStore),
+}
+
+impl<T: SessionPart> Placement<T> {
+    fn new(place: Place) -> Self {
+        Self { place, part: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Placement<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Placement").field(&self.place).finish()
+    }
+}
+
+impl<T: SessionPart> From<InCookie> for Placement<T> {
     fn from(in_cookie: InCookie) -> Self {
-        Self(Place::Cookie(in_cookie))
+        Self::new(Place::Cookie(in_cookie))
+    }
+}
+
+impl<T: SessionPart> From<InStore> for Placement<T> {
+    fn from(in_store: InStore) -> Self {
+        Self::new(Place::Store(in_store))
     }
 }

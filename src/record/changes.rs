@@ -16,6 +16,24 @@ pub(crate) type Key = SmolStr;
 /// Makes the JSON text of a value from the one before, if there was one.
 pub(crate) type UpdateFn = dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync;
 
+/// Where a value is.
+#[derive(Clone, Debug)]
+pub(crate) enum At {
+    /// Under a key of the record.
+    Record(Key),
+    /// Outside the record: a part with a place of its own.
+    Outside(&'static str),
+}
+
+impl At {
+    pub(crate) fn update(self, update: Arc<UpdateFn>) -> Change {
+        match self {
+            Self::Record(key) => Change::Update { key, update },
+            Self::Outside(part) => Change::Outside { part, update },
+        }
+    }
+}
+
 /// One change.
 #[derive(Clone)]
 pub(crate) enum Change {
@@ -31,6 +49,11 @@ pub(crate) enum Change {
     /// Computes a value from the one before; on a newer record, from the newer one.
     Update {
         key: Key,
+        update: Arc<UpdateFn>,
+    },
+    /// Computes a part that lives outside the record, from what it was before; on newer state, from the newer one.
+    Outside {
+        part: &'static str,
         update: Arc<UpdateFn>,
     },
     /// Binds the session to a principal. Values of another principal go; those of a visitor stay, unless `fresh`.
@@ -50,6 +73,7 @@ impl fmt::Debug for Change {
             Self::Remove { key } => write!(f, "Remove({key:?})"),
             Self::Clear => f.write_str("Clear"),
             Self::Update { key, .. } => write!(f, "Update({key:?})"),
+            Self::Outside { part, .. } => write!(f, "Outside({part:?})"),
             Self::Login { fresh, .. } => write!(f, "Login(fresh: {fresh})"),
             Self::IdleTimeout(timeout) => write!(f, "IdleTimeout({timeout:?})"),
             Self::AbsoluteTimeout(timeout) => write!(f, "AbsoluteTimeout({timeout:?})"),
@@ -60,7 +84,7 @@ impl fmt::Debug for Change {
 impl Change {
     /// Whether the change is one of data, which a server error may discard. Logins and timeouts are not.
     fn is_of_data(&self) -> bool {
-        matches!(self, Self::Set { .. } | Self::Remove { .. } | Self::Clear | Self::Update { .. })
+        !matches!(self, Self::Login { .. } | Self::IdleTimeout(_) | Self::AbsoluteTimeout(_))
     }
 }
 
@@ -125,6 +149,13 @@ impl Changes {
         self.ends_session &= plan != Plan::Replace;
         self.renews &= !matches!(plan, Plan::Renew { .. });
         self.needs_session = false;
+    }
+
+    /// Forgets the changes of a part that lives outside the record: they have been written.
+    pub(crate) fn forget_part(&mut self, name: &str) {
+        let is_of_part = |change: &Change| matches!(change, Change::Outside { part, .. } if *part == name);
+        self.attempted = self.attempted.map(|n| self.list.iter().take(n).filter(|change| !is_of_part(change)).count());
+        self.list.retain(|change| !is_of_part(change));
     }
 
     /// Forgets the changes of data.

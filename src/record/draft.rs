@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::changes::{Change, Key};
+use super::changes::{At, Change, Key};
 use super::lifetime::{Age, Timeouts};
+use super::outside::Outside;
 use super::values::{frame_size, put_frame};
 use super::{Handle, Record, Values, version_after};
 use crate::clock::Timestamp;
@@ -28,6 +29,8 @@ pub(crate) struct Draft {
     /// `Some(None)` goes back to the layer's timeout.
     idle_timeout: Option<Option<Duration>>,
     absolute_timeout: Option<Option<Duration>>,
+    /// Boxed, since few requests ask for a part that lives elsewhere.
+    outside: Option<Box<Outside>>,
 }
 
 /// A value that was set or removed.
@@ -74,12 +77,13 @@ impl Draft {
         Self { base, ..Self::default() }
     }
 
-    /// Makes a draft of a record with all of a request's changes.
+    /// Makes a draft of a record, and of the parts that live outside it, with all of a request's changes.
     pub(crate) fn replay<'c>(
         base: Option<Arc<Record>>,
+        outside: Option<Box<Outside>>,
         changes: impl IntoIterator<Item = &'c Change>,
     ) -> Result<Self, Error> {
-        let mut draft = Self::new(base);
+        let mut draft = Self { base, outside, ..Self::default() };
         for change in changes {
             draft.apply(change)?;
         }
@@ -95,9 +99,14 @@ impl Draft {
                 let value = update(self.get(key))?;
                 self.put(key, Some(value));
             }
+            Change::Outside { part, update } => {
+                let value = update(self.outside_text(part).as_ref().map(JsonText::as_bytes))?;
+                self.put_outside(part, value);
+            }
             Change::Login { principal, .. } => {
                 if self.is_taken_over_by(change) {
                     self.clear();
+                    self.forget_outside();
                     self.is_new_identity = true;
                     // Nobody is remembered because somebody else was. What this request has set stays.
                     self.idle_timeout.get_or_insert(None);
@@ -170,6 +179,7 @@ impl Draft {
             || self.login.is_some()
             || self.idle_timeout.is_some()
             || self.absolute_timeout.is_some()
+            || self.outside.as_ref().is_some_and(|outside| outside.is_changed())
     }
 
     /// Whether there is anything that a new session would be made for.
@@ -179,6 +189,7 @@ impl Draft {
             || self.absolute_timeout.flatten().is_some()
             || self.overlay.iter().any(|overlaid| overlaid.value.is_some())
             || self.iter().next().is_some()
+            || self.outside.as_ref().is_some_and(|outside| outside.has_content())
     }
 
     /// Returns the name of the loaded session, unless the record will be that of another one: there was none, or it is
@@ -249,6 +260,53 @@ impl Draft {
             let overlaid = Overlaid { key: key.clone(), value, replaces: frame.map(|(_, frame)| frame.whole) };
             let place = self.overlay.iter().take_while(|other| other.place() <= overlaid.place()).count();
             self.overlay.insert(place, overlaid);
+        }
+    }
+
+    /// Returns the parts that live outside the record, if the request has asked for one.
+    pub(crate) fn outside(&self) -> Option<&Outside> {
+        self.outside.as_deref()
+    }
+
+    pub(crate) fn outside_mut(&mut self) -> &mut Outside {
+        self.outside.get_or_insert_default()
+    }
+
+    /// Returns a part that lives outside the record.
+    pub(crate) fn outside_text(&self, part: &str) -> Option<JsonText> {
+        self.outside.as_ref()?.text(part)
+    }
+
+    pub(crate) fn put_outside(&mut self, part: &'static str, value: Arc<[u8]>) {
+        self.outside_mut().put(part, value);
+    }
+
+    /// Returns the value in a place.
+    pub(crate) fn get_at(&self, at: &At) -> Option<&[u8]> {
+        match at {
+            At::Record(key) => self.get(key),
+            At::Outside(part) => self.outside.as_ref()?.find(part)?.value.as_deref(),
+        }
+    }
+
+    /// Returns the value in a place, to be used without this draft.
+    pub(crate) fn text_at(&self, at: &At) -> Option<JsonText> {
+        match at {
+            At::Record(key) => self.text(key),
+            At::Outside(part) => self.outside_text(part),
+        }
+    }
+
+    pub(crate) fn put_at(&mut self, at: &At, value: Arc<[u8]>) {
+        match at {
+            At::Record(key) => self.put(key, Some(value)),
+            At::Outside(part) => self.put_outside(part, value),
+        }
+    }
+
+    fn forget_outside(&mut self) {
+        if let Some(outside) = &mut self.outside {
+            outside.forget();
         }
     }
 

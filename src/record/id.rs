@@ -9,6 +9,8 @@ use crate::base64url;
 /// What goes before an ID when it is hashed. With it the hash is one block of SHA-256: 20 + 32 bytes and the padding.
 const STORE_KEY_LABEL: &[u8; 20] = b"session-state key v1";
 const SUCCESSOR_LABEL: &[u8; 20] = b"session-state fwd v1";
+const PART_KEY_LABEL: &[u8; 20] = b"session-state prt v1";
+const PART_HANDLE_LABEL: &[u8; 20] = b"session-state phd v1";
 const SEAL_LABEL: &[u8; 20] = b"session-state row v1";
 
 /// The secret that a client holds: 256 random bits. Whoever has it has the session.
@@ -87,6 +89,17 @@ impl fmt::Debug for SessionId {
 pub struct StoreKey([u8; 32]);
 
 impl StoreKey {
+    /// Returns the key of a session's part that has a record of its own, and the handle of that record. Neither is secret.
+    pub(crate) fn of_part(session: Handle, part: &str) -> (Self, Handle) {
+        let hash = |label: &[u8; 20]| -> [u8; 32] {
+            let message = Sha256::new().chain_update(label).chain_update(session.0).chain_update(part);
+            message.finalize().into()
+        };
+        let mut handle = Handle([0; 16]);
+        handle.0.copy_from_slice(&hash(PART_HANDLE_LABEL)[..16]);
+        (Self(hash(PART_KEY_LABEL)), handle)
+    }
+
     /// Makes a key of its bytes. Only tests of stores have a reason to.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {

@@ -79,6 +79,11 @@ impl Timeouts {
         }
     }
 
+    /// Returns until when a session may live at most, if it has a limit that no use of it moves.
+    pub(crate) fn absolute_deadline(&self, age: Age) -> Option<Timestamp> {
+        self.deadlines(age).1
+    }
+
     /// Judges a record by what it says of itself and by what the layer allows today, whichever is sooner.
     pub(crate) fn expiry(&self, record: &Record, now: Timestamp) -> Option<Expiry> {
         let (_, absolute) = self.deadlines(record.into());

@@ -6,7 +6,7 @@
 //! - [`id`]: the secret [`SessionId`](id::SessionId), the [`StoreKey`] it is kept under, the public [`Handle`].
 //! - [`values`]: the values of a session, in the bytes they came in; `codec` and `json` write them down.
 //! - [`changes`]: what a request did, as a list that can be replayed on a newer record.
-//! - [`draft`]: a record as the request sees it, its own changes included.
+//! - [`draft`]: a record as the request sees it, its own changes included; [`outside`]: the parts that live elsewhere.
 //! - [`lifetime`]: idle and absolute timeouts, touches and renewals.
 //! - [`plan`]: from all of that, the one thing to do at the end of the request.
 
@@ -16,6 +16,7 @@ pub(crate) mod draft;
 pub(crate) mod id;
 mod json;
 pub(crate) mod lifetime;
+pub(crate) mod outside;
 pub(crate) mod plan;
 pub(crate) mod values;
 mod wire;

@@ -25,6 +25,13 @@ pub(crate) enum Plan {
     Replace,
 }
 
+impl Plan {
+    /// Whether the client has to be told.
+    pub(crate) fn needs_cookie(self) -> bool {
+        matches!(self, Self::Create | Self::Renew { .. } | Self::Destroy | Self::Replace)
+    }
+}
+
 /// Decides what to do with the record that was `loaded`, given the changes a request made and the draft they led to.
 ///
 /// `reseal` says that the client's copy is sealed with a key that is no longer the primary one. An ID that has reached its
@@ -114,7 +121,7 @@ mod tests {
         changes.needs_session = wish == Some(Do::Need);
         changes.renews = wish == Some(Do::Renew);
         list.iter().for_each(|change| changes.push(change.clone()));
-        let draft = Draft::replay(base, changes.list()).expect("no change of the table fails");
+        let draft = Draft::replay(base, None, changes.list()).expect("no change of the table fails");
         let plan = |may_set_cookie| plan(loaded.as_deref(), &changes, &draft, reseal, &timeouts, may_set_cookie, NOW);
         if plan(true) == (Plan::Renew { grace: true }) && !changes.renews {
             let without = if draft.is_changed() { Plan::Update } else { Plan::Touch };

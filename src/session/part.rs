@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::session::{Main, PART_PREFIX};
 use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
-use crate::part::{Patch, SessionPart};
-use crate::record::changes::Key;
+use crate::part::{Collection, PartPlace, Patch, SessionPart};
+use crate::record::changes::At;
 use crate::record::draft::JsonText;
+use crate::state::OutsidePlace;
 
 /// A part of the session of the visitor who sent a request.
 ///
@@ -67,8 +68,8 @@ struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartInfo {
-    /// Whether the part has a cookie of its own, or lives with the session.
-    pub in_cookie: bool,
+    /// Where the part lives.
+    pub place: PartPlace,
     /// How many bytes of JSON it was when it was loaded; 0 if there was none.
     pub size: usize,
     /// When it was first stored, or the session it lives with began.
@@ -94,11 +95,12 @@ impl<T: SessionPart> Part<T> {
 impl<T: SessionPart, M: 'static> Part<T, M> {
     pub(crate) async fn load(loader: &SessionLoader<M>) -> Result<Self, Error> {
         let shared = loader.shared();
-        if shared.config().placed_part(TypeId::of::<T>()).is_none_or(|placed| placed.is_bound) {
+        if shared.config().part_cookie(TypeId::of::<T>()).is_none_or(|placed| placed.is_bound) {
             shared.load().await?;
         }
         shared.take_part(T::NAME, TypeId::of::<T>())?;
         let held = Held { shared: Arc::clone(shared), part: T::NAME };
+        shared.load_outside(TypeId::of::<T>()).await?;
         let base = stored_text::<T>(shared);
         let value = base.as_ref().map(|text| from_json(T::NAME, text.as_bytes())).transpose()?.unwrap_or_default();
         Ok(Self { value, base, is_touched: false, held, marker: PhantomData })
@@ -115,7 +117,8 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
     pub fn update(&mut self, change: impl Fn(&mut T) + Send + Sync + 'static) {
         let written = self.write_back().and_then(|()| {
             change(&mut self.value);
-            self.write(move |before| rewritten(before, &change))
+            let collections = collections::<T>(&self.held.shared);
+            self.write(move |before| rewritten(before, &change, &collections))
         });
         self.held.shared.note_failure(written);
     }
@@ -126,12 +129,13 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         let size = self.base.as_ref().map_or(0, |text| text.as_bytes().len());
         let config = self.held.shared.config();
         let now = config.now();
+        let place = config.outside_place(TypeId::of::<T>()).map_or(PartPlace::Session, OutsidePlace::kind);
         let of_cookie = self.held.shared.with_part(T::NAME, |stored| {
             let stored = stored?;
             let record = stored.record.as_ref();
             let created_at = record.map(|record| record.created_at.into());
             let expires_at = record.map(|record| record.expires_at.into());
-            Some(PartInfo { in_cookie: true, size, created_at, expires_at })
+            Some(PartInfo { place: PartPlace::Cookie, size, created_at, expires_at })
         });
         of_cookie.unwrap_or_else(|| {
             self.held.shared.with(|work| {
@@ -139,7 +143,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
                 let created_at = record.map(|record| record.created_at.into());
                 let age = work.draft.age(&config.timeouts, now);
                 let expires_at = record.map(|_| config.timeouts.expires_at(age).into());
-                PartInfo { in_cookie: false, size, created_at, expires_at }
+                PartInfo { place, size, created_at, expires_at }
             })
         })
     }
@@ -153,7 +157,10 @@ impl<T: SessionPart, M> Part<T, M> {
         }
         let after = to_value(&self.value)?;
         let patch = match &self.base {
-            Some(text) => Patch::between(&to_value(&from_json::<T>(T::NAME, text.as_bytes())?)?, after),
+            Some(text) => {
+                let before = to_value(&from_json::<T>(T::NAME, text.as_bytes())?)?;
+                Patch::between_parts(&before, after, &collections::<T>(&self.held.shared))
+            }
             // Nothing is stored for a visitor who only looks, and all of it for one who does more.
             None => (after != to_value(&T::default())?).then_some(Patch::Replace(after)),
         };
@@ -173,20 +180,28 @@ impl<T: SessionPart, M> Part<T, M> {
             let json = update(stored_text::<T>(&self.held.shared).as_ref().map(JsonText::as_bytes))?;
             self.held.shared.set_part(T::NAME, json);
         } else {
-            self.held.shared.update(&record_key::<T>(), move |before| Ok(((), update(before)?)))?;
+            self.held.shared.update(&place::<T>(&self.held.shared), move |before| Ok(((), update(before)?)))?;
         }
         self.base = stored_text::<T>(&self.held.shared);
         Ok(())
     }
 }
 
-fn record_key<T: SessionPart>() -> Key {
-    format!("{PART_PREFIX}{}", T::NAME).into()
+/// Returns where a part is that has no cookie.
+fn place<T: SessionPart>(shared: &Shared) -> At {
+    match shared.config().outside_place(TypeId::of::<T>()) {
+        Some(place) => At::Outside(place.name),
+        None => At::Record(format!("{PART_PREFIX}{}", T::NAME).into()),
+    }
+}
+
+fn collections<T: SessionPart>(shared: &Shared) -> Arc<[Collection]> {
+    shared.config().outside_place(TypeId::of::<T>()).map(|place| Arc::clone(&place.collections)).unwrap_or_default()
 }
 
 fn stored_text<T: SessionPart>(shared: &Shared) -> Option<JsonText> {
     let in_cookie = shared.with_part(T::NAME, |stored| stored.map(|stored| stored.value.clone()));
-    in_cookie.unwrap_or_else(|| shared.with(|work| work.draft.text(&record_key::<T>())))
+    in_cookie.unwrap_or_else(|| shared.with(|work| work.draft.text_at(&place::<T>(shared))))
 }
 
 fn to_value<T: SessionPart>(part: &T) -> Result<Value, Error> {
@@ -194,12 +209,16 @@ fn to_value<T: SessionPart>(part: &T) -> Result<Value, Error> {
 }
 
 /// Makes a change of a stored part, and leaves fields alone that the change does not touch or this release not know.
-fn rewritten<T: SessionPart>(before: Option<&[u8]>, change: &dyn Fn(&mut T)) -> Result<Arc<[u8]>, Error> {
+fn rewritten<T: SessionPart>(
+    before: Option<&[u8]>,
+    change: &dyn Fn(&mut T),
+    collections: &[Collection],
+) -> Result<Arc<[u8]>, Error> {
     let mut part: T = before.map(|json| from_json(T::NAME, json)).transpose()?.unwrap_or_default();
     let known = to_value(&part)?;
     change(&mut part);
     let Some(json) = before else { return to_json(T::NAME, &part) };
-    match Patch::between(&known, to_value(&part)?) {
+    match Patch::between_parts(&known, to_value(&part)?, collections) {
         Some(patch) => patched::<T>(Some(json), &patch),
         None => Ok(json.into()),
     }

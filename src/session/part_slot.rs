@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::draft::JsonText;
 use crate::record::{Handle, Record, Values};
-use crate::state::{Config, PlacedPart, ROOM_TO_GROW};
+use crate::state::{Config, PartCookie, ROOM_TO_GROW};
 
 /// Under which key the record in a part's cookie holds the part.
 const PART_KEY: &str = "part";
@@ -29,7 +29,7 @@ pub(crate) struct PartSlot {
 /// A part that lives in a cookie of its own.
 #[derive(Debug)]
 pub(crate) struct StoredPart {
-    pub(super) placed: PlacedPart,
+    pub(super) placed: PartCookie,
     /// The record that the cookie held.
     pub(crate) record: Option<Arc<Record>>,
     pub(crate) value: Option<JsonText>,
@@ -43,7 +43,7 @@ impl PartSlot {
         self.stored.as_ref().is_some_and(StoredPart::is_to_be_sealed)
     }
 
-    fn is_written_to(&self, placed: &PlacedPart) -> bool {
+    fn is_written_to(&self, placed: &PartCookie) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.is_changed && stored.placed.part == placed.part)
     }
 }
@@ -54,7 +54,7 @@ impl StoredPart {
     pub(super) fn open(
         config: &Config,
         received: &Received,
-        placed: &PlacedPart,
+        placed: &PartCookie,
         session: Option<Handle>,
     ) -> (Self, Option<SessionEvent>) {
         let mut stored =
@@ -97,7 +97,7 @@ impl StoredPart {
 
     /// Seals the part, if it is to be.
     pub(super) fn seal(&self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
-        let PlacedPart { cookie, timeouts, is_bound, .. } = &self.placed;
+        let PartCookie { cookie, timeouts, is_bound, .. } = &self.placed;
         let Some(value) = self.value.as_ref().filter(|_| self.is_to_be_sealed()) else { return Ok(Vec::new()) };
         let now = config.now();
         let created_at = self.record.as_ref().map_or(now, |record| record.created_at);
@@ -117,7 +117,7 @@ impl StoredPart {
 
 /// Removes the cookies of parts that were bound to a session that has ended, but for those `written` to since.
 pub(super) fn removals_of_ended(config: &Config, received: &Received, written: &[PartSlot]) -> Vec<HeaderValue> {
-    let bound = config.parts.iter().filter(|placed| placed.is_bound);
+    let bound = config.part_cookies.iter().filter(|placed| placed.is_bound);
     let ended = bound.filter(|placed| !written.iter().any(|slot| slot.is_written_to(placed)));
     ended.flat_map(|placed| placed.cookie.removals_of_received(received)).collect()
 }

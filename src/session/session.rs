@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
 use crate::record::Lifetime;
-use crate::record::changes::{Change, Key};
+use crate::record::changes::{At, Change, Key};
 use crate::record::draft::Draft;
 use crate::store::Handle;
 
@@ -125,7 +125,7 @@ impl<M: 'static> Session<M> {
     {
         let stored = Key::new(storage_key(key));
         let name = stored.clone();
-        self.shared.update(&stored, move |before| {
+        self.shared.update(&At::Record(stored), move |before| {
             let name = application_key(&name).unwrap_or_default();
             let mut value = before.map(|json| from_json(name, json)).transpose()?.unwrap_or_default();
             change(&mut value);

@@ -10,7 +10,7 @@ use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::Handle;
-use crate::record::changes::{Change, Key, UpdateFn};
+use crate::record::changes::{At, Change, UpdateFn};
 use crate::record::draft::{Draft, JsonText};
 use crate::state::{self, Committed, Config, Loaded, ServerErrorPolicy, Work};
 
@@ -114,21 +114,21 @@ impl Shared {
     /// `compute` runs code of the application, so it runs outside the lock, and again should the value have changed.
     pub(crate) fn update<T>(
         &self,
-        key: &Key,
+        at: &At,
         compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         let mut compute = compute;
         loop {
-            let before = self.with(|work| work.draft.text(key));
+            let before = self.with(|work| work.draft.text_at(at));
             let before = before.as_ref().map(JsonText::as_bytes);
             let (value, json) = compute(before)?;
             let kept = self.with(move |work| {
-                if work.draft.get(key) != before {
+                if work.draft.get_at(at) != before {
                     return Err(compute);
                 }
-                work.draft.put(key, Some(json));
+                work.draft.put_at(at, json);
                 let update: Arc<UpdateFn> = Arc::new(move |before| compute(before).map(|(_, json)| json));
-                work.changes.push(Change::Update { key: key.clone(), update });
+                work.changes.push(at.clone().update(update));
                 Ok(())
             });
             match kept {
@@ -163,10 +163,22 @@ impl Shared {
         }
         let session = inner.work.as_ref().and_then(|work| work.draft.kept_handle());
         let open = |placed| StoredPart::open(&self.config, &self.received, placed, session);
-        let (stored, event) = self.config.placed_part(part).map(open).unzip();
+        let (stored, event) = self.config.part_cookie(part).map(open).unzip();
         inner.parts.push(PartSlot { name, is_in_use: true, stored });
         drop(inner);
         event.flatten().iter().for_each(|event| self.config.tell(event));
+        Ok(())
+    }
+
+    /// Loads a part that lives on the server outside the session's record, unless that has been done.
+    pub(crate) async fn load_outside(&self, part: TypeId) -> Result<(), Error> {
+        let Some(place) = self.config.outside_place(part) else { return Ok(()) };
+        // While a commit is under way it has the session's parts.
+        let _turn = self.commits.lock().await;
+        let session = self.with(|work| work.session_of_unloaded(place));
+        let Some(session) = session else { return Ok(()) };
+        let stored = place.load(&self.config, &session).await?;
+        self.with(|work| work.note_loaded(place, session.handle, stored));
         Ok(())
     }
 
@@ -201,6 +213,7 @@ impl Shared {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if inner.work.is_none() && inner.parts.is_empty() {
+            inner.response_sent = true;
             return Some(Effects { looked: inner.looked, ..Effects::default() });
         }
         if !inner.panicked {
@@ -285,8 +298,7 @@ impl Shared {
     fn install(&self, loaded: Loaded, committed: Committed) {
         let mut later = Vec::new();
         loop {
-            let draft =
-                Draft::replay(loaded.record.clone(), &later).unwrap_or_else(|_| Draft::new(loaded.record.clone()));
+            let draft = loaded.draft(false, &later).unwrap_or_else(|_| loaded.unchanged());
             let mut inner = self.lock();
             let inner = &mut *inner;
             let work = inner.work.get_or_insert_default();
@@ -319,9 +331,9 @@ impl Shared {
         inner.parts.iter_mut().filter_map(|slot| slot.stored.as_mut()).for_each(StoredPart::discard_change);
         let Some(work) = &mut inner.work else { return };
         work.changes.discard_data();
-        let base = work.loaded.record.clone().filter(|_| !work.changes.ends_session);
         // What is left are logins and timeouts, which cannot fail.
-        work.draft = Draft::replay(base.clone(), work.changes.list()).unwrap_or_else(|_| Draft::new(base));
+        let draft = work.loaded.draft(work.changes.ends_session, work.changes.list());
+        work.draft = draft.unwrap_or_else(|_| work.loaded.unchanged());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -134,7 +134,7 @@ pub(super) fn commit(
             }
             work.tell_written(config, plan, record.handle);
             // The browser still has the chunks it sent: nothing of this request has reached it yet.
-            work.loaded = Loaded { record: Some(record), chunks, ..Loaded::default() };
+            work.loaded = Loaded { record: Some(record), chunks, outside: work.written_outside(), ..Loaded::default() };
             Ok(Committed { cookies, ..Committed::default() })
         }
     }

@@ -9,11 +9,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::cookie::{CookieConfig, CookieLifetime, CookieWriter};
 use crate::error::{ConfigError, Error};
 use crate::event::{Observers, SessionEvent};
-use crate::part::{InCookie, SessionPart};
+use crate::part::{InCookie, Place, SessionPart};
 use crate::record::Record;
 use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
+use crate::store::ErasedStore;
 
 use super::State;
+use super::outside::OutsidePlace;
 use super::sealed::SealedCookie;
 
 /// What a layer was told.
@@ -23,7 +25,10 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) cookie: CookieConfig,
     pub(crate) cookie_writer: CookieWriter,
-    pub(crate) parts: Vec<PlacedPart>,
+    /// Parts in cookies of their own.
+    pub(crate) part_cookies: Vec<PartCookie>,
+    /// Parts on the server, but outside the session's record.
+    pub(crate) outside: Vec<OutsidePlace>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Observers,
     pub(crate) conflict_policy: ConflictPolicy,
@@ -34,7 +39,7 @@ pub(crate) struct Config {
 
 /// A part that lives in a cookie of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct PlacedPart {
+pub(crate) struct PartCookie {
     pub(crate) part: TypeId,
     pub(crate) cookie: Arc<SealedCookie>,
     pub(crate) timeouts: Arc<Timeouts>,
@@ -66,8 +71,8 @@ pub enum ServerErrorPolicy {
     Discard,
 }
 
-impl PlacedPart {
-    pub(crate) fn new<T: SessionPart>(place: InCookie, session: &CookieConfig) -> Result<Self, ConfigError> {
+impl PartCookie {
+    fn new<T: SessionPart>(place: InCookie, session: &CookieConfig) -> Result<Self, ConfigError> {
         let InCookie { keys, algorithm, application, kept } = place;
         let cookie = SealedCookie {
             writer: CookieWriter::new(&session.for_part(T::NAME)?)?,
@@ -106,14 +111,43 @@ impl Config {
         if let State::Client(state) = &mut self.state {
             state.writer = self.cookie_writer.clone();
         }
-        for placed in &mut self.parts {
+        for placed in &mut self.part_cookies {
             placed.cookie = Arc::new(placed.cookie.for_part_of(&self.cookie)?);
         }
         Ok(())
     }
 
-    pub(crate) fn placed_part(&self, part: TypeId) -> Option<&PlacedPart> {
-        self.parts.iter().find(|placed| placed.part == part)
+    /// Says where a part lives, which no other part of this name may have said before.
+    pub(crate) fn place_part<T: SessionPart>(&mut self, place: Place) -> Result<(), ConfigError> {
+        let part = TypeId::of::<T>();
+        self.part_cookies.retain(|other| other.part != part);
+        self.outside.retain(|other| other.part != part);
+        let names = self.part_cookies.iter().map(|other| other.cookie.what);
+        if names.chain(self.outside.iter().map(|other| other.name)).any(|name| name == T::NAME) {
+            return Err(ConfigError::new("another part has this name"));
+        }
+        match place {
+            Place::Cookie(in_cookie) => self.part_cookies.push(PartCookie::new::<T>(in_cookie, &self.cookie)?),
+            Place::Store(in_store) => self.outside.push(OutsidePlace::in_store::<T>(in_store)),
+        }
+        Ok(())
+    }
+
+    /// Returns the stores that hold sessions and parts of them.
+    pub(crate) fn stores(&self) -> impl Iterator<Item = &dyn ErasedStore> {
+        let of_sessions = match &self.state {
+            State::Server(server) => Some(&*server.store),
+            State::Client(_) => None,
+        };
+        of_sessions.into_iter().chain(self.outside.iter().filter_map(OutsidePlace::store))
+    }
+
+    pub(crate) fn part_cookie(&self, part: TypeId) -> Option<&PartCookie> {
+        self.part_cookies.iter().find(|placed| placed.part == part)
+    }
+
+    pub(crate) fn outside_place(&self, part: TypeId) -> Option<&OutsidePlace> {
+        self.outside.iter().find(|placed| placed.part == part)
     }
 
     /// Refuses a record that is larger than the layer allows.

@@ -3,8 +3,11 @@
 //! [`server`] keeps it in a [`Store`](crate::store::Store), with an ID in the cookie; [`client`] keeps all of it in the
 //! cookie, sealed. Both do the same two things: [`load`] when the handler first asks, [`commit`] when it has answered.
 
+mod at_rest;
 mod client;
 mod config;
+mod outside;
+mod part_record;
 mod sealed;
 mod server;
 
@@ -18,15 +21,17 @@ use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::random;
-use crate::record::changes::Changes;
+use crate::record::changes::{Change, Changes};
 use crate::record::draft::Draft;
 use crate::record::id::SessionId;
+use crate::record::outside::Outside;
 use crate::record::plan::{Plan, plan};
 use crate::record::{Handle, Record};
 
 pub use client::CookieState;
-pub(crate) use config::{Config, PlacedPart};
+pub(crate) use config::{Config, PartCookie};
 pub use config::{ConflictPolicy, ServerErrorPolicy};
+pub(crate) use outside::OutsidePlace;
 pub(crate) use sealed::{ROOM_TO_GROW, SealedCookie};
 pub(crate) use server::ServerState;
 use server::Unanswered;
@@ -53,6 +58,8 @@ pub(crate) struct Loaded {
     reseal: bool,
     /// How many cookies the client holds the state in.
     chunks: usize,
+    /// Parts that live outside the record, if the request has asked for some.
+    pub(crate) outside: Option<Box<Outside>>,
 }
 
 /// What a request did with it.
@@ -64,18 +71,39 @@ pub(crate) struct Work {
     unanswered: Unanswered,
     /// A call that was to end the loaded session has not been answered.
     is_deleting: bool,
+    /// What the session that this request makes is going to be called, once a part of it has been stored.
+    new_handle: Option<Handle>,
+}
+
+impl Loaded {
+    /// Makes a draft of what was loaded, or of nothing if that has ended, with changes on top of it.
+    pub(crate) fn draft(&self, has_ended: bool, changes: &[Change]) -> Result<Draft, Error> {
+        let base = self.record.clone().filter(|_| !has_ended);
+        let outside = self.outside.clone().filter(|_| !has_ended);
+        Draft::replay(base, outside, changes)
+    }
+
+    /// Makes a draft of what was loaded.
+    pub(crate) fn unchanged(&self) -> Draft {
+        self.draft(false, &[]).unwrap_or_default()
+    }
 }
 
 impl Work {
     pub(crate) fn new(loaded: Loaded) -> Self {
         let draft = Draft::new(loaded.record.clone());
-        Self { loaded, changes: Changes::default(), draft, unanswered: Unanswered::Nothing, is_deleting: false }
+        Self { loaded, draft, ..Self::default() }
     }
 
     /// Takes the work away to be committed, and leaves what it looks like.
     pub(crate) fn take(&mut self) -> Self {
         let draft = self.draft.clone();
         mem::replace(self, Self { draft, ..Self::default() })
+    }
+
+    /// Returns the parts outside the record as they are, now that they have been written.
+    fn written_outside(&self) -> Option<Box<Outside>> {
+        self.draft.outside().map(|outside| Box::new(outside.committed()))
     }
 
     /// Whether the session that was loaded ends here, or goes on as that of another principal.
@@ -90,8 +118,11 @@ impl Work {
 
     /// Makes the record that is to be stored. The mark tells its version from another that is written at the same time.
     fn to_record(&self, config: &Config, mark: u32, now: Timestamp) -> Result<Arc<Record>, Error> {
-        let new_handle = if self.draft.kept_handle().is_none() { random::bytes()? } else { [0; 16] };
-        let record = Arc::new(self.draft.to_record(Handle::from_bytes(new_handle), mark, &config.timeouts, now));
+        let new_handle = match self.draft.kept_handle().or(self.new_handle) {
+            Some(handle) => handle,
+            None => Handle::from_bytes(random::bytes()?),
+        };
+        let record = Arc::new(self.draft.to_record(new_handle, mark, &config.timeouts, now));
         // What was stored under a larger limit can still be touched and renewed, or no request would get past it.
         if self.draft.is_changed() {
             config.check_size(&record)?;
@@ -155,6 +186,13 @@ pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
 ///
 /// After an error nothing has changed, and the work can be committed again.
 pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
+    if config.outside.is_empty() {
+        return commit_session(config, work, may_set_cookie).await;
+    }
+    Box::pin(outside::commit(config, work, may_set_cookie)).await
+}
+
+async fn commit_session(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
     match &config.state {
         State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),
         State::Server(server) => server::commit(config, server, work, may_set_cookie).await,

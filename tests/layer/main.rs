@@ -12,6 +12,7 @@ mod interleavings;
 mod lifetimes;
 mod model;
 mod parts;
+mod parts_in_stores;
 mod random;
 mod renewals;
 mod resent;

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use session_state::{ErrorKind, InCookie, KeyRing, Part, ServerErrorPolicy, Session, SessionEvent, SessionPart};
+use session_state::{
+    ErrorKind, InCookie, InStore, KeyRing, MemoryStore, Part, PartPlace, ServerErrorPolicy, Session, SessionEvent,
+    SessionPart,
+};
 
 use crate::browser::{App, Browser, Visit};
 
@@ -69,6 +72,11 @@ fn placements() -> Vec<App> {
     apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys()).free_standing())));
     apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys()).free_standing())));
     apps.push(App::encrypted().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys()))));
+    let in_store = || InStore::new(MemoryStore::new());
+    for app in App::everywhere() {
+        apps.push(app.with(|layer| layer.with_part::<Cart>(in_store())));
+    }
+    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(in_store().encrypt_at_rest(keys()))));
     apps
 }
 
@@ -424,14 +432,18 @@ async fn a_discarded_change_of_a_part_leaves_what_the_client_has() {
 #[tokio::test]
 async fn a_part_tells_where_it_lives() {
     for (index, app) in placements().into_iter().enumerate() {
-        // Two stores and two cookies hold the session; the part's own cookies come last.
-        let in_cookie = index >= 4;
+        // Two stores and two cookies hold the session; then come four cookies of the part, and records of its own.
+        let place = match index {
+            0..4 => PartPlace::Session,
+            4..8 => PartPlace::Cookie,
+            _ => PartPlace::Store,
+        };
         let mut browser = Browser::default();
         let info = visit::<Cart, _>(&mut browser, &app, |cart| cart.info()).await.value();
-        assert_eq!((info.in_cookie, info.size, info.expires_at), (in_cookie, 0, None));
+        assert_eq!((info.place, info.size, info.expires_at), (place, 0, None));
         visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
         let info = visit::<Cart, _>(&mut browser, &app, |cart| cart.info()).await.value();
-        assert_eq!((info.in_cookie, info.size), (in_cookie, r#"{"lines":["pen"],"note":""}"#.len()));
+        assert_eq!((info.place, info.size), (place, r#"{"lines":["pen"],"note":""}"#.len()));
         assert!(info.created_at.unwrap() < info.expires_at.unwrap());
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use http::{Request, Response};
 use session_state::store::{Entry, Outcome, Record, Renewal, StoreError, Values};
 use session_state::{
-    ConfigError, CookieConfig, CookieState, Error, Handle, InCookie, Key, KeyRing, Main, MemoryStore, Part, Placement,
-    ResponseFuture, Session, SessionEvent, SessionLayer, SessionLoader, SessionPart, SessionService,
+    ConfigError, CookieConfig, CookieState, Error, Handle, InCookie, InStore, Key, KeyRing, Main, MemoryStore, Part,
+    Placement, ResponseFuture, Session, SessionEvent, SessionLayer, SessionLoader, SessionPart, SessionService,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -33,7 +33,7 @@ const _: () = {
     is_shared::<SessionLayer>();
     is_shared::<SessionService<Main>>();
     is_shared::<(Error, ConfigError, StoreError, SessionEvent)>();
-    is_shared::<(CookieConfig, CookieState, InCookie, Placement, Key, KeyRing)>();
+    is_shared::<(CookieConfig, CookieState, InCookie, InStore, Placement<Cart>, Key, KeyRing)>();
     is_shared::<(MemoryStore, Handle, Record, Values)>();
     is_shared::<(Entry, Outcome, Renewal)>();
 };

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::response::Redirect;
-use session_state::{Lifetime, Part, PartInfo, Session};
+use session_state::{Lifetime, Part, PartInfo, PartPlace, Session};
 
 use super::Failure;
 use super::checkout::Checkout;
@@ -101,7 +101,7 @@ fn ends(lifetime: Lifetime) -> String {
 fn part(name: &'static str, holds: String, info: PartInfo) -> Fact {
     Fact {
         name,
-        place: if info.in_cookie { Place::SealedCookie } else { Place::Record },
+        place: if info.place == PartPlace::Cookie { Place::SealedCookie } else { Place::Record },
         holds,
         size: plural(info.size, "byte"),
         age: age(info.created_at),

@@ -42,7 +42,8 @@ pub(super) async fn catch_up(records: Records<'_>, work: &mut Work, outcome: Out
     if config.conflict_policy == ConflictPolicy::Fail && work.draft.is_changed() && is_other_state(&base, &record) {
         return Err(Error::conflict());
     }
-    work.draft = Draft::replay(Some(Arc::clone(&record)), work.changes.list())?;
+    let outside = work.loaded.outside.clone();
+    work.draft = Draft::replay(Some(Arc::clone(&record)), outside, work.changes.list())?;
     work.loaded = Loaded { record: Some(record), id: Some(id), ..mem::take(&mut work.loaded) };
     Ok(Step::Again)
 }

@@ -4,7 +4,6 @@
 //! faster, and then the changes are made again on what it left ([`catch_up`](follow::catch_up)); or silence, and then it is
 //! found out whether the write took place before anything is written again ([`unanswered`]).
 
-mod at_rest;
 mod follow;
 mod records;
 mod unanswered;
@@ -35,7 +34,7 @@ pub(crate) use records::ServerState;
 pub(super) use unanswered::Unanswered;
 
 /// How often changes are made again on a newer record before the request gives up with a conflict.
-const MAX_ATTEMPTS: u32 = 40;
+pub(super) const MAX_ATTEMPTS: u32 = 40;
 
 /// How many renewals are followed from an ID that a client comes with. Each took a request of its own within the grace of
 /// the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
@@ -148,8 +147,7 @@ async fn carry_out(
     new_id: &mut Option<SessionId>,
     now: Timestamp,
 ) -> Result<Step, Error> {
-    let needs_cookie = matches!(plan, Plan::Create | Plan::Renew { .. } | Plan::Destroy | Plan::Replace);
-    if needs_cookie && !may_set_cookie {
+    if plan.needs_cookie() && !may_set_cookie {
         return Err(Error::too_late());
     }
     match plan {
@@ -236,7 +234,7 @@ fn id_cookie(config: &Config, loaded: &Loaded, now: Timestamp) -> Option<HeaderV
 }
 
 /// Gives the other request time: not at all at first, then random times that grow up to 64 ms.
-async fn pause(attempt: u32) -> Result<(), Error> {
+pub(super) async fn pause(attempt: u32) -> Result<(), Error> {
     if attempt == 0 {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::Config;
-use super::at_rest;
+use super::super::at_rest::{self, SealedRow};
 use crate::clock::Timestamp;
 use crate::random;
 use crate::record::Record;
@@ -19,7 +19,7 @@ pub(crate) struct ServerState {
     /// The mark of the next write. It begins anywhere, so that two nodes seldom use the same.
     marks: Arc<AtomicU32>,
     /// Seals the values of the records, if they are to be sealed.
-    at_rest: Option<KeyRing>,
+    pub(in crate::state) at_rest: Option<KeyRing>,
 }
 
 impl ServerState {
@@ -57,7 +57,8 @@ impl<'c> Records<'c> {
     /// Reads a record as the store gave it.
     pub(super) fn open(self, id: &SessionId, record: Arc<Record>) -> Result<Arc<Record>, StoreError> {
         let Some(keys) = &self.server.at_rest else { return Ok(record) };
-        at_rest::open(keys, id, &record).map_err(|error| StoreError::undecodable(self.server.store.name(), error))
+        at_rest::open(keys, &SealedRow::of_session(id), &record)
+            .map_err(|error| StoreError::undecodable(self.server.store.name(), error))
     }
 
     pub(super) fn create<'a>(self, id: &'a SessionId, record: &Arc<Record>, now: Timestamp) -> Limited<'a, bool>
@@ -119,7 +120,7 @@ impl<'c> Records<'c> {
     /// Returns the record as the store is to keep it.
     fn sealed(self, id: &SessionId, record: &Arc<Record>) -> Arc<Record> {
         match &self.server.at_rest {
-            Some(keys) => at_rest::seal(keys, id, record),
+            Some(keys) => at_rest::seal(keys, &SealedRow::of_session(id), record),
             None => Arc::clone(record),
         }
     }

@@ -71,7 +71,8 @@ impl Work {
         let mut changes = mem::take(&mut self.changes);
         changes.forget_attempted(plan);
         let base = Some(Arc::clone(&record)).filter(|_| !changes.ends_session);
-        let draft = Draft::replay(base, changes.list());
+        let outside = self.loaded.outside.take().filter(|_| base.is_some());
+        let draft = Draft::replay(base, outside.clone(), changes.list());
         self.changes = changes;
         self.draft = draft?;
         let (tell_id, hide_id) = match plan {
@@ -79,7 +80,7 @@ impl Work {
             Plan::Renew { grace: true } => (!self.loaded.hide_id, self.loaded.hide_id),
             _ => (true, false),
         };
-        self.loaded = Loaded { record: Some(record), id: Some(id), tell_id, hide_id, ..Loaded::default() };
+        self.loaded = Loaded { record: Some(record), id: Some(id), tell_id, hide_id, outside, ..Loaded::default() };
         self.note_answer();
         Ok(())
     }

@@ -39,7 +39,8 @@ pub(super) async fn create(
     }
     work.note_answer();
     work.tell_written(records.config, plan, record.handle);
-    work.loaded = Loaded { record: Some(record), id: Some(id), ..Loaded::default() };
+    let outside = work.written_outside();
+    work.loaded = Loaded { record: Some(record), id: Some(id), outside, ..Loaded::default() };
     Ok(Step::Done(Committed::telling(id_cookie(records.config, &work.loaded, now))))
 }
 
@@ -59,6 +60,7 @@ pub(super) async fn update(records: Records<'_>, work: &mut Work, now: Timestamp
         return Box::pin(catch_up(records, work, outcome)).await;
     }
     work.loaded.record = Some(record);
+    work.loaded.outside = work.written_outside();
     let cookie = moved_cookie(records.config, &work.loaded, now);
     work.loaded.tell_id = false;
     Ok(Step::Done(Committed::telling(cookie)))
@@ -89,7 +91,8 @@ pub(super) async fn renew(
         Outcome::Done => {
             work.tell_written(config, plan, record.handle);
             let hide_id = grace && work.loaded.hide_id;
-            work.loaded = Loaded { record: Some(record), id: Some(new), hide_id, ..Loaded::default() };
+            let outside = work.written_outside();
+            work.loaded = Loaded { record: Some(record), id: Some(new), hide_id, outside, ..Loaded::default() };
             let cookie = id_cookie(config, &work.loaded, now).filter(|_| !hide_id);
             Ok(Step::Done(Committed::telling(cookie)))
         }

@@ -6,16 +6,37 @@ use zeroize::Zeroizing;
 
 use crate::random;
 use crate::record::id::SessionId;
-use crate::record::{DecodeRecordError, Record, Values};
+use crate::record::{DecodeRecordError, Record, StoreKey, Values};
 use crate::seal::{KeyRing, Row, open_row, seal_row};
 
 /// The key that the sealed values stand under: the only one there is, in the place of all of them.
 const SEALED: &str = "sealed";
 
-/// Returns the record with its values sealed, for the row of an ID.
-pub(super) fn seal(keys: &KeyRing, id: &SessionId, record: &Record) -> Arc<Record> {
-    let material = Zeroizing::new(id.seal_material());
-    let row = Row { key: id.store_key().as_bytes(), version: record.version, id_material: &material };
+/// The row that a seal is for.
+pub(super) struct SealedRow<'r> {
+    key: &'r StoreKey,
+    material: Zeroizing<[u8; 32]>,
+}
+
+impl<'r> SealedRow<'r> {
+    /// The row of a session. Its key takes the ID, which the store does not know.
+    pub(super) fn of_session(id: &'r SessionId) -> Self {
+        Self { key: id.store_key(), material: Zeroizing::new(id.seal_material()) }
+    }
+
+    /// The row of a part, which stays when the ID of its session is renewed.
+    pub(super) fn of_part(key: &'r StoreKey) -> Self {
+        Self { key, material: Zeroizing::new([0; 32]) }
+    }
+
+    fn of_version(&self, version: u64) -> Row<'_> {
+        Row { key: self.key.as_bytes(), version, id_material: &self.material }
+    }
+}
+
+/// Returns the record with its values sealed, for a row.
+pub(super) fn seal(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Arc<Record> {
+    let row = row.of_version(record.version);
     let text = seal_row(keys, row, record.values.as_frames(), &random::nonce());
     // A value is a JSON text: base64url has nothing that a string would have to escape.
     let json = [b"\"", &*text, b"\""].concat();
@@ -24,9 +45,8 @@ pub(super) fn seal(keys: &KeyRing, id: &SessionId, record: &Record) -> Arc<Recor
 }
 
 /// Returns the record with its values opened. One that is not sealed, or not for this row, cannot be read.
-pub(super) fn open(keys: &KeyRing, id: &SessionId, record: &Record) -> Result<Arc<Record>, DecodeRecordError> {
-    let material = Zeroizing::new(id.seal_material());
-    let row = Row { key: id.store_key().as_bytes(), version: record.version, id_material: &material };
+pub(super) fn open(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Result<Arc<Record>, DecodeRecordError> {
+    let row = row.of_version(record.version);
     let text = record.values.get(SEALED).and_then(|json| json.strip_prefix(b"\"")?.strip_suffix(b"\""));
     let frames = text.and_then(|text| open_row(keys, row, text)).map(Zeroizing::new);
     let values = frames.and_then(|frames| Values::from_frames(&frames)).ok_or(DecodeRecordError::malformed())?;

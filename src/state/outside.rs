@@ -1,0 +1,151 @@
+//! Parts on the server that live outside the session's record: when they are loaded, and when they are written.
+//!
+//! A part in a store is written before the session's record, and removed after it.
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use super::part_record::PartRecord;
+use super::{Committed, Config, Work, commit_session};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::part::{Collection, InStore, PartPlace, SessionPart};
+use crate::random;
+use crate::record::{Handle, Record};
+use crate::store::ErasedStore;
+
+/// Where a part lives.
+#[derive(Clone, Debug)]
+pub(crate) struct OutsidePlace {
+    pub(crate) part: TypeId,
+    pub(crate) name: &'static str,
+    /// The fields of the part that are rows.
+    pub(crate) collections: Arc<[Collection]>,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Store(InStore),
+}
+
+/// A part as it was found.
+#[derive(Debug, Default)]
+pub(crate) struct StoredPart {
+    /// Its JSON text.
+    pub(crate) value: Option<Arc<[u8]>>,
+    /// The version of its own record, if it has one.
+    pub(crate) version: Option<u64>,
+}
+
+impl OutsidePlace {
+    pub(crate) fn in_store<T: SessionPart>(place: InStore) -> Self {
+        Self { part: TypeId::of::<T>(), name: T::NAME, collections: Arc::default(), place: Place::Store(place) }
+    }
+
+    pub(crate) fn kind(&self) -> PartPlace {
+        match &self.place {
+            Place::Store(_) => PartPlace::Store,
+        }
+    }
+
+    pub(crate) async fn load(&self, config: &Config, session: &Record) -> Result<StoredPart, Error> {
+        match &self.place {
+            Place::Store(place) => PartRecord::new(config, place, self.name, session.handle).load(session).await,
+        }
+    }
+
+    /// Returns the store of a part that has one.
+    pub(crate) fn store(&self) -> Option<&dyn ErasedStore> {
+        match &self.place {
+            Place::Store(place) => Some(&*place.store),
+        }
+    }
+
+    fn record<'c>(&'c self, config: &'c Config, session: Handle) -> Option<PartRecord<'c>> {
+        match &self.place {
+            Place::Store(place) => Some(PartRecord::new(config, place, self.name, session)),
+        }
+    }
+}
+
+impl Work {
+    /// Returns the session that a part is to be loaded for: there is one, and that has not been done.
+    pub(crate) fn session_of_unloaded(&self, place: &OutsidePlace) -> Option<Arc<Record>> {
+        let is_loaded = self.draft.outside().is_some_and(|outside| outside.find(place.name).is_some());
+        let session = self.draft.kept_handle().and(self.loaded.record.as_ref());
+        session.filter(|_| !is_loaded).cloned()
+    }
+
+    /// Takes note of a part that was loaded for a session, unless that has ended meanwhile.
+    pub(crate) fn note_loaded(&mut self, place: &OutsidePlace, session: Handle, stored: StoredPart) {
+        if self.draft.kept_handle() == Some(session) {
+            let StoredPart { value, version } = stored;
+            self.loaded.outside.get_or_insert_default().load(place.name, value.clone(), version);
+            self.draft.outside_mut().load(place.name, value, version);
+        }
+    }
+
+    /// Returns the session that the parts of this request belong to, which may be one that it is going to make.
+    fn session_of_parts(&mut self) -> Result<Handle, Error> {
+        match self.draft.kept_handle().or(self.new_handle) {
+            Some(session) => Ok(session),
+            None => Ok(*self.new_handle.insert(Handle::from_bytes(random::bytes()?))),
+        }
+    }
+}
+
+/// Commits the session and its parts.
+pub(super) async fn commit(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
+    let now = config.now();
+    if !may_set_cookie && work.plan(config, may_set_cookie, now).needs_cookie() {
+        return Err(Error::too_late());
+    }
+    for place in &config.outside {
+        let is_changed =
+            |work: &Work| work.draft.outside().and_then(|outside| outside.find(place.name)?.is_changed().into());
+        if is_changed(work) == Some(true) {
+            let session = work.session_of_parts()?;
+            if let Some(record) = place.record(config, session) {
+                record.commit(work).await?;
+            }
+        }
+    }
+    let before = work.loaded.record.clone();
+    let ended = before.as_ref().filter(|_| work.ends_session()).map(|record| record.handle);
+    let committed = commit_session(config, work, may_set_cookie).await?;
+    match (ended, before, work.loaded.record.clone()) {
+        (Some(ended), ..) => end(config, ended).await,
+        (None, Some(before), Some(after)) if deadline(config, &after) > deadline(config, &before) => {
+            extend(config, &after).await;
+        }
+        _ => {}
+    }
+    Ok(committed)
+}
+
+fn deadline(config: &Config, session: &Record) -> Option<Timestamp> {
+    config.timeouts.absolute_deadline(session.into())
+}
+
+/// Removes the parts of a session that has ended. One that cannot be removed now is out of reach, and expires.
+async fn end(config: &Config, session: Handle) {
+    for record in config.outside.iter().filter_map(|place| place.record(config, session)) {
+        tell_failure(config, record.delete().await);
+    }
+}
+
+/// Lets the parts of a session live as long as it may live now.
+async fn extend(config: &Config, session: &Record) {
+    for record in config.outside.iter().filter_map(|place| place.record(config, session.handle)) {
+        // What is loaded is extended.
+        tell_failure(config, record.load(session).await.map(drop));
+    }
+}
+
+fn tell_failure(config: &Config, done: Result<(), Error>) {
+    if let Err(error) = done {
+        config.tell(&SessionEvent::StoreFailed { error });
+    }
+}

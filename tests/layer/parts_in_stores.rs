@@ -1,0 +1,309 @@
+//! Parts with a record of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
+use session_state::{
+    ConflictPolicy, CookieState, ErrorKind, InStore, KeyRing, MemoryStore, Part, Session, SessionLayer, SessionPart,
+};
+use tokio::sync::Barrier;
+
+use crate::browser::{App, Browser, Visit};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Heavy state that few requests need.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Draft {
+    pages: Vec<String>,
+    #[serde(default)]
+    count: u32,
+}
+
+impl SessionPart for Draft {
+    const NAME: &'static str = "draft";
+}
+
+/// An application that keeps the part in a store of its own, and what that store is told to do.
+struct Parted {
+    app: App,
+    sessions: Faults,
+    parts: Faults,
+    store: MemoryStore,
+}
+
+impl Parted {
+    fn new() -> Self {
+        let (sessions, parts) = (FaultyStore::new(MemoryStore::new()), FaultyStore::new(MemoryStore::new()));
+        let (of_sessions, of_parts, store) = (sessions.faults(), parts.faults(), parts.inner().clone());
+        let app = App::new(SessionLayer::server(sessions).with_part::<Draft>(InStore::new(parts)));
+        Self { app, sessions: of_sessions, parts: of_parts, store }
+    }
+
+    fn in_cookie() -> Self {
+        let parts = FaultyStore::new(MemoryStore::new());
+        let (of_parts, store) = (parts.faults(), parts.inner().clone());
+        let state = CookieState::encrypted(KeyRing::generate().unwrap());
+        let app = App::new(SessionLayer::client(state).with_part::<Draft>(InStore::new(parts)));
+        Self { app, sessions: FaultyStore::new(MemoryStore::new()).faults(), parts: of_parts, store }
+    }
+
+    fn kept(&self) -> usize {
+        self.store.len()
+    }
+}
+
+async fn write(browser: &mut Browser, app: &App, page: &'static str) -> Visit<()> {
+    let visit = send_write(browser, app, page).await;
+    browser.receive(&visit);
+    visit
+}
+
+async fn send_write(browser: &Browser, app: &App, page: &'static str) -> Visit<()> {
+    browser
+        .send_raw(app, move |extensions| async move {
+            let mut draft = Part::<Draft>::from_extensions(&extensions).await?;
+            draft.update(move |draft| draft.pages.push(page.to_owned()));
+            Ok((StatusCode::OK, ()))
+        })
+        .await
+}
+
+async fn pages(browser: &mut Browser, app: &App) -> Vec<String> {
+    let visit = browser
+        .send_raw(app, |extensions| async move {
+            let draft = Part::<Draft>::from_extensions(&extensions).await?;
+            Ok((StatusCode::OK, draft.pages.clone()))
+        })
+        .await;
+    browser.receive(&visit);
+    visit.value()
+}
+
+#[tokio::test]
+async fn only_those_who_ask_for_the_part_load_it_and_only_those_who_change_it_write_it() {
+    let Parted { app, parts, sessions, .. } = Parted::new();
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    assert_eq!((parts.calls(Call::Create), parts.all_calls()), (1, 1), "a new session has nothing to load");
+    parts.reset_calls();
+    browser.set(&app, "n", 1).await.value();
+    assert_eq!(parts.all_calls(), 0);
+    sessions.reset_calls();
+    assert_eq!(pages(&mut browser, &app).await, ["one"]);
+    assert_eq!((parts.calls(Call::Load), parts.all_calls(), sessions.all_calls()), (1, 1, 1));
+    parts.reset_calls();
+    sessions.reset_calls();
+    write(&mut browser, &app, "two").await.value();
+    assert_eq!((parts.calls(Call::Update), parts.all_calls()), (1, 2));
+    assert_eq!((sessions.calls(Call::Load), sessions.all_calls()), (1, 1), "the session's own record stays as it is");
+}
+
+#[tokio::test]
+async fn a_part_ends_with_its_session() {
+    for parted in [Parted::new(), Parted::in_cookie()] {
+        let (app, mut browser) = (&parted.app, Browser::default());
+        write(&mut browser, app, "one").await.value();
+        browser.visit(app, |session| async move { session.login("alice") }).await.value();
+        assert_eq!(pages(&mut browser, app).await, ["one"], "a visitor's part stays at a login");
+        let copy = browser.clone();
+        browser.visit(app, |session| async move { session.login("bob") }).await.value();
+        assert_eq!(pages(&mut browser, app).await, [] as [&str; 0], "it is nothing of another principal's");
+        assert_eq!(parted.kept(), 0);
+        assert_eq!(pages(&mut copy.clone(), app).await, [] as [&str; 0], "not even with an older cookie");
+        write(&mut browser, app, "two").await.value();
+        assert_eq!(parted.kept(), 1);
+        browser.visit(app, |session| async move { session.logout() }).await.value();
+        assert_eq!(parted.kept(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_after_a_logout_begins_another_session() {
+    let Parted { app, store, .. } = Parted::new();
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "old").await.value();
+    let visit = browser
+        .send_raw(&app, |extensions| async move {
+            let mut draft = Part::<Draft>::from_extensions(&extensions).await?;
+            draft.pages.push("lost with the session".to_owned());
+            drop(draft);
+            Session::from_extensions(&extensions)?.load().await?.logout();
+            let mut draft = Part::<Draft>::from_extensions(&extensions).await?;
+            draft.update(|draft| draft.pages.push("new".to_owned()));
+            Ok((StatusCode::OK, ()))
+        })
+        .await;
+    browser.receive(&visit);
+    visit.value();
+    assert_eq!(pages(&mut browser, &app).await, ["new"]);
+    assert_eq!(store.len(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_change_the_part_at_once_lose_nothing_of_each_other() {
+    for parted in [Parted::new(), Parted::in_cookie()] {
+        let app = &parted.app;
+        let mut browser = Browser::default();
+        write(&mut browser, app, "first").await.value();
+        let barrier = Arc::new(Barrier::new(20));
+        let writers = (0..20).map(|_| {
+            let (browser, barrier) = (browser.clone(), Arc::clone(&barrier));
+            async move {
+                let visit = browser.send_raw(app, |extensions| async move {
+                    let mut draft = Part::<Draft>::from_extensions(&extensions).await?;
+                    barrier.wait().await;
+                    draft.update(|draft| draft.count += 1);
+                    Ok((StatusCode::OK, ()))
+                });
+                visit.await.value();
+            }
+        });
+        join_all(writers).await;
+        let counted = browser.send_raw(app, |extensions| async move {
+            let draft = Part::<Draft>::from_extensions(&extensions).await?;
+            Ok((StatusCode::OK, (draft.count, draft.pages.len())))
+        });
+        assert_eq!(counted.await.value(), (20, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_can_be_told_instead() {
+    let parted = Parted::new();
+    let app = parted.app.clone().with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail));
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    let (slow, fast) = (browser.clone(), browser.clone());
+    let inner = app.clone();
+    let visit = slow
+        .send_raw(&app, |extensions| async move {
+            let mut draft = Part::<Draft>::from_extensions(&extensions).await?;
+            send_write(&fast, &inner, "two").await.value();
+            draft.pages.push("three".to_owned());
+            Ok((StatusCode::OK, ()))
+        })
+        .await;
+    assert_eq!(visit.status, StatusCode::CONFLICT);
+    assert_eq!(pages(&mut browser, &app).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_once_is_asked_again_and_nothing_counts_twice() {
+    for fault in [Fault::Refuse, Fault::LoseReply] {
+        for call in [Call::Load, Call::Create, Call::Update] {
+            let Parted { app, parts, .. } = Parted::new();
+            let mut browser = Browser::default();
+            if call != Call::Create {
+                write(&mut browser, &app, "one").await.value();
+            }
+            parts.next_of(call, 1, fault);
+            write(&mut browser, &app, "two").await.value();
+            let expected: &[&str] = if call == Call::Create { &["two"] } else { &["one", "two"] };
+            assert_eq!(pages(&mut browser, &app).await, expected, "{call:?} {fault:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_the_store_of_a_part_is_gone_only_those_who_ask_for_the_part_notice() {
+    let Parted { app, parts, .. } = Parted::new();
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    parts.next(2, Fault::Refuse);
+    let visit = write(&mut browser, &app, "two").await;
+    assert_eq!(visit.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(visit.error.unwrap().kind(), &ErrorKind::Unavailable);
+    parts.next(1000, Fault::Refuse);
+    browser.set(&app, "n", 1).await.value();
+    browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+    parts.heal();
+    assert_eq!(pages(&mut browser, &app).await, ["one"]);
+}
+
+#[tokio::test]
+async fn a_logout_takes_place_even_if_the_part_cannot_be_removed() {
+    let Parted { app, parts, store, .. } = Parted::new();
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    let copy = browser.clone();
+    parts.next(1000, Fault::Refuse);
+    browser.visit(&app, |session| async move { session.logout() }).await.value();
+    assert!(app.events().contains(&"StoreFailed".to_owned()));
+    parts.heal();
+    assert_eq!(pages(&mut copy.clone(), &app).await, [] as [&str; 0], "nobody can get at it");
+    assert_eq!(store.len(), 1, "it expires");
+}
+
+#[tokio::test]
+async fn a_part_lives_as_long_as_its_session_may() {
+    for parted in [Parted::new(), Parted::in_cookie()] {
+        let app = parted.app.clone().with(|layer| layer.with_idle_timeout(None));
+        let mut browser = Browser::default();
+        write(&mut browser, &app, "one").await.value();
+        app.pass(11 * HOUR);
+        browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+        app.pass(11 * HOUR);
+        assert_eq!(pages(&mut browser, &app).await, ["one"], "the login began the absolute timeout anew");
+        app.pass(HOUR);
+        assert_eq!(pages(&mut browser, &app).await, [] as [&str; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_session_without_an_absolute_timeout_lasts() {
+    let parted = Parted::new();
+    let app = parted.app.clone().with(|layer| layer.with_idle_timeout(300 * 24 * HOUR).with_absolute_timeout(None));
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    for _ in 0..5 {
+        app.pass(250 * 24 * HOUR);
+        assert_eq!(pages(&mut browser, &app).await, ["one"]);
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_needs_a_session_after_the_response_is_too_late_and_leaves_nothing_behind() {
+    let Parted { app, store, .. } = Parted::new();
+    let browser = Browser::default();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    browser
+        .send_raw(&app, |extensions| async move {
+            sender.send(extensions).unwrap();
+            Ok((StatusCode::OK, ()))
+        })
+        .await
+        .value();
+    let extensions = receiver.await.unwrap();
+    let mut draft = Part::<Draft>::from_extensions(&extensions).await.unwrap();
+    draft.update(|draft| draft.count += 1);
+    let session = Session::from_extensions(&extensions).unwrap().load().await.unwrap();
+    assert_eq!(session.save().await.unwrap_err().kind(), &ErrorKind::TooLate);
+    assert_eq!(store.len(), 0);
+}
+
+#[tokio::test]
+async fn a_part_that_is_too_large_is_named() {
+    let parted = Parted::new();
+    let app = parted.app.clone().with(|layer| layer.with_max_record_size(10));
+    let visit = write(&mut Browser::default(), &app, "more than fits").await;
+    assert!(matches!(visit.error.unwrap().kind(), ErrorKind::TooLarge { what, limit: 10, .. } if what == "draft"));
+    assert_eq!(parted.kept(), 0);
+}
+
+#[tokio::test]
+async fn session_and_part_may_share_a_store_and_stay_apart() {
+    let store = MemoryStore::new();
+    let app = App::new(SessionLayer::server(store.clone()).with_part::<Draft>(InStore::new(store.clone())));
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    browser.set(&app, "n", 1).await.value();
+    assert_eq!(store.len(), 2);
+    assert_eq!(pages(&mut browser, &app).await, ["one"]);
+    browser.visit(&app, |session| async move { session.logout() }).await.value();
+    assert_eq!(store.len(), 0);
+}
