@@ -98,7 +98,7 @@ pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, SessionEvent};
 pub use middleware::{ResponseFuture, SessionLayer, SessionService};
-pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
+pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart, Tables};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};

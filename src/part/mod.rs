@@ -2,16 +2,20 @@
 
 mod in_cookie;
 mod in_store;
+mod in_tables;
 mod patch;
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use in_cookie::InCookie;
 pub use in_store::InStore;
+pub use in_tables::Tables;
+pub(crate) use in_tables::{MappedPart, RecordCall, RowDatabase, RowWrites};
 pub(crate) use patch::{Collection, Patch};
 
 /// A typed piece of a session: a Rust type with a name.
@@ -67,6 +71,7 @@ pub struct Placement<T> {
 pub(crate) enum Place {
     Cookie(InCookie),
     Store(InStore),
+    Tables(Arc<dyn MappedPart>),
 }
 
 impl<T: SessionPart> Placement<T> {
@@ -84,6 +89,12 @@ impl<T> fmt::Debug for Placement<T> {
 impl<T: SessionPart> From<InCookie> for Placement<T> {
     fn from(in_cookie: InCookie) -> Self {
         Self::new(Place::Cookie(in_cookie))
+    }
+}
+
+impl<T: SessionPart> From<Tables<T>> for Placement<T> {
+    fn from(tables: Tables<T>) -> Self {
+        Self::new(Place::Tables(tables.mapped))
     }
 }
 

@@ -68,6 +68,9 @@ impl Patch {
                 (Some(Value::Array(before)), Value::Array(after), Some(collection)) => {
                     Self::Rows(RowsPatch::between(before, after, &collection.key)?)
                 }
+                (None, Value::Array(after), Some(collection)) => {
+                    Self::Rows(RowsPatch::between(&[], after, &collection.key)?)
+                }
                 (Some(before), after, _) => Self::between(before, after)?,
                 (None, after, _) => Self::Replace(after),
             };

@@ -156,15 +156,12 @@ impl<T: SessionPart, M> Part<T, M> {
             return Ok(());
         }
         let after = to_value(&self.value)?;
-        let patch = match &self.base {
-            Some(text) => {
-                let before = to_value(&from_json::<T>(T::NAME, text.as_bytes())?)?;
-                Patch::between_parts(&before, after, &collections::<T>(&self.held.shared))
-            }
+        let before = match &self.base {
+            Some(text) => from_json(T::NAME, text.as_bytes())?,
             // Nothing is stored for a visitor who only looks, and all of it for one who does more.
-            None => (after != to_value(&T::default())?).then_some(Patch::Replace(after)),
+            None => T::default(),
         };
-        match patch {
+        match Patch::between_parts(&to_value(&before)?, after, &collections::<T>(&self.held.shared)) {
             Some(patch) => self.write(move |before| patched::<T>(before, &patch)),
             None => Ok(()),
         }

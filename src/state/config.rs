@@ -129,6 +129,19 @@ impl Config {
         match place {
             Place::Cookie(in_cookie) => self.part_cookies.push(PartCookie::new::<T>(in_cookie, &self.cookie)?),
             Place::Store(in_store) => self.outside.push(OutsidePlace::in_store::<T>(in_store)),
+            Place::Tables(mapped) => {
+                let is_there = match &self.state {
+                    State::Server(server) => mapped.database().is_of(server.store.as_any()),
+                    State::Client(_) => false,
+                };
+                if !is_there {
+                    return Err(ConfigError::new(
+                        "its tables refer to the session's row, so the layer must keep its sessions in the very store that \
+                         the tables were checked with",
+                    ));
+                }
+                self.outside.push(OutsidePlace::in_tables::<T>(mapped));
+            }
         }
         Ok(())
     }
@@ -140,6 +153,14 @@ impl Config {
             State::Client(_) => None,
         };
         of_sessions.into_iter().chain(self.outside.iter().filter_map(OutsidePlace::store))
+    }
+
+    /// Returns what the store of the sessions is called.
+    pub(crate) fn store_name(&self) -> &'static str {
+        match &self.state {
+            State::Server(server) => server.store.name(),
+            State::Client(_) => "cookie",
+        }
     }
 
     pub(crate) fn part_cookie(&self, part: TypeId) -> Option<&PartCookie> {

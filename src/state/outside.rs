@@ -1,6 +1,7 @@
 //! Parts on the server that live outside the session's record: when they are loaded, and when they are written.
 //!
-//! A part in a store is written before the session's record, and removed after it.
+//! A part in a store is written before the session's record, and removed after it. A part in tables is written together with
+//! the record, in one transaction, and goes with it: see [`rows`](super::server).
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use super::{Committed, Config, Work, commit_session};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::SessionEvent;
-use crate::part::{Collection, InStore, PartPlace, SessionPart};
+use crate::part::{Collection, InStore, MappedPart, PartPlace, SessionPart};
 use crate::random;
 use crate::record::{Handle, Record};
-use crate::store::ErasedStore;
+use crate::store::{Answer, ErasedStore, StoreErrorKind};
 
 /// Where a part lives.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct OutsidePlace {
 #[derive(Clone, Debug)]
 enum Place {
     Store(InStore),
+    Tables(Arc<dyn MappedPart>),
 }
 
 /// A part as it was found.
@@ -44,15 +46,32 @@ impl OutsidePlace {
         Self { part: TypeId::of::<T>(), name: T::NAME, collections: Arc::default(), place: Place::Store(place) }
     }
 
+    pub(crate) fn in_tables<T: SessionPart>(mapped: Arc<dyn MappedPart>) -> Self {
+        let collections = mapped.collections().into();
+        Self { part: TypeId::of::<T>(), name: T::NAME, collections, place: Place::Tables(mapped) }
+    }
+
+    /// Returns the tables of a part that lives in some.
+    pub(crate) fn tables(&self) -> Option<&Arc<dyn MappedPart>> {
+        match &self.place {
+            Place::Store(_) => None,
+            Place::Tables(mapped) => Some(mapped),
+        }
+    }
+
     pub(crate) fn kind(&self) -> PartPlace {
         match &self.place {
             Place::Store(_) => PartPlace::Store,
+            Place::Tables(_) => PartPlace::Tables,
         }
     }
 
     pub(crate) async fn load(&self, config: &Config, session: &Record) -> Result<StoredPart, Error> {
         match &self.place {
             Place::Store(place) => PartRecord::new(config, place, self.name, session.handle).load(session).await,
+            Place::Tables(mapped) => {
+                Ok(StoredPart { value: load_rows(config, &**mapped, session.handle).await?, version: None })
+            }
         }
     }
 
@@ -60,12 +79,14 @@ impl OutsidePlace {
     pub(crate) fn store(&self) -> Option<&dyn ErasedStore> {
         match &self.place {
             Place::Store(place) => Some(&*place.store),
+            Place::Tables(_) => None,
         }
     }
 
     fn record<'c>(&'c self, config: &'c Config, session: Handle) -> Option<PartRecord<'c>> {
         match &self.place {
             Place::Store(place) => Some(PartRecord::new(config, place, self.name, session)),
+            Place::Tables(_) => None,
         }
     }
 }
@@ -94,6 +115,21 @@ impl Work {
             None => Ok(*self.new_handle.insert(Handle::from_bytes(random::bytes()?))),
         }
     }
+}
+
+/// Reads the rows that a session has of a part, as a JSON text. A store that fails is asked once more.
+pub(super) async fn load_rows(
+    config: &Config,
+    mapped: &dyn MappedPart,
+    session: Handle,
+) -> Result<Option<Arc<[u8]>>, Error> {
+    let store = config.store_name();
+    let ask = || Answer::later(store, "load_rows", mapped.load(session)).within(config.store_timeout, store);
+    let mut answer = ask().await;
+    if answer.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Failed) {
+        answer = ask().await;
+    }
+    Ok(answer?.map(|value| value.to_string().into_bytes().into()))
 }
 
 /// Commits the session and its parts.

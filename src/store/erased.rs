@@ -1,5 +1,6 @@
 //! A [`Store`] whose type the layer need not name.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -37,6 +38,15 @@ impl<'a, T> Answer<'a, T> {
             Poll::Ready(answer) => Self::Ready(answer),
             Poll::Pending => Self::Ready(Err(StoreError::failed(store.name(), WaitedError))),
         }
+    }
+
+    /// Another way to ask a store, which waits.
+    pub(crate) fn later(
+        store: &'static str,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> Self {
+        Self::Waiting(Box::pin(in_span(store, operation, call)))
     }
 
     /// Waits for the store, but no longer than this.
@@ -92,6 +102,8 @@ impl std::error::Error for WaitedError {}
 /// The same calls as [`Store`], with futures that have no names.
 pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
+    /// Returns the store itself.
+    fn as_any(&self) -> &dyn Any;
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Entry>>;
     fn create<'a>(&'a self, key: &'a StoreKey, record: Arc<Record>, now: Timestamp) -> Answer<'a, bool>;
     fn update<'a>(
@@ -117,6 +129,10 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
 impl<S: Store> ErasedStore for S {
     fn name(&self) -> &'static str {
         Store::name(self)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Entry>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::{ConflictPolicy, Loaded, Work};
 use super::records::Records;
-use super::{MAX_ATTEMPTS, Step};
+use super::{MAX_ATTEMPTS, Step, rows};
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::Record;
@@ -39,10 +39,11 @@ pub(super) async fn catch_up(records: Records<'_>, work: &mut Work, outcome: Out
         }
     };
     config.tell(&SessionEvent::Conflict { session: base.handle });
-    if config.conflict_policy == ConflictPolicy::Fail && work.draft.is_changed() && is_other_state(&base, &record) {
+    let outside = rows::reload(config, work, record.handle).await?;
+    let may_fail = config.conflict_policy == ConflictPolicy::Fail && work.draft.is_changed();
+    if may_fail && (is_other_state(&base, &record) || rows::meet(config, work, outside.as_deref())?) {
         return Err(Error::conflict());
     }
-    let outside = work.loaded.outside.clone();
     work.draft = Draft::replay(Some(Arc::clone(&record)), outside, work.changes.list())?;
     work.loaded = Loaded { record: Some(record), id: Some(id), ..mem::take(&mut work.loaded) };
     Ok(Step::Again)

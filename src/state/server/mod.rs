@@ -6,6 +6,7 @@
 
 mod follow;
 mod records;
+mod rows;
 mod unanswered;
 mod write;
 

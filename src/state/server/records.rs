@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::Config;
 use super::super::at_rest::{self, SealedRow};
+use super::rows::Rows;
 use crate::clock::Timestamp;
+use crate::part::RecordCall;
 use crate::random;
 use crate::record::Record;
 use crate::record::id::SessionId;
@@ -61,24 +63,41 @@ impl<'c> Records<'c> {
             .map_err(|error| StoreError::undecodable(self.server.store.name(), error))
     }
 
-    pub(super) fn create<'a>(self, id: &'a SessionId, record: &Arc<Record>, now: Timestamp) -> Limited<'a, bool>
-    where
-        'c: 'a,
-    {
-        self.within(self.server.store.create(id.store_key(), self.sealed(id, record), now))
+    /// Creates a record, and the rows of its parts along with it.
+    pub(super) async fn create(
+        self,
+        id: &SessionId,
+        record: &Arc<Record>,
+        rows: Option<Rows>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (key, record) = (id.store_key(), self.sealed(id, record));
+        match rows {
+            None => self.within(self.server.store.create(key, record, now)).await,
+            Some(rows) => {
+                let written = self.with_rows(rows, "create", RecordCall::Create { key, record }, now).await;
+                written.map(|outcome| outcome == Outcome::Done)
+            }
+        }
     }
 
+    /// Changes a record, and the rows of its parts along with it.
     pub(super) fn update<'a>(
         self,
         id: &'a SessionId,
         expected: u64,
         record: &Arc<Record>,
+        rows: Option<Rows>,
         now: Timestamp,
     ) -> Limited<'a, Outcome>
     where
         'c: 'a,
     {
-        self.within(self.server.store.update(id.store_key(), expected, self.sealed(id, record), now))
+        let (key, record) = (id.store_key(), self.sealed(id, record));
+        match rows {
+            None => self.within(self.server.store.update(key, expected, record, now)),
+            Some(rows) => self.with_rows(rows, "update", RecordCall::Update { key, expected, record }, now),
+        }
     }
 
     pub(super) fn touch<'a>(
@@ -100,10 +119,15 @@ impl<'c> Records<'c> {
         (old, expected): (&SessionId, u64),
         (new, record): (&SessionId, &Arc<Record>),
         forward: Forward,
+        rows: Option<Rows>,
         now: Timestamp,
     ) -> Limited<'c, Outcome> {
         let (old, new, record) = (*old.store_key(), *new.store_key(), self.sealed(new, record));
-        self.within(self.server.store.renew(Renewal { old, expected, new, record, forward }, now))
+        let renewal = Renewal { old, expected, new, record, forward };
+        match rows {
+            None => self.within(self.server.store.renew(renewal, now)),
+            Some(rows) => self.with_rows(rows, "renew", RecordCall::Renew(renewal), now),
+        }
     }
 
     pub(super) fn delete<'a>(self, id: &'a SessionId, now: Timestamp) -> Limited<'a, Outcome>
@@ -123,6 +147,16 @@ impl<'c> Records<'c> {
             Some(keys) => at_rest::seal(keys, &SealedRow::of_session(id), record),
             None => Arc::clone(record),
         }
+    }
+
+    fn with_rows<'a>(
+        self,
+        rows: Rows,
+        operation: &'static str,
+        call: RecordCall<'a>,
+        now: Timestamp,
+    ) -> Limited<'a, Outcome> {
+        self.within(rows.write(self.server.store.name(), operation, call, now))
     }
 
     fn within<T>(self, answer: Answer<'_, T>) -> Limited<'_, T> {

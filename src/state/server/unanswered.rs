@@ -10,13 +10,14 @@ use std::mem;
 use std::sync::Arc;
 
 use super::super::{Loaded, Work};
-use super::Step;
 use super::follow::{delete_following, reload, successor};
 use super::records::Records;
+use super::{Step, rows};
 use crate::error::Error;
 use crate::record::Record;
 use crate::record::draft::Draft;
 use crate::record::id::SessionId;
+use crate::record::outside::Outside;
 use crate::record::plan::Plan;
 use crate::store::{Entry, Forward};
 
@@ -67,12 +68,18 @@ impl Work {
     }
 
     /// Goes on from a write that has taken place.
-    fn adopt(&mut self, id: SessionId, record: Arc<Record>, plan: Plan) -> Result<(), Error> {
+    fn adopt(
+        &mut self,
+        id: SessionId,
+        record: Arc<Record>,
+        outside: Option<Box<Outside>>,
+        plan: Plan,
+    ) -> Result<(), Error> {
         let mut changes = mem::take(&mut self.changes);
         changes.forget_attempted(plan);
         let base = Some(Arc::clone(&record)).filter(|_| !changes.ends_session);
-        let outside = self.loaded.outside.take().filter(|_| base.is_some());
-        let draft = Draft::replay(base, outside.clone(), changes.list());
+        let of_draft = outside.clone().filter(|_| base.is_some());
+        let draft = Draft::replay(base, of_draft, changes.list());
         self.changes = changes;
         self.draft = draft?;
         let (tell_id, hide_id) = match plan {
@@ -127,7 +134,8 @@ async fn settle_new(
         delete_following(records, work).await?;
     }
     work.tell_written(records.config, plan, record.handle);
-    work.adopt(current, record, plan)
+    let outside = rows::reload(records.config, work, record.handle).await?;
+    work.adopt(current, record, outside, plan)
 }
 
 /// Whether the old ID of a renewal is what the renewal was to leave of it. A store may have got no further than the new
@@ -145,7 +153,8 @@ async fn settle_update(records: Records<'_>, work: &mut Work, version: u64) -> R
     match records.load(&id, records.config.now()).await? {
         Some(Entry::Live(record)) if record.version == version => {
             let record = records.open(&id, record)?;
-            return work.adopt(id, record, Plan::Update);
+            let outside = rows::reload(records.config, work, record.handle).await?;
+            return work.adopt(id, record, outside, Plan::Update);
         }
         Some(Entry::Live(record)) if record.version != base => return Err(records.failed(LostReplyError).into()),
         Some(Entry::Retired(forward)) if successor(&id, &forward).is_some() => {

@@ -29,8 +29,9 @@ pub(super) async fn create(
 ) -> Result<Step, Error> {
     let record = work.to_record(records.config, records.server.mark(), now)?;
     let id = fresh_id(new_id)?;
+    let rows = work.rows(records.config)?;
     work.expect_answer(Unanswered::new_record(&id, plan, None));
-    if !records.create(&id, &record, now).await? {
+    if !records.create(&id, &record, rows, now).await? {
         // Nobody guesses 256 bits: a key that is taken is one that an earlier attempt took, whose reply was lost.
         return Ok(Step::Again);
     }
@@ -46,9 +47,10 @@ pub(super) async fn create(
 
 pub(super) async fn update(records: Records<'_>, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
     let record = work.to_record(records.config, records.server.mark(), now)?;
+    let rows = work.rows(records.config)?;
     work.expect_answer(Unanswered::Update { version: record.version });
     let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
-    let outcome = records.update(id, base.version, &record, now).await?;
+    let outcome = records.update(id, base.version, &record, rows, now).await?;
     work.note_answer();
     let is_done = match &outcome {
         Outcome::Done => true,
@@ -84,8 +86,9 @@ pub(super) async fn renew(
         // For as long as the old ID would have lived unused, up to a day, and at least for its grace.
         expires_at: base.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(config.timeouts.grace)),
     };
+    let rows = work.rows(config)?;
     work.expect_answer(Unanswered::new_record(&new, plan, Some(&forward)));
-    let outcome = records.renew((&old, base.version), (&new, &record), forward, now).await?;
+    let outcome = records.renew((&old, base.version), (&new, &record), forward, rows, now).await?;
     work.note_answer();
     match outcome {
         Outcome::Done => {
