@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sqlx::Error as SqlxError;
 
 use super::SqlStore;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Statements};
 use super::read;
 use super::statement::{Call, Row, Statement};
 use crate::clock::Timestamp;
@@ -29,13 +29,12 @@ impl<D: Dialect> Store for SqlStore<D> {
         let data = data::<D>(&record)?;
         let row = Some(Row { record: &record, data: &data });
         let call = Call { key: Some(key), row, now, ..Call::default() };
-        let statements = &self.shared.statements;
-        match (self.run(&statements.create, &call).await, &statements.replace) {
-            (Err(error), Some(replace)) if is_taken(&error) => {
-                Ok(self.run(replace, &call).await.map_err(Self::failed)? > 0)
-            }
-            (created, _) => Ok(created.map_err(Self::failed)? > 0),
+        let Statements { clear, create, .. } = &self.shared.statements;
+        if Self::is_created(self.run(create, &call).await)? {
+            return Ok(true);
         }
+        // What has expired leaves with all that refers to it: a row is of one session, from its beginning to its end.
+        Self::is_created(self.run_all(&[clear, create], &call).await)
     }
 
     async fn update(
@@ -70,7 +69,15 @@ impl<D: Dialect> Store for SqlStore<D> {
         let row = Some(Row { record, data: &data });
         let moved = Call { new_key: Some(new), row, forward: Some(forward), ..Call::default() };
         let call = Call { key: Some(old), expected: Some(*expected), now, ..moved };
-        self.change(&self.shared.statements.renew, &call).await
+        let Statements { renew, leave, arrive, .. } = &self.shared.statements;
+        match self.change(renew, &call).await? {
+            Outcome::Conflict(Some(found)) if found.version == *expected && found.handle != record.handle => {}
+            outcome => return Ok(outcome),
+        }
+        if self.run_all(&[leave, arrive], &call).await.map_err(Self::failed)? > 0 {
+            return Ok(Outcome::Done);
+        }
+        self.find_out(&call).await
     }
 
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
@@ -108,11 +115,17 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     async fn sweep_batch(&self, call: &Call<'_>) -> Result<u64, SqlxError> {
-        let (pool, sweep) = (&self.shared.pool, &self.shared.statements.sweep);
-        let Some(begin) = D::SWEEP_BEGIN else { return self.run(sweep, call).await };
+        let sweep = &self.shared.statements.sweep;
+        if D::SWEEP_IN_TRANSACTION { self.run_all(&[sweep], call).await } else { self.run(sweep, call).await }
+    }
+
+    /// Runs statements in a transaction, up to the first that affects no row. Unless the last one did, nothing has changed.
+    async fn run_all(&self, statements: &[&Statement], call: &Call<'_>) -> Result<u64, SqlxError> {
         let mut tries = Tries::default();
         loop {
-            match D::run_in(pool, begin, sweep, arguments::<D>(sweep, call)?).await {
+            let bound = statements.iter().map(|statement| Ok((*statement, arguments::<D>(statement, call)?)));
+            let bound = bound.collect::<Result<_, SqlxError>>()?;
+            match D::run_all(&self.shared.pool, D::BEGIN_CALL, bound).await {
                 Err(error) if tries.may_go_on::<D>(&error) => {}
                 ended => return ended,
             }
@@ -146,6 +159,20 @@ impl<D: Dialect> SqlStore<D> {
         } else if self.run(statement, call).await.map_err(Self::failed)? > 0 {
             return Ok(Outcome::Done);
         }
+        self.find_out(call).await
+    }
+
+    /// Whether an `INSERT` took place. An engine may let it fail because its key is there.
+    fn is_created(inserted: Result<u64, SqlxError>) -> Result<bool, StoreError> {
+        let is_taken = |error: &SqlxError| error.as_database_error().is_some_and(|error| error.is_unique_violation());
+        match inserted {
+            Err(error) if is_taken(&error) => Ok(false),
+            inserted => Ok(inserted.map_err(Self::failed)? > 0),
+        }
+    }
+
+    /// Finds out why a call has changed nothing.
+    async fn find_out(&self, call: &Call<'_>) -> Result<Outcome, StoreError> {
         let row = self.fetch(&self.shared.statements.load, call).await?;
         row.map_or(Ok(Outcome::Gone), |row| Ok(outcome(read::entry::<D>(&row)?)))
     }
@@ -187,11 +214,6 @@ fn arguments<D: Dialect>(statement: &Statement, call: &Call<'_>) -> Result<D::Ar
 /// Returns the values of a record as the text that is stored.
 fn data<D: Dialect>(record: &Record) -> Result<String, StoreError> {
     record.values.to_json().ok_or_else(|| StoreError::failed(D::STORE, NotJson))
-}
-
-/// Whether an `INSERT` failed because its key is there.
-fn is_taken(error: &SqlxError) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 /// A record was made by hand.

@@ -16,12 +16,12 @@ pub(crate) trait Engine: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
-    /// Runs a statement in a transaction that begins in this way, and returns how many rows it affected.
-    fn run_in(
+    /// Runs statements in a transaction that begins in this way, up to the first that affects no row. Returns how many the
+    /// last one affected; unless it affected some, nothing has changed.
+    fn run_all(
         pool: &Pool<Self>,
         begin: &'static str,
-        statement: &Statement,
-        arguments: Self::Arguments,
+        statements: Vec<(&Statement, Self::Arguments)>,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Runs a statement and returns its first row.
@@ -68,20 +68,28 @@ macro_rules! impl_engine {
                 Ok(done.rows_affected())
             }
 
-            async fn run_in(
+            async fn run_all(
                 pool: &Pool<Self>,
                 begin: &'static str,
-                statement: &Statement,
-                arguments: Self::Arguments,
+                statements: Vec<(&Statement, Self::Arguments)>,
             ) -> Result<u64, Error> {
-                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                let query = |(statement, arguments): (&Statement, _)| {
+                    sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments)
+                };
+                let queries: Vec<_> = statements.into_iter().map(query).collect();
                 let done = Lent::run(pool, async |connection| {
-                    let mut transaction = connection.begin_with(begin).await?;
-                    let done = query.execute(&mut *transaction).await?;
+                    let (mut transaction, mut affected) = (connection.begin_with(begin).await?, 0);
+                    for query in queries {
+                        affected = query.execute(&mut *transaction).await?.rows_affected();
+                        if affected == 0 {
+                            transaction.rollback().await?;
+                            return Ok(0);
+                        }
+                    }
                     transaction.commit().await?;
-                    Ok(done)
+                    Ok(affected)
                 });
-                Ok(done.await?.rows_affected())
+                done.await
             }
 
             async fn fetch(

@@ -17,7 +17,7 @@ pub(crate) struct Statement {
 }
 
 /// What the placeholders of statements stand for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parameter {
     Key,
     Expected,
@@ -82,10 +82,7 @@ impl Statement {
             let end = piece.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(piece.len());
             let (name, rest) = piece.split_at(end);
             match Parameter::named(name) {
-                Some(parameter) => {
-                    parameters.push(parameter);
-                    text.push_str(&D::placeholder(parameters.len()));
-                }
+                Some(parameter) => text.push_str(&D::placeholder(number::<D>(&mut parameters, parameter))),
                 None => text.extend([":", name]),
             }
             text.push_str(rest);
@@ -100,6 +97,15 @@ impl Statement {
     pub(crate) fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
+}
+
+/// Returns the number of the placeholder for a parameter, which is put among those there are.
+fn number<D: Dialect>(parameters: &mut Vec<Parameter>, parameter: Parameter) -> usize {
+    let known = parameters.iter().position(|known| D::NUMBERED && *known == parameter);
+    known.unwrap_or_else(|| {
+        parameters.push(parameter);
+        parameters.len() - 1
+    }) + 1
 }
 
 /// What is bound to a placeholder. These three kinds are all that is ever stored.
