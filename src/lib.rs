@@ -99,6 +99,8 @@ pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, SessionEvent};
 pub use middleware::{ResponseFuture, SessionLayer, SessionService};
 pub use part::{InCookie, Placement, SessionPart};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use part::{InTables, Tables};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};

@@ -1,13 +1,17 @@
 //! Parts: typed pieces of a session, each with a place of its own.
 
 mod in_cookie;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing calls it yet"))]
+pub(crate) mod in_tables;
 mod patch;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use in_cookie::InCookie;
-pub(crate) use patch::Patch;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use in_tables::{InTables, Tables};
+pub(crate) use patch::{Collection, Patch};
 
 /// A typed piece of a session: a Rust type with a name.
 ///

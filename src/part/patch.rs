@@ -11,6 +11,13 @@ pub(crate) enum Patch {
     Fields(Vec<(String, Option<Patch>)>),
 }
 
+/// A field that is a list of rows, and the fields of a row that tell it from the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Collection {
+    pub(crate) field: String,
+    pub(crate) key: Vec<String>,
+}
+
 impl Patch {
     /// Returns what turns `before` into `after`, or `None` if they are equal.
     pub(crate) fn between(before: &Value, after: Value) -> Option<Self> {

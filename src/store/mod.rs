@@ -29,12 +29,14 @@ mod memcached;
 mod memory;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing makes one yet"))]
+mod record_call;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg_attr(not(feature = "tracing"), path = "no_span.rs")]
 mod span;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod sql;
+pub(crate) mod sql;
 
 use std::fmt;
 use std::future::Future;
@@ -50,6 +52,7 @@ pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongodbStore;
+pub(crate) use record_call::RecordCall;
 #[cfg(feature = "redis")]
 pub use redis::{RedisConnection, RedisStore};
 #[cfg(feature = "mysql")]

@@ -31,6 +31,27 @@ pub(crate) trait Engine: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Option<Self::Row>, Error>> + Send;
 
+    /// Runs a statement and returns all of its rows.
+    fn fetch_all(
+        pool: &Pool<Self>,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
+
+    /// Does on one connection what [`run`](Self::run) does.
+    fn run_on(
+        connection: &mut Self::Connection,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Does on one connection what [`fetch`](Self::fetch) does.
+    fn fetch_on(
+        connection: &mut Self::Connection,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<Option<Self::Row>, Error>> + Send;
+
     fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error>;
     fn bytes(row: &Self::Row, column: usize) -> Result<Option<&[u8]>, Error>;
     fn text(row: &Self::Row, column: usize) -> Result<Option<&str>, Error>;
@@ -99,6 +120,33 @@ macro_rules! impl_engine {
             ) -> Result<Option<Self::Row>, Error> {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
                 Lent::run(pool, async |connection| query.fetch_optional(connection).await).await
+            }
+
+            async fn fetch_all(
+                pool: &Pool<Self>,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<Vec<Self::Row>, Error> {
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                Lent::run(pool, async |connection| query.fetch_all(connection).await).await
+            }
+
+            async fn run_on(
+                connection: &mut Self::Connection,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<u64, Error> {
+                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+
+            async fn fetch_on(
+                connection: &mut Self::Connection,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<Option<Self::Row>, Error> {
+                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
+                query.fetch_optional(connection).await
             }
 
             fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::dialect::Dialect;
 use crate::clock::{Timestamp, whole_millis};
-use crate::record::{Record, StoreKey};
+use crate::record::{Handle, Record, StoreKey};
 use crate::store::Forward;
 
 /// A statement in the words of one engine: its text, and what is bound to each of its placeholders in turn.
@@ -40,6 +40,8 @@ pub(crate) enum Parameter {
     Successor,
     GraceUntil,
     ForwardExpiresAt,
+    Session,
+    Rows,
 }
 
 impl Parameter {
@@ -67,6 +69,8 @@ impl Parameter {
             "successor" => Self::Successor,
             "grace_until" => Self::GraceUntil,
             "forward_expires_at" => Self::ForwardExpiresAt,
+            "session" => Self::Session,
+            "rows" => Self::Rows,
             _ => return None,
         })
     }
@@ -136,6 +140,10 @@ pub(crate) struct Call<'c> {
     pub(crate) new_key: Option<&'c StoreKey>,
     pub(crate) row: Option<Row<'c>>,
     pub(crate) forward: Option<&'c Forward>,
+    /// Whose rows of other tables are read or written.
+    pub(crate) session: Option<&'c Handle>,
+    /// Such rows, as JSON.
+    pub(crate) rows: Option<&'c str>,
 }
 
 impl<'c> Call<'c> {
@@ -170,6 +178,8 @@ impl<'c> Call<'c> {
             }
             Parameter::GraceUntil => time(self.forward.map(|forward| forward.grace_until)),
             Parameter::ForwardExpiresAt => time(self.forward.map(|forward| forward.expires_at)),
+            Parameter::Session => Value::Bytes(self.session.map(|session| &session.as_bytes()[..])),
+            Parameter::Rows => Value::Text(self.rows.map(Cow::Borrowed)),
         }
     }
 }
