@@ -35,6 +35,9 @@ pub enum ErrorKind {
     Unavailable,
     /// Other requests kept changing the session, or changed it once and the layer is told to fail on that.
     Conflict,
+    /// A rule of a table of the application's forbids what a part was to write there: a unique key, a foreign key, a check,
+    /// the type of a column. Nothing of the request was written.
+    Constraint,
     /// The state does not fit the place it is kept in. Nothing was changed; what the client had stays valid.
     TooLarge {
         /// Which state it is: `session`, or the name of a part.
@@ -74,12 +77,12 @@ impl Error {
 
     /// Returns the HTTP status that answers this error.
     ///
-    /// 503 when the store is unavailable, 409 for a conflict, otherwise 500.
+    /// 503 when the store is unavailable, 409 for a conflict or what a table refuses, otherwise 500.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.0.kind {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Conflict | ErrorKind::Constraint => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -98,6 +101,10 @@ impl Error {
 
     pub(crate) fn conflict() -> Self {
         Self::new(ErrorKind::Conflict, None)
+    }
+
+    pub(crate) fn constraint(source: BoxError) -> Self {
+        Self::new(ErrorKind::Constraint, Some(source))
     }
 
     pub(crate) fn too_large(what: impl Into<Cow<'static, str>>, size: usize, limit: usize) -> Self {
@@ -134,6 +141,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::Unavailable => f.write_str("the session store is unavailable"),
             ErrorKind::Conflict => f.write_str("the session was changed by another request at the same time"),
+            ErrorKind::Constraint => f.write_str("a rule of a table forbids what was to be written there"),
             ErrorKind::TooLarge { what, size, limit } => {
                 write!(f, "{what} takes {size} bytes where at most {limit} fit")
             }

@@ -98,6 +98,8 @@ pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, SessionEvent};
 pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use part::InTables;
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart, Tables};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;

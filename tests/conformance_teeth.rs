@@ -286,7 +286,7 @@ impl Store for PlainStore {
         let record = Arc::new(record);
         if self.has(UpdateReachesOthers) {
             for entry in entries.values_mut() {
-                if matches!(entry, Entry::Live(other) if other.handle == record.handle) {
+                if matches!(entry, Entry::Live(other) if other.created_at == record.created_at) {
                     *entry = Entry::Live(Arc::clone(&record));
                 }
             }

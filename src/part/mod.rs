@@ -14,8 +14,10 @@ use serde::de::DeserializeOwned;
 
 pub use in_cookie::InCookie;
 pub use in_store::InStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use in_tables::InTables;
 pub use in_tables::Tables;
-pub(crate) use in_tables::{MappedPart, RecordCall, RowDatabase, RowWrites};
+pub(crate) use in_tables::{MappedPart, RowDatabase, RowWrites};
 pub(crate) use patch::{Collection, Patch};
 
 /// A typed piece of a session: a Rust type with a name.

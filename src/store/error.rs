@@ -28,6 +28,10 @@ pub enum StoreErrorKind {
     Full,
     /// What is stored is not a record that this release can read.
     Undecodable,
+    /// A rule of a table of the application's forbids what was to be written there. Nothing was changed.
+    Constraint,
+    /// Others were in the way each time the call was tried. Nothing was changed.
+    Contended,
     /// The record does not fit into the place that the engine has for one. Nothing was changed.
     TooLarge {
         /// Its size in bytes.
@@ -61,6 +65,25 @@ impl StoreError {
         Self { store, kind: StoreErrorKind::TooLarge { size, limit }, source: None }
     }
 
+    /// Makes the error of a call whose rows a table of the application's refuses.
+    pub fn constraint(store: &'static str, source: impl Into<BoxError>) -> Self {
+        Self { store, kind: StoreErrorKind::Constraint, source: Some(source.into()) }
+    }
+
+    /// Makes the error of a call that was undone each time it was tried, because others were in its way.
+    pub fn contended(store: &'static str, source: impl Into<BoxError>) -> Self {
+        Self { store, kind: StoreErrorKind::Contended, source: Some(source.into()) }
+    }
+
+    /// Makes the error of rows that are not what was written there.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+        expect(dead_code, reason = "only tables of SQL have rows")
+    )]
+    pub(crate) fn undecodable_rows(store: &'static str, source: impl Into<BoxError>) -> Self {
+        Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
+    }
+
     pub(crate) fn timed_out(store: &'static str) -> Self {
         Self { store, kind: StoreErrorKind::TimedOut, source: None }
     }
@@ -85,6 +108,8 @@ impl fmt::Display for StoreError {
             StoreErrorKind::TimedOut => "took longer than its time limit",
             StoreErrorKind::Full => "is full",
             StoreErrorKind::Undecodable => "holds a record that cannot be read",
+            StoreErrorKind::Constraint => "was refused by a rule of a table",
+            StoreErrorKind::Contended => "gave way to others each time",
             StoreErrorKind::TooLarge { .. } => "does not take a record of this size",
         };
         write!(f, "the {} store {what}", self.store)
@@ -97,11 +122,12 @@ impl StdError for StoreError {
     }
 }
 
-/// A record that is too large is the application's doing; everything else is the store's.
+/// A record that is too large and a row that breaks a rule are the application's doing; everything else is the store's.
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error.kind {
             StoreErrorKind::TooLarge { size, limit } => Self::too_large("session", size, limit),
+            StoreErrorKind::Constraint => Self::constraint(error.into()),
             _ => Self::unavailable(error.into()),
         }
     }

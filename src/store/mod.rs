@@ -12,7 +12,8 @@
 //!    is still the expected one, in one atomic step. Of two calls that expect the same version one succeeds.
 //! 4. [`renew`](Store::renew) puts the record under its new key *before* the old key becomes a [`Forward`]; no moment
 //!    exists at which neither is there. An engine with transactions does both at once.
-//! 5. Keys are compared byte by byte.
+//! 5. Keys are compared byte by byte. A store may rely on it that no two records have the same
+//!    [handle](Record::handle), and that a renewal goes to a key that was never used: the layer sees to both.
 //! 6. A failure is an error, never "not there". After an error the caller assumes nothing: the call may have taken
 //!    place, so each may be made again. What took place the first time does nothing the second time, and says what it
 //!    found: a `create` that the key is taken, an `update` the conflicting record, a `renew` its own forward, a `delete`
@@ -28,12 +29,13 @@ mod memcached;
 mod memory;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod record_call;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg_attr(not(feature = "tracing"), path = "no_span.rs")]
 mod span;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod sql;
+pub(crate) mod sql;
 
 use std::fmt;
 use std::future::Future;
@@ -49,6 +51,7 @@ pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongodbStore;
+pub(crate) use record_call::RecordCall;
 #[cfg(feature = "redis")]
 pub use redis::{RedisConnection, RedisStore};
 #[cfg(feature = "mysql")]

@@ -25,8 +25,16 @@ use serde_json::Value;
 use super::patch::Collection;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::record::{Handle, Record, StoreKey};
-use crate::store::{Outcome, Renewal, StoreError};
+use crate::record::Handle;
+use crate::store::{Outcome, StoreError};
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use sql::InTables;
+
+pub(crate) use crate::store::RecordCall;
 
 pub(crate) type BoxFuture<'a, O> = Pin<Box<dyn Future<Output = O> + Send + 'a>>;
 
@@ -88,32 +96,6 @@ pub(crate) trait RowDatabase: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the `SqlStore` of this database.
     fn as_any(&self) -> &dyn Any;
-}
-
-/// What is done with the record of a session while rows are written.
-#[derive(Clone, Debug)]
-pub(crate) enum RecordCall<'a> {
-    /// [`Outcome::Done`], or [`Outcome::Conflict`] with nothing when the key is taken.
-    Create {
-        key: &'a StoreKey,
-        record: Arc<Record>,
-    },
-    Update {
-        key: &'a StoreKey,
-        expected: u64,
-        record: Arc<Record>,
-    },
-    Renew(Renewal),
-}
-
-impl RecordCall<'_> {
-    /// The record that is written.
-    pub(crate) fn record(&self) -> &Arc<Record> {
-        match self {
-            Self::Create { record, .. } | Self::Update { record, .. } => record,
-            Self::Renew(renewal) => &renewal.record,
-        }
-    }
 }
 
 /// The rows of one part that are to be written.

@@ -7,12 +7,12 @@ use super::super::Config;
 use super::super::at_rest::{self, SealedRow};
 use super::rows::Rows;
 use crate::clock::Timestamp;
-use crate::part::RecordCall;
+
 use crate::random;
 use crate::record::Record;
 use crate::record::id::SessionId;
 use crate::seal::KeyRing;
-use crate::store::{Answer, Entry, ErasedStore, Forward, Limited, Outcome, Renewal, Store, StoreError};
+use crate::store::{Answer, Entry, ErasedStore, Forward, Limited, Outcome, RecordCall, Renewal, Store, StoreError};
 
 /// Where the records are.
 #[derive(Clone, Debug)]

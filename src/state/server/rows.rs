@@ -8,10 +8,10 @@ use super::super::outside::load_rows;
 use super::super::{Config, Work};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::part::{Collection, Patch, RecordCall, RowDatabase, RowWrites};
+use crate::part::{Collection, Patch, RowDatabase, RowWrites};
 use crate::record::Handle;
 use crate::record::outside::{Outside, OutsidePart};
-use crate::store::{Answer, Outcome};
+use crate::store::{Answer, Outcome, RecordCall};
 
 /// The rows that are written together with a record.
 pub(super) struct Rows {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use sqlx::Error as SqlxError;
 
 use super::SqlStore;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Statements};
+use super::place::Place;
 use super::read;
 use super::statement::{Call, Row, Statement};
 use crate::clock::Timestamp;
@@ -21,21 +22,13 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
         let call = Call { key: Some(key), now, ..Call::default() };
-        let row = self.fetch(&self.shared.statements.load, &call).await?;
+        let place = &mut Place::<D>::Pool(&self.shared.pool);
+        let row = place.fetch(&self.shared.statements.load, &call).await.map_err(Self::failed)?;
         row.map_or(Ok(None), |row| read::entry::<D>(&row))
     }
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        let data = data::<D>(&record)?;
-        let row = Some(Row { record: &record, data: &data });
-        let call = Call { key: Some(key), row, now, ..Call::default() };
-        let statements = &self.shared.statements;
-        match (self.run(&statements.create, &call).await, &statements.replace) {
-            (Err(error), Some(replace)) if is_taken(&error) => {
-                Ok(self.run(replace, &call).await.map_err(Self::failed)? > 0)
-            }
-            (created, _) => Ok(created.map_err(Self::failed)? > 0),
-        }
+        self.create_at(&mut Place::Pool(&self.shared.pool), key, &record, now).await
     }
 
     async fn update(
@@ -45,10 +38,7 @@ impl<D: Dialect> Store for SqlStore<D> {
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let data = data::<D>(&record)?;
-        let row = Some(Row { record: &record, data: &data });
-        let call = Call { key: Some(key), expected: Some(expected), row, now, ..Call::default() };
-        self.change(&self.shared.statements.update, &call).await
+        self.update_at(&mut Place::Pool(&self.shared.pool), key, expected, &record, now).await
     }
 
     async fn touch(
@@ -61,21 +51,17 @@ impl<D: Dialect> Store for SqlStore<D> {
     ) -> Result<Outcome, StoreError> {
         let times = Call { last_seen_now: last_seen_at, expires_now: expires_at, ..Call::default() };
         let call = Call { key: Some(key), expected: Some(expected), now, ..times };
-        self.change(&self.shared.statements.touch, &call).await
+        self.change(&mut Place::Pool(&self.shared.pool), &self.shared.statements.touch, &call).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        let Renewal { old, expected, new, record, forward } = &renewal;
-        let data = data::<D>(record)?;
-        let row = Some(Row { record, data: &data });
-        let moved = Call { new_key: Some(new), row, forward: Some(forward), ..Call::default() };
-        let call = Call { key: Some(old), expected: Some(*expected), now, ..moved };
-        self.change(&self.shared.statements.renew, &call).await
+        self.renew_at(&mut Place::Pool(&self.shared.pool), &renewal, now).await
     }
 
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
         let call = Call { key: Some(key), now, ..Call::default() };
-        let outcome = self.change(&self.shared.statements.delete, &call).await?;
+        let place = &mut Place::Pool(&self.shared.pool);
+        let outcome = self.change(place, &self.shared.statements.delete, &call).await?;
         // The session that was to be deleted had gone before another came in its place.
         Ok(if let Outcome::Conflict(_) = outcome { Outcome::Gone } else { outcome })
     }
@@ -97,43 +83,74 @@ impl<D: Dialect> Store for SqlStore<D> {
 
 #[expect(private_bounds, reason = "the engines are those that this crate knows")]
 impl<D: Dialect> SqlStore<D> {
-    async fn run(&self, statement: &Statement, call: &Call<'_>) -> Result<u64, SqlxError> {
-        let mut tries = Tries::default();
-        loop {
-            match D::run(&self.shared.pool, statement, arguments::<D>(statement, call)?).await {
-                Err(error) if tries.may_go_on::<D>(&error) => {}
-                ended => return ended,
-            }
+    pub(super) async fn create_at(
+        &self,
+        place: &mut Place<'_, D>,
+        key: &StoreKey,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let data = data::<D>(record)?;
+        let row = Some(Row { record, data: &data });
+        let call = Call { key: Some(key), row, now, ..Call::default() };
+        let Statements { clear, create, .. } = &self.shared.statements;
+        if Self::is_created(place.run(create, &call).await)? {
+            return Ok(true);
         }
+        // What has expired leaves with all that refers to it: a row is of one session, from its beginning to its end.
+        Self::is_created(place.run_all(&[clear, create], &call).await)
+    }
+
+    pub(super) async fn update_at(
+        &self,
+        place: &mut Place<'_, D>,
+        key: &StoreKey,
+        expected: u64,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let data = data::<D>(record)?;
+        let row = Some(Row { record, data: &data });
+        let call = Call { key: Some(key), expected: Some(expected), row, now, ..Call::default() };
+        self.change(place, &self.shared.statements.update, &call).await
+    }
+
+    pub(super) async fn renew_at(
+        &self,
+        place: &mut Place<'_, D>,
+        renewal: &Renewal,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let Renewal { old, expected, new, record, forward } = renewal;
+        let data = data::<D>(record)?;
+        let row = Some(Row { record, data: &data });
+        let moved = Call { new_key: Some(new), row, forward: Some(forward), ..Call::default() };
+        let call = Call { key: Some(old), expected: Some(*expected), now, ..moved };
+        let Statements { renew, leave, arrive, .. } = &self.shared.statements;
+        match self.change(place, renew, &call).await? {
+            Outcome::Conflict(Some(found)) if found.version == *expected && found.handle != record.handle => {}
+            outcome => return Ok(outcome),
+        }
+        if place.run_all(&[leave, arrive], &call).await.map_err(Self::failed)? > 0 {
+            return Ok(Outcome::Done);
+        }
+        self.find_out(place, &call).await
     }
 
     async fn sweep_batch(&self, call: &Call<'_>) -> Result<u64, SqlxError> {
-        let (pool, sweep) = (&self.shared.pool, &self.shared.statements.sweep);
-        let Some(begin) = D::SWEEP_BEGIN else { return self.run(sweep, call).await };
-        let mut tries = Tries::default();
-        loop {
-            match D::run_in(pool, begin, sweep, arguments::<D>(sweep, call)?).await {
-                Err(error) if tries.may_go_on::<D>(&error) => {}
-                ended => return ended,
-            }
-        }
-    }
-
-    async fn fetch(&self, statement: &Statement, call: &Call<'_>) -> Result<Option<D::Row>, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let arguments = arguments::<D>(statement, call).map_err(Self::failed)?;
-            match D::fetch(&self.shared.pool, statement, arguments).await {
-                Err(error) if tries.may_go_on::<D>(&error) => {}
-                ended => return ended.map_err(Self::failed),
-            }
-        }
+        let (place, sweep) = (&mut Place::<D>::Pool(&self.shared.pool), &self.shared.statements.sweep);
+        if D::SWEEP_IN_TRANSACTION { place.run_all(&[sweep], call).await } else { place.run(sweep, call).await }
     }
 
     /// Runs a statement that changes one row, or finds out why it does not.
-    async fn change(&self, statement: &Statement, call: &Call<'_>) -> Result<Outcome, StoreError> {
+    async fn change(
+        &self,
+        place: &mut Place<'_, D>,
+        statement: &Statement,
+        call: &Call<'_>,
+    ) -> Result<Outcome, StoreError> {
         if D::ANSWERS_WITH_ROW {
-            let row = self.fetch(statement, call).await?;
+            let row = place.fetch(statement, call).await.map_err(Self::failed)?;
             let row = row.ok_or_else(|| Self::failed(SqlxError::RowNotFound))?;
             if read::has_changed::<D>(&row)? {
                 return Ok(Outcome::Done);
@@ -143,10 +160,24 @@ impl<D: Dialect> SqlStore<D> {
                 Some(Entry::Live(record)) if call.expected.is_none_or(|expected| expected == record.version) => {}
                 entry => return Ok(outcome(entry)),
             }
-        } else if self.run(statement, call).await.map_err(Self::failed)? > 0 {
+        } else if place.run(statement, call).await.map_err(Self::failed)? > 0 {
             return Ok(Outcome::Done);
         }
-        let row = self.fetch(&self.shared.statements.load, call).await?;
+        self.find_out(place, call).await
+    }
+
+    /// Whether an `INSERT` took place. An engine may let it fail because its key is there.
+    fn is_created(inserted: Result<u64, SqlxError>) -> Result<bool, StoreError> {
+        let is_taken = |error: &SqlxError| error.as_database_error().is_some_and(|error| error.is_unique_violation());
+        match inserted {
+            Err(error) if is_taken(&error) => Ok(false),
+            inserted => Ok(inserted.map_err(Self::failed)? > 0),
+        }
+    }
+
+    /// Finds out why a call has changed nothing.
+    async fn find_out(&self, place: &mut Place<'_, D>, call: &Call<'_>) -> Result<Outcome, StoreError> {
+        let row = place.fetch(&self.shared.statements.load, call).await.map_err(Self::failed)?;
         row.map_or(Ok(Outcome::Gone), |row| Ok(outcome(read::entry::<D>(&row)?)))
     }
 }
@@ -160,38 +191,9 @@ fn outcome(entry: Option<Entry>) -> Outcome {
     }
 }
 
-/// How often a statement is run that the engine undoes each time.
-const MOST_TRIES: usize = 10;
-
-/// Counts how often a statement was run that the engine has undone because others were in its way.
-#[derive(Default)]
-struct Tries(usize);
-
-impl Tries {
-    /// Whether a statement that ended with this error is to be run again.
-    fn may_go_on<D: Dialect>(&mut self, error: &SqlxError) -> bool {
-        self.0 += 1;
-        let code = error.as_database_error().and_then(|error| error.code());
-        self.0 < MOST_TRIES && code.is_some_and(|code| D::UNDONE.contains(&&*code))
-    }
-}
-
-fn arguments<D: Dialect>(statement: &Statement, call: &Call<'_>) -> Result<D::Arguments, SqlxError> {
-    let mut arguments = D::Arguments::default();
-    for parameter in statement.parameters() {
-        D::bind(&mut arguments, call.value::<D>(*parameter))?;
-    }
-    Ok(arguments)
-}
-
 /// Returns the values of a record as the text that is stored.
 fn data<D: Dialect>(record: &Record) -> Result<String, StoreError> {
     record.values.to_json().ok_or_else(|| StoreError::failed(D::STORE, NotJson))
-}
-
-/// Whether an `INSERT` failed because its key is there.
-fn is_taken(error: &SqlxError) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 /// A record was made by hand.

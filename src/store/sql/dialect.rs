@@ -26,6 +26,9 @@ pub(crate) const COLUMNS: [&str; 13] = [
 /// How many columns a record has; those behind them are of a forward.
 const RECORD_COLUMNS: usize = 11;
 
+/// Where the columns begin that a renewal changes. The handle stays: rows of other tables may refer to it.
+const MOVED_COLUMNS: usize = 1;
+
 /// In what one engine differs from the others.
 pub(crate) trait Dialect: Engine {
     const STORE: &'static str;
@@ -34,10 +37,16 @@ pub(crate) trait Dialect: Engine {
     const GREATEST: &'static str;
     /// How a transaction begins that changes the schema.
     const BEGIN: &'static str;
+    /// How a transaction begins that changes sessions.
+    const BEGIN_CALL: &'static str = Self::BEGIN;
+    /// Whether a placeholder says by its number what it stands for, so that one can stand in several places.
+    const NUMBERED: bool = false;
+    /// The end of an `INSERT` that then does nothing where its key is taken. Without it, the `INSERT` fails.
+    const IF_FREE: &'static str = "";
     /// How many rows a sweep removes at once: few enough that it locks nothing for long.
     const SWEEP_BATCH: usize;
-    /// How the transaction of a sweep begins, where it needs one of its own.
-    const SWEEP_BEGIN: Option<&'static str> = None;
+    /// Whether a sweep needs a transaction around it, for what it says at its beginning.
+    const SWEEP_IN_TRANSACTION: bool = false;
     /// The SQLSTATEs that say that a statement was undone because others were in its way, and may be run again.
     const UNDONE: &'static [&'static str] = &[];
     /// Whether a statement that changes one row answers with one row: 1 if it was changed, behind the columns of what is
@@ -51,9 +60,11 @@ pub(crate) trait Dialect: Engine {
         change.to_owned()
     }
 
-    fn create(table: &Table) -> Create;
-
-    /// Moves a live record of the expected version to the new key, and leaves a forward. It answers as `changing` does.
+    /// Moves a live record of the expected version to the new key, and leaves a forward. The row of the session stays and
+    /// changes its key, and the forward is a row of its own. It answers as `changing` does.
+    ///
+    /// A row with another handle is of another session: it is removed, and the record becomes a new row. A statement that
+    /// cannot do this too does nothing, which [`leave`](Statements::leave) and [`arrive`](Statements::arrive) then do.
     fn renew(table: &Table) -> String;
 
     /// Removes up to `:limit` rows that have expired.
@@ -79,22 +90,20 @@ pub(crate) trait Dialect: Engine {
     }
 }
 
-/// How a record is created.
-pub(crate) struct Create {
-    pub(crate) insert: String,
-    /// Takes the place of an expired row, where the engine's `INSERT` cannot and fails because the key is there.
-    pub(crate) replace: Option<String>,
-}
-
 /// The statements of one store.
 #[derive(Debug)]
 pub(crate) struct Statements {
     pub(crate) load: Statement,
     pub(crate) create: Statement,
-    pub(crate) replace: Option<Statement>,
+    /// Removes what is in the way of a `create` and has expired.
+    pub(crate) clear: Statement,
     pub(crate) update: Statement,
     pub(crate) touch: Statement,
     pub(crate) renew: Statement,
+    /// Removes a session that another one follows under a new key.
+    pub(crate) leave: Statement,
+    /// Inserts the one that follows it, and the forward.
+    pub(crate) arrive: Statement,
     pub(crate) delete: Statement,
     pub(crate) sweep: Statement,
 }
@@ -106,21 +115,23 @@ impl Statements {
     pub(crate) fn new<D: Dialect>(table: &Table) -> Self {
         let name = table.quoted(D::QUOTE);
         let (columns, greatest) = (COLUMNS.join(", "), D::GREATEST);
+        let forward = COLUMNS.map(forward_value).join(", ");
         let set = assignments(&COLUMNS[..RECORD_COLUMNS], |column| format!(":{column}"));
-        let Create { insert, replace } = D::create(table);
         let changing = |change: String| Statement::new::<D>(&D::changing(table, &change));
         Self {
             load: Statement::new::<D>(&format!(
                 "SELECT {columns} FROM {name} WHERE id_hash = :key AND expires_at > :now"
             )),
-            create: Statement::new::<D>(&insert),
-            replace: replace.map(|replace| Statement::new::<D>(&replace)),
+            create: Statement::new::<D>(&format!("{} {}", insert_record(&name, ":key"), D::IF_FREE)),
+            clear: Statement::new::<D>(&format!("DELETE FROM {name} WHERE id_hash = :key AND expires_at <= :now")),
             update: changing(format!("UPDATE {name} SET {set} WHERE {IS_EXPECTED}")),
             touch: changing(format!(
                 "UPDATE {name} SET last_seen_at = {greatest}(last_seen_at, :last_seen_now), \
                  expires_at = {greatest}(expires_at, :expires_now) WHERE {IS_EXPECTED}"
             )),
             renew: Statement::new::<D>(&D::renew(table)),
+            leave: Statement::new::<D>(&format!("DELETE FROM {name} WHERE {IS_EXPECTED} AND handle <> :handle")),
+            arrive: Statement::new::<D>(&format!("{}, (:key, {forward})", insert_record(&name, ":new_key"))),
             delete: changing(format!(
                 "DELETE FROM {name} WHERE id_hash = :key AND version IS NOT NULL AND expires_at > :now"
             )),
@@ -163,26 +174,25 @@ pub(crate) fn assignments(columns: &[&str], value: impl Fn(&str) -> String) -> S
     assignments.join(", ")
 }
 
-/// Returns the end of an `INSERT` that takes the place of the row with its key.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub(crate) fn upsert() -> String {
-    format!("ON CONFLICT (id_hash) DO UPDATE SET {}", assignments(&COLUMNS, |column| format!("excluded.{column}")))
+/// Returns the assignments that a renewal makes in the row of a session.
+pub(crate) fn moved() -> String {
+    format!("id_hash = :new_key, {}", assignments(&COLUMNS[MOVED_COLUMNS..], record_value))
 }
 
-/// Moves a record with one `INSERT` of two rows: the record under its new key, and the forward, which takes the place of
-/// the record under the old key. Neither is inserted unless the old key has what is expected.
+/// Moves a record that keeps its handle with one `INSERT` of the forward, twice: first the old key is taken, and the row
+/// that has it takes the new key and the record instead; then the old key is free. Nothing is inserted unless the old key
+/// has what is expected.
 ///
-/// `typed` gives a value the type of its column, and `on_conflict` replaces a row.
+/// `typed` gives a value the type of its column, and `on_conflict` begins the assignments to the row that is in the way.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) fn renew_by_upsert(name: &str, typed: impl Fn(&str, String) -> String, on_conflict: &str) -> String {
-    let record = |column: &str| format!("{} AS {column}", typed(column, record_value(column)));
-    let forward = |column: &str| typed(column, forward_value(column));
-    let list = |of: &dyn Fn(&str) -> String| COLUMNS.map(of).join(", ");
-    let (new_key, old_key) = (typed("id_hash", ":new_key".to_owned()), typed("id_hash", ":key".to_owned()));
-    let rows = format!("SELECT {new_key} AS id_hash, {} UNION ALL SELECT {old_key}, {}", list(&record), list(&forward));
+    let forward = COLUMNS.map(|column| typed(column, forward_value(column))).join(", ");
     format!(
-        "INSERT INTO {name} (id_hash, {}) SELECT moved.* FROM {name} AS live JOIN ({rows}) AS moved \
-         WHERE live.id_hash = :key AND live.version = :expected AND live.expires_at > :now {on_conflict}",
-        COLUMNS.join(", ")
+        "INSERT INTO {name} (id_hash, {}) SELECT {}, {forward} FROM {name} AS live \
+         JOIN (SELECT 1 AS n UNION ALL SELECT 2) AS twice WHERE live.id_hash = :key AND live.version = :expected \
+         AND live.expires_at > :now AND live.handle = :handle {on_conflict} {}",
+        COLUMNS.join(", "),
+        typed("id_hash", ":key".to_owned()),
+        moved()
     )
 }

@@ -16,17 +16,38 @@ pub(crate) trait Engine: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
-    /// Runs a statement in a transaction that begins in this way, and returns how many rows it affected.
-    fn run_in(
+    /// Runs statements in a transaction that begins in this way, up to the first that affects no row. Returns how many the
+    /// last one affected; unless it affected some, nothing has changed.
+    fn run_all(
         pool: &Pool<Self>,
         begin: &'static str,
-        statement: &Statement,
-        arguments: Self::Arguments,
+        statements: Vec<(&Statement, Self::Arguments)>,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Runs a statement and returns its first row.
     fn fetch(
         pool: &Pool<Self>,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<Option<Self::Row>, Error>> + Send;
+
+    /// Runs a statement and returns all of its rows.
+    fn fetch_all(
+        pool: &Pool<Self>,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
+
+    /// Does on one connection what [`run`](Self::run) does.
+    fn run_on(
+        connection: &mut Self::Connection,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Does on one connection what [`fetch`](Self::fetch) does.
+    fn fetch_on(
+        connection: &mut Self::Connection,
         statement: &Statement,
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Option<Self::Row>, Error>> + Send;
@@ -68,20 +89,28 @@ macro_rules! impl_engine {
                 Ok(done.rows_affected())
             }
 
-            async fn run_in(
+            async fn run_all(
                 pool: &Pool<Self>,
                 begin: &'static str,
-                statement: &Statement,
-                arguments: Self::Arguments,
+                statements: Vec<(&Statement, Self::Arguments)>,
             ) -> Result<u64, Error> {
-                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                let query = |(statement, arguments): (&Statement, _)| {
+                    sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments)
+                };
+                let queries: Vec<_> = statements.into_iter().map(query).collect();
                 let done = Lent::run(pool, async |connection| {
-                    let mut transaction = connection.begin_with(begin).await?;
-                    let done = query.execute(&mut *transaction).await?;
+                    let (mut transaction, mut affected) = (connection.begin_with(begin).await?, 0);
+                    for query in queries {
+                        affected = query.execute(&mut *transaction).await?.rows_affected();
+                        if affected == 0 {
+                            transaction.rollback().await?;
+                            return Ok(0);
+                        }
+                    }
                     transaction.commit().await?;
-                    Ok(done)
+                    Ok(affected)
                 });
-                Ok(done.await?.rows_affected())
+                done.await
             }
 
             async fn fetch(
@@ -91,6 +120,33 @@ macro_rules! impl_engine {
             ) -> Result<Option<Self::Row>, Error> {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
                 Lent::run(pool, async |connection| query.fetch_optional(connection).await).await
+            }
+
+            async fn fetch_all(
+                pool: &Pool<Self>,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<Vec<Self::Row>, Error> {
+                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
+                Lent::run(pool, async |connection| query.fetch_all(connection).await).await
+            }
+
+            async fn run_on(
+                connection: &mut Self::Connection,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<u64, Error> {
+                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+
+            async fn fetch_on(
+                connection: &mut Self::Connection,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<Option<Self::Row>, Error> {
+                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
+                query.fetch_optional(connection).await
             }
 
             fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error> {

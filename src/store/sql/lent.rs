@@ -24,14 +24,26 @@ impl<D: Database> Lent<D> {
         pool: &Pool<D>,
         statement: impl AsyncFnOnce(&mut D::Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut lent = Self(Some(pool.acquire().await?));
-        let Some(connection) = &mut lent.0 else { return Err(Error::PoolClosed) };
-        let answer = statement(connection).await;
-        lent.0 = None;
-        if answer.as_ref().is_err_and(is_of_connection) {
+        let mut lent = Self::of(pool).await?;
+        let answer = statement(lent.connection()?).await;
+        lent.give_back(pool, answer.as_ref().err());
+        answer
+    }
+
+    pub(crate) async fn of(pool: &Pool<D>) -> Result<Self, Error> {
+        Ok(Self(Some(pool.acquire().await?)))
+    }
+
+    pub(crate) fn connection(&mut self) -> Result<&mut D::Connection, Error> {
+        self.0.as_deref_mut().ok_or(Error::PoolClosed)
+    }
+
+    /// Gives the connection back when it has answered, perhaps with an error.
+    pub(crate) fn give_back(mut self, pool: &Pool<D>, error: Option<&Error>) {
+        self.0 = None;
+        if error.is_some_and(is_of_connection) {
             Self::test_idle(pool);
         }
-        answer
     }
 
     /// Lets the connections that lie idle show whether they are alive. What happened to one has often happened to all, as

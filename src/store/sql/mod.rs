@@ -4,6 +4,7 @@
 //! - `dialect`: the statements all engines share, and what each has to add; `sqlite`, `postgres` and `mysql` add it.
 //! - `engine`: what needs a concrete engine of sqlx; `lent`: a connection of the pool.
 //! - `read`: rows as entries. `table`: the name of the table. `calls`: the calls of a [`Store`](super::Store).
+//! - `place`: where the statements of a call are run. `rows`: rows of the application's tables beside the sessions.
 
 mod calls;
 mod dialect;
@@ -11,9 +12,11 @@ mod engine;
 mod lent;
 #[cfg(feature = "mysql")]
 mod mysql;
+mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod read;
+mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statement;
@@ -25,17 +28,20 @@ use std::sync::Arc;
 
 use sqlx::{Database, Pool};
 
-use self::dialect::{Dialect, Statements};
-use self::table::Table;
+use self::dialect::Statements;
 use super::StoreError;
 use crate::error::ConfigError;
 
+pub(crate) use self::dialect::Dialect;
 #[cfg(feature = "mysql")]
 pub use self::mysql::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
+pub(crate) use self::rows::Batch;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
+pub(crate) use self::statement::Statement;
+pub(crate) use self::table::Table;
 
 /// Keeps sessions in a table of a SQL database, over your own pool of [`sqlx`].
 ///
@@ -142,7 +148,7 @@ impl<D: Dialect> SqlStore<D> {
         format!("{}{}", D::schema_versions(table), D::schema_steps(table).concat())
     }
 
-    fn failed(error: sqlx::Error) -> StoreError {
+    pub(crate) fn failed(error: sqlx::Error) -> StoreError {
         StoreError::failed(D::STORE, error)
     }
 }

@@ -6,7 +6,7 @@ use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{MySql, MySqlPool};
 
 use super::SqlStore;
-use super::dialect::{COLUMNS, Create, Dialect, assignments, insert_record, record_value, renew_by_upsert};
+use super::dialect::{Dialect, renew_by_upsert};
 use super::table::Table;
 use crate::store::StoreError;
 
@@ -60,30 +60,20 @@ impl Dialect for MySql {
     const QUOTE: char = '`';
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "START TRANSACTION";
+    /// The default isolation would lock the gaps between the rows as well, into which others want to insert.
+    const BEGIN_CALL: &'static str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
     const SWEEP_BATCH: usize = 200;
+    const SWEEP_IN_TRANSACTION: bool = true;
     /// A deadlock. InnoDB finds some also between statements that each lock a single row.
     const UNDONE: &'static [&'static str] = &["40001"];
-    /// The default isolation would lock the gaps between the rows as well, into which others want to insert.
-    const SWEEP_BEGIN: Option<&'static str> = Some("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION");
 
     fn placeholder(_number: usize) -> Cow<'static, str> {
         "?".into()
     }
 
-    /// An `INSERT` that replaces a row cannot say in words of both engines that it does so only if the row has expired.
-    fn create(table: &Table) -> Create {
-        let name = table.quoted(Self::QUOTE);
-        let record = assignments(&COLUMNS, record_value);
-        Create {
-            insert: insert_record(&name, ":key"),
-            replace: Some(format!("UPDATE {name} SET {record} WHERE id_hash = :key AND expires_at <= :now")),
-        }
-    }
-
     /// The rows are locked as they are read, or two renewals at once would each wait for the other.
     fn renew(table: &Table) -> String {
-        let replace = assignments(&COLUMNS, |column| format!("VALUES({column})"));
-        renew_by_upsert(&table.quoted(Self::QUOTE), typed, &format!("FOR UPDATE ON DUPLICATE KEY UPDATE {replace}"))
+        renew_by_upsert(&table.quoted(Self::QUOTE), typed, "FOR UPDATE ON DUPLICATE KEY UPDATE")
     }
 
     fn sweep(table: &Table) -> String {
@@ -121,7 +111,7 @@ impl Dialect for MySql {
     successor BINARY(32),
     grace_until BIGINT,
     KEY {expires_at} (expires_at),
-    KEY {handle} (handle),
+    UNIQUE KEY {handle} (handle),
     KEY {principal} (principal(190))
 ) ENGINE = InnoDB;
 INSERT IGNORE INTO {versions} (version) VALUES (1);

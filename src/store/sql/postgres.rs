@@ -6,9 +6,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Postgres};
 
 use super::SqlStore;
-use super::dialect::{
-    COLUMNS, Create, Dialect, IS_EXPECTED, assignments, forward_value, insert_record, record_values, upsert,
-};
+use super::dialect::{COLUMNS, Dialect, IS_EXPECTED, forward_value, moved, record_value};
 use super::table::Table;
 use crate::store::StoreError;
 
@@ -68,6 +66,8 @@ impl Dialect for Postgres {
     const QUOTE: char = '"';
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "BEGIN";
+    const NUMBERED: bool = true;
+    const IF_FREE: &'static str = "ON CONFLICT DO NOTHING";
     const SWEEP_BATCH: usize = 200;
     /// A failure to serialize, which only a stricter isolation than the default knows, and a deadlock.
     const UNDONE: &'static [&'static str] = &["40001", "40P01"];
@@ -81,18 +81,17 @@ impl Dialect for Postgres {
         answering(table, &format!("done AS ({change} RETURNING 1)"))
     }
 
-    fn create(table: &Table) -> Create {
-        let insert = insert_record(&format!("{} AS kept", table.quoted(Self::QUOTE)), ":key");
-        Create { insert: format!("{insert} {} WHERE kept.expires_at <= :now", upsert()), replace: None }
-    }
-
     fn renew(table: &Table) -> String {
         let name = table.quoted(Self::QUOTE);
-        let forward = assignments(&COLUMNS, forward_value);
-        let (columns, values, upsert) = (COLUMNS.join(", "), record_values(":new_key"), upsert());
+        let into = format!("INSERT INTO {name} (id_hash, {})", COLUMNS.join(", "));
+        let (record, forward) = (COLUMNS.map(record_value).join(", "), COLUMNS.map(forward_value).join(", "));
+        let moved = moved();
         let change = format!(
-            "retired AS (UPDATE {name} SET {forward} WHERE {IS_EXPECTED} RETURNING 1), \
-             done AS (INSERT INTO {name} (id_hash, {columns}) SELECT {values} FROM retired {upsert} RETURNING 1)"
+            "moved AS (UPDATE {name} SET {moved} WHERE {IS_EXPECTED} AND handle = :handle RETURNING 1), \
+             gone AS (DELETE FROM {name} WHERE {IS_EXPECTED} AND handle <> :handle RETURNING 1), \
+             made AS ({into} SELECT :new_key, {record} FROM gone), \
+             done AS ({into} SELECT :key, {forward} FROM (SELECT FROM moved UNION ALL SELECT FROM gone) AS retired \
+             RETURNING 1)"
         );
         answering(table, &change)
     }
@@ -137,7 +136,7 @@ impl Dialect for Postgres {
     grace_until BIGINT
 );
 CREATE INDEX IF NOT EXISTS {expires_at} ON {name} (expires_at);
-CREATE INDEX IF NOT EXISTS {handle} ON {name} (handle) WHERE handle IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS {handle} ON {name} (handle);
 CREATE INDEX IF NOT EXISTS {principal} ON {name} USING hash (principal) WHERE principal IS NOT NULL;
 INSERT INTO {versions} (version) VALUES (1) ON CONFLICT DO NOTHING;
 ",

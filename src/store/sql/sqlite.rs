@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool};
 
 use super::SqlStore;
-use super::dialect::{Create, Dialect, insert_record, renew_by_upsert, upsert};
+use super::dialect::{Dialect, renew_by_upsert};
 use super::table::Table;
 use crate::store::StoreError;
 
@@ -75,20 +75,15 @@ impl Dialect for Sqlite {
     const GREATEST: &'static str = "MAX";
     // The lock of a writer from the beginning: of several nodes that migrate at once the others wait.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const IF_FREE: &'static str = "ON CONFLICT DO NOTHING";
     const SWEEP_BATCH: usize = 100;
 
     fn placeholder(_number: usize) -> Cow<'static, str> {
         "?".into()
     }
 
-    fn create(table: &Table) -> Create {
-        let name = format!("{} AS kept", table.quoted(Self::QUOTE));
-        let insert = insert_record(&name, ":key");
-        Create { insert: format!("{insert} {} WHERE kept.expires_at <= :now", upsert()), replace: None }
-    }
-
     fn renew(table: &Table) -> String {
-        renew_by_upsert(&table.quoted(Self::QUOTE), |_, value| value, &upsert())
+        renew_by_upsert(&table.quoted(Self::QUOTE), |_, value| value, "ON CONFLICT (id_hash) DO UPDATE SET")
     }
 
     fn sweep(table: &Table) -> String {
@@ -126,7 +121,7 @@ impl Dialect for Sqlite {
     grace_until INTEGER
 ) STRICT;
 CREATE INDEX IF NOT EXISTS {expires_at} ON {bare} (expires_at);
-CREATE INDEX IF NOT EXISTS {handle} ON {bare} (handle) WHERE handle IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS {handle} ON {bare} (handle);
 CREATE INDEX IF NOT EXISTS {principal} ON {bare} (principal) WHERE principal IS NOT NULL;
 INSERT INTO {versions} (version) VALUES (1) ON CONFLICT DO NOTHING;
 ",

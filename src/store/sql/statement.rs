@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::dialect::Dialect;
 use crate::clock::{Timestamp, whole_millis};
-use crate::record::{Record, StoreKey};
+use crate::record::{Handle, Record, StoreKey};
 use crate::store::Forward;
 
 /// A statement in the words of one engine: its text, and what is bound to each of its placeholders in turn.
@@ -17,7 +17,7 @@ pub(crate) struct Statement {
 }
 
 /// What the placeholders of statements stand for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parameter {
     Key,
     Expected,
@@ -40,6 +40,8 @@ pub(crate) enum Parameter {
     Successor,
     GraceUntil,
     ForwardExpiresAt,
+    Session,
+    Rows,
 }
 
 impl Parameter {
@@ -67,6 +69,8 @@ impl Parameter {
             "successor" => Self::Successor,
             "grace_until" => Self::GraceUntil,
             "forward_expires_at" => Self::ForwardExpiresAt,
+            "session" => Self::Session,
+            "rows" => Self::Rows,
             _ => return None,
         })
     }
@@ -82,10 +86,7 @@ impl Statement {
             let end = piece.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(piece.len());
             let (name, rest) = piece.split_at(end);
             match Parameter::named(name) {
-                Some(parameter) => {
-                    parameters.push(parameter);
-                    text.push_str(&D::placeholder(parameters.len()));
-                }
+                Some(parameter) => text.push_str(&D::placeholder(number::<D>(&mut parameters, parameter))),
                 None => text.extend([":", name]),
             }
             text.push_str(rest);
@@ -100,6 +101,15 @@ impl Statement {
     pub(crate) fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
+}
+
+/// Returns the number of the placeholder for a parameter, which is put among those there are.
+fn number<D: Dialect>(parameters: &mut Vec<Parameter>, parameter: Parameter) -> usize {
+    let known = parameters.iter().position(|known| D::NUMBERED && *known == parameter);
+    known.unwrap_or_else(|| {
+        parameters.push(parameter);
+        parameters.len() - 1
+    }) + 1
 }
 
 /// What is bound to a placeholder. These three kinds are all that is ever stored.
@@ -130,6 +140,10 @@ pub(crate) struct Call<'c> {
     pub(crate) new_key: Option<&'c StoreKey>,
     pub(crate) row: Option<Row<'c>>,
     pub(crate) forward: Option<&'c Forward>,
+    /// Whose rows of other tables are read or written.
+    pub(crate) session: Option<&'c Handle>,
+    /// Such rows, as JSON.
+    pub(crate) rows: Option<&'c str>,
 }
 
 impl<'c> Call<'c> {
@@ -164,6 +178,8 @@ impl<'c> Call<'c> {
             }
             Parameter::GraceUntil => time(self.forward.map(|forward| forward.grace_until)),
             Parameter::ForwardExpiresAt => time(self.forward.map(|forward| forward.expires_at)),
+            Parameter::Session => Value::Bytes(self.session.map(|session| &session.as_bytes()[..])),
+            Parameter::Rows => Value::Text(self.rows.map(Cow::Borrowed)),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The name of the table.
 
+use std::fmt;
+
 use crate::error::ConfigError;
 
 /// Names of indexes are made from it, and an engine allows them 63 bytes.
 const MOST_BYTES: usize = 40;
 
 /// The name of a table, and that of the schema it is in. Both consist of letters, digits and underscores.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Table {
     schema: Option<Box<str>>,
     name: Box<str>,
@@ -42,8 +44,27 @@ impl Table {
         format!("{quote}{}{suffix}{quote}", self.name)
     }
 
+    /// Returns the name alone, as it was written.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the schema, if it was named.
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
     fn prefix(&self, quote: char) -> String {
         self.schema.as_ref().map(|schema| format!("{quote}{schema}{quote}.")).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "\"{schema}.{}\"", self.name),
+            None => write!(f, "\"{}\"", self.name),
+        }
     }
 }
 

@@ -26,11 +26,11 @@ pub async fn compare_with_model(store: &Arc<impl Store>, seed: u64, steps: usize
     let mut now = now();
     let mut model = Model::default();
     // Few keys, so that calls meet what earlier ones left.
-    let keys: [StoreKey; 6] = std::array::from_fn(|_| random_key());
+    let mut keys: [StoreKey; 6] = std::array::from_fn(|_| random_key());
     for step in 0..steps {
         // Mostly it stands still, or everything would expire before it is used.
         now = now.after(random.below(16).saturating_sub(12) * 20 * MINUTE);
-        let call = random_call(&mut random, &keys, &model, now);
+        let call = random_call(&mut random, &mut keys, &model, now);
         let described = format!("step {step} of seed {seed} at {now:?}: {call:?}");
         let expected = model.answer(&call, now);
         let found = answer(store, &call, now).await;
@@ -163,7 +163,7 @@ impl Model {
     }
 }
 
-fn random_call(random: &mut Random, keys: &[StoreKey], model: &Model, now: Timestamp) -> Call {
+fn random_call(random: &mut Random, keys: &mut [StoreKey], model: &Model, now: Timestamp) -> Call {
     let key = random.one_of(keys);
     let current = match model.entries.get(&key) {
         Some(Entry::Live(record)) => Record::clone(record),
@@ -185,13 +185,15 @@ fn random_call(random: &mut Random, keys: &[StoreKey], model: &Model, now: Times
         }
         9..11 => {
             let start = random.below(keys.len() as u32) as usize;
-            let mut others = keys.iter().cycle().skip(start).take(keys.len()).filter(|other| **other != key);
-            // A renewal goes to a key that nobody has used, or that has been free for long.
-            let Some(new) = others.find(|other| model.load(other, now).is_none()) else { return Call::Delete(key) };
+            let mut others = (start..start + keys.len()).map(|n| n % keys.len()).filter(|n| keys[*n] != key);
+            let Some(free) = others.find(|n| model.load(&keys[*n], now).is_none()) else { return Call::Delete(key) };
+            // A renewal goes to a key that nobody has used.
+            let new = random_key();
+            keys[free] = new;
             let next = Record { version: expected + 1, renewed_at: now, ..current };
             let record = Arc::new(Record { expires_at: end(random), ..next });
             let forward = Forward { expires_at: end(random), ..forward(now) };
-            Call::Renew(Renewal { old: key, expected, new: *new, record, forward })
+            Call::Renew(Renewal { old: key, expected, new, record, forward })
         }
         _ => Call::Delete(key),
     }

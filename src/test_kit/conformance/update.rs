@@ -101,11 +101,11 @@ pub async fn an_update_of_a_retired_key_returns_the_forward_and_changes_nothing(
     assert_live(&**store, &renewal.new, &renewal.record, now).await;
 }
 
-/// Two sessions have nothing to do with each other, even if they have the same handle and principal.
+/// Two sessions have nothing to do with each other, even if they differ in nothing but key and handle.
 pub async fn an_update_of_one_session_leaves_the_others(store: &Arc<impl Store>) {
     let now = now();
     let record = full_record(now);
-    let one = place_record(&**store, record.clone(), now).await;
+    let one = place_record(&**store, Record { handle: plain_record(now).handle, ..record.clone() }, now).await;
     let other = place_record(&**store, record.clone(), now).await;
     assert_eq!(ok(store.update(&one.key, record.version, one.next(2), now).await), Outcome::Done);
     assert_live(&**store, &other.key, &record, now).await;

@@ -211,7 +211,7 @@ pub(crate) fn key(n: u64) -> StoreKey {
 /// The values of [`record`] as they are stored.
 pub(crate) const DATA: &str = r#"{"b":1.0,"a":"\u0000é","":[ ]}"#;
 
-fn record(n: u64, expires_at: Timestamp) -> Record {
+pub(crate) fn record(n: u64, expires_at: Timestamp) -> Record {
     let mut record = Record::new(Handle::from_bytes((u128::from(n) << 64 | 1).to_be_bytes()), now(), expires_at);
     record.values = Values::from_json(DATA).unwrap();
     record
@@ -254,19 +254,20 @@ pub(crate) const WRITERS: i64 = 6;
 pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
     use session_state::store::{Forward, Renewal};
     const STEPS: u64 = 40;
+    let of = |writer| writer * 1_000_000;
     let begin = now();
     let writers: Vec<_> = (0..u64::try_from(WRITERS).unwrap())
         .map(|writer| {
             let store = store.clone();
             tokio::spawn(async move {
-                let mut at = create(&store, writer * 1_000_000, begin.after(HOUR)).await;
+                let mut at = create(&store, of(writer), begin.after(HOUR)).await;
                 for step in 1..=STEPS {
                     let now = begin.after(Duration::from_millis(step));
                     let deadline = begin.after(HOUR + Duration::from_millis(step));
                     assert_eq!(store.touch(&at, 1, now, deadline, now).await.unwrap(), Outcome::Done);
-                    let record = Arc::new(record(writer, deadline));
+                    let record = Arc::new(record(of(writer), deadline));
                     assert_eq!(store.update(&at, 1, Arc::clone(&record), now).await.unwrap(), Outcome::Done);
-                    let new = key(writer * 1_000_000 + step);
+                    let new = key(of(writer) + step);
                     // It has expired for the sweepers as soon as it is there.
                     let expires_at = now.after(Duration::from_secs(1));
                     let forward = Forward { successor: None, grace_until: now, expires_at };

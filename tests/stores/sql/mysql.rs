@@ -16,6 +16,10 @@ mod conformance {
 }
 
 tests_of_sql_store!(MySqlStore);
+tests_of_references!();
+
+/// The type of a column that refers to a handle.
+const HANDLE: &str = "BINARY(16)";
 
 async fn open(url: &str) -> MySqlStore {
     migrated(pool_at(url, "SELECT 1").await).await

@@ -13,6 +13,10 @@ mod conformance {
 }
 
 tests_of_sql_store!(PostgresStore);
+tests_of_references!();
+
+/// The type of a column that refers to a handle.
+const HANDLE: &str = "BYTEA";
 
 async fn open(url: &str) -> PostgresStore {
     let store = PostgresStore::new(pool_at(url).await).with_table(&table_name()).unwrap();

@@ -21,6 +21,10 @@ mod conformance {
 }
 
 tests_of_sql_store!(SqliteStore);
+tests_of_references!();
+
+/// The type of a column that refers to a handle.
+const HANDLE: &str = "BLOB";
 
 /// One file for each test: a writer waits for those of other tests in the same file. They are removed when this process
 /// has ended, however it ends.

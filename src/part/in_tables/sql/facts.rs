@@ -1,0 +1,145 @@
+//! What a database says about a table.
+
+use sqlx::Error;
+
+use super::dialect::RowDialect;
+use crate::store::sql::{SqlStore, Table};
+
+#[derive(Debug)]
+pub(crate) struct TableFacts {
+    /// There are none where there is no table.
+    pub(crate) columns: Vec<ColumnFacts>,
+    pub(crate) keys: Vec<KeyFacts>,
+    pub(crate) references: Vec<ReferenceFacts>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ColumnFacts {
+    pub(crate) name: String,
+    /// The type as it is written in SQL.
+    pub(crate) type_name: String,
+    /// The type without its particulars.
+    pub(crate) family: String,
+    pub(crate) is_nullable: bool,
+    pub(crate) has_default: bool,
+    pub(crate) is_generated: bool,
+    pub(crate) character_set: String,
+    pub(crate) collation: String,
+}
+
+/// A unique index.
+#[derive(Debug)]
+pub(crate) struct KeyFacts {
+    index: String,
+    /// The columns; an expression is an empty name.
+    pub(crate) columns: Vec<String>,
+    /// Whether no rows and no parts of a column are left out.
+    pub(crate) is_whole: bool,
+    /// The columns that are not compared byte by byte.
+    pub(crate) inexact: Vec<String>,
+}
+
+/// A foreign key of one column.
+#[derive(Debug)]
+pub(crate) struct ReferenceFacts {
+    pub(crate) column: String,
+    pub(crate) to: String,
+    pub(crate) is_to_sessions: bool,
+    pub(crate) cascades: bool,
+}
+
+/// What columns of a type can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Bool,
+    Integer,
+    /// Integers, and truth values as 0 and 1.
+    IntegerOrBool,
+    Float32,
+    Float64,
+    /// Numbers of a fixed precision.
+    Number,
+    Text,
+    Json,
+    Array,
+    Bytes,
+    /// What is written as a text and checked by the engine: dates, UUIDs, addresses.
+    Other,
+    /// Whatever it is given.
+    Any,
+    /// Nothing that we could write.
+    Unknown,
+}
+
+impl TableFacts {
+    pub(crate) async fn ask<D: RowDialect>(store: &SqlStore<D>, table: &Table) -> Result<Self, Error> {
+        let columns = store.ask(D::ask_columns(table)).await?;
+        let references = store.ask(D::ask_references(table, store.table())).await?;
+        Ok(Self {
+            columns: columns.iter().map(column::<D>).collect::<Result<_, _>>()?,
+            keys: Self::ask_keys(store, table).await?,
+            references: references.iter().map(reference::<D>).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(crate) async fn ask_keys<D: RowDialect>(store: &SqlStore<D>, table: &Table) -> Result<Vec<KeyFacts>, Error> {
+        let mut keys: Vec<KeyFacts> = Vec::new();
+        for row in store.ask(D::ask_keys(table)).await? {
+            let (index, column) = (text::<D>(&row, 0)?, text::<D>(&row, 1)?);
+            let found = keys.iter().position(|key| key.index == index);
+            let place = found.unwrap_or_else(|| {
+                keys.push(KeyFacts { index, columns: Vec::new(), is_whole: true, inexact: Vec::new() });
+                keys.len() - 1
+            });
+            let key = &mut keys[place];
+            key.is_whole &= flag::<D>(&row, 2)?;
+            if !flag::<D>(&row, 3)? {
+                key.inexact.push(column.clone());
+            }
+            key.columns.push(column);
+        }
+        Ok(keys)
+    }
+}
+
+impl KeyFacts {
+    /// Whether exactly these columns are what is unique, in any order.
+    pub(crate) fn is_of<D: RowDialect>(&self, columns: &[&str]) -> bool {
+        let has = |column: &&str| self.columns.iter().any(|other| is_same_name::<D>(other, column));
+        self.is_whole && self.columns.len() == columns.len() && columns.iter().all(has)
+    }
+}
+
+pub(crate) fn is_same_name<D: RowDialect>(one: &str, other: &str) -> bool {
+    if D::IGNORES_CASE { one.eq_ignore_ascii_case(other) } else { one == other }
+}
+
+fn column<D: RowDialect>(row: &D::Row) -> Result<ColumnFacts, Error> {
+    Ok(ColumnFacts {
+        name: text::<D>(row, 0)?,
+        type_name: text::<D>(row, 1)?,
+        family: text::<D>(row, 2)?.to_ascii_lowercase(),
+        is_nullable: flag::<D>(row, 3)?,
+        has_default: flag::<D>(row, 4)?,
+        is_generated: flag::<D>(row, 5)?,
+        character_set: text::<D>(row, 6)?,
+        collation: text::<D>(row, 7)?,
+    })
+}
+
+fn reference<D: RowDialect>(row: &D::Row) -> Result<ReferenceFacts, Error> {
+    Ok(ReferenceFacts {
+        column: text::<D>(row, 0)?,
+        to: text::<D>(row, 1)?,
+        is_to_sessions: flag::<D>(row, 2)?,
+        cascades: flag::<D>(row, 3)?,
+    })
+}
+
+fn text<D: RowDialect>(row: &D::Row, place: usize) -> Result<String, Error> {
+    Ok(D::text(row, place)?.unwrap_or_default().to_owned())
+}
+
+pub(crate) fn flag<D: RowDialect>(row: &D::Row, place: usize) -> Result<bool, Error> {
+    Ok(D::integer(row, place)?.is_some_and(|value| value != 0))
+}

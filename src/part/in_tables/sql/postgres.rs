@@ -1,0 +1,133 @@
+//! PostgreSQL.
+
+use sqlx::Postgres;
+
+use super::cell::Form;
+use super::dialect::{RowDialect, name_of, quoted, upsert};
+use super::facts::{Class, ColumnFacts};
+use super::mapping::{Column, MappedTable};
+use super::shape::Kind;
+use crate::store::sql::{Dialect as _, Table};
+
+impl RowDialect for Postgres {
+    const IGNORES_CASE: bool = false;
+    const NEEDS: Option<(&'static str, &'static str)> = None;
+    const EXACT_TEXTS: &'static str = "make it TEXT, with a deterministic collation";
+    const SESSION_TYPE: &'static str = "BYTEA";
+    const TABLE_END: &'static str = "";
+
+    fn type_of(kind: Kind, _is_key: bool) -> &'static str {
+        match kind {
+            Kind::Bool => "BOOLEAN",
+            Kind::Integer => "BIGINT",
+            Kind::Float32 => "REAL",
+            Kind::Float64 => "DOUBLE PRECISION",
+            Kind::Text => "TEXT",
+            Kind::Json | Kind::Any => "JSONB",
+        }
+    }
+
+    fn ask_columns(table: &Table) -> String {
+        format!(
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
+             CASE WHEN b.typcategory = 'A' THEN 'array' ELSE b.typname::text END, (NOT a.attnotnull)::int::int8, \
+             (a.atthasdef OR a.attidentity <> '')::int::int8, (a.attgenerated <> '' OR a.attidentity = 'a')::int::int8, '', '' \
+             FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
+             JOIN pg_type AS b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \
+             WHERE a.attrelid = to_regclass('{}') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            table.quoted(Self::QUOTE)
+        )
+    }
+
+    fn ask_keys(table: &Table) -> String {
+        format!(
+            "SELECT i.indexrelid::text, COALESCE(a.attname::text, ''), \
+             (i.indpred IS NULL AND i.indisvalid AND i.indimmediate)::int::int8, \
+             (COALESCE(c.collisdeterministic, true) AND COALESCE(t.typname NOT IN ('citext', 'bpchar'), true))::int::int8 \
+             FROM pg_index AS i CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place) \
+             LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+             LEFT JOIN pg_type AS t ON t.oid = a.atttypid LEFT JOIN pg_collation AS c ON c.oid = a.attcollation \
+             WHERE i.indrelid = to_regclass('{}') AND i.indisunique AND k.place <= i.indnkeyatts \
+             ORDER BY i.indexrelid, k.place",
+            table.quoted(Self::QUOTE)
+        )
+    }
+
+    fn ask_references(table: &Table, parent: &Table) -> String {
+        format!(
+            "SELECT a.attname::text, p.attname::text, COALESCE(f.confrelid = to_regclass('{parent}'), false)::int::int8, \
+             (f.confdeltype = 'c')::int::int8 FROM pg_constraint AS f \
+             JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1] \
+             JOIN pg_attribute AS p ON p.attrelid = f.confrelid AND p.attnum = f.confkey[1] \
+             WHERE f.conrelid = to_regclass('{table}') AND f.contype = 'f' AND cardinality(f.conkey) = 1",
+            table = table.quoted(Self::QUOTE),
+            parent = parent.quoted(Self::QUOTE)
+        )
+    }
+
+    fn class(column: &ColumnFacts) -> Class {
+        match &*column.family {
+            "bool" => Class::Bool,
+            "int2" | "int4" | "int8" => Class::Integer,
+            "float4" => Class::Float32,
+            "float8" => Class::Float64,
+            "numeric" => Class::Number,
+            "text" | "varchar" | "bpchar" | "name" | "citext" => Class::Text,
+            "json" | "jsonb" => Class::Json,
+            "array" => Class::Array,
+            "bytea" => Class::Bytes,
+            _ => Class::Other,
+        }
+    }
+
+    fn read(column: &Column) -> String {
+        let name = format!("t.{}", quoted::<Self>(&column.name));
+        match (column.form, &*column.facts.family) {
+            (Form::Float, _) => format!("{name}::float8::text"),
+            (Form::Array, _) => format!("to_json({name})::text"),
+            // In UTC, and as RFC 3339 has it, whatever the connection is set to.
+            (Form::Text, "timestamptz") => format!("(to_json({name} AT TIME ZONE 'UTC') #>> '{{}}') || 'Z'"),
+            (Form::Text, "timestamp" | "date") => format!("to_json({name}) #>> '{{}}'"),
+            _ => format!("{name}::text"),
+        }
+    }
+
+    fn given(column: &Column, name: &str) -> String {
+        let type_name = &column.facts.type_name;
+        match column.form {
+            Form::Json => format!("r.{name}::{type_name}"),
+            Form::Array => format!(
+                "CASE WHEN r.{name} IS NOT NULL \
+                 THEN ARRAY(SELECT json_array_elements_text(r.{name}::json))::{type_name} END"
+            ),
+            _ => format!("r.{name}"),
+        }
+    }
+
+    fn delete(table: &MappedTable, session: &str) -> String {
+        let (name, session) = (table.table.quoted(Self::QUOTE), quoted::<Self>(session));
+        let is_given = |(place, column): (usize, &Column)| {
+            format!(" AND t.{} = {}", quoted::<Self>(&column.name), Self::given(column, &name_of(place)))
+        };
+        let is_given: String = table.key_columns().map(is_given).collect();
+        let source = source(table.key_columns());
+        format!("DELETE FROM {name} AS t USING {source} WHERE t.{session} = :session{is_given}")
+    }
+
+    fn puts(table: &MappedTable, session: &str) -> Vec<String> {
+        vec![upsert::<Self>(table, session, &source(table.columns.iter().enumerate()))]
+    }
+
+    fn refuses_nul(column: &Column) -> bool {
+        column.form != Form::Json || column.facts.family == "jsonb"
+    }
+}
+
+/// The rows that are given. Their columns have the types of the table's, to which the engine brings the texts.
+fn source<'c>(columns: impl Iterator<Item = (usize, &'c Column)>) -> String {
+    let columns = columns.map(|(place, column)| {
+        let is_text = matches!(column.form, Form::Json | Form::Array);
+        format!("{} {}", name_of(place), if is_text { "text" } else { &column.facts.type_name })
+    });
+    format!("json_to_recordset(:rows::json) AS r ({})", columns.collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,160 @@
+//! SQLite.
+
+use std::borrow::Cow;
+
+use sqlx::{Row as _, Sqlite};
+
+use super::cell::{Form, float_text};
+use super::dialect::{RowDialect, name_of, quoted, upsert};
+use super::facts::{Class, ColumnFacts};
+use super::mapping::{Column, MappedTable};
+use super::shape::Kind;
+use crate::store::sql::{Dialect as _, Table};
+
+impl RowDialect for Sqlite {
+    const IGNORES_CASE: bool = true;
+    const NEEDS: Option<(&'static str, &'static str)> = Some((
+        "SELECT foreign_keys FROM pragma_foreign_keys",
+        "the connection does not keep foreign keys: open the pool with `foreign_keys(true)`, which is the default of sqlx",
+    ));
+    const EXACT_TEXTS: &'static str = "declare it COLLATE BINARY, which is the default";
+    const SESSION_TYPE: &'static str = "BLOB";
+    const REFERS_TO_SCHEMAS: bool = false;
+    const TABLE_END: &'static str = " STRICT";
+
+    fn type_of(kind: Kind, _is_key: bool) -> &'static str {
+        match kind {
+            Kind::Bool | Kind::Integer => "INTEGER",
+            Kind::Float32 | Kind::Float64 => "REAL",
+            Kind::Text | Kind::Json | Kind::Any => "TEXT",
+        }
+    }
+
+    fn ask_columns(table: &Table) -> String {
+        format!(
+            "SELECT name, type, type, \"notnull\" = 0, dflt_value IS NOT NULL, hidden > 1, '', '' \
+             FROM pragma_table_xinfo({}) WHERE hidden <> 1 ORDER BY cid",
+            literals(table)
+        )
+    }
+
+    fn ask_keys(table: &Table) -> String {
+        let schema = table.schema().map(|schema| format!(", '{schema}'")).unwrap_or_default();
+        format!(
+            "SELECT l.name, COALESCE(i.name, ''), l.partial = 0, i.coll = 'BINARY' \
+             FROM pragma_index_list({}) AS l JOIN pragma_index_xinfo(l.name{schema}) AS i \
+             WHERE l.\"unique\" = 1 AND i.key = 1",
+            literals(table)
+        )
+    }
+
+    fn ask_references(table: &Table, parent: &Table) -> String {
+        format!(
+            "SELECT f.\"from\", COALESCE(f.\"to\", ''), lower(f.\"table\") = lower('{}'), f.on_delete = 'CASCADE' \
+             FROM pragma_foreign_key_list({}) AS f",
+            parent.name(),
+            literals(table)
+        )
+    }
+
+    /// The rules of section 3.1 of "Datatypes In SQLite".
+    fn class(column: &ColumnFacts) -> Class {
+        let has = |part: &str| column.family.contains(part);
+        match &*column.family {
+            "any" | "" => Class::Any,
+            _ if has("int") => Class::IntegerOrBool,
+            _ if has("char") || has("clob") || has("text") => Class::Text,
+            _ if has("blob") => Class::Bytes,
+            _ if has("real") || has("floa") || has("doub") => Class::Float64,
+            _ if has("bool") => Class::Bool,
+            // A date is no number and stays the text it is.
+            _ if has("date") || has("time") => Class::Other,
+            _ => Class::Unknown,
+        }
+    }
+
+    fn read(column: &Column) -> String {
+        let name = format!("t.{}", quoted::<Self>(&column.name));
+        match column.form {
+            // As it is: SQLite writes and reads numbers with fewer digits than some need.
+            Form::Float => format!("CAST({name} AS REAL)"),
+            _ => format!("CAST({name} AS TEXT)"),
+        }
+    }
+
+    fn given(column: &Column, name: &str) -> String {
+        let given = format!("json_extract(r.value, '$.{name}')");
+        match column.form {
+            Form::Bool | Form::Integer => format!("CAST({given} AS INTEGER)"),
+            Form::Float => float(&given),
+            Form::Text | Form::Json | Form::Array => given,
+        }
+    }
+
+    fn delete(table: &MappedTable, session: &str) -> String {
+        let (name, session) = (table.table.quoted(Self::QUOTE), quoted::<Self>(session));
+        let columns: Vec<_> = table.key_columns().map(|(_, column)| quoted::<Self>(&column.name)).collect();
+        let given: Vec<_> = table.key_columns().map(|(place, column)| Self::given(column, &name_of(place))).collect();
+        format!(
+            "DELETE FROM {name} WHERE {session} = :session AND ({}) IN (SELECT {} FROM {SOURCE})",
+            columns.join(", "),
+            given.join(", ")
+        )
+    }
+
+    fn puts(table: &MappedTable, session: &str) -> Vec<String> {
+        vec![upsert::<Self>(table, session, SOURCE)]
+    }
+
+    fn float_to_cell(float: f64) -> String {
+        let (integer, exponent) = in_integers(float);
+        format!("[{integer},{exponent}]")
+    }
+
+    fn cell(row: &Self::Row, place: usize, form: Form) -> Result<Option<Cow<'_, str>>, sqlx::Error> {
+        Ok(match form {
+            Form::Float => row.try_get::<Option<f64>, _>(place)?.map(|float| float_text(float).into()),
+            _ => row.try_get::<Option<&str>, _>(place)?.map(Cow::Borrowed),
+        })
+    }
+}
+
+/// The rows that are given.
+const SOURCE: &str = "json_each(:rows) AS r";
+
+/// The table's name, and that of its schema, as arguments.
+fn literals(table: &Table) -> String {
+    let schema = table.schema().map(|schema| format!(", '{schema}'")).unwrap_or_default();
+    format!("'{}'{schema}", table.name())
+}
+
+/// Makes a number of an integer and a power of two. Of a text with many digits SQLite often makes a neighbor, but
+/// these steps are exact, each of them.
+fn float(given: &str) -> String {
+    format!(
+        "(WITH RECURSIVE scaled (number, exponent) AS (\
+         SELECT CAST({given} ->> 0 AS REAL), CAST({given} ->> 1 AS INTEGER) UNION ALL SELECT \
+         CASE WHEN exponent >= 32 THEN number * 4294967296.0 WHEN exponent > 0 THEN number * 2.0 \
+         WHEN exponent <= -32 THEN number / 4294967296.0 ELSE number / 2.0 END, \
+         CASE WHEN exponent >= 32 THEN exponent - 32 WHEN exponent > 0 THEN exponent - 1 \
+         WHEN exponent <= -32 THEN exponent + 32 ELSE exponent + 1 END \
+         FROM scaled WHERE exponent <> 0) SELECT number FROM scaled WHERE exponent = 0)"
+    )
+}
+
+/// Returns the integer and the power of two whose product is a finite number.
+fn in_integers(float: f64) -> (i64, i32) {
+    let bits = float.to_bits();
+    let fraction = (bits & ((1 << 52) - 1)).cast_signed();
+    let (integer, exponent) = match (bits >> 52 & 0x7ff) as i32 {
+        0 => (fraction, -1074),
+        biased => (fraction | 1 << 52, biased - 1075),
+    };
+    let zeros = (integer.trailing_zeros() as i32).min(exponent.abs());
+    let (integer, exponent) = match exponent {
+        _ if integer == 0 => (0, 0),
+        ..0 => (integer >> zeros, exponent + zeros),
+        _ => (integer, exponent),
+    };
+    (if float.is_sign_negative() { -integer } else { integer }, exponent)
+}

@@ -1,0 +1,271 @@
+//! The engines on which the tests are run.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Pool};
+
+use crate::clock::Timestamp;
+use crate::part::SessionPart;
+use crate::part::in_tables::sql::InTables;
+use crate::part::in_tables::sql::dialect::RowDialect;
+use crate::part::in_tables::{MappedPart, RecordCall, RowWrites, Tables};
+use crate::record::{Handle, Record, StoreKey};
+use crate::store::sql::{SqlStore, Statement};
+use crate::store::{Outcome, Store as _, StoreError};
+
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// An engine with a database to try it on.
+pub(super) trait TestEngine: RowDialect {
+    /// A literal of bytes.
+    fn literal(bytes: &[u8]) -> String;
+    async fn pool() -> Option<Pool<Self>>;
+    fn store(pool: Pool<Self>) -> SqlStore<Self>;
+    async fn execute(pool: &Pool<Self>, sql: String) -> Result<(), sqlx::Error>;
+}
+
+macro_rules! impl_test_engine {
+    ($engine:ty, $literal:literal, $pool:expr) => {
+        impl TestEngine for $engine {
+            fn literal(bytes: &[u8]) -> String {
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                $literal.replace('@', &hex)
+            }
+
+            async fn pool() -> Option<Pool<Self>> {
+                $pool.await
+            }
+
+            fn store(pool: Pool<Self>) -> SqlStore<Self> {
+                Self::new_store(pool)
+            }
+
+            async fn execute(pool: &Pool<Self>, sql: String) -> Result<(), sqlx::Error> {
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.map(|_| ())
+            }
+        }
+    };
+}
+
+/// The constructors have one name, but are not of one trait.
+trait NewStore: RowDialect {
+    fn new_store(pool: Pool<Self>) -> SqlStore<Self>;
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use super::*;
+    use sqlx::Sqlite;
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    impl NewStore for Sqlite {
+        fn new_store(pool: Pool<Self>) -> SqlStore<Self> {
+            SqlStore::<Self>::new(pool)
+        }
+    }
+
+    impl_test_engine!(Sqlite, "x'@'", async {
+        let options = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        Some(options.connect("sqlite::memory:").await.expect("SQLite is part of the tests"))
+    });
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use super::*;
+    use sqlx::Postgres;
+    use sqlx::postgres::PgPoolOptions;
+
+    impl NewStore for Postgres {
+        fn new_store(pool: Pool<Self>) -> SqlStore<Self> {
+            SqlStore::<Self>::new(pool)
+        }
+    }
+
+    impl_test_engine!(Postgres, "'\\x@'::bytea", async {
+        let url = url("SESSION_STATE_TEST_POSTGRES")?;
+        let options = PgPoolOptions::new().max_connections(4).after_connect(|connection, _| {
+            Box::pin(async move {
+                let set = "SET TIME ZONE 'Asia/Kathmandu'; SET client_min_messages = warning; SET datestyle = 'German'";
+                sqlx::raw_sql(set).execute(connection).await.map(|_| ())
+            })
+        });
+        Some(options.connect(&url).await.expect("the server that the environment names"))
+    });
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use std::str::FromStr as _;
+
+    use super::*;
+    use sqlx::MySql;
+    use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+
+    impl NewStore for MySql {
+        fn new_store(pool: Pool<Self>) -> SqlStore<Self> {
+            SqlStore::<Self>::new(pool)
+        }
+    }
+
+    impl_test_engine!(MySql, "x'@'", async {
+        let url = url("SESSION_STATE_TEST_MYSQL")?;
+        let options = MySqlConnectOptions::from_str(&url).expect("a URL").timezone(Some("+05:45".to_owned()));
+        let pool = MySqlPoolOptions::new().max_connections(4).connect_with(options).await;
+        Some(pool.expect("the server that the environment names"))
+    });
+}
+
+fn url(variable: &str) -> Option<String> {
+    let url = std::env::var(variable).ok();
+    if url.is_none() {
+        // Past the test harness, which shows nothing that a passing test prints.
+        let _ = writeln!(std::io::stderr(), "\nSKIPPED: {variable} names no server to try parts in tables on");
+    }
+    url
+}
+
+/// Makes a test of a function `async fn<D: TestEngine>(Scene<D>)` for each engine.
+macro_rules! on_each_engine {
+    ($($name:ident)*) => {
+        #[cfg(feature = "sqlite")]
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(scene) = super::Scene::<sqlx::Sqlite>::open().await else { return };
+                super::$name(scene).await;
+            })*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(scene) = super::Scene::<sqlx::Postgres>::open().await else { return };
+                super::$name(scene).await;
+            })*
+        }
+
+        #[cfg(feature = "mysql")]
+        mod on_mysql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(scene) = super::Scene::<sqlx::MySql>::open().await else { return };
+                super::$name(scene).await;
+            })*
+        }
+    };
+}
+pub(super) use on_each_engine;
+
+/// A database with a table of sessions, and names for further tables.
+pub(super) struct Scene<D: TestEngine> {
+    pub(super) pool: Pool<D>,
+    pub(super) store: SqlStore<D>,
+    /// A name that no other test has, for `@` in SQL.
+    pub(super) name: String,
+}
+
+impl<D: TestEngine> Scene<D> {
+    pub(super) async fn open() -> Option<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let pool = D::pool().await?;
+        let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let store = D::store(pool.clone()).with_table(&format!("{name}_s")).expect("a name");
+        store.migrate().await.expect("a table of sessions");
+        Some(Self { pool, store, name })
+    }
+
+    /// The tables `@_row` and `@_lines`.
+    pub(super) fn tables(&self) -> InTables<D> {
+        InTables::new(&self.store).with_row(&format!("{}_row", self.name))
+    }
+
+    pub(super) fn with_lines(&self) -> InTables<D> {
+        InTables::new(&self.store).with_collection("lines", &format!("{}_lines", self.name), &["sku"])
+    }
+
+    /// Makes the tables as they are printed, and checks them.
+    pub(super) async fn made<T: SessionPart>(&self, tables: &InTables<D>) -> Tables<T> {
+        for _ in 0..2 {
+            self.run(&tables.schema::<T>().expect("the type fits")).await;
+        }
+        tables.check::<T>().await.expect("the tables are as they were printed")
+    }
+
+    pub(super) async fn run(&self, sql: &str) {
+        self.try_run(sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+
+    pub(super) async fn try_run(&self, sql: &str) -> Result<(), sqlx::Error> {
+        D::execute(&self.pool, sql.replace('@', &self.name)).await
+    }
+
+    /// Asks for one text.
+    pub(super) async fn text(&self, sql: &str) -> Option<String> {
+        let rows = self.store.ask(sql.replace('@', &self.name)).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
+        let row = rows.first()?;
+        D::text(row, 0).expect("a text").map(str::to_owned)
+    }
+
+    /// Counts the rows of `@_suffix`.
+    pub(super) async fn count(&self, suffix: &str) -> i64 {
+        let sql = format!("SELECT COUNT(*) FROM {}_{suffix}", self.name);
+        let rows = self.store.rows(&Statement::new::<D>(&sql), None).await.expect("a table");
+        D::integer(&rows[0], 0).expect("a number").expect("a number")
+    }
+
+    /// Begins the session `n` with a part.
+    pub(super) async fn create<T: SessionPart>(
+        &self,
+        tables: &Tables<T>,
+        n: u8,
+        part: &T,
+    ) -> Result<Outcome, StoreError> {
+        let rows = writes(tables, None, Some(&value(part)));
+        let call = RecordCall::Create { key: &key(n), record: record(n, 1) };
+        tables.mapped.database().write(call, &[rows], NOW).await
+    }
+
+    /// Changes what the session `n` has.
+    pub(super) async fn change(&self, mapped: &dyn MappedPart, n: u8, after: Option<&Value>) -> RowWrites {
+        let before = mapped.load(handle(n)).await.expect("it can be read");
+        let rows = mapped.difference(before.as_ref(), after).expect("it can be written");
+        let outcome = self.update(mapped, n, &rows).await.expect("it is written");
+        assert_eq!(outcome, Outcome::Done);
+        rows
+    }
+
+    pub(super) async fn update(&self, mapped: &dyn MappedPart, n: u8, rows: &RowWrites) -> Result<Outcome, StoreError> {
+        let found = self.store.load(&key(n), NOW).await.expect("a session");
+        let Some(crate::store::Entry::Live(found)) = found else { panic!("there is no session {n}") };
+        let call = RecordCall::Update { key: &key(n), expected: found.version, record: record(n, found.version + 1) };
+        mapped.database().write(call, std::slice::from_ref(rows), NOW).await
+    }
+}
+
+pub(super) fn writes<T>(tables: &Tables<T>, before: Option<&Value>, after: Option<&Value>) -> RowWrites {
+    tables.mapped.difference(before, after).expect("it can be written")
+}
+
+pub(super) fn value<T: SessionPart>(part: &T) -> Value {
+    serde_json::to_value(part).expect("it can be written")
+}
+
+pub(super) fn key(n: u8) -> StoreKey {
+    StoreKey::from_bytes([n; 32])
+}
+
+pub(super) fn handle(n: u8) -> Handle {
+    Handle::from_bytes([n; 16])
+}
+
+pub(super) fn record(n: u8, version: u64) -> Arc<Record> {
+    let mut record = Record::new(handle(n), NOW, NOW.after(Duration::from_secs(3600)));
+    record.version = version;
+    Arc::new(record)
+}

@@ -1,0 +1,161 @@
+//! Rows of the application's tables beside the sessions.
+
+use std::any::Any;
+
+use sqlx::{Connection as _, Error as SqlxError};
+
+use super::SqlStore;
+use super::dialect::Dialect;
+use super::lent::Lent;
+use super::place::{Place, Tries, arguments, is_undone};
+use super::statement::{Call, Statement};
+use super::table::Table;
+use crate::clock::Timestamp;
+use crate::record::Handle;
+use crate::store::{Outcome, RecordCall, StoreError};
+
+/// Rows of one table that are to be written.
+pub(crate) struct Batch<'b> {
+    /// Of several, the next is run if those before it have affected fewer rows than there are.
+    pub(crate) statements: Vec<&'b Statement>,
+    pub(crate) rows: Option<&'b str>,
+    pub(crate) count: u64,
+}
+
+#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+impl<D: Dialect> SqlStore<D> {
+    /// The table of the sessions.
+    pub(crate) fn table(&self) -> &Table {
+        &self.shared.table
+    }
+
+    /// Whether `store` is a clone of this one.
+    pub(crate) fn is_same_as(&self, store: &dyn Any) -> bool {
+        store.downcast_ref::<Self>().is_some_and(|store| std::sync::Arc::ptr_eq(&self.shared, &store.shared))
+    }
+
+    /// Asks the database something that has nothing to do with a session.
+    pub(crate) async fn ask(&self, question: String) -> Result<Vec<D::Row>, SqlxError> {
+        self.rows(&Statement::new::<D>(&question), None).await
+    }
+
+    /// Runs a statement about a session and returns all of its rows.
+    pub(crate) async fn rows(&self, statement: &Statement, session: Option<&Handle>) -> Result<Vec<D::Row>, SqlxError> {
+        let call = Call { session, ..Call::default() };
+        let mut tries = Tries::default();
+        loop {
+            match D::fetch_all(&self.shared.pool, statement, arguments::<D>(statement, &call)?).await {
+                Err(error) if tries.may_go_on::<D>(&error) => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Makes a call and writes rows of its session in one transaction. When the call does not take place, no row is written.
+    pub(crate) async fn write_with_rows(
+        &self,
+        call: &RecordCall<'_>,
+        batches: &[Batch<'_>],
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let mut lent = Lent::of(&self.shared.pool).await.map_err(Self::failed)?;
+            let written = self.write_on(lent.connection().map_err(Self::failed)?, call, batches, now).await;
+            let error = written.as_ref().err().and_then(sqlx_error);
+            let (is_undone, may_go_on) =
+                error.map_or((false, false), |error| (is_undone::<D>(error), tries.may_go_on::<D>(error)));
+            lent.give_back(&self.shared.pool, error);
+            match written {
+                Err(_) if may_go_on => {}
+                Err(error) if is_undone => return Err(StoreError::contended(D::STORE, error)),
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn write_on(
+        &self,
+        connection: &mut D::Connection,
+        call: &RecordCall<'_>,
+        batches: &[Batch<'_>],
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let mut transaction = connection.begin_with(D::BEGIN_CALL).await.map_err(Self::failed)?;
+        let written = self.write_all(&mut transaction, call, batches, now).await;
+        match written {
+            Ok(Outcome::Done) => transaction.commit().await.map_err(Self::refused)?,
+            Ok(_) => transaction.rollback().await.map_err(Self::failed)?,
+            // The error that led here says more than one of the way back.
+            Err(_) => drop(transaction.rollback().await),
+        }
+        written
+    }
+
+    async fn write_all(
+        &self,
+        connection: &mut D::Connection,
+        call: &RecordCall<'_>,
+        batches: &[Batch<'_>],
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let outcome = self.call_at(&mut Place::Transaction(connection), call, now).await?;
+        if outcome != Outcome::Done {
+            return Ok(outcome);
+        }
+        for batch in batches {
+            let of_rows = Call { session: Some(&call.record().handle), rows: batch.rows, ..Call::default() };
+            let mut affected = 0;
+            for statement in &batch.statements {
+                let arguments = arguments::<D>(statement, &of_rows).map_err(Self::failed)?;
+                affected += D::run_on(connection, statement, arguments).await.map_err(Self::refused)?;
+                if affected >= batch.count {
+                    break;
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn call_at(
+        &self,
+        place: &mut Place<'_, D>,
+        call: &RecordCall<'_>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        match call {
+            RecordCall::Create { key, record } => {
+                let is_created = self.create_at(place, key, record, now).await?;
+                Ok(if is_created { Outcome::Done } else { Outcome::Conflict(None) })
+            }
+            RecordCall::Update { key, expected, record } => self.update_at(place, key, *expected, record, now).await,
+            RecordCall::Renew(renewal) => self.renew_at(place, renewal, now).await,
+        }
+    }
+
+    /// Makes the error of rows that were not written, perhaps because a rule of their table forbids them.
+    fn refused(error: SqlxError) -> StoreError {
+        if is_refusal(&error) { StoreError::constraint(D::STORE, error) } else { Self::failed(error) }
+    }
+}
+
+fn sqlx_error(error: &StoreError) -> Option<&SqlxError> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// How the SQLSTATEs begin that say that a value or a row is against the rules of its table.
+const REFUSALS: [&str; 2] = ["22", "23"];
+
+/// The result codes of SQLite that say the same: a constraint, a wrong type, too much.
+const REFUSALS_OF_SQLITE: [u32; 3] = [19, 20, 18];
+
+fn is_refusal(error: &SqlxError) -> bool {
+    let Some(error) = error.as_database_error() else { return false };
+    let code = error.code().unwrap_or_default();
+    let is_of_sqlite = || code.parse().is_ok_and(|code: u32| REFUSALS_OF_SQLITE.contains(&(code & 0xff)));
+    error.is_unique_violation()
+        || error.is_foreign_key_violation()
+        || error.is_check_violation()
+        || code.len() == 5 && REFUSALS.iter().any(|begin| code.starts_with(begin))
+        || code.len() < 5 && is_of_sqlite()
+}
