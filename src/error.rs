@@ -62,6 +62,11 @@ pub enum ErrorKind {
         /// The name of the part.
         part: &'static str,
     },
+    /// The part does not live in tables of this engine.
+    NoTables {
+        /// The name of the part.
+        part: &'static str,
+    },
     /// The change needs a cookie, but the head of the response has already been sent.
     TooLate,
     /// The operating system gave no random bytes.
@@ -124,6 +129,11 @@ impl Error {
         Self::new(ErrorKind::PartInUse { part }, None)
     }
 
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn no_tables(part: &'static str) -> Self {
+        Self::new(ErrorKind::NoTables { part }, None)
+    }
+
     pub(crate) fn too_late() -> Self {
         Self::new(ErrorKind::TooLate, None)
     }
@@ -150,6 +160,7 @@ impl fmt::Display for Error {
             ErrorKind::PartInUse { part } => {
                 write!(f, "part {part:?} is already in use by this request: drop the first before taking a second")
             }
+            ErrorKind::NoTables { part } => write!(f, "part {part:?} does not live in tables of this engine"),
             ErrorKind::TooLate => f.write_str(
                 "the change needs a cookie, but the response head was already sent: change the session before answering",
             ),

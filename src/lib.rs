@@ -104,6 +104,8 @@ pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart, Tables};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use session::PartTransaction;
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
 #[cfg(feature = "memcached")]

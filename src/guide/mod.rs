@@ -4,6 +4,8 @@
 //! - [`timeouts`]: how long a session lives, and how one visitor is remembered for longer.
 //! - [`keys`]: making, storing and rotating the keys that seal cookies.
 //! - [`parts`]: typed pieces of a session, each with a place of its own.
+//! - [`places`]: which state goes where.
+//! - [`tables`]: parts in tables of the application, and how they become record data.
 //! - [`stores`]: what a store must do, and how to write one.
 //! - [`security`]: the rules the crate keeps, where each comes from, and what it cannot do.
 //! - [`design`]: why it is made the way it is.
@@ -23,6 +25,12 @@ pub mod keys {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("parts.md"))]
 pub mod parts {}
+
+#[doc = include_str!("places.md")]
+pub mod places {}
+
+#[cfg_attr(any(all(feature = "axum", feature = "sqlite"), not(doctest)), doc = include_str!("tables.md"))]
+pub mod tables {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("stores.md"))]
 pub mod stores {}

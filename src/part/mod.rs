@@ -17,6 +17,8 @@ pub use in_store::InStore;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use in_tables::InTables;
 pub use in_tables::Tables;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) use in_tables::{Mapped, RowDialect};
 pub(crate) use in_tables::{MappedPart, RowDatabase, RowWrites};
 pub(crate) use patch::{Collection, Patch};
 

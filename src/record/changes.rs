@@ -26,6 +26,7 @@ pub(crate) enum At {
 }
 
 impl At {
+    #[inline]
     pub(crate) fn update(self, update: Arc<UpdateFn>) -> Change {
         match self {
             Self::Record(key) => Change::Update { key, update },

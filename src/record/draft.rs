@@ -264,6 +264,7 @@ impl Draft {
     }
 
     /// Returns the parts that live outside the record, if the request has asked for one.
+    #[inline]
     pub(crate) fn outside(&self) -> Option<&Outside> {
         self.outside.as_deref()
     }
@@ -282,6 +283,7 @@ impl Draft {
     }
 
     /// Returns the value in a place.
+    #[inline]
     pub(crate) fn get_at(&self, at: &At) -> Option<&[u8]> {
         match at {
             At::Record(key) => self.get(key),
@@ -290,6 +292,7 @@ impl Draft {
     }
 
     /// Returns the value in a place, to be used without this draft.
+    #[inline]
     pub(crate) fn text_at(&self, at: &At) -> Option<JsonText> {
         match at {
             At::Record(key) => self.text(key),
@@ -297,6 +300,7 @@ impl Draft {
         }
     }
 
+    #[inline]
     pub(crate) fn put_at(&mut self, at: &At, value: Arc<[u8]>) {
         match at {
             At::Record(key) => self.put(key, Some(value)),

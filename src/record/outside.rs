@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Handle;
 use super::draft::JsonText;
 
 /// The parts of a session that live outside its record and that a request has asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outside {
     parts: Vec<OutsidePart>,
+    /// What the session that the request makes is going to be called, once a part of it has been stored.
+    pub(crate) new_session: Option<Handle>,
 }
 
 /// One of them. Its values are JSON texts.
@@ -55,6 +58,7 @@ impl Outside {
     /// Empties all parts: the session that they were loaded from is not the request's any more.
     pub(crate) fn forget(&mut self) {
         self.parts.iter_mut().for_each(|part| *part = OutsidePart::empty(part.name));
+        self.new_session = None;
     }
 
     /// Whether a part differs from what was loaded.
@@ -70,7 +74,7 @@ impl Outside {
     /// Returns the parts as they are based on now, once they have been written.
     pub(crate) fn committed(&self) -> Self {
         let parts = self.parts.iter().map(|part| OutsidePart { base: part.value.clone(), ..part.clone() });
-        Self { parts: parts.collect() }
+        Self { parts: parts.collect(), new_session: None }
     }
 
     fn part(&mut self, name: &'static str) -> &mut OutsidePart {

@@ -54,13 +54,13 @@ pub struct Part<T: SessionPart, M = Main> {
     /// The JSON that `value` was made of, before it was changed through `DerefMut`.
     base: Option<JsonText>,
     is_touched: bool,
-    held: Held,
+    pub(super) held: Held,
     marker: PhantomData<fn() -> M>,
 }
 
 /// A part that is in use until this is dropped, even if the part's own code panics while it is read or written.
-struct Held {
-    shared: Arc<Shared>,
+pub(super) struct Held {
+    pub(super) shared: Arc<Shared>,
     part: &'static str,
 }
 
@@ -151,7 +151,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
 
 impl<T: SessionPart, M> Part<T, M> {
     /// Writes what was changed through `DerefMut`.
-    fn write_back(&mut self) -> Result<(), Error> {
+    pub(super) fn write_back(&mut self) -> Result<(), Error> {
         if !mem::take(&mut self.is_touched) {
             return Ok(());
         }
@@ -165,6 +165,12 @@ impl<T: SessionPart, M> Part<T, M> {
             Some(patch) => self.write(move |before| patched::<T>(before, &patch)),
             None => Ok(()),
         }
+    }
+
+    /// Empties the part, which has gone from where it was stored.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(super) fn reset(&mut self) {
+        (self.value, self.base, self.is_touched) = (T::default(), None, false);
     }
 
     /// Makes a change of what is stored.

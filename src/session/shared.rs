@@ -12,6 +12,8 @@ use crate::event::SessionEvent;
 use crate::record::Handle;
 use crate::record::changes::{At, Change, UpdateFn};
 use crate::record::draft::{Draft, JsonText};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use crate::record::{Record, id::SessionId};
 use crate::state::{self, Committed, Config, Loaded, ServerErrorPolicy, Work};
 
 use super::part_slot::{NO_HANDLE, PartSlot, StoredPart, removals_of_ended};
@@ -180,6 +182,19 @@ impl Shared {
         let stored = place.load(&self.config, &session).await?;
         self.with(|work| work.note_loaded(place, session.handle, stored));
         Ok(())
+    }
+
+    /// Returns the ID of the session, if it is live and has one.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        self.with(|work| work.session_id())
+    }
+
+    /// Takes note that the rows of a part have gone from the session, in a transaction that wrote this record.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) async fn note_taken(&self, part: &'static str, id: SessionId, record: Arc<Record>) {
+        let _turn = self.commits.lock().await;
+        self.with(|work| work.note_taken(part, id, record));
     }
 
     pub(crate) fn release_part(&self, name: &'static str) {

@@ -34,6 +34,8 @@ pub use config::{ConflictPolicy, ServerErrorPolicy};
 pub(crate) use outside::OutsidePlace;
 pub(crate) use sealed::{ROOM_TO_GROW, SealedCookie};
 pub(crate) use server::ServerState;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) use server::Taking;
 use server::Unanswered;
 
 /// Where the state lives.
@@ -71,8 +73,6 @@ pub(crate) struct Work {
     unanswered: Unanswered,
     /// A call that was to end the loaded session has not been answered.
     is_deleting: bool,
-    /// What the session that this request makes is going to be called, once a part of it has been stored.
-    new_handle: Option<Handle>,
 }
 
 impl Loaded {
@@ -92,7 +92,7 @@ impl Loaded {
 impl Work {
     pub(crate) fn new(loaded: Loaded) -> Self {
         let draft = Draft::new(loaded.record.clone());
-        Self { loaded, draft, ..Self::default() }
+        Self { loaded, changes: Changes::default(), draft, unanswered: Unanswered::Nothing, is_deleting: false }
     }
 
     /// Takes the work away to be committed, and leaves what it looks like.
@@ -101,7 +101,27 @@ impl Work {
         mem::replace(self, Self { draft, ..Self::default() })
     }
 
+    /// Returns the ID of the session, if it is live and has one.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        self.draft.kept_handle().and_then(|_| self.loaded.id.clone())
+    }
+
+    /// Goes on from a record that was written while the rows of a part were taken out of the session.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn note_taken(&mut self, part: &'static str, id: SessionId, record: Arc<Record>) {
+        if self.draft.kept_handle() != Some(record.handle) {
+            return;
+        }
+        self.loaded.tell_id |= self.loaded.id.as_ref().is_some_and(|known| *known != id);
+        (self.loaded.id, self.loaded.record) = (Some(id), Some(record));
+        self.loaded.outside.get_or_insert_default().load(part, None, None);
+        // What came in meanwhile is made on top of it; should that fail, the commit says so.
+        self.draft = self.loaded.draft(false, self.changes.list()).unwrap_or_else(|_| self.loaded.unchanged());
+    }
+
     /// Returns the parts outside the record as they are, now that they have been written.
+    #[inline]
     fn written_outside(&self) -> Option<Box<Outside>> {
         self.draft.outside().map(|outside| Box::new(outside.committed()))
     }
@@ -118,7 +138,7 @@ impl Work {
 
     /// Makes the record that is to be stored. The mark tells its version from another that is written at the same time.
     fn to_record(&self, config: &Config, mark: u32, now: Timestamp) -> Result<Arc<Record>, Error> {
-        let new_handle = match self.draft.kept_handle().or(self.new_handle) {
+        let new_handle = match self.draft.kept_handle().or_else(|| self.draft.outside()?.new_session) {
             Some(handle) => handle,
             None => Handle::from_bytes(random::bytes()?),
         };
@@ -186,12 +206,16 @@ pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
 ///
 /// After an error nothing has changed, and the work can be committed again.
 pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
-    if config.outside.is_empty() {
-        return commit_session(config, work, may_set_cookie).await;
+    if !config.outside.is_empty() {
+        return Box::pin(outside::commit(config, work, may_set_cookie)).await;
     }
-    Box::pin(outside::commit(config, work, may_set_cookie)).await
+    match &config.state {
+        State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),
+        State::Server(server) => server::commit(config, server, work, may_set_cookie).await,
+    }
 }
 
+/// Carries out what a request did to the session itself, once its parts in stores have been written.
 async fn commit_session(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
     match &config.state {
         State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::part::{Collection, InStore, MappedPart, PartPlace, SessionPart};
 use crate::random;
+use crate::record::outside::OutsidePart;
 use crate::record::{Handle, Record};
 use crate::store::{Answer, ErasedStore, StoreErrorKind};
 
@@ -110,9 +111,13 @@ impl Work {
 
     /// Returns the session that the parts of this request belong to, which may be one that it is going to make.
     fn session_of_parts(&mut self) -> Result<Handle, Error> {
-        match self.draft.kept_handle().or(self.new_handle) {
-            Some(session) => Ok(session),
-            None => Ok(*self.new_handle.insert(Handle::from_bytes(random::bytes()?))),
+        if let Some(session) = self.draft.kept_handle() {
+            return Ok(session);
+        }
+        let new_session = &mut self.draft.outside_mut().new_session;
+        match new_session {
+            Some(session) => Ok(*session),
+            None => Ok(*new_session.insert(Handle::from_bytes(random::bytes()?))),
         }
     }
 }
@@ -139,13 +144,13 @@ pub(super) async fn commit(config: &Config, work: &mut Work, may_set_cookie: boo
         return Err(Error::too_late());
     }
     for place in &config.outside {
-        let is_changed =
-            |work: &Work| work.draft.outside().and_then(|outside| outside.find(place.name)?.is_changed().into());
-        if is_changed(work) == Some(true) {
-            let session = work.session_of_parts()?;
-            if let Some(record) = place.record(config, session) {
-                record.commit(work).await?;
-            }
+        let part = work.draft.outside().and_then(|outside| outside.find(place.name));
+        if !part.is_some_and(OutsidePart::is_changed) {
+            continue;
+        }
+        let session = work.session_of_parts()?;
+        if let Some(record) = place.record(config, session) {
+            record.commit(work).await?;
         }
     }
     let before = work.loaded.record.clone();

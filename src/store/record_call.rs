@@ -1,5 +1,10 @@
 //! A call of a store that other writes go along with.
 
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "no engine with tables is compiled in")
+)]
+
 use std::sync::Arc;
 
 use super::{Record, Renewal, StoreKey};

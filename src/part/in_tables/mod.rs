@@ -33,6 +33,8 @@ mod sql;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use sql::InTables;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) use sql::{Mapped, RowDialect};
 
 pub(crate) use crate::store::RecordCall;
 
@@ -66,12 +68,13 @@ impl<T> fmt::Debug for Tables<T> {
 
 /// A part with a place in tables.
 pub(crate) trait MappedPart: fmt::Debug + Send + Sync + 'static {
-    fn name(&self) -> &'static str;
-
     /// The fields that are rows of tables of their own.
     fn collections(&self) -> &[Collection];
 
     fn database(&self) -> &Arc<dyn RowDatabase>;
+
+    /// Returns the part as what it is in its engine.
+    fn as_any(&self) -> &dyn Any;
 
     /// Reads what a session has of the part: `None` if there is no row.
     fn load(&self, session: Handle) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
@@ -93,9 +96,6 @@ pub(crate) trait RowDatabase: fmt::Debug + Send + Sync + 'static {
         rows: &'a [RowWrites],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Outcome, StoreError>>;
-
-    /// Returns the `SqlStore` of this database.
-    fn as_any(&self) -> &dyn Any;
 }
 
 /// The rows of one part that are to be written.

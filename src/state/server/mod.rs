@@ -7,6 +7,8 @@
 mod follow;
 mod records;
 mod rows;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod taking;
 mod unanswered;
 mod write;
 
@@ -32,6 +34,8 @@ use unanswered::settle;
 use write::{create, renew, update};
 
 pub(crate) use records::ServerState;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) use taking::Taking;
 pub(super) use unanswered::Unanswered;
 
 /// How often changes are made again on a newer record before the request gives up with a conflict.

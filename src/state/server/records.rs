@@ -68,7 +68,7 @@ impl<'c> Records<'c> {
         self,
         id: &SessionId,
         record: &Arc<Record>,
-        rows: Option<Rows>,
+        rows: Option<Box<Rows>>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (key, record) = (id.store_key(), self.sealed(id, record));
@@ -87,7 +87,7 @@ impl<'c> Records<'c> {
         id: &'a SessionId,
         expected: u64,
         record: &Arc<Record>,
-        rows: Option<Rows>,
+        rows: Option<Box<Rows>>,
         now: Timestamp,
     ) -> Limited<'a, Outcome>
     where
@@ -119,7 +119,7 @@ impl<'c> Records<'c> {
         (old, expected): (&SessionId, u64),
         (new, record): (&SessionId, &Arc<Record>),
         forward: Forward,
-        rows: Option<Rows>,
+        rows: Option<Box<Rows>>,
         now: Timestamp,
     ) -> Limited<'c, Outcome> {
         let (old, new, record) = (*old.store_key(), *new.store_key(), self.sealed(new, record));
@@ -142,7 +142,7 @@ impl<'c> Records<'c> {
     }
 
     /// Returns the record as the store is to keep it.
-    fn sealed(self, id: &SessionId, record: &Arc<Record>) -> Arc<Record> {
+    pub(super) fn sealed(self, id: &SessionId, record: &Arc<Record>) -> Arc<Record> {
         match &self.server.at_rest {
             Some(keys) => at_rest::seal(keys, &SealedRow::of_session(id), record),
             None => Arc::clone(record),
@@ -151,7 +151,7 @@ impl<'c> Records<'c> {
 
     fn with_rows<'a>(
         self,
-        rows: Rows,
+        rows: Box<Rows>,
         operation: &'static str,
         call: RecordCall<'a>,
         now: Timestamp,

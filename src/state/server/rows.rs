@@ -22,7 +22,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Makes a call of the store and writes the rows, both or neither.
     pub(super) fn write<'a>(
-        self,
+        self: Box<Self>,
         store: &'static str,
         operation: &'static str,
         call: RecordCall<'a>,
@@ -34,9 +34,14 @@ impl Rows {
 
 impl Work {
     /// Returns the rows that differ from those that were loaded, if any do.
-    pub(super) fn rows(&self, config: &Config) -> Result<Option<Rows>, Error> {
-        let Some(outside) = self.draft.outside() else { return Ok(None) };
-        let mut rows: Option<Rows> = None;
+    #[inline]
+    pub(super) fn rows(&self, config: &Config) -> Result<Option<Box<Rows>>, Error> {
+        self.draft.outside().map_or(Ok(None), |outside| Self::rows_of(config, outside))
+    }
+
+    #[cold]
+    fn rows_of(config: &Config, outside: &Outside) -> Result<Option<Box<Rows>>, Error> {
+        let mut rows: Option<Box<Rows>> = None;
         for part in outside.iter().filter(|part| part.is_changed()) {
             let Some(mapped) = config.outside.iter().find(|place| place.name == part.name).and_then(|p| p.tables())
             else {
@@ -45,7 +50,7 @@ impl Work {
             let (before, after) = (parse(part.name, &part.base)?, parse(part.name, &part.value)?);
             let writes = mapped.difference(before.as_ref(), after.as_ref())?;
             if !writes.is_empty() {
-                let new = || Rows { database: Arc::clone(mapped.database()), writes: Vec::new() };
+                let new = || Box::new(Rows { database: Arc::clone(mapped.database()), writes: Vec::new() });
                 rows.get_or_insert_with(new).writes.push(writes);
             }
         }

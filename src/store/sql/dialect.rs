@@ -39,6 +39,8 @@ pub(crate) trait Dialect: Engine {
     const BEGIN: &'static str;
     /// How a transaction begins that changes sessions.
     const BEGIN_CALL: &'static str = Self::BEGIN;
+    /// What makes a `SELECT` lock its rows.
+    const FOR_UPDATE: &'static str = " FOR UPDATE";
     /// Whether a placeholder says by its number what it stands for, so that one can stand in several places.
     const NUMBERED: bool = false;
     /// The end of an `INSERT` that then does nothing where its key is taken. Without it, the `INSERT` fails.
@@ -94,6 +96,8 @@ pub(crate) trait Dialect: Engine {
 #[derive(Debug)]
 pub(crate) struct Statements {
     pub(crate) load: Statement,
+    /// Reads the row and locks it until the transaction ends.
+    pub(crate) lock: Statement,
     pub(crate) create: Statement,
     /// Removes what is in the way of a `create` and has expired.
     pub(crate) clear: Statement,
@@ -118,10 +122,10 @@ impl Statements {
         let forward = COLUMNS.map(forward_value).join(", ");
         let set = assignments(&COLUMNS[..RECORD_COLUMNS], |column| format!(":{column}"));
         let changing = |change: String| Statement::new::<D>(&D::changing(table, &change));
+        let load = format!("SELECT {columns} FROM {name} WHERE id_hash = :key AND expires_at > :now");
         Self {
-            load: Statement::new::<D>(&format!(
-                "SELECT {columns} FROM {name} WHERE id_hash = :key AND expires_at > :now"
-            )),
+            load: Statement::new::<D>(&load),
+            lock: Statement::new::<D>(&format!("{load}{}", D::FOR_UPDATE)),
             create: Statement::new::<D>(&format!("{} {}", insert_record(&name, ":key"), D::IF_FREE)),
             clear: Statement::new::<D>(&format!("DELETE FROM {name} WHERE id_hash = :key AND expires_at <= :now")),
             update: changing(format!("UPDATE {name} SET {set} WHERE {IS_EXPECTED}")),

@@ -38,6 +38,13 @@ pub(crate) trait Engine: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
 
+    /// Does on one connection what [`fetch_all`](Self::fetch_all) does.
+    fn fetch_all_on(
+        connection: &mut Self::Connection,
+        statement: &Statement,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
+
     /// Does on one connection what [`run`](Self::run) does.
     fn run_on(
         connection: &mut Self::Connection,
@@ -129,6 +136,15 @@ macro_rules! impl_engine {
             ) -> Result<Vec<Self::Row>, Error> {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
                 Lent::run(pool, async |connection| query.fetch_all(connection).await).await
+            }
+
+            async fn fetch_all_on(
+                connection: &mut Self::Connection,
+                statement: &Statement,
+                arguments: Self::Arguments,
+            ) -> Result<Vec<Self::Row>, Error> {
+                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
+                query.fetch_all(connection).await
             }
 
             async fn run_on(

@@ -2,17 +2,18 @@
 
 use std::any::Any;
 
-use sqlx::{Connection as _, Error as SqlxError};
+use sqlx::{Connection as _, Error as SqlxError, Transaction};
 
 use super::SqlStore;
 use super::dialect::Dialect;
 use super::lent::Lent;
 use super::place::{Place, Tries, arguments, is_undone};
+use super::read;
 use super::statement::{Call, Statement};
 use super::table::Table;
 use crate::clock::Timestamp;
-use crate::record::Handle;
-use crate::store::{Outcome, RecordCall, StoreError};
+use crate::record::{Handle, StoreKey};
+use crate::store::{Entry, Outcome, RecordCall, StoreError};
 
 /// Rows of one table that are to be written.
 pub(crate) struct Batch<'b> {
@@ -92,7 +93,32 @@ impl<D: Dialect> SqlStore<D> {
         written
     }
 
-    async fn write_all(
+    /// Begins a transaction in which the row of a session is locked.
+    pub(crate) async fn lock(
+        &self,
+        key: &StoreKey,
+        now: Timestamp,
+    ) -> Result<(Box<Transaction<'static, D>>, Option<Entry>), StoreError> {
+        let mut transaction = self.shared.pool.begin_with(D::BEGIN_CALL).await.map_err(Self::failed)?;
+        let call = Call { key: Some(key), now, ..Call::default() };
+        let place = &mut Place::<D>::Transaction(&mut transaction);
+        let row = place.fetch(&self.shared.statements.lock, &call).await.map_err(Self::failed)?;
+        let entry = row.map_or(Ok(None), |row| read::entry::<D>(&row))?;
+        Ok((Box::new(transaction), entry))
+    }
+
+    /// Does on one connection what [`rows`](Self::rows) does.
+    pub(crate) async fn rows_on(
+        connection: &mut D::Connection,
+        statement: &Statement,
+        session: &Handle,
+    ) -> Result<Vec<D::Row>, SqlxError> {
+        let call = Call { session: Some(session), ..Call::default() };
+        D::fetch_all_on(connection, statement, arguments::<D>(statement, &call)?).await
+    }
+
+    /// Makes a call and writes rows of its session in a transaction that the caller has begun and ends.
+    pub(crate) async fn write_all(
         &self,
         connection: &mut D::Connection,
         call: &RecordCall<'_>,
@@ -134,7 +160,7 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     /// Makes the error of rows that were not written, perhaps because a rule of their table forbids them.
-    fn refused(error: SqlxError) -> StoreError {
+    pub(crate) fn refused(error: SqlxError) -> StoreError {
         if is_refusal(&error) { StoreError::constraint(D::STORE, error) } else { Self::failed(error) }
     }
 }

@@ -75,6 +75,7 @@ impl Dialect for Sqlite {
     const GREATEST: &'static str = "MAX";
     // The lock of a writer from the beginning: of several nodes that migrate at once the others wait.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const FOR_UPDATE: &'static str = "";
     const IF_FREE: &'static str = "ON CONFLICT DO NOTHING";
     const SWEEP_BATCH: usize = 100;
 

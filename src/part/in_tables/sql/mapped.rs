@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use sqlx::{Database, Transaction};
 
 use super::dialect::RowDialect;
 use super::difference::difference;
@@ -14,16 +15,24 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::part::Collection;
 use crate::part::in_tables::{BoxFuture, MappedPart, RecordCall, RowDatabase, RowWrites};
-use crate::record::Handle;
+use crate::record::{Handle, StoreKey};
 use crate::store::sql::{Batch, SqlStore};
-use crate::store::{Outcome, StoreError};
+use crate::store::{Entry, Outcome, StoreError};
 
 /// A part in tables of one engine.
-pub(crate) struct Mapped<D: RowDialect> {
+pub(crate) struct Mapped<D: Database> {
     mapping: Arc<Mapping>,
-    collections: Vec<Collection>,
+    collections: Arc<[Collection]>,
     store: SqlStore<D>,
     database: Arc<dyn RowDatabase>,
+}
+
+impl<D: Database> Clone for Mapped<D> {
+    fn clone(&self) -> Self {
+        let Self { mapping, collections, store, database } = self;
+        let (mapping, collections) = (Arc::clone(mapping), Arc::clone(collections));
+        Self { mapping, collections, store: store.clone(), database: Arc::clone(database) }
+    }
 }
 
 impl<D: RowDialect> Mapped<D> {
@@ -38,12 +47,53 @@ impl<D: RowDialect> Mapped<D> {
 
     async fn read(&self, session: Handle) -> Result<Option<Value>, StoreError> {
         let rows = self.store.rows(&self.mapping.load, Some(&session)).await.map_err(SqlStore::<D>::failed)?;
+        self.part(&rows)
+    }
+
+    /// Begins a transaction in which the row of a session is locked.
+    pub(crate) async fn lock(
+        &self,
+        key: &StoreKey,
+        now: Timestamp,
+    ) -> Result<(Box<Transaction<'static, D>>, Option<Entry>), StoreError> {
+        self.store.lock(key, now).await
+    }
+
+    /// Reads, in a transaction, what a session has of the part.
+    pub(crate) async fn load_on(
+        &self,
+        connection: &mut D::Connection,
+        session: Handle,
+    ) -> Result<Option<Value>, StoreError> {
+        let rows = SqlStore::<D>::rows_on(connection, &self.mapping.load, &session).await;
+        self.part(&rows.map_err(SqlStore::<D>::failed)?)
+    }
+
+    /// Makes the call of a store and writes rows, then ends the transaction. If the call ends as anything but
+    /// [`Outcome::Done`], nothing is written.
+    pub(crate) async fn finish(
+        &self,
+        mut transaction: Box<Transaction<'static, D>>,
+        call: RecordCall<'_>,
+        rows: &[RowWrites],
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let batches = batches(rows).ok_or_else(|| unreadable::<D>(None))?;
+        let outcome = self.store.write_all(&mut transaction, &call, &batches, now).await?;
+        if outcome == Outcome::Done {
+            transaction.commit().await.map_err(SqlStore::<D>::refused)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Makes the part of its rows.
+    fn part(&self, rows: &[D::Row]) -> Result<Option<Value>, StoreError> {
         if rows.is_empty() {
             return Ok(None);
         }
         let tables = &self.mapping.tables;
         let mut lists: Vec<Vec<Map<String, Value>>> = tables.iter().map(|_| Vec::new()).collect();
-        for row in &rows {
+        for row in rows {
             let number = D::text(row, 0).map_err(SqlStore::<D>::failed)?.and_then(|number| number.parse().ok());
             let number: usize = number.filter(|number| *number < tables.len()).ok_or_else(|| unreadable::<D>(None))?;
             lists[number].push(fields::<D>(&tables[number], row)?);
@@ -92,12 +142,12 @@ fn fields<D: RowDialect>(table: &MappedTable, row: &D::Row) -> Result<Map<String
 }
 
 impl<D: RowDialect> MappedPart for Mapped<D> {
-    fn name(&self) -> &'static str {
-        self.mapping.part
-    }
-
     fn collections(&self) -> &[Collection] {
         &self.collections
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn database(&self) -> &Arc<dyn RowDatabase> {
@@ -135,10 +185,6 @@ impl<D: RowDialect> RowDatabase for SqlStore<D> {
             let batches = batches(rows).ok_or_else(|| unreadable::<D>(None))?;
             self.write_with_rows(&call, &batches, now).await
         })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

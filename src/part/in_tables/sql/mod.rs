@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use sqlx::Database;
 
-use self::dialect::RowDialect;
-use self::mapped::Mapped;
+pub(crate) use self::dialect::RowDialect;
+pub(crate) use self::mapped::Mapped;
 use self::mapping::Mapping;
 use self::plan::{Plan, Wish, WishedCollection};
 use super::Tables;

@@ -1,0 +1,118 @@
+//! Taking a part out of a session while it becomes record data, in a transaction of the application.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sqlx::{Database, Transaction};
+
+use super::super::{Config, State};
+use super::follow::successor;
+use super::records::Records;
+use super::{MAX_ATTEMPTS, ServerState};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::part::{Mapped, MappedPart as _, RowDialect};
+use crate::record::Record;
+use crate::record::draft::Draft;
+use crate::record::id::SessionId;
+use crate::store::{Answer, Entry, Outcome, RecordCall, StoreError};
+
+/// A transaction in which the row of a session is locked.
+pub(crate) struct Taking<D: Database> {
+    pub(crate) transaction: Box<Transaction<'static, D>>,
+    mapped: Mapped<D>,
+    id: SessionId,
+    /// The record as it is in the locked row.
+    record: Arc<Record>,
+    /// The rows of the part.
+    rows: Value,
+}
+
+impl<D: RowDialect> Taking<D> {
+    /// Locks the row of a session and reads the rows of a part: `None` if there are none. A session that was renewed
+    /// meanwhile is followed.
+    pub(crate) async fn begin(config: &Config, mapped: &Mapped<D>, mut id: SessionId) -> Result<Option<Self>, Error> {
+        let State::Server(server) = &config.state else { return Ok(None) };
+        for _ in 0..MAX_ATTEMPTS {
+            let now = config.now();
+            let (transaction, entry) = in_time(config, "lock", mapped.lock(id.store_key(), now)).await?;
+            match entry {
+                Some(Entry::Live(record)) => {
+                    let record = Records { config, server }.open(&id, record)?;
+                    let is_expired = config.timeouts.expiry(&record, now).is_some();
+                    return if is_expired {
+                        Ok(None)
+                    } else {
+                        Self::read(config, mapped, transaction, id, record).await
+                    };
+                }
+                Some(Entry::Retired(forward)) => match successor(&id, &forward) {
+                    Some(successor) => id = successor,
+                    None => return Ok(None),
+                },
+                None => return Ok(None),
+            }
+        }
+        Err(Error::conflict())
+    }
+
+    async fn read(
+        config: &Config,
+        mapped: &Mapped<D>,
+        mut transaction: Box<Transaction<'static, D>>,
+        id: SessionId,
+        record: Arc<Record>,
+    ) -> Result<Option<Self>, Error> {
+        let read = mapped.load_on(&mut transaction, record.handle);
+        let rows = in_time(config, "load_rows", read).await?;
+        Ok(rows.map(|rows| Self { transaction, mapped: mapped.clone(), id, record, rows }))
+    }
+
+    pub(crate) fn rows(&self) -> &Value {
+        &self.rows
+    }
+
+    /// Removes the rows and commits. Returns the session as it is then, and its ID.
+    pub(crate) async fn finish(self, config: &Config) -> Result<(SessionId, Arc<Record>), Error> {
+        let Self { transaction, mapped, id, record: before, rows } = self;
+        let State::Server(server) = &config.state else { return Err(Error::conflict()) };
+        let (records, now) = (Records { config, server }, config.now());
+        let expected = before.version;
+        let record = next(config, server, before, now);
+        let writes = [mapped.difference(Some(&rows), None)?];
+        let call = RecordCall::Update { key: id.store_key(), expected, record: records.sealed(&id, &record) };
+        match in_time(config, "take", mapped.finish(transaction, call, &writes, now)).await {
+            Ok(Outcome::Done) => Ok((id, record)),
+            // The row is locked: nobody has changed it.
+            Ok(_) => Err(Error::conflict()),
+            Err(error) => {
+                let found = records.load(&id, records.config.now()).await;
+                let is_written = matches!(found, Ok(Some(Entry::Live(found))) if found.version == record.version);
+                if is_written { Ok((id, record)) } else { Err(error.into()) }
+            }
+        }
+    }
+}
+
+async fn in_time<'a, T: Unpin>(
+    config: &Config,
+    operation: &'static str,
+    call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> Result<T, StoreError> {
+    let store = config.store_name();
+    Answer::later(store, operation, call).within(config.store_timeout, store).await
+}
+
+/// Returns the record as it follows on this one, with the same values.
+fn next(config: &Config, server: &ServerState, before: Arc<Record>, now: Timestamp) -> Arc<Record> {
+    let handle = before.handle;
+    Arc::new(Draft::new(Some(before)).to_record(handle, server.mark(), &config.timeouts, now))
+}
+
+/// Shows no row.
+impl<D: Database> fmt::Debug for Taking<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Taking").field("record", &self.record).finish_non_exhaustive()
+    }
+}
