@@ -1,6 +1,7 @@
 //! Measures the stores of SQL on a server: `stores throughput <postgres-url>` compares calls with those of
 //! tower-sessions' store and with plain statements, in rounds that take turns; `stores sweep <url>` measures how long a
-//! sweep of a tenth of a million sessions holds anybody up. Both make tables (and, with SQLite, a second file) of their own and leave them behind.
+//! sweep of a tenth of a million sessions holds anybody up. Both make tables of their own and leave them behind;
+//! with SQLite they are files whose names begin with the one that was given.
 //!
 //! ```text
 //! cargo run --release --features stores --bin stores -- throughput postgres://postgres@localhost/postgres

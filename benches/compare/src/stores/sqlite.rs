@@ -20,8 +20,9 @@ use crate::sweep::{COLUMNS, NOW, VALUES, report, to_keys, touch};
 const LIMIT: usize = 1000;
 
 pub async fn sweep(url: &str) -> Result<(), Error> {
-    let path = url.trim_start_matches("sqlite:").to_owned();
-    let [filled, other] = ["filled", "other"].map(|suffix| format!("{path}-{suffix}"));
+    // The file of this name is left alone.
+    let name = url.trim_start_matches("sqlite:");
+    let [path, filled, other] = ["swept", "filled", "other"].map(|suffix| format!("{name}-{suffix}"));
     for file in [&path, &filled, &other] {
         remove(file);
     }
