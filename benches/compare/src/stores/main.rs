@@ -1,11 +1,13 @@
 //! Measures the stores of SQL on a server: `stores throughput <postgres-url>` compares calls with those of
 //! tower-sessions' store and with plain statements, in rounds that take turns; `stores sweep <url>` measures how long a
-//! sweep of a tenth of a million sessions holds anybody up. Both make tables of their own and leave them behind.
+//! sweep of a tenth of a million sessions holds anybody up. Both make tables of their own and leave them behind;
+//! with SQLite they are files whose names begin with the one that was given.
 //!
 //! ```text
 //! cargo run --release --features stores --bin stores -- throughput postgres://postgres@localhost/postgres
 //! ```
 
+mod sqlite;
 mod sweep;
 mod throughput;
 
@@ -21,7 +23,7 @@ async fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["throughput", url] => throughput::compare(url).await,
-        ["sweep", url] if url.starts_with("sqlite:") => sweep::sqlite(url).await,
+        ["sweep", url] if url.starts_with("sqlite:") => sqlite::sweep(url).await,
         ["sweep", url] => sweep::postgres(url).await,
         _ => Err(USAGE.into()),
     };

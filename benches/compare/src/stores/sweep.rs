@@ -1,23 +1,25 @@
 //! A million sessions, of which a tenth has expired: how long each batch of a sweep takes, which is the longest that it can
-//! lock anything, and how long writers wait meanwhile.
+//! lock anything, and how long writers wait meanwhile. With SQLite, where a lock is on the whole file, a writer asks for
+//! the lock again and again, and so sees how long it is held: `sqlite`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use session_state::store::{Outcome, Store, StoreKey};
-use session_state::{PostgresStore, SqliteStore, Timestamp};
+use session_state::{PostgresStore, Timestamp};
 use sqlx::AssertSqlSafe;
 
 use crate::Error;
 
 /// Where a statement of the engine makes a session of the number `n`. The expired ones lie between the others.
-const COLUMNS: &str = "id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data";
-const VALUES: &str = "1, 1, 1, 1, CASE WHEN n % 10 = 0 THEN 1000 + n ELSE 1000000000000 + n END, 'user ' || n, \
+pub(crate) const COLUMNS: &str =
+    "id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data";
+pub(crate) const VALUES: &str = "1, 1, 1, 1, CASE WHEN n % 10 = 0 THEN 1000 + n ELSE 1000000000000 + n END, 'user ' || n, \
                       '{\"name\":\"visitor\",\"visits\":12345,\"cart\":[{\"sku\":\"shortbread\",\"qty\":2}]}'";
 
 /// When the tenth has expired, and the others have not.
-const NOW: Timestamp = Timestamp::from_millis(10_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(10_000_000);
 
 pub async fn postgres(url: &str) -> Result<(), Error> {
     let store = PostgresStore::connect(url).await?.with_table("sweep_bench")?;
@@ -35,27 +37,9 @@ pub async fn postgres(url: &str) -> Result<(), Error> {
     measure(store, keys, 200).await
 }
 
-pub async fn sqlite(url: &str) -> Result<(), Error> {
-    let store = SqliteStore::connect(url).await?.with_table("sweep_bench")?;
-    let pool = sqlx::SqlitePool::connect(url).await?;
-    sqlx::raw_sql("DROP TABLE IF EXISTS sweep_bench; DROP TABLE IF EXISTS sweep_bench_schema").execute(&pool).await?;
-    store.migrate().await?;
-    let fill = format!(
-        "INSERT INTO sweep_bench ({COLUMNS}) SELECT randomblob(32), randomblob(16), {VALUES} FROM \
-         (WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000000) SELECT n FROM s)"
-    );
-    sqlx::raw_sql(AssertSqlSafe(fill)).execute(&pool).await?;
-    let live = "SELECT id_hash FROM sweep_bench WHERE expires_at > 20000000 LIMIT 1000";
-    let keys: Vec<Vec<u8>> = sqlx::query_scalar(live).fetch_all(&pool).await?;
-    measure(store, keys, 100).await
-}
-
 /// `batch` is how many the store removes at once.
 async fn measure<S: Store + Clone>(store: S, keys: Vec<Vec<u8>>, batch: usize) -> Result<(), Error> {
-    let keys: Vec<StoreKey> = keys
-        .into_iter()
-        .map(|key| Ok(StoreKey::from_bytes(key.try_into().map_err(|_| "a key of 32 bytes")?)))
-        .collect::<Result<_, Error>>()?;
+    let keys = to_keys(keys)?;
     let (alone, _) = touch(&store, &keys, Arc::new(AtomicBool::new(true)), 2_000).await?;
     report("a touch before the sweep", alone);
 
@@ -84,8 +68,13 @@ async fn measure<S: Store + Clone>(store: S, keys: Vec<Vec<u8>>, batch: usize) -
     Ok(())
 }
 
+pub(crate) fn to_keys(keys: Vec<Vec<u8>>) -> Result<Vec<StoreKey>, Error> {
+    let key = |key: Vec<u8>| Ok(StoreKey::from_bytes(key.try_into().map_err(|_| "a key of 32 bytes")?));
+    keys.into_iter().map(key).collect()
+}
+
 /// Touches one session after the other, at least `count` and until it is over. Returns how long each took.
-async fn touch<S: Store>(
+pub(crate) async fn touch<S: Store>(
     store: &S,
     keys: &[StoreKey],
     is_over: Arc<AtomicBool>,
@@ -102,7 +91,7 @@ async fn touch<S: Store>(
     Ok((times, are_live))
 }
 
-fn report(what: &str, mut times: Vec<Duration>) {
+pub(crate) fn report(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     println!("{what}: median {:.2?}, 99 % {:.2?}, longest {:.2?} (of {})", at(0.5), at(0.99), at(1.0), times.len());
