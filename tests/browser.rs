@@ -3,12 +3,15 @@
 //! The walk needs `python3`, `chromium` and `chromedriver` (Debian: `chromium chromium-driver`). Without them it is
 //! skipped, which is said; with `SESSION_STATE_NO_SKIP=1` it fails instead. Its pictures are left in `artifacts/shop`.
 
-use std::env;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::Duration;
+use std::{env, fs, mem, thread};
+
+use session_state::Key;
 
 /// The first start compiles the shop.
 const STARTS_WITHIN: Duration = Duration::from_secs(900);
@@ -16,27 +19,69 @@ const STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// What `walk.py` exits with when a program is missing.
 const SKIPPED: i32 = 77;
 
-/// A running shop on a port of its own, killed when it is dropped.
+/// What `walk.py` prints when the shop is to lose its power, and come back.
+const POWER_CUT: &str = "power cut";
+
+/// A running shop on a port of its own, with a database of its own. It is killed when it is dropped.
 struct Shop {
     process: Child,
     lines: Receiver<String>,
+    log: Vec<String>,
     port: u16,
+    setting: Setting,
+}
+
+/// What stays when a shop comes back.
+struct Setting {
+    folder: PathBuf,
+    key: String,
+}
+
+impl Setting {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("session-state-shop-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = env::temp_dir().join(name);
+        fs::create_dir_all(&folder).expect("a folder of our own");
+        Self { folder, key: Key::generate().expect("random bytes").to_base64().to_string() }
+    }
+
+    fn open(&self, port: u16) -> (Child, Receiver<String>, u16) {
+        let mut process = shop(port, self).stdout(Stdio::piped()).spawn().expect("cargo runs");
+        let output = BufReader::new(process.stdout.take().expect("the output is piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let first = lines.recv_timeout(STARTS_WITHIN).expect("the shop says where its data is");
+        assert!(first.ends_with("tins.db"), "{first}");
+        let second = lines.recv_timeout(STARTS_WITHIN).expect("the shop says where it listens");
+        let address = second.strip_prefix("listening on http://localhost:").expect(&second);
+        (process, lines, address.parse().expect("a port"))
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
 }
 
 impl Shop {
     fn open() -> Self {
-        let mut process = shop(0).stdout(Stdio::piped()).spawn().expect("cargo runs");
-        let output = BufReader::new(process.stdout.take().expect("the output is piped"));
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let first = lines.recv_timeout(STARTS_WITHIN).expect("the shop says where it listens");
-        let address = first.strip_prefix("listening on http://localhost:").expect(&first);
-        let port = address.parse().expect("a port");
-        Self { process, lines, port }
+        let setting = Setting::new();
+        let (process, lines, port) = setting.open(0);
+        Self { process, lines, log: Vec::new(), port, setting }
     }
 
     fn address(&self) -> String {
         format!("http://localhost:{}", self.port)
+    }
+
+    /// Kills the shop in the middle of what it does (`kill -9`), and opens it again.
+    fn cut_the_power(&mut self) {
+        self.process.kill().expect("it is running");
+        self.process.wait().expect("it has ended");
+        self.log.extend(self.lines.iter());
+        (self.process, self.lines, self.port) = self.setting.open(self.port);
     }
 
     /// Tells the shop to stop and returns what it had printed. It must end by itself, and well.
@@ -46,16 +91,15 @@ impl Shop {
         // The `kill` of the shell, since a small machine has no other.
         let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &id]).status();
         assert!(kill.expect("sh runs").success());
-        let mut log = Vec::new();
         loop {
             match self.lines.recv_timeout(STOPS_WITHIN) {
-                Ok(line) => log.push(line),
+                Ok(line) => self.log.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => panic!("the shop is still there after {STOPS_WITHIN:?}"),
             }
         }
         assert!(self.process.wait().expect("the shop ends").success(), "a stop that was asked for is no failure");
-        log
+        mem::take(&mut self.log)
     }
 }
 
@@ -66,18 +110,36 @@ impl Drop for Shop {
     }
 }
 
-/// The command of the README, with a port. On Unix `cargo run` becomes the shop, so signals reach it.
-fn shop(port: u16) -> Command {
+/// The command of the README, with a port, a database and a key. On Unix `cargo run` becomes the shop, so signals reach it.
+fn shop(port: u16, setting: &Setting) -> Command {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--example", "shopping_cart"]).env("PORT", port.to_string());
+    command.args(["run", "--quiet", "--features", "sqlite,postgres,mysql", "--example", "shopping_cart"]);
+    let database = format!("sqlite:{}", setting.folder.join("tins.db").display());
+    command.env("PORT", port.to_string()).env("DATABASE_URL", database).env("SESSION_KEY", &setting.key);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     command
 }
 
-fn walk(shop: &str) -> io::Result<Output> {
+/// Lets a browser walk through the shop, and returns how the walk ended and what it has printed.
+fn walk(shop: &mut Shop) -> io::Result<(ExitStatus, String)> {
     let root = env!("CARGO_MANIFEST_DIR");
     let (script, pictures) = (format!("{root}/tests/browser/walk.py"), format!("{root}/artifacts/shop"));
-    Command::new("python3").args(["-B", &script, shop, &pictures]).output()
+    let mut command = Command::new("python3");
+    command.args(["-B", &script, &shop.address(), &pictures]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut walk = command.spawn()?;
+    let mut answers = walk.stdin.take().expect("the input is piped");
+    let mut printed = String::new();
+    for line in BufReader::new(walk.stdout.take().expect("the output is piped")).lines() {
+        let line = line?;
+        if line == POWER_CUT {
+            shop.cut_the_power();
+            writeln!(answers, "the power is back")?;
+        } else {
+            println!("{line}");
+            printed = printed + &line + "\n";
+        }
+    }
+    Ok((walk.wait()?, printed))
 }
 
 fn skip(why: &str) {
@@ -101,17 +163,15 @@ fn is_log_line(line: &str) -> bool {
 #[test]
 #[cfg(unix)]
 fn a_real_browser_walks_through_the_shop_and_the_log_names_no_cookie() {
-    let shop = Shop::open();
-    let output = match walk(&shop.address()) {
-        Ok(output) => output,
+    let mut shop = Shop::open();
+    let (status, printed) = match walk(&mut shop) {
+        Ok(ended) => ended,
         Err(error) => return skip(&format!("python3: {error}")),
     };
-    let printed = String::from_utf8_lossy(&output.stdout);
-    println!("{printed}{}", String::from_utf8_lossy(&output.stderr));
-    if output.status.code() == Some(SKIPPED) {
+    if status.code() == Some(SKIPPED) {
         return skip(printed.trim());
     }
-    assert!(output.status.success(), "the walk failed: the last picture in artifacts/shop shows where");
+    assert!(status.success(), "the walk failed: the last picture in artifacts/shop shows where");
 
     let log = shop.close();
     let (stopping, requests) = log.split_last().expect("a log");
@@ -124,7 +184,7 @@ fn a_real_browser_walks_through_the_shop_and_the_log_names_no_cookie() {
 #[test]
 fn a_port_in_use_is_said_and_ends_the_shop() {
     let first = Shop::open();
-    let second = shop(first.port).output().expect("cargo runs");
+    let second = shop(first.port, &first.setting).output().expect("cargo runs");
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(said.contains(&format!("cannot listen on port {}", first.port)) && said.contains("--port"), "{said}");

@@ -1,23 +1,30 @@
 //! The Sealed Tin: a small biscuit shop, and a tour of `session-state`.
 //!
 //! ```sh
-//! cargo run --release --example shopping_cart
+//! cargo run --release --features sqlite,postgres,mysql --example shopping_cart
 //! ```
 //!
-//! then open <http://localhost:3000>. Another port: `-- --port 8080`, or the environment variable `PORT`.
+//! then open <http://localhost:3000>. Nothing has to be set up: sessions, carts and orders are kept in a file of SQLite,
+//! `shopping-cart.db`, and are still there when the shop comes back. Other choices go behind `--`:
+//!
+//! - `--port 8080`, or the environment variable `PORT`;
+//! - `--database postgres://…` or `mysql://…`, or `DATABASE_URL`. Any number of shops may share a database.
 //!
 //! | what | where it lives |
 //! | --- | --- |
-//! | the cart ([`cart::Cart`]) and the checkout form ([`handlers::checkout::Checkout`]) | parts in the session's record, on the server |
+//! | the cart ([`cart::Cart`]) | a part in a table of the shop, `cart_items`, a row for each product |
+//! | the checkout form ([`handlers::checkout::Checkout`]) | a part in the session's record, on the server |
 //! | flash messages ([`visitor::Flash`]) and who is logged in | values of the session's record |
 //! | currency and theme ([`preferences::Preferences`]) | a part in an encrypted cookie of its own |
-//! | orders ([`orders::OrderBook`]) | no session at all: they outlive it |
+//! | orders ([`orders::Order`]) and what is on the shelves ([`stock::Stock`]) | no session at all: they outlive it |
 //!
-//! Handlers do not know any of this. [`sessions`] decides it, in one place.
+//! Handlers do not know any of this. [`sessions`] decides it, in one place. One handler wants more than a session: the
+//! order that comes out of a cart, in one transaction with what goes from the cart; see [`till`].
 
 mod accounts;
 mod cart;
 mod catalog;
+mod database;
 mod handlers;
 mod humanize;
 mod middleware;
@@ -27,6 +34,8 @@ mod orders;
 mod pages;
 mod preferences;
 mod server;
+mod stock;
+mod till;
 mod visitor;
 
 use std::env;
@@ -36,10 +45,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, map_response};
-use session_state::{InCookie, KeyRing, MemoryStore, SessionLayer};
+use session_state::{InCookie, InTables, Key, KeyRing, MySqlStore, PostgresStore, SessionLayer, SqliteStore};
 use tower_http::csrf::CsrfLayer;
 
-use crate::orders::OrderBook;
+use crate::cart::Cart;
+use crate::database::Database;
+use crate::options::Options;
 use crate::preferences::Preferences;
 
 #[tokio::main]
@@ -54,28 +65,55 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let port = options::port(env::args().skip(1), env::var("PORT").ok())?;
-    let listener = server::listen(port).await?;
-    let sessions = sessions()?;
+    let options = Options::read(env::args().skip(1), |name| env::var(name).ok())?;
+    let listener = server::listen(options.port).await?;
+    let database = Database::open(&options.database).await?;
+    let sessions = sessions(&database).await?;
     tokio::spawn(sessions.sweeper(Duration::from_secs(60)));
+    println!("sessions, carts and orders are in {}", database.describe());
     println!("listening on http://localhost:{}", listener.local_addr()?.port());
-    server::serve(listener, app(sessions)).await?;
+    server::serve(listener, app(sessions, database.clone())).await?;
+    database.close().await;
     Ok(())
 }
 
 /// Decides where the state of a visitor lives and how long.
-///
-/// The key is made anew at each start, so preferences are forgotten when the shop restarts, as carts are. A shop that
-/// means to keep them reads its keys from a secret store.
-fn sessions() -> Result<SessionLayer, Box<dyn Error>> {
-    Ok(SessionLayer::server(MemoryStore::new())
-        .with_part::<Preferences>(InCookie::encrypted(KeyRing::generate()?).free_standing())
+async fn sessions(database: &Database) -> Result<SessionLayer, Box<dyn Error>> {
+    // The sessions in a store, and the carts in a table beside them.
+    macro_rules! sessions_in {
+        ($store:expr) => {{
+            let store = $store;
+            store.migrate().await?;
+            let carts = InTables::new(&store).with_collection("lines", "cart_items", &["sku"]);
+            database.migrate(&carts.schema::<Cart>()?).await?;
+            let carts = carts.check::<Cart>().await?;
+            SessionLayer::server(store).with_part::<Cart>(carts)
+        }};
+    }
+
+    let sessions = match database {
+        Database::Sqlite(pool) => sessions_in!(SqliteStore::new(pool.clone())),
+        Database::Postgres(pool) => sessions_in!(PostgresStore::new(pool.clone())),
+        Database::MySql(pool) => sessions_in!(MySqlStore::new(pool.clone())),
+    };
+    Ok(sessions
+        .with_part::<Preferences>(InCookie::encrypted(keys()?).free_standing())
         .with_idle_timeout(Duration::from_secs(30 * 60))
         .with_absolute_timeout(Duration::from_secs(12 * 60 * 60)))
 }
 
+/// The keys that seal the preferences: 32 random bytes as base64 from `SESSION_KEY`, the same on every node.
+///
+/// Without it a key is made at each start, and a shop that comes back has forgotten what visitors prefer.
+fn keys() -> Result<KeyRing, Box<dyn Error>> {
+    Ok(match env::var("SESSION_KEY") {
+        Ok(key) => KeyRing::new(Key::from_base64(&key)?),
+        Err(_) => KeyRing::generate()?,
+    })
+}
+
 /// Puts the layers around the routes. The last one is the first to see a request.
-fn app(sessions: SessionLayer) -> Router {
+fn app(sessions: SessionLayer, database: Database) -> Router {
     handlers::routes()
         .layer(CsrfLayer::new())
         .layer(from_fn(middleware::explain_errors))
@@ -83,5 +121,5 @@ fn app(sessions: SessionLayer) -> Router {
         .merge(handlers::assets())
         .layer(map_response(middleware::protect))
         .layer(from_fn(middleware::log))
-        .with_state(OrderBook::default())
+        .with_state(database)
 }

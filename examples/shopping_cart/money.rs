@@ -1,7 +1,7 @@
 //! Prices, and the three currencies they are shown in.
 
 use std::fmt;
-use std::ops::{Add, Mul};
+use std::ops::{Add, Mul, Sub};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,19 @@ pub(crate) struct Money {
 }
 
 impl Money {
+    pub(crate) fn new(minor: u64, currency: Currency) -> Self {
+        Self { minor, currency }
+    }
+
+    /// How many cents or pence it is.
+    pub(crate) fn minor(self) -> u64 {
+        self.minor
+    }
+
+    pub(crate) fn currency(self) -> Currency {
+        self.currency
+    }
+
     pub(crate) fn is_zero(self) -> bool {
         self.minor == 0
     }
@@ -64,6 +77,15 @@ impl Add for Money {
     fn add(self, other: Self) -> Self {
         debug_assert_eq!(self.currency, other.currency, "amounts of two currencies cannot be added");
         Self { minor: self.minor + other.minor, currency: self.currency }
+    }
+}
+
+impl Sub for Money {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        debug_assert_eq!(self.currency, other.currency, "amounts of two currencies cannot be subtracted");
+        Self { minor: self.minor.saturating_sub(other.minor), currency: self.currency }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::handlers::checkout::{Address, Problems};
 use crate::money::Currency;
 use crate::orders::Order;
 use crate::preferences::Theme;
+use crate::stock::Stock;
 use crate::visitor::Page;
 
 const EMPTY_TIN: &str = include_str!("art/empty-tin.svg");
@@ -36,6 +37,7 @@ impl<T: Template> IntoResponse for View<T> {
 #[template(path = "window.html")]
 pub(crate) struct Window {
     pub(crate) page: Page,
+    pub(crate) stock: Stock,
 }
 
 #[derive(Template)]
@@ -43,12 +45,14 @@ pub(crate) struct Window {
 pub(crate) struct ProductPage {
     pub(crate) page: Page,
     pub(crate) product: &'static Product,
+    pub(crate) stock: Stock,
 }
 
 #[derive(Template)]
 #[template(path = "cart.html")]
 pub(crate) struct CartPage {
     pub(crate) page: Page,
+    pub(crate) stock: Stock,
     pub(crate) quote: Quote,
 }
 
@@ -102,6 +106,7 @@ impl ErrorPage {
         match self.status {
             StatusCode::NOT_FOUND => "Nothing but crumbs",
             StatusCode::FORBIDDEN => "That did not come from our shop",
+            StatusCode::CONFLICT => "Two hands in one tin",
             StatusCode::SERVICE_UNAVAILABLE => "The oven is resting",
             status if status.is_client_error() => "We could not read that",
             _ => "Something burnt",
@@ -112,6 +117,9 @@ impl ErrorPage {
         match self.status {
             StatusCode::NOT_FOUND => "There is no such page. Perhaps someone ate it, perhaps it was never baked.",
             StatusCode::FORBIDDEN => "Another site tried to send a form in your name. We did not let it.",
+            StatusCode::CONFLICT => {
+                "Somebody was quicker, perhaps you in another tab. Please look again and try once more."
+            }
             StatusCode::SERVICE_UNAVAILABLE => "We cannot reach our shelves right now. Please try again in a moment.",
             status if status.is_client_error() => "Your browser sent something the shop does not understand.",
             _ => "This one is our fault. Nothing you did was lost; please try again.",

@@ -8,8 +8,10 @@ use session_state::{Lifetime, Part, PartInfo, PartPlace, Session};
 
 use super::Failure;
 use super::checkout::Checkout;
+use crate::cart::Cart;
+use crate::database::Database;
 use crate::humanize::{ago, duration, plural};
-use crate::orders::OrderBook;
+use crate::orders::{self, Order};
 use crate::pages::{AboutYouPage, View};
 use crate::preferences::Preferences;
 use crate::visitor::Visitor;
@@ -29,26 +31,39 @@ pub(crate) struct Fact {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     Record,
+    Rows,
     SealedCookie,
     Cookie,
-    OrderBook,
+    Orders,
 }
 
 impl Place {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Record => "Session record, on the server",
+            Self::Rows => "Rows of a table, on the server",
             Self::SealedCookie => "Encrypted cookie, in your browser",
             Self::Cookie => "Cookie, in your browser",
-            Self::OrderBook => "Order book, outside of any session",
+            Self::Orders => "Tables of the shop, outside of any session",
         }
     }
 
     pub(crate) fn tint(self) -> &'static str {
         match self {
             Self::Record => "sage",
+            Self::Rows => "sky",
             Self::SealedCookie | Self::Cookie => "rose",
-            Self::OrderBook => "butter",
+            Self::Orders => "butter",
+        }
+    }
+}
+
+impl From<PartPlace> for Place {
+    fn from(place: PartPlace) -> Self {
+        match place {
+            PartPlace::Cookie => Self::SealedCookie,
+            PartPlace::Tables => Self::Rows,
+            _ => Self::Record,
         }
     }
 }
@@ -57,15 +72,15 @@ impl Place {
 pub(super) async fn show(
     visitor: Visitor,
     checkout: Part<Checkout>,
-    State(orders): State<OrderBook>,
+    State(database): State<Database>,
 ) -> Result<View<AboutYouPage>, Failure> {
     let facts = vec![
         session(&visitor.session),
-        part("Your cart", format!("{}.", visitor.quote().tins()), visitor.cart.info()),
+        cart(&visitor.cart),
         part("Your address", checkout.describe(), checkout.info()),
         part("Your preferences", visitor.preferences.describe(), visitor.preferences.info()),
         cookie(&visitor.session),
-        placed_orders(&visitor.session, &orders),
+        placed_orders(&visitor.session, &database).await?,
     ];
     Ok(View(AboutYouPage { handle: visitor.session.handle(), page: visitor.page()?, facts }))
 }
@@ -82,9 +97,9 @@ fn session(session: &Session) -> Fact {
         name: "Your session",
         place: Place::Record,
         holds: match session.principal() {
-            Some(name) => format!("That you are {name}. Your cart and your address are kept in it."),
+            Some(name) => format!("That you are {name}, and messages for the next page."),
             None if session.is_new() => "Nothing. You have only looked around, so there is no session.".to_owned(),
-            None => "Nobody is logged in, so it does not know who you are.".to_owned(),
+            None => "Messages for the next page. Nobody is logged in, so not who you are.".to_owned(),
         },
         size: plural(session.size(), "byte"),
         age: age(session.created_at()),
@@ -98,10 +113,15 @@ fn ends(lifetime: Lifetime) -> String {
     [idle, absolute].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+fn cart(cart: &Part<Cart>) -> Fact {
+    let holds = format!("{}. The rows go when they become an order.", plural(cart.count(), "tin"));
+    Fact { size: plural(cart.kinds(), "row"), ..part("Your cart", holds, cart.info()) }
+}
+
 fn part(name: &'static str, holds: String, info: PartInfo) -> Fact {
     Fact {
         name,
-        place: if info.place == PartPlace::Cookie { Place::SealedCookie } else { Place::Record },
+        place: info.place.into(),
         holds,
         size: plural(info.size, "byte"),
         age: age(info.created_at),
@@ -129,16 +149,19 @@ fn cookie(session: &Session) -> Fact {
     }
 }
 
-fn placed_orders(session: &Session, orders: &OrderBook) -> Fact {
-    let number = session.principal().map_or(0, |owner| orders.of(&owner).len());
-    Fact {
+async fn placed_orders(session: &Session, database: &Database) -> Result<Fact, sqlx::Error> {
+    let orders = match session.principal() {
+        Some(owner) => orders::of(database, &owner).await?,
+        None => Vec::new(),
+    };
+    Ok(Fact {
         name: "Your orders",
-        place: Place::OrderBook,
-        holds: format!("{}. They stay when you log out.", plural(number, "order")),
-        size: dash(),
-        age: dash(),
-        ends: "when the shop is switched off".to_owned(),
-    }
+        place: Place::Orders,
+        holds: format!("{}. They stay when you log out.", plural(orders.len(), "order")),
+        size: plural(orders.iter().map(|order| 1 + order.lines.len()).sum::<usize>(), "row"),
+        age: orders.last().map_or_else(dash, Order::age),
+        ends: "never: a shop has to keep them".to_owned(),
+    })
 }
 
 fn age(since: Option<SystemTime>) -> String {

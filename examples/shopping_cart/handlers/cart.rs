@@ -1,6 +1,7 @@
 //! Filling, changing and emptying the cart.
 
 use axum::Form;
+use axum::extract::State;
 use axum::response::Redirect;
 use serde::Deserialize;
 use session_state::{Part, Session};
@@ -8,8 +9,10 @@ use session_state::{Part, Session};
 use super::Failure;
 use crate::cart::{Cart, Quantity};
 use crate::catalog;
+use crate::database::Database;
 use crate::humanize::plural;
 use crate::pages::{CartPage, View};
+use crate::stock::Stock;
 use crate::visitor::{Flash, Visitor};
 
 /// A product and a number of tins, as they come from a form.
@@ -27,8 +30,9 @@ impl Default for Line {
 }
 
 /// `GET /cart`
-pub(super) async fn show(visitor: Visitor) -> Result<View<CartPage>, Failure> {
-    Ok(View(CartPage { quote: visitor.quote(), page: visitor.page()? }))
+pub(super) async fn show(visitor: Visitor, State(database): State<Database>) -> Result<View<CartPage>, Failure> {
+    let stock = Stock::look(&database).await?;
+    Ok(View(CartPage { quote: visitor.quote(), page: visitor.page()?, stock }))
 }
 
 /// `POST /cart/add`

@@ -5,20 +5,22 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::{Deserialize, Serialize};
 use session_state::{Part, Session, SessionPart};
-use tokio::time::Instant;
 
 use super::Failure;
 use super::login::to_login;
 use crate::cart::Cart;
-use crate::orders::{Order, OrderBook, OrderNumber};
+use crate::database::Database;
+use crate::orders::{self, OrderNumber};
 use crate::pages::{CheckoutPage, View};
 use crate::preferences::Preferences;
+use crate::stock::Stock;
+use crate::till::{self, Outcome, Wish};
 use crate::visitor::{Flash, Visitor};
 
 /// The order being written: a part of the session that stays on the server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Checkout {
-    /// Set aside before the order is placed, so that a form sent twice is one order.
+    /// Drawn before the order is placed, so that a form sent twice leads to one order.
     number: Option<OrderNumber>,
     address: Address,
     /// Whether the address was sent, so that an untouched form is not full of complaints.
@@ -89,6 +91,7 @@ fn problem(typed: &str, when_empty: &'static str) -> Option<&'static str> {
     match typed.trim() {
         "" => Some(when_empty),
         long if long.chars().count() > LONGEST => Some("This is longer than fits on a label: 80 characters at most."),
+        odd if odd.contains(char::is_control) => Some("There is something in it that no label can show."),
         _ => None,
     }
 }
@@ -97,18 +100,22 @@ fn problem(typed: &str, when_empty: &'static str) -> Option<&'static str> {
 pub(super) async fn show(
     visitor: Visitor,
     mut checkout: Part<Checkout>,
-    State(orders): State<OrderBook>,
+    State(database): State<Database>,
 ) -> Result<Response, Failure> {
     let quote = visitor.quote();
     if quote.items.is_empty() {
         return Ok(Redirect::to("/cart").into_response());
     }
-    if visitor.session.principal().is_none() {
+    let Some(owner) = visitor.session.principal() else {
         Flash::done(&visitor.session, "Please log in to check out. Your cart comes with you.")?;
         return Ok(to_login("/checkout").into_response());
-    }
-    if checkout.number.is_none_or(|number| orders.is_placed(number)) {
-        checkout.number = Some(orders.reserve());
+    };
+    let is_written = match checkout.number {
+        Some(number) => orders::find(&database, number, &owner).await?.is_none(),
+        None => false,
+    };
+    if !is_written {
+        checkout.number = Some(OrderNumber::draw());
     }
     let problems = if checkout.sent { checkout.address.label().err() } else { None };
     let (address, problems) = (checkout.address.clone(), problems.unwrap_or_default());
@@ -121,29 +128,42 @@ pub(super) async fn place(
     mut checkout: Part<Checkout>,
     mut cart: Part<Cart>,
     preferences: Part<Preferences>,
-    State(orders): State<OrderBook>,
+    State(database): State<Database>,
     Form(form): Form<Placement>,
 ) -> Result<Redirect, Failure> {
     let (Some(owner), Some(number)) = (session.principal(), checkout.number) else {
         return Ok(Redirect::to("/checkout"));
     };
-    if orders.is_placed(number) {
-        return Ok(Redirect::to(&format!("/orders/{number}")));
-    }
     (checkout.address, checkout.sent) = (form.address, true);
-    let quote = cart.quote(preferences.currency);
-    if quote.total.to_string() != form.total {
-        Flash::problem(&session, "Your cart has changed in the meantime. Please look at the new total.")?;
-        return Ok(Redirect::to("/checkout"));
-    }
-    let Some(recipient) = checkout.address.label().ok().filter(|_| !quote.items.is_empty()) else {
+    let Ok(recipient) = checkout.address.label() else {
         return Ok(Redirect::to("/checkout"));
     };
-    checkout.sent = false;
-    if orders.place(Order { number, owner, quote: quote.clone(), recipient, placed: Instant::now() }) {
-        cart.update(move |cart| cart.take(&quote));
+    let wish = Wish { number, owner: owner.clone(), recipient, currency: preferences.currency, seen: form.total };
+    match till::place(&database, &mut cart, wish).await? {
+        Outcome::Placed => {
+            checkout.sent = false;
+            Flash::done(&session, "Thank you! Your order is in the oven.")?;
+        }
+        Outcome::NothingToDo => {
+            checkout.sent = false;
+            if orders::find(&database, number, &owner).await?.is_none() {
+                checkout.number = None;
+                return Ok(Redirect::to("/cart"));
+            }
+        }
+        Outcome::Changed => {
+            Flash::problem(&session, "Your cart has changed in the meantime. Please look at the new total.")?;
+            return Ok(Redirect::to("/checkout"));
+        }
+        Outcome::TooFew(product) => {
+            let shortage = Stock::look(&database).await?.shortage(product);
+            Flash::problem(
+                &session,
+                format!("{shortage} Nothing was ordered; please choose fewer, or something else."),
+            )?;
+            return Ok(Redirect::to("/cart"));
+        }
     }
-    Flash::done(&session, "Thank you! Your order is in the oven.")?;
     Ok(Redirect::to(&format!("/orders/{number}")))
 }
 
@@ -165,5 +185,7 @@ mod tests {
         let line = "x".repeat(81);
         let address = Address { name: line.clone(), street: line.clone(), postcode: line.clone(), city: line };
         assert!(address.label().is_err_and(|problems| problems.name.is_some() && problems.city.is_some()));
+        let address = Address { name: "Ada\0Lovelace".into(), ..address };
+        assert!(address.label().is_err_and(|problems| problems.name.is_some()));
     }
 }

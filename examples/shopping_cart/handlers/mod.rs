@@ -16,10 +16,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
-use crate::orders::OrderBook;
+use crate::database::Database;
 
 /// Every page and every form.
-pub(crate) fn routes() -> Router<OrderBook> {
+pub(crate) fn routes() -> Router<Database> {
     Router::new()
         .route("/", get(browse::window))
         .route("/biscuits/{sku}", get(browse::product))
@@ -40,7 +40,7 @@ pub(crate) fn routes() -> Router<OrderBook> {
 }
 
 /// What is the same for everybody and needs no session.
-pub(crate) fn assets() -> Router<OrderBook> {
+pub(crate) fn assets() -> Router<Database> {
     Router::new()
         .route("/style.css", get(|| async { asset("text/css; charset=utf-8", include_str!("../style.css")) }))
         .route("/favicon.svg", get(|| async { asset("image/svg+xml", include_str!("../art/favicon.svg")) }))
@@ -54,6 +54,7 @@ fn asset(media_type: &'static str, content: &'static str) -> impl IntoResponse {
 pub(crate) enum Failure {
     NotFound,
     Session(session_state::Error),
+    Database(sqlx::Error),
 }
 
 impl From<session_state::Error> for Failure {
@@ -62,11 +63,24 @@ impl From<session_state::Error> for Failure {
     }
 }
 
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND.into_response(),
             Self::Session(error) => error.into_response(),
+            Self::Database(error) => {
+                eprintln!("database: {error}");
+                match error {
+                    sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                    _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+                }
+            }
         }
     }
 }
@@ -98,6 +112,6 @@ mod tests {
         for path in ["//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example", "", "cart"] {
             assert_eq!(LocalPath::from(path.to_owned()).0, "/", "{path:?}");
         }
-        assert_eq!(LocalPath::from("/orders/TIN-1001".to_owned()).0, "/orders/TIN-1001");
+        assert_eq!(LocalPath::from("/orders/TIN-482190347".to_owned()).0, "/orders/TIN-482190347");
     }
 }

@@ -1,0 +1,76 @@
+//! Where a cart becomes an order, exactly once.
+//!
+//! The rows of the cart go in the transaction in which those of the order come. So a form that is sent twice, by an
+//! impatient finger or over a shaky line, finds nothing to order the second time, whichever node it meets; and a shop
+//! that loses its power in between has either the cart or the order.
+
+use session_state::Part;
+use sqlx::{MySql, Postgres, Sqlite};
+
+use crate::cart::{Cart, Quote};
+use crate::catalog::Product;
+use crate::database::{Connection, Database};
+use crate::handlers::Failure;
+use crate::money::Currency;
+use crate::orders::{self, Order, OrderNumber};
+use crate::stock;
+
+/// What somebody wants to order. What it is exactly is in the cart.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) number: OrderNumber,
+    pub(crate) owner: String,
+    pub(crate) recipient: Vec<String>,
+    pub(crate) currency: Currency,
+    /// The total that they have seen.
+    pub(crate) seen: String,
+}
+
+/// What has become of a [`Wish`].
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Placed,
+    /// The cart is empty, or the order was placed before.
+    NothingToDo,
+    /// The cart comes to something else by now.
+    Changed,
+    /// There are fewer tins of this than are wanted.
+    TooFew(&'static Product),
+}
+
+/// Places an order, or changes nothing.
+pub(crate) async fn place(database: &Database, cart: &mut Part<Cart>, wish: Wish) -> Result<Outcome, Failure> {
+    macro_rules! place_in {
+        ($engine:ty) => {{
+            // Whoever comes second waits here, and then finds no rows.
+            let Some(mut checkout) = cart.begin::<$engine>().await? else { return Ok(Outcome::NothingToDo) };
+            let quote = checkout.quote(wish.currency);
+            let outcome = write(&mut Connection::from(checkout.connection()), wish, &quote).await?;
+            if let Outcome::Placed = outcome {
+                checkout.commit().await?;
+            }
+            Ok(outcome)
+        }};
+    }
+
+    match database {
+        Database::Sqlite(_) => place_in!(Sqlite),
+        Database::Postgres(_) => place_in!(Postgres),
+        Database::MySql(_) => place_in!(MySql),
+    }
+}
+
+/// Takes the tins and writes the order. Unless it is placed, what was written is to be undone.
+async fn write(connection: &mut Connection<'_>, wish: Wish, quote: &Quote) -> Result<Outcome, Failure> {
+    if quote.items.is_empty() || orders::is_placed(connection, wish.number).await? {
+        return Ok(Outcome::NothingToDo);
+    }
+    if quote.total.to_string() != wish.seen {
+        return Ok(Outcome::Changed);
+    }
+    if let Some(product) = stock::take(connection, quote).await? {
+        return Ok(Outcome::TooFew(product));
+    }
+    orders::insert(connection, &Order::new(wish.number, wish.owner, wish.recipient, quote)).await?;
+    Ok(Outcome::Placed)
+}
