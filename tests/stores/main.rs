@@ -26,6 +26,8 @@ mod outages;
 #[cfg(feature = "redis")]
 mod redis;
 mod round_trips;
+#[cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod shop;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 #[path = "../support/mod.rs"]
