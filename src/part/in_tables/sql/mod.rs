@@ -97,7 +97,7 @@ use crate::store::SqlStore;
 /// | strings, `char`, enums without values | `TEXT`, dates | `TEXT`, `UUID`, `TIMESTAMPTZ`, `NUMERIC`, enums and the like | `VARCHAR`, `TEXT`, `DATETIME`, `DECIMAL` and the like |
 /// | everything else, as JSON | `TEXT` | `JSONB`, `JSON`, `TEXT`, arrays | `JSON`, `TEXT` |
 ///
-/// - A value comes back as it was, floating-point numbers bit by bit; but SQLite has no negative zero. `JSONB`, and `JSON`
+/// - A value comes back as it was, floating-point numbers bit by bit; but only PostgreSQL has a negative zero. `JSONB`, and `JSON`
 ///   in MySQL, write JSON down in their own way. A text in a column of another type comes back as the engine writes it: a
 ///   point in time as RFC 3339 in UTC (`TIMESTAMPTZ`, `TIMESTAMP`), a date and time without a zone with a `T` between.
 /// - An integer above 2^63 - 1 and, in PostgreSQL, a text with the character NUL are an

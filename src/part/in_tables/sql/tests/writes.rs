@@ -9,9 +9,9 @@ use serde_json::json;
 use super::engines::{NOW, Scene, TestEngine, handle, key, on_each_engine, record, value, writes};
 use super::values::{Texts, texts};
 use crate::error::{Error, ErrorKind};
-use crate::part::SessionPart;
 use crate::part::in_tables::RecordCall;
 use crate::part::in_tables::sql::mapped::batches;
+use crate::part::{Collection, SessionPart};
 use crate::store::{Forward, Outcome, Renewal, Store as _, StoreErrorKind};
 
 on_each_engine! {
@@ -260,6 +260,9 @@ async fn a_database_knows_its_store<D: TestEngine>(scene: Scene<D>) {
     assert!(!database.is_of(&D::store(scene.pool.clone())), "another table, perhaps");
     assert!(!database.is_of(&crate::MemoryStore::new()));
     assert!(database.as_any().is::<crate::store::SqlStore<D>>());
+    assert_eq!(tables.mapped.name(), "texts");
+    let collection = Collection { field: "lines".to_owned(), key: vec!["sku".to_owned()] };
+    assert_eq!(tables.mapped.collections(), [collection]);
     let shown = format!("{tables:?} {database:?}");
     assert!(shown.contains("texts") && shown.len() < 400, "{shown}");
 }
