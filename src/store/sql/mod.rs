@@ -49,13 +49,13 @@ pub(crate) use self::table::Table;
 /// cheap and share the pool.
 ///
 /// The table is `session_state`, or [the one you name](Self::with_table). [`migrate`](Self::migrate) makes it, and
-/// [`schema`](Self::schema) prints what it would do. Each session is one row, and so is each ID that was renewed until its
-/// forward expires:
+/// [`schema`](Self::schema) prints what it would do. Each session is one row, which stays the same through renewals and
+/// changes its `id_hash`. Each ID that was renewed is another one until its forward expires:
 ///
 /// | column | holds |
 /// | --- | --- |
 /// | `id_hash` | the primary key: 32 bytes, SHA-256 of the ID |
-/// | `handle` | the public name of the session, 16 bytes; indexed |
+/// | `handle` | the public name of the session, 16 bytes; unique, and indexed |
 /// | `version` | a stamp that is another one after each write, except touches |
 /// | `created_at`, `renewed_at`, `last_seen_at`, `authenticated_at` | times |
 /// | `expires_at` | when the row is no longer there; indexed |
@@ -70,6 +70,10 @@ pub(crate) use self::table::Table;
 ///
 /// `data` comes back byte for byte, numbers, escapes and the order of keys included. That is why the column is one of
 /// text, not of the engine's JSON; its functions read it all the same, such as `data::json` in PostgreSQL.
+///
+/// A table of your own can refer to a session, by a column with the bytes of [`Session::handle`](crate::Session::handle),
+/// an index that begins with it, and `FOREIGN KEY (session) REFERENCES session_state (handle) ON DELETE CASCADE`. Its rows
+/// stay when the session is renewed, and go when it is deleted or swept, or taken over by the login of another principal.
 ///
 /// Expired rows are never returned, but they take room until they are swept: let
 /// [`SessionLayer::sweeper`](crate::SessionLayer::sweeper) run, on any number of nodes.

@@ -25,7 +25,8 @@ use crate::store::StoreError;
 /// ```
 ///
 /// Tested on MariaDB 10.11. It needs MariaDB 10.6 or MySQL 8.0, with InnoDB. Each call is one statement, a renewal too,
-/// and thereby atomic; when it changes nothing, a second one asks why.
+/// and thereby atomic; when it changes nothing, a second one asks why. The login of another principal than the one who is
+/// logged in is a transaction, which takes four round trips more.
 ///
 /// # The pool
 ///

@@ -26,7 +26,8 @@ use crate::store::StoreError;
 ///
 /// Tested on PostgreSQL 15; it needs 12, in a database whose encoding is `UTF8`. Every call is one round trip, also when
 /// it changes nothing: the answer says why, and a conflict comes with the present record. Only when two writers of one
-/// session meet in the same moment does the one that waited ask again.
+/// session meet in the same moment does the one that waited ask again, and a session that is to begin under a key that is
+/// taken takes a transaction, which looks whether the key has expired.
 ///
 /// # The pool
 ///

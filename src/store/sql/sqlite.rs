@@ -28,8 +28,9 @@ use crate::store::StoreError;
 /// # }
 /// ```
 ///
-/// Tested with the SQLite that sqlx brings along (3.51); it needs 3.37. Each call is one statement, a renewal
-/// too, and thereby atomic.
+/// Tested with the SQLite that sqlx brings along (3.51); it needs 3.37. Each call is one statement, a renewal too, and
+/// thereby atomic. The login of another principal than the one who is logged in is a transaction. What your own tables
+/// refer to is looked after where `PRAGMA foreign_keys` is on, as it is in sqlx unless you turn it off.
 ///
 /// # The pool
 ///
