@@ -20,6 +20,7 @@ mod sqlite;
 mod tests;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use sqlx::Database;
@@ -28,7 +29,7 @@ use self::dialect::RowDialect;
 use self::mapped::Mapped;
 use self::mapping::Mapping;
 use self::plan::{Plan, Wish, WishedCollection};
-use super::Tables;
+use super::MappedPart;
 use crate::error::ConfigError;
 use crate::part::SessionPart;
 use crate::store::SqlStore;
@@ -189,5 +190,31 @@ impl<D: Database> Clone for InTables<D> {
 impl<D: Database> fmt::Debug for InTables<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InTables").field("store", &self.store).field("wish", &self.wish).finish()
+    }
+}
+
+/// Tables that were checked to hold the part `T`, for [`with_part`](crate::SessionLayer::with_part).
+///
+/// It comes from [`InTables::check`]. Clones are cheap.
+pub struct Tables<T> {
+    pub(crate) mapped: Arc<dyn MappedPart>,
+    part: PhantomData<fn() -> T>,
+}
+
+impl<T> Tables<T> {
+    fn new(mapped: Arc<dyn MappedPart>) -> Self {
+        Self { mapped, part: PhantomData }
+    }
+}
+
+impl<T> Clone for Tables<T> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.mapped))
+    }
+}
+
+impl<T> fmt::Debug for Tables<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tables").field(&self.mapped).finish()
     }
 }

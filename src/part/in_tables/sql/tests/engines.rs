@@ -1,6 +1,5 @@
 //! The engines on which the tests are run.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -113,10 +112,12 @@ mod mysql {
     });
 }
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 fn url(variable: &str) -> Option<String> {
     let url = std::env::var(variable).ok();
     if url.is_none() {
         // Past the test harness, which shows nothing that a passing test prints.
+        use std::io::Write as _;
         let _ = writeln!(std::io::stderr(), "\nSKIPPED: {variable} names no server to try parts in tables on");
     }
     url

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 use super::engines::{Scene, handle, value};
 use crate::part::SessionPart;
 
@@ -149,7 +148,6 @@ async fn on_mysql_values_take_the_types_of_their_columns() {
 }
 
 /// What a column does not take is an error of its own kind, and is not cut to fit.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 async fn refused<D: super::engines::TestEngine>(scene: &Scene<D>, tables: &crate::Tables<Order>) {
     let before = tables.mapped.load(handle(1)).await.expect("read").expect("a row");
     for (field, wrong) in [
@@ -168,34 +166,4 @@ async fn refused<D: super::engines::TestEngine>(scene: &Scene<D>, tables: &crate
         assert_eq!(error.kind(), crate::store::StoreErrorKind::Constraint, "{field}: {error:?}");
         assert_eq!(tables.mapped.load(handle(1)).await.expect("read").as_ref(), Some(&before), "{field}");
     }
-}
-
-#[cfg(feature = "sqlite")]
-#[tokio::test]
-async fn on_sqlite_columns_without_strict_types_hold_the_same() {
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    struct Loose {
-        flag: bool,
-        number: i64,
-        real: f64,
-        text: String,
-        at: Option<String>,
-        any: String,
-    }
-    impl SessionPart for Loose {
-        const NAME: &'static str = "loose";
-    }
-    let Some(scene) = super::engines::Scene::<sqlx::Sqlite>::open().await else { return };
-    scene
-        .run(
-            "CREATE TABLE @_row (session BLOB NOT NULL PRIMARY KEY REFERENCES @_s (handle) ON DELETE CASCADE, \
-             flag BOOLEAN NOT NULL, number UNSIGNED BIG INT NOT NULL, real DOUBLE NOT NULL, text VARCHAR(3) NOT NULL, \
-             at DATETIME, any NOT NULL)",
-        )
-        .await;
-    let tables = scene.tables().check::<Loose>().await.expect("they fit");
-    let (at, any) = (Some("2024-05-01T10:00:00Z".to_owned()), "007".to_owned());
-    let part = Loose { flag: true, number: i64::MIN, real: 0.1 + 0.2, text: "12e3".to_owned(), at, any };
-    scene.create(&tables, 1, &part).await.expect("written");
-    assert_eq!(tables.mapped.load(super::engines::handle(1)).await.expect("read"), Some(super::engines::value(&part)));
 }

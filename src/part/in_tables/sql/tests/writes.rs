@@ -9,9 +9,10 @@ use serde_json::json;
 use super::engines::{NOW, Scene, TestEngine, handle, key, on_each_engine, record, value, writes};
 use super::values::{Texts, texts};
 use crate::error::{Error, ErrorKind};
+use crate::part::SessionPart;
 use crate::part::in_tables::RecordCall;
 use crate::part::in_tables::sql::mapped::batches;
-use crate::part::{Collection, SessionPart};
+use crate::part::patch::Collection;
 use crate::store::{Forward, Outcome, Renewal, Store as _, StoreErrorKind};
 
 on_each_engine! {
