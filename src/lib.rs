@@ -98,9 +98,9 @@ pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, SessionEvent};
 pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use part::InTables;
-pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart, Tables};
+pub use part::{InTables, Tables};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
