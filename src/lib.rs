@@ -47,6 +47,8 @@
 //! | in a store | [`SessionLayer::server`] | an ID | most applications |
 //! | in the cookie | [`SessionLayer::client`] with [`CookieState`] | all of it, encrypted, or signed and readable | small state without any storage |
 //! | a part of it in a cookie of its own | [`SessionLayer::with_part`] with [`InCookie`] | that part, sealed | preferences beside a session in a store |
+//! | a part of it in a record of its own | [`SessionLayer::with_part`] with [`InStore`] | an ID | large state that few requests need |
+//! | a part of it in tables | [`SessionLayer::with_part`] with `InTables` | an ID | what is queried, or becomes data that stays |
 //!
 //! A handler does not change with it. The store that comes with the crate is the [`MemoryStore`], with its features there
 //! are more, and others implement [`Store`](store::Store).
@@ -54,7 +56,8 @@
 //! # The guide
 //!
 //! - [Quick start](guide::quick_start): from nothing to a login and a logout.
-//! - [Timeouts](guide::timeouts), [keys](guide::keys), [parts](guide::parts) and [stores](guide::stores).
+//! - [Timeouts](guide::timeouts), [keys](guide::keys) and [stores](guide::stores).
+//! - [Parts](guide::parts), [which state goes where](guide::places), and [parts in tables](guide::tables).
 //! - [Security](guide::security): the rules that are kept, where each comes from, and what cannot be had.
 //! - [Design](guide::design): why it is made the way it is.
 //! - [Comparison](guide::comparison) with other crates, read in their sources.
@@ -66,7 +69,7 @@
 //! | `axum` | yes | [`Session`], [`Part<T>`](Part) and [`SessionLoader`] as arguments of handlers, and [`Error`] as a response |
 //! | `memcached` | no | `MemcachedStore`: one server of memcached, which may forget |
 //! | `mongodb` | no | `MongodbStore`: MongoDB, over its driver |
-//! | `sqlite`, `postgres`, `mysql` | no | `SqliteStore`, `PostgresStore`, `MySqlStore` (MariaDB too), over a pool of sqlx |
+//! | `sqlite`, `postgres`, `mysql` | no | `SqliteStore`, `PostgresStore`, `MySqlStore` (MariaDB too), over a pool of sqlx, and `InTables` for parts |
 //! | `redis` | no | `RedisStore`: one server of Redis or Valkey, or any connection of the crate `redis` |
 //! | `redis-cluster`, `redis-sentinel` | no | `RedisStore::connect_cluster`, `RedisStore::connect_sentinel` |
 //! | `tracing` | no | a span around each call of a store |
@@ -98,9 +101,9 @@ pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, SessionEvent};
 pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use part::InTables;
-pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart, Tables};
+pub use part::{InTables, Tables};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};

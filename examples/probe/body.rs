@@ -109,3 +109,18 @@ pub(crate) struct Panic {
     pub(crate) key: String,
     pub(crate) value: Value,
 }
+
+/// A product for the cart. There is no cart of none, and none that is too large to count.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#[derive(Deserialize)]
+pub(crate) struct CartAdd {
+    pub(crate) sku: String,
+    pub(crate) qty: std::num::NonZero<u32>,
+    pub(crate) unit_price_cents: u32,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#[derive(Deserialize)]
+pub(crate) struct CartRemove {
+    pub(crate) sku: String,
+}

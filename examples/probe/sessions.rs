@@ -1,19 +1,21 @@
 //! The session layer that the options ask for.
 
+use axum::Router;
 use session_state::{ConfigError, CookieConfig, CookieState, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer};
 
 use crate::options::{Error, Options, State};
 use crate::stores;
 
-pub(crate) async fn layer(options: &Options) -> Result<SessionLayer, Error> {
+/// Returns the layer, and the routes that only some states have.
+pub(crate) async fn layer(options: &Options) -> Result<(SessionLayer, Router), Error> {
     let (keys, cookie) = (keys(&options.keys)?, cookie(options)?);
-    let sessions = match &options.state {
-        State::CookieEncrypted => SessionLayer::client(CookieState::encrypted(keys)),
-        State::CookieSigned => SessionLayer::client(CookieState::signed(keys)),
-        State::Memory => SessionLayer::server(MemoryStore::new()),
+    let (sessions, routes) = match &options.state {
+        State::CookieEncrypted => (SessionLayer::client(CookieState::encrypted(keys)), Router::new()),
+        State::CookieSigned => (SessionLayer::client(CookieState::signed(keys)), Router::new()),
+        State::Memory => (SessionLayer::server(MemoryStore::new()), Router::new()),
         State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
     };
-    Ok(with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log))
+    Ok((with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log), routes))
 }
 
 fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {

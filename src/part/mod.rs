@@ -2,7 +2,7 @@
 
 mod in_cookie;
 mod in_store;
-mod in_tables;
+pub(crate) mod in_tables;
 mod patch;
 
 use std::fmt;
@@ -15,8 +15,7 @@ use serde::de::DeserializeOwned;
 pub use in_cookie::InCookie;
 pub use in_store::InStore;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use in_tables::InTables;
-pub use in_tables::Tables;
+pub use in_tables::{InTables, Tables};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use in_tables::{Mapped, RowDialect};
 pub(crate) use in_tables::{MappedPart, RowDatabase, RowWrites};
@@ -75,6 +74,10 @@ pub struct Placement<T> {
 pub(crate) enum Place {
     Cookie(InCookie),
     Store(InStore),
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+        expect(dead_code, reason = "no engine with tables is compiled in")
+    )]
     Tables(Arc<dyn MappedPart>),
 }
 
@@ -96,6 +99,7 @@ impl<T: SessionPart> From<InCookie> for Placement<T> {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 impl<T: SessionPart> From<Tables<T>> for Placement<T> {
     fn from(tables: Tables<T>) -> Self {
         Self::new(Place::Tables(tables.mapped))

@@ -16,7 +16,6 @@
 
 use std::any::Any;
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -32,39 +31,13 @@ use crate::store::{Outcome, StoreError};
 mod sql;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use sql::InTables;
+pub use sql::{InTables, Tables};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use sql::{Mapped, RowDialect};
 
 pub(crate) use crate::store::RecordCall;
 
 pub(crate) type BoxFuture<'a, O> = Pin<Box<dyn Future<Output = O> + Send + 'a>>;
-
-/// Tables that were checked to hold the part `T`, for [`with_part`](crate::SessionLayer::with_part).
-///
-/// It comes from `InTables::check`. Clones are cheap.
-pub struct Tables<T> {
-    pub(crate) mapped: Arc<dyn MappedPart>,
-    part: PhantomData<fn() -> T>,
-}
-
-impl<T> Tables<T> {
-    pub(crate) fn new(mapped: Arc<dyn MappedPart>) -> Self {
-        Self { mapped, part: PhantomData }
-    }
-}
-
-impl<T> Clone for Tables<T> {
-    fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.mapped))
-    }
-}
-
-impl<T> fmt::Debug for Tables<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tables").field(&self.mapped).finish()
-    }
-}
 
 /// A part with a place in tables.
 pub(crate) trait MappedPart: fmt::Debug + Send + Sync + 'static {

@@ -57,6 +57,12 @@ pub(crate) trait Dialect: Engine {
 
     fn placeholder(number: usize) -> Cow<'static, str>;
 
+    /// Whether this code of an error says that a value or a row is against the rules of its table. By default it is a
+    /// SQLSTATE.
+    fn is_refusal(code: &str) -> bool {
+        code.starts_with("22") || code.starts_with("23")
+    }
+
     /// Makes a statement that changes one row answer as [`ANSWERS_WITH_ROW`](Self::ANSWERS_WITH_ROW) says.
     fn changing(_table: &Table, change: &str) -> String {
         change.to_owned()

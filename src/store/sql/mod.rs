@@ -122,6 +122,12 @@ impl<D: Dialect> SqlStore<D> {
         Ok(Self::in_table(self.shared.pool.clone(), Table::parse(table)?))
     }
 
+    /// Returns the pool, for statements of the application.
+    #[must_use]
+    pub fn pool(&self) -> &Pool<D> {
+        &self.shared.pool
+    }
+
     /// Makes the table, or brings it to the form that this release needs.
     ///
     /// Any number of nodes may do this at once, and each time they start. Beside the table there is a second one with the

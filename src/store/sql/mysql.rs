@@ -72,6 +72,11 @@ impl Dialect for MySql {
         "?".into()
     }
 
+    /// What would be a warning is an error in the strict mode, and keeps its SQLSTATE.
+    fn is_refusal(code: &str) -> bool {
+        ["01", "22", "23"].iter().any(|class| code.starts_with(class))
+    }
+
     /// The rows are locked as they are read, or two renewals at once would each wait for the other.
     fn renew(table: &Table) -> String {
         renew_by_upsert(&table.quoted(Self::QUOTE), typed, "FOR UPDATE ON DUPLICATE KEY UPDATE")

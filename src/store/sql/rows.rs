@@ -161,7 +161,7 @@ impl<D: Dialect> SqlStore<D> {
 
     /// Makes the error of rows that were not written, perhaps because a rule of their table forbids them.
     pub(crate) fn refused(error: SqlxError) -> StoreError {
-        if is_refusal(&error) { StoreError::constraint(D::STORE, error) } else { Self::failed(error) }
+        if is_refusal::<D>(&error) { StoreError::constraint(D::STORE, error) } else { Self::failed(error) }
     }
 }
 
@@ -169,19 +169,8 @@ fn sqlx_error(error: &StoreError) -> Option<&SqlxError> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// How the SQLSTATEs begin that say that a value or a row is against the rules of its table.
-const REFUSALS: [&str; 2] = ["22", "23"];
-
-/// The result codes of SQLite that say the same: a constraint, a wrong type, too much.
-const REFUSALS_OF_SQLITE: [u32; 3] = [19, 20, 18];
-
-fn is_refusal(error: &SqlxError) -> bool {
+fn is_refusal<D: Dialect>(error: &SqlxError) -> bool {
     let Some(error) = error.as_database_error() else { return false };
-    let code = error.code().unwrap_or_default();
-    let is_of_sqlite = || code.parse().is_ok_and(|code: u32| REFUSALS_OF_SQLITE.contains(&(code & 0xff)));
-    error.is_unique_violation()
-        || error.is_foreign_key_violation()
-        || error.is_check_violation()
-        || code.len() == 5 && REFUSALS.iter().any(|begin| code.starts_with(begin))
-        || code.len() < 5 && is_of_sqlite()
+    let is_rule = error.is_unique_violation() || error.is_foreign_key_violation() || error.is_check_violation();
+    is_rule || error.code().is_some_and(|code| D::is_refusal(&code))
 }

@@ -84,6 +84,11 @@ impl Dialect for Sqlite {
         "?".into()
     }
 
+    /// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT` and `SQLITE_MISMATCH`, whatever their extensions.
+    fn is_refusal(code: &str) -> bool {
+        code.parse().is_ok_and(|code: u32| matches!(code & 0xff, 18..=20))
+    }
+
     fn renew(table: &Table) -> String {
         renew_by_upsert(&table.quoted(Self::QUOTE), |_, value| value, "ON CONFLICT (id_hash) DO UPDATE SET")
     }

@@ -61,9 +61,9 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.schema {
-            Some(schema) => write!(f, "\"{schema}.{}\"", self.name),
-            None => write!(f, "\"{}\"", self.name),
+        match self.schema() {
+            Some(schema) => write!(f, "\"{schema}.{}\"", self.name()),
+            None => write!(f, "\"{}\"", self.name()),
         }
     }
 }

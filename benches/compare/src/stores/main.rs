@@ -1,19 +1,21 @@
 //! Measures the stores of SQL on a server: `stores throughput <postgres-url>` compares calls with those of
 //! tower-sessions' store and with plain statements, in rounds that take turns; `stores sweep <url>` measures how long a
-//! sweep of a tenth of a million sessions holds anybody up. Both make tables of their own and leave them behind;
+//! sweep of a tenth of a million sessions holds anybody up; `stores cart <url>` serves a page with a part in tables, and one
+//! by hand. All make tables of their own and leave them behind;
 //! with SQLite they are files whose names begin with the one that was given.
 //!
 //! ```text
 //! cargo run --release --features stores --bin stores -- throughput postgres://postgres@localhost/postgres
 //! ```
 
+mod cart;
 mod sqlite;
 mod sweep;
 mod throughput;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: stores throughput <postgres-url> | sweep <sqlite:file or postgres-url>";
+const USAGE: &str = "usage: stores throughput <postgres-url> | sweep <sqlite:file or postgres-url> | cart <sqlite:file or postgres-url>";
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,6 +25,8 @@ async fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["throughput", url] => throughput::compare(url).await,
+        ["cart", url] if url.starts_with("sqlite:") => cart::sqlite(url).await,
+        ["cart", url] => cart::postgres(url).await,
         ["sweep", url] if url.starts_with("sqlite:") => sqlite::sweep(url).await,
         ["sweep", url] => sweep::postgres(url).await,
         _ => Err(USAGE.into()),

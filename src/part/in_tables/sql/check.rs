@@ -103,7 +103,7 @@ impl At<'_, '_> {
         if facts.is_nullable {
             self.find(format_args!("lets its column {name:?} be NULL: declare it NOT NULL"));
         }
-        if !matches!(D::class(&facts), Class::Bytes | Class::Any) {
+        if !matches!(facts.class::<D>(), Class::Bytes | Class::Any) {
             let type_name = &facts.type_name;
             self.find(format_args!("has {type_name} for its column {name:?}: make it {}", D::SESSION_TYPE));
         }
@@ -134,9 +134,12 @@ impl At<'_, '_> {
         }
         let inexact = fitting.map(|found| &found.inexact).min_by_key(|inexact| inexact.len());
         if let Some(column) = inexact.and_then(|inexact| inexact.first()) {
+            let facts = self.fact::<D>(column);
+            let is = facts.map(|facts| format!("{} {}", facts.type_name, facts.collation)).unwrap_or_default();
             self.find(format_args!(
-                "takes texts in its column {column:?} for equal that are not, such as \"A\" and \"a\" or \"a\" and \"a \": \
-                 {}",
+                "takes texts in its column {column:?} for equal that are not, such as \"A\" and \"a\" or \"a\" and \"a \" \
+                 (it is {}): {}",
+                is.trim_end(),
                 D::EXACT_TEXTS
             ));
         }
@@ -176,7 +179,7 @@ impl At<'_, '_> {
         if facts.is_generated {
             self.find(format_args!("makes its column {name:?} by itself, so that the field cannot be written"));
         }
-        let Some(form) = form(planned.kind, D::class(&facts)) else {
+        let Some(form) = form(planned.kind, facts.class::<D>()) else {
             let (type_name, better) = (&facts.type_name, D::type_of(planned.kind, planned.key.is_some()));
             self.find(format_args!(
                 "has {type_name} for its column {name:?}, which cannot hold what the field does: make it {better}"

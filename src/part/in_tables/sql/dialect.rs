@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 
 use super::cell::{Form, float_text};
-use super::facts::{Class, ColumnFacts};
 use super::mapping::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect, Statement, Table};
@@ -21,6 +20,8 @@ pub(crate) trait RowDialect: Dialect {
     const EXACT_TEXTS: &'static str;
     /// The type of the column with the session's handle.
     const SESSION_TYPE: &'static str;
+    /// The families of types that cannot be written as texts.
+    const UNWRITABLE: &'static [&'static str];
     /// Whether a foreign key says in which schema the other table is.
     const REFERS_TO_SCHEMAS: bool = true;
     /// What stands behind the columns of a table.
@@ -30,7 +31,7 @@ pub(crate) trait RowDialect: Dialect {
     fn type_of(kind: Kind, is_key: bool) -> &'static str;
 
     /// Asks for the columns of a table: name, type, the family it is of, and whether it may be `NULL`, has a default, is
-    /// made by the engine; then the character set and the collation of a text.
+    /// made by the engine; then its collation.
     fn ask_columns(table: &Table) -> String;
 
     /// Asks for the columns of the table's unique indexes: the index, the column, whether the index is for all rows and
@@ -40,8 +41,6 @@ pub(crate) trait RowDialect: Dialect {
     /// Asks for the table's foreign keys of one column: the column, that of the other table, whether this is `parent`,
     /// whether a deletion cascades.
     fn ask_references(table: &Table, parent: &Table) -> String;
-
-    fn class(column: &ColumnFacts) -> Class;
 
     /// Reads a column of the table `t` as a text.
     fn read(column: &Column) -> String;

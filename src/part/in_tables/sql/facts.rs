@@ -23,7 +23,7 @@ pub(crate) struct ColumnFacts {
     pub(crate) is_nullable: bool,
     pub(crate) has_default: bool,
     pub(crate) is_generated: bool,
-    pub(crate) character_set: String,
+    /// How texts are compared, where the engine says it of the column.
     pub(crate) collation: String,
 }
 
@@ -69,6 +69,30 @@ pub(crate) enum Class {
     Any,
     /// Nothing that we could write.
     Unknown,
+}
+
+impl ColumnFacts {
+    /// Returns what the column can hold.
+    pub(crate) fn class<D: RowDialect>(&self) -> Class {
+        match &*self.family {
+            "bool" => Class::Bool,
+            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => Class::IntegerOrBool,
+            "int2" | "int4" | "int8" => Class::Integer,
+            "float" | "float4" => Class::Float32,
+            "double" | "float8" => Class::Float64,
+            "decimal" | "numeric" => Class::Number,
+            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "bpchar" | "citext" | "name" => {
+                Class::Text
+            }
+            "json" | "jsonb" => Class::Json,
+            "array" => Class::Array,
+            "any" => Class::Any,
+            "bytea" | "varbinary" => Class::Bytes,
+            "binary" if self.type_name.eq_ignore_ascii_case("binary(16)") => Class::Bytes,
+            family if D::UNWRITABLE.contains(&family) => Class::Unknown,
+            _ => Class::Other,
+        }
+    }
 }
 
 impl TableFacts {
@@ -122,8 +146,7 @@ fn column<D: RowDialect>(row: &D::Row) -> Result<ColumnFacts, Error> {
         is_nullable: flag::<D>(row, 3)?,
         has_default: flag::<D>(row, 4)?,
         is_generated: flag::<D>(row, 5)?,
-        character_set: text::<D>(row, 6)?,
-        collation: text::<D>(row, 7)?,
+        collation: text::<D>(row, 6)?,
     })
 }
 

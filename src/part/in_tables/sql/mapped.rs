@@ -13,8 +13,8 @@ use super::difference::difference;
 use super::mapping::{Column, MappedTable, Mapping};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::part::Collection;
 use crate::part::in_tables::{BoxFuture, MappedPart, RecordCall, RowDatabase, RowWrites};
+use crate::part::patch::Collection;
 use crate::record::{Handle, StoreKey};
 use crate::store::sql::{Batch, SqlStore};
 use crate::store::{Entry, Outcome, StoreError};
@@ -219,7 +219,9 @@ pub(crate) fn batches(rows: &[RowWrites]) -> Option<Vec<Batch<'_>>> {
 }
 
 fn unreadable<D: RowDialect>(place: Option<(&MappedTable, &Column)>) -> StoreError {
-    let place = place.map(|(table, column)| format!("column {:?} of table {}", column.name, table.table));
+    let place = place.map(|(table, column)| {
+        format!("column {:?} of table {} ({})", column.name, table.table, column.facts.type_name)
+    });
     StoreError::undecodable_rows(D::STORE, NotWritten { place })
 }
 

@@ -20,6 +20,7 @@ mod sqlite;
 mod tests;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use sqlx::Database;
@@ -28,7 +29,7 @@ pub(crate) use self::dialect::RowDialect;
 pub(crate) use self::mapped::Mapped;
 use self::mapping::Mapping;
 use self::plan::{Plan, Wish, WishedCollection};
-use super::Tables;
+use super::MappedPart;
 use crate::error::ConfigError;
 use crate::part::SessionPart;
 use crate::store::SqlStore;
@@ -97,7 +98,7 @@ use crate::store::SqlStore;
 /// | strings, `char`, enums without values | `TEXT`, dates | `TEXT`, `UUID`, `TIMESTAMPTZ`, `NUMERIC`, enums and the like | `VARCHAR`, `TEXT`, `DATETIME`, `DECIMAL` and the like |
 /// | everything else, as JSON | `TEXT` | `JSONB`, `JSON`, `TEXT`, arrays | `JSON`, `TEXT` |
 ///
-/// - A value comes back as it was, floating-point numbers bit by bit; but SQLite has no negative zero. `JSONB`, and `JSON`
+/// - A value comes back as it was, floating-point numbers bit by bit; but only PostgreSQL has a negative zero. `JSONB`, and `JSON`
 ///   in MySQL, write JSON down in their own way. A text in a column of another type comes back as the engine writes it: a
 ///   point in time as RFC 3339 in UTC (`TIMESTAMPTZ`, `TIMESTAMP`), a date and time without a zone with a `T` between.
 /// - An integer above 2^63 - 1 and, in PostgreSQL, a text with the character NUL are an
@@ -189,5 +190,31 @@ impl<D: Database> Clone for InTables<D> {
 impl<D: Database> fmt::Debug for InTables<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InTables").field("store", &self.store).field("wish", &self.wish).finish()
+    }
+}
+
+/// Tables that were checked to hold the part `T`, for [`with_part`](crate::SessionLayer::with_part).
+///
+/// It comes from [`InTables::check`]. Clones are cheap.
+pub struct Tables<T> {
+    pub(crate) mapped: Arc<dyn MappedPart>,
+    part: PhantomData<fn() -> T>,
+}
+
+impl<T> Tables<T> {
+    fn new(mapped: Arc<dyn MappedPart>) -> Self {
+        Self { mapped, part: PhantomData }
+    }
+}
+
+impl<T> Clone for Tables<T> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.mapped))
+    }
+}
+
+impl<T> fmt::Debug for Tables<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tables").field(&self.mapped).finish()
     }
 }

@@ -4,7 +4,6 @@ use sqlx::MySql;
 
 use super::cell::Form;
 use super::dialect::{RowDialect, name_of, quoted};
-use super::facts::{Class, ColumnFacts};
 use super::mapping::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect as _, Table};
@@ -18,6 +17,25 @@ impl RowDialect for MySql {
     const EXACT_TEXTS: &'static str =
         "make it VARCHAR, with the collation utf8mb4_nopad_bin in MariaDB and utf8mb4_0900_bin in MySQL";
     const SESSION_TYPE: &'static str = "BINARY(16)";
+    const UNWRITABLE: &'static [&'static str] = &[
+        "bit",
+        "binary",
+        "tinyblob",
+        "blob",
+        "mediumblob",
+        "longblob",
+        "geometry",
+        "point",
+        "linestring",
+        "polygon",
+        "multipoint",
+        "multilinestring",
+        "multipolygon",
+        "geometrycollection",
+        "geomcollection",
+        "vector",
+        "set",
+    ];
     const TABLE_END: &'static str = " ENGINE = InnoDB";
 
     fn type_of(kind: Kind, is_key: bool) -> &'static str {
@@ -41,7 +59,7 @@ impl RowDialect for MySql {
              CAST(IS_NULLABLE = 'YES' AS SIGNED), \
              CAST(COLUMN_DEFAULT IS NOT NULL OR EXTRA LIKE '%auto_increment%' AS SIGNED), \
              CAST(EXTRA LIKE '%VIRTUAL GENERATED%' OR EXTRA LIKE '%STORED GENERATED%' AS SIGNED), \
-             CAST(COALESCE(CHARACTER_SET_NAME, '') AS CHAR), CAST(COALESCE(COLLATION_NAME, '') AS CHAR) \
+             CAST(COALESCE(COLLATION_NAME, '') AS CHAR) \
              FROM information_schema.COLUMNS WHERE {} ORDER BY ORDINAL_POSITION",
             is_table("", table)
         )
@@ -69,21 +87,6 @@ impl RowDialect for MySql {
             is_table("k.REFERENCED_", parent),
             is_table("k.", table)
         )
-    }
-
-    fn class(column: &ColumnFacts) -> Class {
-        match &*column.family {
-            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => Class::IntegerOrBool,
-            "float" => Class::Float32,
-            "double" => Class::Float64,
-            "decimal" => Class::Number,
-            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" => Class::Text,
-            "json" => Class::Json,
-            "varbinary" => Class::Bytes,
-            "binary" if column.type_name.eq_ignore_ascii_case("binary(16)") => Class::Bytes,
-            "date" | "datetime" | "timestamp" | "time" | "year" | "uuid" | "inet4" | "inet6" => Class::Other,
-            _ => Class::Unknown,
-        }
     }
 
     fn read(column: &Column) -> String {
@@ -149,10 +152,12 @@ fn join(table: &MappedTable, session: &str) -> String {
     let (name, session) = (table.table.quoted(MySql::QUOTE), quoted::<MySql>(session));
     let is_given = |(place, column): (usize, &Column)| {
         let given = MySql::given(column, &name_of(place));
-        let ColumnFacts { character_set, collation, .. } = &column.facts;
-        let given = match &**collation {
-            "" => given,
-            _ => format!("CONVERT({given} USING {character_set}) COLLATE {collation}"),
+        // A collation begins with the name of its character set.
+        let given = match column.facts.collation.split_once('_') {
+            Some((character_set, _)) => {
+                format!("CONVERT({given} USING {character_set}) COLLATE {}", column.facts.collation)
+            }
+            None => given,
         };
         format!(" AND t.{} = {given}", quoted::<MySql>(&column.name))
     };

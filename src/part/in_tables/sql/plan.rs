@@ -65,69 +65,75 @@ impl Plan {
     pub(crate) fn new<T: SessionPart>(wish: &Wish) -> Result<Self, ConfigError> {
         let fields = shape::fields::<T>(&[]).map_err(|no_struct| not_a_struct(T::NAME, no_struct))?;
         let mut defaults = defaults::<T>()?;
-        if let Some(unknown) =
-            wish.collections.iter().find(|wished| fields.iter().all(|field| field.name != wished.field))
-        {
+        let wished = |field: &Field| wish.collections.iter().find(|wished| wished.field == field.name);
+        let is_field = |wished: &&WishedCollection| fields.iter().any(|field| field.name == wished.field);
+        if let Some(unknown) = wish.collections.iter().find(|wished| !is_field(wished)) {
             return Err(error::<T>(format_args!("has no field {:?} that could be a collection", unknown.field)));
         }
-        let wished = |field: &Field| wish.collections.iter().find(|wished| wished.field == field.name);
-        let own: Vec<_> = fields.iter().filter(|field| wished(field).is_none()).cloned().collect();
-        let mut tables = Vec::new();
-        if !own.is_empty() {
-            let table = Table::parse(wish.row.as_deref().unwrap_or(T::NAME))?;
-            let columns = columns(own);
-            let left_out = |column: &&PlannedColumn| !column.is_nullable && !defaults.contains_key(&column.name);
-            if let Some(column) = columns.iter().find(left_out) {
+        let own = fields.iter().filter(|field| wished(field).is_none()).cloned().collect();
+        let mut tables: Vec<_> = row::<T>(own, wish.row.as_deref(), &defaults)?.into_iter().collect();
+        let has_row = !tables.is_empty();
+        for (field, wished) in fields.iter().filter_map(|field| Some((field.name, wished(field)?))) {
+            let rows = defaults.remove(field);
+            if !has_row && rows.is_some_and(|rows| !is_empty(&rows)) {
                 return Err(error::<T>(format_args!(
-                    "reads its field {:?} and does not write it: a column has only one name and is never left out; use \
-                     `#[serde(skip)]`, or an `Option`",
-                    column.name
+                    "has something in {field:?} by default: without a row of its own it could never be emptied"
                 )));
             }
-            tables.push(PlannedTable { field: None, table, columns });
-        } else if wish.row.is_some() {
-            return Err(error::<T>(format_args!("has no fields but collections, and no use for a row")));
+            tables.push(collection::<T>(field, wished)?);
         }
-        for field in fields.iter() {
-            let Some(wished) = wished(field) else { continue };
-            let default = defaults.remove(field.name);
-            if tables.first().is_none_or(|table| table.field.is_some()) && default.is_some_and(|rows| !is_empty(&rows))
-            {
-                return Err(error::<T>(format_args!(
-                    "has something in {:?} by default: without a row of its own it could never be emptied",
-                    field.name
-                )));
-            }
-            tables.push(collection::<T>(field.name, wished)?);
-        }
-        Self::checked::<T>(Self { session_column: wish.session_column.clone(), tables, defaults })
+        let plan = Self { session_column: wish.session_column.clone(), tables, defaults };
+        plan.tables.iter().enumerate().try_for_each(|(i, table)| plan.check_names::<T>(&plan.tables[..i], table))?;
+        Ok(plan)
     }
 
     /// Looks for names that cannot be, or that are used twice.
-    fn checked<T: SessionPart>(self) -> Result<Self, ConfigError> {
-        for (i, table) in self.tables.iter().enumerate() {
-            if self.tables[..i].iter().any(|other| other.table == table.table) {
-                return Err(error::<T>(format_args!("uses the table {} twice", table.table)));
-            }
-            for (i, column) in table.columns.iter().enumerate() {
-                let is_taken = |other: &PlannedColumn| other.name.eq_ignore_ascii_case(&column.name);
-                if column.name.eq_ignore_ascii_case(&self.session_column) || table.columns[..i].iter().any(is_taken) {
-                    return Err(error::<T>(format_args!(
-                        "needs the column {:?} of table {} twice, once for the session perhaps: see `with_session_column`",
-                        column.name, table.table
-                    )));
-                }
-            }
-            let columns = table.columns.iter().map(|column| &*column.name);
-            for name in columns.chain([&*self.session_column]).filter(|name| !is_column_name(name)) {
+    fn check_names<T: SessionPart>(&self, before: &[PlannedTable], planned: &PlannedTable) -> Result<(), ConfigError> {
+        let PlannedTable { table, columns, .. } = planned;
+        if before.iter().any(|other| other.table == *table) {
+            return Err(error::<T>(format_args!("uses the table {table} twice")));
+        }
+        let mut names = vec![&*self.session_column];
+        for name in columns.iter().map(|column| &*column.name) {
+            if names.iter().any(|other| other.eq_ignore_ascii_case(name)) {
                 return Err(error::<T>(format_args!(
-                    "needs a column {name:?} in table {}, which is no name of at most {MOST_BYTES} bytes of letters, \
-                     digits, `_` and `-`",
-                    table.table
+                    "needs the column {name:?} of table {table} twice, once for the session perhaps: see \
+                     `with_session_column`"
                 )));
             }
+            names.push(name);
         }
-        Ok(self)
+        match names.iter().find(|name| !is_column_name(name)) {
+            None => Ok(()),
+            Some(name) => Err(error::<T>(format_args!(
+                "needs a column {name:?} in table {table}, which is no name of at most {MOST_BYTES} bytes of letters, \
+                 digits, `_` and `-`"
+            ))),
+        }
+    }
+}
+
+/// Plans the table for the fields that are no collections, if there are any.
+fn row<T: SessionPart>(
+    own: Vec<Field>,
+    table: Option<&str>,
+    defaults: &Map<String, Value>,
+) -> Result<Option<PlannedTable>, ConfigError> {
+    if own.is_empty() {
+        return match table {
+            Some(_) => Err(error::<T>(format_args!("has no fields but collections, and no use for a row"))),
+            None => Ok(None),
+        };
+    }
+    let columns = columns(own);
+    let is_left_out = |column: &&PlannedColumn| !column.is_nullable && !defaults.contains_key(&column.name);
+    match columns.iter().find(is_left_out) {
+        None => Ok(Some(PlannedTable { field: None, table: Table::parse(table.unwrap_or(T::NAME))?, columns })),
+        Some(column) => Err(error::<T>(format_args!(
+            "reads its field {:?} and does not write it: a column has only one name and is never left out; use \
+             `#[serde(skip)]`, or an `Option`",
+            column.name
+        ))),
     }
 }
 

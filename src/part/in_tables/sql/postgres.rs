@@ -4,7 +4,6 @@ use sqlx::Postgres;
 
 use super::cell::Form;
 use super::dialect::{RowDialect, name_of, quoted, upsert};
-use super::facts::{Class, ColumnFacts};
 use super::mapping::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect as _, Table};
@@ -14,6 +13,7 @@ impl RowDialect for Postgres {
     const NEEDS: Option<(&'static str, &'static str)> = None;
     const EXACT_TEXTS: &'static str = "make it TEXT, with a deterministic collation";
     const SESSION_TYPE: &'static str = "BYTEA";
+    const UNWRITABLE: &'static [&'static str] = &["bit", "varbit"];
     const TABLE_END: &'static str = "";
 
     fn type_of(kind: Kind, _is_key: bool) -> &'static str {
@@ -31,7 +31,7 @@ impl RowDialect for Postgres {
         format!(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
              CASE WHEN b.typcategory = 'A' THEN 'array' ELSE b.typname::text END, (NOT a.attnotnull)::int::int8, \
-             (a.atthasdef OR a.attidentity <> '')::int::int8, (a.attgenerated <> '' OR a.attidentity = 'a')::int::int8, '', '' \
+             (a.atthasdef OR a.attidentity <> '')::int::int8, (a.attgenerated <> '' OR a.attidentity = 'a')::int::int8, '' \
              FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
              JOIN pg_type AS b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \
              WHERE a.attrelid = to_regclass('{}') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -63,21 +63,6 @@ impl RowDialect for Postgres {
             table = table.quoted(Self::QUOTE),
             parent = parent.quoted(Self::QUOTE)
         )
-    }
-
-    fn class(column: &ColumnFacts) -> Class {
-        match &*column.family {
-            "bool" => Class::Bool,
-            "int2" | "int4" | "int8" => Class::Integer,
-            "float4" => Class::Float32,
-            "float8" => Class::Float64,
-            "numeric" => Class::Number,
-            "text" | "varchar" | "bpchar" | "name" | "citext" => Class::Text,
-            "json" | "jsonb" => Class::Json,
-            "array" => Class::Array,
-            "bytea" => Class::Bytes,
-            _ => Class::Other,
-        }
     }
 
     fn read(column: &Column) -> String {

@@ -6,7 +6,6 @@ use sqlx::{Row as _, Sqlite};
 
 use super::cell::{Form, float_text};
 use super::dialect::{RowDialect, name_of, quoted, upsert};
-use super::facts::{Class, ColumnFacts};
 use super::mapping::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect as _, Table};
@@ -20,6 +19,7 @@ impl RowDialect for Sqlite {
     const EXACT_TEXTS: &'static str = "declare it COLLATE BINARY, which is the default";
     const SESSION_TYPE: &'static str = "BLOB";
     const REFERS_TO_SCHEMAS: bool = false;
+    const UNWRITABLE: &'static [&'static str] = &["numeric affinity"];
     const TABLE_END: &'static str = " STRICT";
 
     fn type_of(kind: Kind, _is_key: bool) -> &'static str {
@@ -32,7 +32,7 @@ impl RowDialect for Sqlite {
 
     fn ask_columns(table: &Table) -> String {
         format!(
-            "SELECT name, type, type, \"notnull\" = 0, dflt_value IS NOT NULL, hidden > 1, '', '' \
+            "SELECT name, type, {FAMILY}, \"notnull\" = 0, dflt_value IS NOT NULL, hidden > 1, '' \
              FROM pragma_table_xinfo({}) WHERE hidden <> 1 ORDER BY cid",
             literals(table)
         )
@@ -55,22 +55,6 @@ impl RowDialect for Sqlite {
             parent.name(),
             literals(table)
         )
-    }
-
-    /// The rules of section 3.1 of "Datatypes In SQLite".
-    fn class(column: &ColumnFacts) -> Class {
-        let has = |part: &str| column.family.contains(part);
-        match &*column.family {
-            "any" | "" => Class::Any,
-            _ if has("int") => Class::IntegerOrBool,
-            _ if has("char") || has("clob") || has("text") => Class::Text,
-            _ if has("blob") => Class::Bytes,
-            _ if has("real") || has("floa") || has("doub") => Class::Float64,
-            _ if has("bool") => Class::Bool,
-            // A date is no number and stays the text it is.
-            _ if has("date") || has("time") => Class::Other,
-            _ => Class::Unknown,
-        }
     }
 
     fn read(column: &Column) -> String {
@@ -118,6 +102,15 @@ impl RowDialect for Sqlite {
         })
     }
 }
+
+/// The affinity of a column, by the rules of section 3.1 of "Datatypes In SQLite". One that is called a date or a truth
+/// value has the affinity of numbers, but what looks like no number stays the text it is.
+const FAMILY: &str = "CASE WHEN type IN ('', 'ANY') THEN 'any' WHEN type LIKE '%INT%' THEN 'bigint' \
+    WHEN type LIKE '%CHAR%' OR type LIKE '%CLOB%' OR type LIKE '%TEXT%' THEN 'text' \
+    WHEN type LIKE '%BLOB%' THEN 'bytea' \
+    WHEN type LIKE '%REAL%' OR type LIKE '%FLOA%' OR type LIKE '%DOUB%' THEN 'double' \
+    WHEN type LIKE '%BOOL%' THEN 'bool' WHEN type LIKE '%DATE%' OR type LIKE '%TIME%' THEN 'date' \
+    ELSE 'numeric affinity' END";
 
 /// The rows that are given.
 const SOURCE: &str = "json_each(:rows) AS r";

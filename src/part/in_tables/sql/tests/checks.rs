@@ -1,1 +1,193 @@
-//! Tests of the plan and of the SQL that is printed for it.
+//! Tests of what is found about tables.
+
+use serde::{Deserialize, Serialize};
+
+use super::engines::{Scene, TestEngine, on_each_engine};
+use super::values::Texts;
+use crate::part::SessionPart;
+
+on_each_engine! {
+    everything_that_does_not_fit_is_told_at_once
+    a_unique_index_is_as_good_as_a_primary_key
+    a_store_that_was_not_migrated_is_noticed
+    keys_that_are_not_compared_byte_by_byte_are_refused
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Note {
+    title: String,
+    body: Option<String>,
+    count: i32,
+    done: bool,
+    ratio: f64,
+    missing: u8,
+}
+
+impl SessionPart for Note {
+    const NAME: &'static str = "note";
+}
+
+/// The type of the session's column.
+fn bytes<D: TestEngine>() -> &'static str {
+    D::SESSION_TYPE
+}
+
+async fn findings<D: TestEngine, T: SessionPart>(tables: &crate::InTables<D>) -> String {
+    tables.check::<T>().await.expect_err("it does not fit").to_string()
+}
+
+async fn everything_that_does_not_fit_is_told_at_once<D: TestEngine>(scene: Scene<D>) {
+    let nothing = findings::<D, Note>(&scene.tables()).await;
+    assert!(nothing.contains("_row\" is not there: `InTables::schema` prints how"), "{nothing}");
+    scene
+        .run(&format!(
+            "CREATE TABLE @_row (session {} NOT NULL, title TEXT, body VARCHAR(9) NOT NULL, count TEXT NOT NULL, \
+             done TEXT NOT NULL, ratio INTEGER NOT NULL, more INTEGER NOT NULL, fine INTEGER NOT NULL DEFAULT 1, \
+             also INTEGER)",
+            bytes::<D>()
+        ))
+        .await;
+    let all = findings::<D, Note>(&scene.tables()).await;
+    let table = format!("table \"{}_row\"", scene.name);
+    for what in [
+        &format!("{table} has no foreign key from \"session\" to \"{}_s\" (handle)", scene.name),
+        &format!("{table} has no unique index over exactly (session)"),
+        "lets \"title\" be NULL, whose field is no `Option`",
+        "has NOT NULL at \"body\", whose field is an `Option`",
+        "for its column \"count\", which cannot hold what the field does",
+        "for its column \"done\", which cannot hold what the field does",
+        "for its column \"ratio\", which cannot hold what the field does",
+        "has no column \"missing\": add it",
+        "has a column \"more\" that no field is for",
+    ] {
+        assert!(all.contains(what), "{what}: {all}");
+    }
+    assert!(!all.contains("\"fine\"") && !all.contains("\"also\""), "{all}");
+    assert_eq!(all.split("; ").count(), 9, "{all}");
+    scene.run("DROP TABLE @_row; CREATE TABLE @_row (title INTEGER)").await;
+    let all = findings::<D, Note>(&scene.tables()).await;
+    assert!(all.contains("has no column \"session\" for the session"), "{all}");
+}
+
+async fn a_unique_index_is_as_good_as_a_primary_key<D: TestEngine>(scene: Scene<D>) {
+    let sku = if D::STORE == "mysql" { D::type_of(super::super::shape::Kind::Text, true) } else { "TEXT" };
+    let make = async |cascade: &str, session: &str| {
+        let _ = scene.try_run("DROP TABLE @_lines").await;
+        scene
+            .run(&format!(
+                "CREATE TABLE @_lines (sku {sku} NOT NULL, text TEXT, session {}{session}, \
+                 FOREIGN KEY (session) REFERENCES @_s (handle) {cascade})",
+                bytes::<D>()
+            ))
+            .await;
+    };
+    make("ON DELETE CASCADE", " NOT NULL").await;
+    for (index, fits) in [("(sku)", false), ("(session)", false), ("(session, sku)", true)] {
+        scene.run(&format!("CREATE UNIQUE INDEX @_{} ON @_lines {index}", index.len())).await;
+        let checked = scene.with_lines().check::<Texts>().await;
+        assert_eq!(checked.is_ok(), fits, "{index}: {checked:?}");
+    }
+    make("", "").await;
+    scene.run("CREATE UNIQUE INDEX @_again ON @_lines (sku, session)").await;
+    let all = findings::<D, Texts>(&scene.with_lines()).await;
+    assert!(all.contains("declare the foreign key of \"session\" ON DELETE CASCADE"), "{all}");
+    assert!(all.contains("lets its column \"session\" be NULL"), "{all}");
+    assert_eq!(all.split("; ").count(), 2, "{all}");
+}
+
+async fn a_store_that_was_not_migrated_is_noticed<D: TestEngine>(scene: Scene<D>) {
+    let store = D::store(scene.pool.clone()).with_table(&format!("{}_none", scene.name)).expect("a name");
+    let error = findings::<D, Texts>(&crate::InTables::new(&store)).await;
+    assert!(error.contains("_none\" has no unique index over \"handle\", or is not there: run `migrate`"), "{error}");
+}
+
+async fn keys_that_are_not_compared_byte_by_byte_are_refused<D: TestEngine>(scene: Scene<D>) {
+    let (exact, inexact): (&[&str], &[&str]) = match D::STORE {
+        "sqlite" => (&["TEXT", "TEXT COLLATE BINARY"], &["TEXT COLLATE NOCASE", "TEXT COLLATE RTRIM"]),
+        "postgres" => (&["TEXT", "VARCHAR(9)", "UUID"], &["CHAR(9)", "TEXT COLLATE \"loose_@\""]),
+        _ => (
+            &["VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin", "DATE"],
+            &["VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "CHAR(9) CHARACTER SET utf8mb4", "VARCHAR(9)"],
+        ),
+    };
+    if D::STORE == "postgres" {
+        scene
+            .run("CREATE COLLATION \"loose_@\" (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+            .await;
+    }
+    for (sku, fits) in exact.iter().map(|sku| (sku, true)).chain(inexact.iter().map(|sku| (sku, false))) {
+        let _ = scene.try_run("DROP TABLE @_lines").await;
+        scene
+            .run(&format!(
+                "CREATE TABLE @_lines (session {} NOT NULL, sku {sku} NOT NULL, text TEXT, PRIMARY KEY (session, sku), \
+                 FOREIGN KEY (session) REFERENCES @_s (handle) ON DELETE CASCADE)",
+                bytes::<D>()
+            ))
+            .await;
+        let checked = scene.with_lines().check::<Texts>().await;
+        assert_eq!(checked.is_ok(), fits, "{sku}: {checked:?}");
+        if let Err(error) = checked {
+            assert!(error.to_string().contains("takes texts in its column \"sku\" for equal that are not"), "{error}");
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_connection_of_sqlite_without_foreign_keys_is_noticed() {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().in_memory(true).foreign_keys(false);
+    let pool =
+        sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("in memory");
+    let store = crate::SqliteStore::new(pool.clone());
+    store.migrate().await.expect("migrated");
+    let tables = crate::InTables::new(&store).with_collection("lines", "lines", &["sku"]);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(tables.schema::<Texts>().expect("it fits"))).execute(&pool).await.expect("made");
+    let error = findings::<sqlx::Sqlite, Texts>(&tables).await;
+    assert!(error.contains("does not keep foreign keys"), "{error}");
+}
+
+#[cfg(feature = "mysql")]
+#[tokio::test]
+async fn a_server_of_mysql_that_cuts_off_values_is_noticed() {
+    let Some(scene) = Scene::<sqlx::MySql>::open().await else { return };
+    let url = std::env::var("SESSION_STATE_TEST_MYSQL").expect("the scene was opened with it");
+    let options = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).after_connect(|connection, _| {
+        Box::pin(async move { sqlx::raw_sql("SET sql_mode = ''").execute(connection).await.map(|_| ()) })
+    });
+    scene.made::<Texts>(&scene.with_lines()).await;
+    let store = crate::MySqlStore::new(options.connect(&url).await.expect("connected"));
+    let store = store.with_table(&format!("{}_s", scene.name)).expect("a name");
+    let tables = crate::InTables::new(&store).with_collection("lines", &format!("{}_lines", scene.name), &["sku"]);
+    let error = findings::<sqlx::MySql, Texts>(&tables).await;
+    assert!(error.contains("STRICT_TRANS_TABLES") && error.split("; ").count() == 1, "{error}");
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn on_sqlite_columns_without_strict_types_hold_the_same() {
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Loose {
+        flag: bool,
+        number: i64,
+        real: f64,
+        text: String,
+        at: Option<String>,
+        any: String,
+    }
+    impl SessionPart for Loose {
+        const NAME: &'static str = "loose";
+    }
+    let Some(scene) = super::engines::Scene::<sqlx::Sqlite>::open().await else { return };
+    scene
+        .run(
+            "CREATE TABLE @_row (session BLOB NOT NULL PRIMARY KEY REFERENCES @_s (handle) ON DELETE CASCADE, \
+             flag BOOLEAN NOT NULL, number UNSIGNED BIG INT NOT NULL, real DOUBLE NOT NULL, text VARCHAR(3) NOT NULL, \
+             at DATETIME, any NOT NULL)",
+        )
+        .await;
+    let tables = scene.tables().check::<Loose>().await.expect("they fit");
+    let (at, any) = (Some("2024-05-01T10:00:00Z".to_owned()), "007".to_owned());
+    let part = Loose { flag: true, number: i64::MIN, real: 0.1 + 0.2, text: "12e3".to_owned(), at, any };
+    scene.create(&tables, 1, &part).await.expect("written");
+    assert_eq!(tables.mapped.load(super::engines::handle(1)).await.expect("read"), Some(super::engines::value(&part)));
+}

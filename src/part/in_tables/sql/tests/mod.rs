@@ -2,6 +2,7 @@
 
 mod checks;
 mod engines;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 mod native;
 mod plans;
 mod shapes;

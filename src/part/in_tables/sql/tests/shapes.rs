@@ -15,7 +15,6 @@ fn found<T: serde::de::DeserializeOwned>(path: &[Step]) -> Vec<(&'static str, Ki
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "only its shape matters")]
 enum Plain {
     One,
     #[serde(rename = "zwei")]

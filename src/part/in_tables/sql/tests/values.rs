@@ -78,7 +78,8 @@ fn kinds() -> Kinds {
         any: json!({"a": [1, -2, "x", null, {"b": false}], "": {}}),
         maybe_any: Some(json!("text")),
     };
-    let third = Kind { sku: 7, signed: i64::MAX, any: json!(true), maybe_any: Some(json!(3)), ..Kind::default() };
+    let third =
+        Kind { sku: 7, letter: '\n', signed: i64::MAX, any: json!(true), maybe_any: Some(json!(3)), ..Kind::default() };
     Kinds { lines: vec![first, third, second] }
 }
 
@@ -145,7 +146,7 @@ async fn floating_point_numbers_come_back_bit_by_bit<D: TestEngine>(scene: Scene
     let zero = Floats { lines: vec![Float { sku: 1, double: -0.0, single: -0.0 }] };
     scene.create(&tables, 2, &zero).await.expect("written");
     let loaded = tables.mapped.load(handle(2)).await.expect("read").expect("there are rows");
-    let keeps_sign = D::STORE != "sqlite";
+    let keeps_sign = D::STORE == "postgres";
     assert_eq!(loaded["lines"][0]["double"].as_f64().map(f64::is_sign_negative), Some(keeps_sign));
 }
 
@@ -198,7 +199,7 @@ async fn texts_come_back_character_by_character<D: TestEngine>(scene: Scene<D>) 
 
 async fn keys_are_compared_byte_by_byte<D: TestEngine>(scene: Scene<D>) {
     let tables = scene.made::<Texts>(&scene.with_lines()).await;
-    let skus = ["", " ", "A", "A ", "a", "a ", "a\t", "ae", "e\u{301}", "ß", "ss", "à", "ä", "é", "\u{1F600}"];
+    let skus = ["", " ", "A", "A ", "a", "a\t", "a ", "ae", "e\u{301}", "ss", "ß", "à", "ä", "é", "\u{1F600}"];
     let all = texts(&skus.map(|sku| (sku, sku)));
     scene.create(&tables, 1, &all).await.expect("written");
     let mut loaded = tables.mapped.load(handle(1)).await.expect("read").expect("there are rows");

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::engines::{NOW, Scene, TestEngine, handle, key, on_each_engine, record, value, writes};
-use super::values::{Texts, texts};
+use super::values::{Text, Texts, texts};
 use crate::error::{Error, ErrorKind};
 use crate::part::SessionPart;
 use crate::part::in_tables::RecordCall;
 use crate::part::in_tables::sql::mapped::batches;
+use crate::part::patch::Collection;
 use crate::store::{Forward, Outcome, Renewal, Store as _, StoreErrorKind};
 
 on_each_engine! {
@@ -23,6 +24,7 @@ on_each_engine! {
     a_row_of_another_session_is_never_changed
     rows_go_where_their_session_goes
     sessions_that_write_at_once_do_not_disturb_each_other
+    rows_that_refer_to_other_rows_of_the_part_come_after_them_and_go_before
     a_database_knows_its_store
 }
 
@@ -253,6 +255,68 @@ async fn sessions_that_write_at_once_do_not_disturb_each_other<D: TestEngine>(sc
     assert_eq!(scene.count("lines").await, 24);
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Tree {
+    root: u8,
+    lines: Vec<Text>,
+}
+
+impl SessionPart for Tree {
+    const NAME: &'static str = "tree";
+}
+
+async fn rows_that_refer_to_other_rows_of_the_part_come_after_them_and_go_before<D: TestEngine>(scene: Scene<D>) {
+    let tables = scene.with_lines().with_row(&format!("{}_row", scene.name));
+    // SQLite cannot add a foreign key to a table that is there.
+    let schema = tables.schema::<Tree>().expect("it fits").replacen(
+        "(handle) ON DELETE CASCADE\n)",
+        "(handle) ON DELETE CASCADE,\n FOREIGN KEY (session) REFERENCES @_row (session)\n)",
+        2,
+    );
+    let schema = schema.replacen(",\n FOREIGN KEY (session) REFERENCES @_row (session)", "", 1);
+    scene.run(&schema).await;
+    let tables = tables.check::<Tree>().await.expect("they fit");
+    let full = Tree { root: 1, lines: texts(&[("a", "1"), ("b", "2")]).lines };
+    scene.create(&tables, 1, &full).await.expect("written");
+    scene.change(&*tables.mapped, 1, None).await;
+    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), None);
+    scene.change(&*tables.mapped, 1, Some(&value(&full))).await;
+    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(value(&full)));
+}
+
+#[cfg(feature = "mysql")]
+#[tokio::test]
+async fn on_mysql_a_change_takes_as_many_statements_for_one_row_as_for_many() {
+    use sqlx::Row as _;
+
+    let Some(scene) = Scene::<sqlx::MySql>::open().await else { return };
+    let url = std::env::var("SESSION_STATE_TEST_MYSQL").expect("the scene was opened with it");
+    scene.made::<Texts>(&scene.with_lines()).await;
+    let pool = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).connect(&url).await.expect("connected");
+    let store = crate::MySqlStore::new(pool.clone()).with_table(&format!("{}_s", scene.name)).expect("a name");
+    let tables = crate::InTables::new(&store).with_collection("lines", &format!("{}_lines", scene.name), &["sku"]);
+    let tables = tables.check::<Texts>().await.expect("they fit");
+    let executed = async || {
+        let row = sqlx::query("SHOW SESSION STATUS LIKE 'Com_stmt_execute'").fetch_one(&pool).await.expect("a status");
+        row.get::<String, _>(1).parse::<u32>().expect("a number")
+    };
+    let skus: Vec<String> = (0..500).map(|n| format!("{n:03}")).collect();
+    let all = |text| texts(&skus.iter().map(|sku| (&**sku, text)).collect::<Vec<_>>());
+    let mut one_changed = value(&all("one"));
+    one_changed["lines"][3]["text"] = json!("changed");
+    let begun = executed().await;
+    scene.create(&tables, 1, &all("one")).await.expect("written");
+    // The question itself is one of them.
+    assert_eq!(executed().await - begun, 1 + 2, "the record and the rows");
+    for (after, count) in [(one_changed, 1), (value(&all("many")), 500), (json!({"lines": []}), 500)] {
+        let before = tables.mapped.load(handle(1)).await.expect("read");
+        let begun = executed().await;
+        let rows = writes(&tables, before.as_ref(), Some(&after));
+        assert_eq!(scene.update(&*tables.mapped, 1, &rows).await.expect("written"), Outcome::Done);
+        assert_eq!(executed().await - begun, 1 + 2, "{count} rows");
+    }
+}
+
 async fn a_database_knows_its_store<D: TestEngine>(scene: Scene<D>) {
     let tables = scene.made::<Texts>(&scene.with_lines()).await;
     let database = tables.mapped.database();
@@ -260,6 +324,9 @@ async fn a_database_knows_its_store<D: TestEngine>(scene: Scene<D>) {
     assert!(!database.is_of(&D::store(scene.pool.clone())), "another table, perhaps");
     assert!(!database.is_of(&crate::MemoryStore::new()));
     assert!(database.as_any().is::<crate::store::SqlStore<D>>());
+    assert_eq!(tables.mapped.name(), "texts");
+    let collection = Collection { field: "lines".to_owned(), key: vec!["sku".to_owned()] };
+    assert_eq!(tables.mapped.collections(), [collection]);
     let shown = format!("{tables:?} {database:?}");
     assert!(shown.contains("texts") && shown.len() < 400, "{shown}");
 }
