@@ -1,6 +1,6 @@
 //! Listening, serving and stopping.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Router) -> io::Result<()> 
     let (stopping, stopped) = oneshot::channel();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         stop_signal().await;
-        println!("stopping: open requests have {} seconds", GRACE.as_secs());
+        // Whoever asked for the stop may no longer read the log.
+        let _ = writeln!(io::stdout(), "stopping: open requests have {} seconds", GRACE.as_secs());
         let _ = stopping.send(());
     });
     // A browser keeps idle connections open for minutes; those must not hold up the stop.
