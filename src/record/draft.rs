@@ -259,7 +259,7 @@ impl Draft {
     }
 
     /// Lays a value over that in a frame of the base, if it has one. One that stays the same is no change.
-    #[inline]
+    #[inline(always)]
     fn lay_over(&mut self, key: &Key, value: Option<Arc<[u8]>>, frame: Option<Frame>) {
         let before = frame.as_ref().and_then(|frame| Some(&self.base_values()?.as_frames()[frame.value.clone()]));
         if before != value.as_deref() {

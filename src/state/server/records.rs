@@ -81,6 +81,7 @@ impl<'c> Records<'c> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn update<'a>(
         self,
         id: &'a SessionId,

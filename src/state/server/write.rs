@@ -81,6 +81,7 @@ async fn update_with_rows(records: Records<'_>, work: &mut Work, now: Timestamp)
 }
 
 /// Goes on from an update, if it took place.
+#[inline(always)]
 fn updated(
     records: Records<'_>,
     work: &mut Work,
