@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::changes::{At, Change, Key};
 use super::lifetime::{Age, Timeouts};
 use super::outside::Outside;
-use super::values::{frame_size, put_frame};
+use super::values::{Frame, frame_size, put_frame};
 use super::{Handle, Record, Values, version_after};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -54,20 +54,20 @@ impl Overlaid {
 #[derive(Clone)]
 pub(crate) enum JsonText {
     Own(Arc<[u8]>),
-    OfRecord(Arc<Record>, Range<usize>),
+    OfRecord(Arc<Record>, Frame),
 }
 
 impl JsonText {
     /// Returns the text of a value of a record.
     pub(crate) fn of(record: &Arc<Record>, key: &str) -> Option<Self> {
         let frame = record.values.find(key)?;
-        Some(Self::OfRecord(Arc::clone(record), frame.value))
+        Some(Self::OfRecord(Arc::clone(record), frame))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Own(text) => text,
-            Self::OfRecord(record, range) => &record.values.as_frames()[range.clone()],
+            Self::OfRecord(record, frame) => &record.values.as_frames()[frame.value.clone()],
         }
     }
 }
@@ -254,10 +254,16 @@ impl Draft {
             overlaid.value = value;
             return;
         }
-        let frame = self.base_values().and_then(|values| Some((values, values.find(key)?)));
-        let before = frame.as_ref().map(|(values, frame)| &values.as_frames()[frame.value.clone()]);
+        let frame = self.base_values().and_then(|values| values.find(key));
+        self.lay_over(key, value, frame);
+    }
+
+    /// Lays a value over that in a frame of the base, if it has one. One that stays the same is no change.
+    #[inline(always)]
+    fn lay_over(&mut self, key: &Key, value: Option<Arc<[u8]>>, frame: Option<Frame>) {
+        let before = frame.as_ref().and_then(|frame| Some(&self.base_values()?.as_frames()[frame.value.clone()]));
         if before != value.as_deref() {
-            let overlaid = Overlaid { key: key.clone(), value, replaces: frame.map(|(_, frame)| frame.whole) };
+            let overlaid = Overlaid { key: key.clone(), value, replaces: frame.map(|frame| frame.whole) };
             let place = self.overlay.iter().take_while(|other| other.place() <= overlaid.place()).count();
             self.overlay.insert(place, overlaid);
         }
@@ -300,12 +306,24 @@ impl Draft {
         }
     }
 
-    #[inline]
-    pub(crate) fn put_at(&mut self, at: &At, value: Arc<[u8]>) {
+    /// Sets a value that is still what it was `before`, and returns whether it is.
+    pub(crate) fn replace_at(&mut self, at: &At, before: Option<&JsonText>, value: Arc<[u8]>) -> bool {
+        if let (At::Record(key), Some(JsonText::OfRecord(record, frame))) = (at, before)
+            && self.visible_base().is_some_and(|base| Arc::ptr_eq(base, record))
+            && self.overlaid(key).is_none()
+        {
+            // As long as nobody has set it, the value is where it was found.
+            self.lay_over(key, Some(value), Some(frame.clone()));
+            return true;
+        }
+        if self.get_at(at) != before.map(JsonText::as_bytes) {
+            return false;
+        }
         match at {
             At::Record(key) => self.put(key, Some(value)),
             At::Outside(part) => self.put_outside(part, value),
         }
+        true
     }
 
     fn forget_outside(&mut self) {

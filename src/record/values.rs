@@ -16,7 +16,7 @@ pub struct Values {
 
 /// Where a key and its value stand among the frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// All of the frame.
     pub(super) whole: Range<usize>,
     /// Its JSON text.

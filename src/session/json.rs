@@ -91,6 +91,20 @@ mod tests {
     }
 
     #[test]
+    fn numbers_come_back_bit_by_bit() {
+        let mut random = 1_u64;
+        for _ in 0..10_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = f64::from_bits(random);
+            if number.is_finite() {
+                let json = to_json("k", &number).expect("it is finite");
+                let read: f64 = from_json("k", &json).expect("it is a number");
+                assert_eq!(read.to_bits(), number.to_bits(), "{number:e}");
+            }
+        }
+    }
+
+    #[test]
     fn values_of_every_length_are_written_whole() {
         for length in 0..800 {
             let text = "x".repeat(length);

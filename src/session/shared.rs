@@ -122,13 +122,11 @@ impl Shared {
         let mut compute = compute;
         loop {
             let before = self.with(|work| work.draft.text_at(at));
-            let before = before.as_ref().map(JsonText::as_bytes);
-            let (value, json) = compute(before)?;
-            let kept = self.with(move |work| {
-                if work.draft.get_at(at) != before {
+            let (value, json) = compute(before.as_ref().map(JsonText::as_bytes))?;
+            let kept = self.with(|work| {
+                if !work.draft.replace_at(at, before.as_ref(), json) {
                     return Err(compute);
                 }
-                work.draft.put_at(at, json);
                 let update: Arc<UpdateFn> = Arc::new(move |before| compute(before).map(|(_, json)| json));
                 work.changes.push(at.clone().update(update));
                 Ok(())

@@ -1,14 +1,17 @@
 //! Parts with a record of their own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
 use session_state::{
     ConflictPolicy, CookieState, ErrorKind, InStore, KeyRing, MemoryStore, Part, Session, SessionLayer, SessionPart,
+    Timestamp,
 };
 use tokio::sync::Barrier;
 
@@ -207,6 +210,75 @@ async fn a_store_that_fails_once_is_asked_again_and_nothing_counts_twice() {
             assert_eq!(pages(&mut browser, &app).await, expected, "{call:?} {fault:?}");
         }
     }
+}
+
+/// A store whose reply to an update is lost, and in which somebody else writes before it is asked again.
+#[derive(Debug)]
+struct Meddled {
+    inner: MemoryStore,
+    is_armed: Arc<AtomicBool>,
+}
+
+impl Store for Meddled {
+    fn name(&self) -> &'static str {
+        "meddled"
+    }
+
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+        self.inner.load(key, now).await
+    }
+
+    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        self.inner.create(key, record, now).await
+    }
+
+    async fn update(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let outcome = self.inner.update(key, expected, Arc::clone(&record), now).await?;
+        if !self.is_armed.swap(false, Ordering::Relaxed) {
+            return Ok(outcome);
+        }
+        let mut other = Record::clone(&record);
+        other.version += 1;
+        self.inner.update(key, record.version, Arc::new(other), now).await?;
+        Err(StoreError::failed("meddled", "the reply is lost"))
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        self.inner.touch(key, expected, last_seen_at, expires_at, now).await
+    }
+
+    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.inner.renew(renewal, now).await
+    }
+
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.inner.delete(key, now).await
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_nobody_knows_of_whether_it_took_place_is_not_made_twice() {
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let parts = InStore::new(Meddled { inner: MemoryStore::new(), is_armed: Arc::clone(&is_armed) });
+    let app = App::new(SessionLayer::server(MemoryStore::new()).with_part::<Draft>(parts));
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    is_armed.store(true, Ordering::Relaxed);
+    assert_eq!(write(&mut browser, &app, "two").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(pages(&mut browser, &app).await, ["one", "two"]);
 }
 
 #[tokio::test]

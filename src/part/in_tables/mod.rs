@@ -1,13 +1,6 @@
 //! Parts in tables of the application.
 //!
-//! - `shape`: what fields a type has, found out by asking its `Deserialize`.
-//! - `plan`: which table and column is for which field; `schema` prints it as SQL, `check` holds it against the database.
-//! - `cell`: values as the texts that go into columns and come out of them.
-//! - `difference`: the rows that turn one value into another.
-//! - `dialect`: the statements, and in what the engines differ; `sqlite`, `postgres` and `mysql` say it.
-//! - `mapped`: a part whose tables were checked, and the database they are in.
-//!
-//! This file has what the rest of the crate sees of it, and names no engine.
+//! This file has what the rest of the crate sees of it, and names no engine. `sql` does it.
 
 #![cfg_attr(
     not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),

@@ -81,23 +81,31 @@ impl<'c> Records<'c> {
         }
     }
 
-    /// Changes a record, and the rows of its parts along with it.
+    #[inline(always)]
     pub(super) fn update<'a>(
         self,
         id: &'a SessionId,
         expected: u64,
         record: &Arc<Record>,
-        rows: Option<Box<Rows>>,
         now: Timestamp,
     ) -> Limited<'a, Outcome>
     where
         'c: 'a,
     {
+        self.within(self.server.store.update(id.store_key(), expected, self.sealed(id, record), now))
+    }
+
+    /// Changes a record, and the rows of its parts along with it.
+    pub(super) fn update_with_rows<'a>(
+        self,
+        id: &'a SessionId,
+        expected: u64,
+        record: &Arc<Record>,
+        rows: Box<Rows>,
+        now: Timestamp,
+    ) -> Limited<'a, Outcome> {
         let (key, record) = (id.store_key(), self.sealed(id, record));
-        match rows {
-            None => self.within(self.server.store.update(key, expected, record, now)),
-            Some(rows) => self.with_rows(rows, "update", RecordCall::Update { key, expected, record }, now),
-        }
+        self.with_rows(rows, "update", RecordCall::Update { key, expected, record }, now)
     }
 
     pub(super) fn touch<'a>(

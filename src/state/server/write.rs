@@ -11,6 +11,7 @@ use super::{Step, id_cookie, moved_cookie};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::random;
+use crate::record::Record;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
 use crate::store::{Forward, Outcome};
@@ -46,26 +47,62 @@ pub(super) async fn create(
 }
 
 pub(super) async fn update(records: Records<'_>, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
+    if work.draft.outside().is_some() {
+        return Box::pin(update_with_rows(records, work, now)).await;
+    }
+    let record = work.to_record(records.config, records.server.mark(), now)?;
+    work.expect_answer(Unanswered::Update { version: record.version });
+    let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
+    let outcome = records.update(id, base.version, &record, now).await?;
+    match updated(records, work, record, &outcome, now) {
+        Some(done) => Ok(done),
+        None => Box::pin(catch_up(records, work, outcome)).await,
+    }
+}
+
+/// Does so when the request has asked for parts outside the record, which may have rows to be written along with it.
+async fn update_with_rows(records: Records<'_>, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
     let record = work.to_record(records.config, records.server.mark(), now)?;
     let rows = work.rows(records.config)?;
     work.expect_answer(Unanswered::Update { version: record.version });
     let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
-    let outcome = records.update(id, base.version, &record, rows, now).await?;
+    let outcome = match rows {
+        Some(rows) => records.update_with_rows(id, base.version, &record, rows, now).await?,
+        None => records.update(id, base.version, &record, now).await?,
+    };
+    let outside = work.written_outside();
+    match updated(records, work, record, &outcome, now) {
+        Some(done) => {
+            work.loaded.outside = outside;
+            Ok(done)
+        }
+        None => catch_up(records, work, outcome).await,
+    }
+}
+
+/// Goes on from an update, if it took place.
+#[inline(always)]
+fn updated(
+    records: Records<'_>,
+    work: &mut Work,
+    record: Arc<Record>,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Option<Step> {
     work.note_answer();
-    let is_done = match &outcome {
+    let is_done = match outcome {
         Outcome::Done => true,
         // A client that asks again by itself comes upon what it has done.
         Outcome::Conflict(Some(found)) => found.version == record.version,
         Outcome::Conflict(None) | Outcome::Retired(_) | Outcome::Gone => false,
     };
     if !is_done {
-        return Box::pin(catch_up(records, work, outcome)).await;
+        return None;
     }
     work.loaded.record = Some(record);
-    work.loaded.outside = work.written_outside();
     let cookie = moved_cookie(records.config, &work.loaded, now);
     work.loaded.tell_id = false;
-    Ok(Step::Done(Committed::telling(cookie)))
+    Some(Step::Done(Committed::telling(cookie)))
 }
 
 pub(super) async fn renew(

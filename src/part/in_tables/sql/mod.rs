@@ -1,4 +1,12 @@
 //! Parts in tables of SQL. One implementation, over what the engines differ in.
+//!
+//! - `shape`: what fields a type has, found out by asking its `Deserialize`.
+//! - `plan`: which table and which column is for which field; `schema` prints it as SQL.
+//! - `facts`: what the database says about its tables; `check` holds a plan against them and makes a `mapping` of both.
+//! - `cell`: values as the texts that go into columns and come out of them.
+//! - `difference`: the rows that turn one value into another.
+//! - `dialect`: the statements, and in what the engines differ; `sqlite`, `postgres` and `mysql` say it.
+//! - `mapped`: a part whose tables were checked, and the database they are in.
 
 mod cell;
 mod check;

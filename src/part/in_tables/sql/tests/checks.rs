@@ -150,7 +150,7 @@ async fn a_connection_of_sqlite_without_foreign_keys_is_noticed() {
 #[tokio::test]
 async fn a_server_of_mysql_that_cuts_off_values_is_noticed() {
     let Some(scene) = Scene::<sqlx::MySql>::open().await else { return };
-    let url = std::env::var("SESSION_STATE_TEST_MYSQL").expect("the scene was opened with it");
+    let url = super::harness::engines::MYSQL.shared().expect("the scene was opened with it");
     let options = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).after_connect(|connection, _| {
         Box::pin(async move { sqlx::raw_sql("SET sql_mode = ''").execute(connection).await.map(|_| ()) })
     });

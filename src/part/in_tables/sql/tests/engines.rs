@@ -79,7 +79,7 @@ mod postgres {
     }
 
     impl_test_engine!(Postgres, async {
-        let url = url("SESSION_STATE_TEST_POSTGRES")?;
+        let url = super::super::harness::engines::POSTGRES.shared()?;
         let options = PgPoolOptions::new().max_connections(4).after_connect(|connection, _| {
             Box::pin(async move {
                 let set = "SET TIME ZONE 'Asia/Kathmandu'; SET client_min_messages = warning; SET datestyle = 'German'";
@@ -105,22 +105,11 @@ mod mysql {
     }
 
     impl_test_engine!(MySql, async {
-        let url = url("SESSION_STATE_TEST_MYSQL")?;
+        let url = super::super::harness::engines::MYSQL.shared()?;
         let options = MySqlConnectOptions::from_str(&url).expect("a URL").timezone(Some("+05:45".to_owned()));
         let pool = MySqlPoolOptions::new().max_connections(4).connect_with(options).await;
         Some(pool.expect("the server that the environment names"))
     });
-}
-
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-fn url(variable: &str) -> Option<String> {
-    let url = std::env::var(variable).ok();
-    if url.is_none() {
-        // Past the test harness, which shows nothing that a passing test prints.
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "\nSKIPPED: {variable} names no server to try parts in tables on");
-    }
-    url
 }
 
 /// Makes a test of a function `async fn<D: TestEngine>(Scene<D>)` for each engine.

@@ -1,7 +1,15 @@
-//! Tests of parts in tables: on SQLite here, and on the servers that the environment names.
+//! Tests of parts in tables: on SQLite here, and on real servers of the other engines.
 
 mod checks;
 mod engines;
+/// The servers of the tests of stores.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[expect(dead_code, reason = "two of its servers are used here, as they are")]
+#[path = "../../../../../tests/stores/harness"]
+mod harness {
+    pub(super) mod engines;
+    mod process;
+}
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod native;
 mod plans;
