@@ -1,10 +1,12 @@
 //! Parts in tables of SQL. One implementation, over what the engines differ in.
 
+mod assembly;
 mod cell;
 mod check;
 mod dialect;
 mod difference;
 mod facts;
+mod load;
 mod mapped;
 mod mapping;
 #[cfg(feature = "mysql")]
@@ -176,7 +178,7 @@ impl<D: RowDialect> InTables<D> {
     pub async fn check<T: SessionPart>(&self) -> Result<Tables<T>, ConfigError> {
         let plan = Plan::new::<T>(&self.wish)?;
         let tables = check::check(T::NAME, &plan, &self.store).await?;
-        let mapping = Mapping::new::<D>(T::NAME, &plan.session_column, tables, plan.defaults);
+        let mapping = Mapping::new::<D>(T::NAME, &plan.session_column, tables, &plan.defaults);
         Ok(Tables::new(Arc::new(Mapped::new(mapping, self.store.clone()))))
     }
 }
