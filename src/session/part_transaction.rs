@@ -78,7 +78,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         shared.commit().await?;
         let Some(id) = shared.session_id() else { return Ok(None) };
         let Some(taking) = Taking::begin(shared.config(), mapped, id).await? else { return Ok(None) };
-        let value = super::from_json(T::NAME, taking.rows().to_string().as_bytes())?;
+        let value = super::from_json(T::NAME, taking.rows())?;
         Ok(Some(PartTransaction { part: self, value, taking }))
     }
 }

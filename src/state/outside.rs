@@ -134,7 +134,7 @@ pub(super) async fn load_rows(
     if answer.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Failed) {
         answer = ask().await;
     }
-    Ok(answer?.map(|value| value.to_string().into_bytes().into()))
+    Ok(answer?.map(Into::into))
 }
 
 /// Commits the session and its parts.

@@ -42,10 +42,10 @@ pub(crate) trait MappedPart: fmt::Debug + Send + Sync + 'static {
     /// Returns the part as what it is in its engine.
     fn as_any(&self) -> &dyn Any;
 
-    /// Reads what a session has of the part: `None` if there is no row.
-    fn load(&self, session: Handle) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
+    /// Reads what a session has of the part, as a JSON text: `None` if there is no row.
+    fn load(&self, session: Handle) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
-    /// Returns the rows that turn `before`, which `load` gave, into `after`. `None` stands for no rows.
+    /// Returns the rows that turn `before`, which is what `load` gave, into `after`. `None` stands for no rows.
     fn difference(&self, before: Option<&Value>, after: Option<&Value>) -> Result<RowWrites, Error>;
 }
 

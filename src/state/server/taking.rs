@@ -25,8 +25,8 @@ pub(crate) struct Taking<D: Database> {
     id: SessionId,
     /// The record as it is in the locked row.
     record: Arc<Record>,
-    /// The rows of the part.
-    rows: Value,
+    /// The rows of the part, as its JSON text.
+    rows: Vec<u8>,
 }
 
 impl<D: RowDialect> Taking<D> {
@@ -69,7 +69,8 @@ impl<D: RowDialect> Taking<D> {
         Ok(rows.map(|rows| Self { transaction, mapped: mapped.clone(), id, record, rows }))
     }
 
-    pub(crate) fn rows(&self) -> &Value {
+    /// Returns the part as a JSON text.
+    pub(crate) fn rows(&self) -> &[u8] {
         &self.rows
     }
 
@@ -80,6 +81,7 @@ impl<D: RowDialect> Taking<D> {
         let (records, now) = (Records { config, server }, config.now());
         let expected = before.version;
         let record = next(config, server, before, now);
+        let rows: Value = serde_json::from_slice(&rows).map_err(|error| Error::decode(mapped.name(), error.into()))?;
         let writes = [mapped.difference(Some(&rows), None)?];
         let call = RecordCall::Update { key: id.store_key(), expected, record: records.sealed(&id, &record) };
         match in_time(config, "take", mapped.finish(transaction, call, &writes, now)).await {

@@ -185,7 +185,7 @@ fn millis() -> i64 {
     session_state::Clock::now(&session_state::SystemClock).as_millis().cast_signed()
 }
 
-/// Puts the pages of this crate beside those by hand.
+/// Makes the pages by hand and those of this crate.
 macro_rules! contenders {
     ($pool:expr, $store:ident, $by_hand:ident) => {{
         let pool = $pool;
@@ -201,19 +201,30 @@ macro_rules! contenders {
     }};
 }
 
-pub async fn sqlite(url: &str) -> Result<(), Error> {
-    let options: SqliteConnectOptions = url.parse()?;
-    let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-    let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
-    compare(contenders!(pool.connect_with(options).await?, SqliteStore, sqlite_by_hand)).await
-}
-
-pub async fn postgres(url: &str) -> Result<(), Error> {
+async fn contenders(url: &str) -> Result<[Contender; 2], Error> {
+    if url.starts_with("sqlite:") {
+        let options: SqliteConnectOptions = url.parse()?;
+        let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
+        return Ok(contenders!(pool.connect_with(options).await?, SqliteStore, sqlite_by_hand));
+    }
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
-    compare(contenders!(pool.connect(url).await?, PostgresStore, postgres_by_hand)).await
+    Ok(contenders!(pool.connect(url).await?, PostgresStore, postgres_by_hand))
 }
 
-async fn compare(contenders: [Contender; 2]) -> Result<(), Error> {
+/// Serves pages one after the other, to be counted by a profiler: twice with a different number of them.
+pub async fn once(url: &str, whose: &str, pages: &str) -> Result<(), Error> {
+    let [by_hand, ours] = contenders(url).await?;
+    let contender = if whose == "hand" { by_hand } else { ours };
+    for n in 0..pages.parse()? {
+        contender.read(n).await?;
+    }
+    Ok(())
+}
+
+/// Puts the pages of this crate beside those by hand.
+pub async fn compare(url: &str) -> Result<(), Error> {
+    let contenders = contenders(url).await?;
     let (mut rates, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
     for round in 0..=ROUNDS {
         let mut of_round = [0.0; 2];

@@ -1,5 +1,9 @@
 //! Values as the texts that go into columns and come out of them.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use serde::Serialize;
 use serde_json::{Number, Value};
 
 /// In what form a column has its values.
@@ -14,6 +18,14 @@ pub(crate) enum Form {
     Json,
     /// The text of a JSON array, for a list of the engine's own.
     Array,
+}
+
+/// What came out of a column.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Cell<'c> {
+    Null,
+    Integer(i64),
+    Text(Cow<'c, str>),
 }
 
 /// A value that a column of this form cannot have.
@@ -44,19 +56,48 @@ impl Form {
         .map(Some)
     }
 
-    /// Reads the text that came out of a column.
-    pub(crate) fn to_value(self, cell: &str) -> Option<Value> {
-        match self {
-            Self::Bool => match cell {
-                "0" | "false" => Some(false.into()),
-                "1" | "true" => Some(true.into()),
-                _ => None,
+    /// Writes what came out of a column as JSON, unless it is none that this form has.
+    pub(crate) fn write(self, cell: &Cell<'_>, json: &mut Vec<u8>) -> Option<()> {
+        match (self, cell) {
+            (_, Cell::Null) => put(json, &()),
+            (Self::Bool, cell) => put(json, &truth(cell)?),
+            (Self::Integer, cell) => match integer(cell)? {
+                Whole::Signed(number) => put(json, &number),
+                Whole::Unsigned(number) => put(json, &number),
             },
-            Self::Integer => integer(cell),
-            Self::Float => cell.parse().ok().and_then(Number::from_f64).map(Value::Number),
-            Self::Text => Some(cell.into()),
-            Self::Json | Self::Array => serde_json::from_str(cell).ok(),
+            (Self::Text, Cell::Text(text)) => put(json, text),
+            (Self::Float, Cell::Text(text)) => put(json, &Number::from_f64(text.parse().ok()?)?),
+            // As every JSON of a part is written, whatever the engine has made of it.
+            (Self::Json | Self::Array, Cell::Text(text)) => put(json, &serde_json::from_str::<Value>(text).ok()?),
+            (_, Cell::Integer(_)) => None,
         }
+    }
+
+    /// Compares keys: numbers as such, texts by their bytes. The same on every engine.
+    pub(crate) fn compare(self, one: &Cell<'_>, other: &Cell<'_>) -> Ordering {
+        match (self, one, other) {
+            (Self::Integer, ..) => integer(one).map(Whole::wide).cmp(&integer(other).map(Whole::wide)),
+            (Self::Bool, ..) => truth(one).cmp(&truth(other)),
+            (Self::Text, Cell::Text(one), Cell::Text(other)) => one.cmp(other),
+            _ => Ordering::Equal,
+        }
+    }
+}
+
+fn put(json: &mut Vec<u8>, value: &impl Serialize) -> Option<()> {
+    serde_json::to_writer(json, value).ok()
+}
+
+fn truth(cell: &Cell<'_>) -> Option<bool> {
+    match cell {
+        Cell::Integer(0) => Some(false),
+        Cell::Integer(1) => Some(true),
+        Cell::Text(text) => match &**text {
+            "0" | "false" => Some(false),
+            "1" | "true" => Some(true),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -65,12 +106,32 @@ pub(crate) fn float_text(float: f64) -> String {
     format!("{float:?}")
 }
 
+enum Whole {
+    Signed(i64),
+    /// One that is too large for the other.
+    Unsigned(u64),
+}
+
+impl Whole {
+    fn wide(self) -> i128 {
+        match self {
+            Self::Signed(number) => number.into(),
+            Self::Unsigned(number) => number.into(),
+        }
+    }
+}
+
 /// An integer, also of a column that could have a fraction.
-fn integer(cell: &str) -> Option<Value> {
-    let whole = match cell.split_once('.') {
+fn integer(cell: &Cell<'_>) -> Option<Whole> {
+    let text = match cell {
+        Cell::Null => return None,
+        Cell::Integer(number) => return Some(Whole::Signed(*number)),
+        Cell::Text(text) => &**text,
+    };
+    let whole = match text.split_once('.') {
         Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
         Some(_) => return None,
-        None => cell,
+        None => text,
     };
-    whole.parse::<i64>().map(Value::from).or_else(|_| whole.parse::<u64>().map(Value::from)).ok()
+    whole.parse().map(Whole::Signed).or_else(|_| whole.parse().map(Whole::Unsigned)).ok()
 }

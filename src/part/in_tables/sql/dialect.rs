@@ -1,14 +1,17 @@
 //! The statements for rows of parts, and in what the engines differ.
 //!
 //! Rows are given to a statement as one JSON text, so that it is the same for one row and for a thousand. Each value is a
-//! text in it, which the engine turns into the type of the column as it does with a literal. Rows come back as texts too.
+//! text in it, which the engine turns into the type of the column as it does with a literal. What a session has comes back as
+//! one row, with a list for each column, where the engine has lists that are exact; otherwise row by row, as texts.
 
 use std::borrow::Cow;
 
-use super::cell::{Form, float_text};
+use sqlx::Error;
+
+use super::cell::{Cell, Form, float_text};
 use super::mapping::{Column, MappedTable};
 use super::shape::Kind;
-use crate::store::sql::{Dialect, Statement, Table};
+use crate::store::sql::{Dialect, Table};
 
 /// In what one engine differs from the others with rows of parts.
 pub(crate) trait RowDialect: Dialect {
@@ -65,23 +68,20 @@ pub(crate) trait RowDialect: Dialect {
         false
     }
 
+    /// Reads a column of all rows of the table `t` as one value. `None`: there is no exact way.
+    fn list(_column: &Column) -> Option<String> {
+        None
+    }
+
     /// Returns what [`read`](Self::read) has read.
-    fn cell(row: &Self::Row, place: usize, _form: Form) -> Result<Option<Cow<'_, str>>, sqlx::Error> {
+    fn cell(row: &Self::Row, place: usize, _form: Form) -> Result<Option<Cow<'_, str>>, Error> {
         Ok(Self::text(row, place)?.map(Cow::Borrowed))
     }
-}
 
-/// Reads all rows that a session has of a part: the number of the table, then its columns, and nothing behind them.
-pub(crate) fn load<D: RowDialect>(tables: &[MappedTable], session: &str) -> Statement {
-    let width = tables.iter().map(|table| table.columns.len()).max().unwrap_or_default();
-    let select = |(number, table): (usize, &MappedTable)| {
-        let read = table.columns.iter().map(|column| D::read(column));
-        let cells: Vec<_> = read.chain(std::iter::repeat("NULL".to_owned())).take(width).collect();
-        let (name, session) = (table.table.quoted(D::QUOTE), quoted::<D>(session));
-        format!("SELECT '{number}', {} FROM {name} AS t WHERE t.{session} = :session", cells.join(", "))
-    };
-    let selects: Vec<_> = tables.iter().enumerate().map(select).collect();
-    Statement::new::<D>(&selects.join(" UNION ALL "))
+    /// Returns what [`list`](Self::list) has read; `None` if that cannot be.
+    fn cells<'r>(_row: &'r Self::Row, _place: usize, _column: &Column) -> Result<Option<Vec<Cell<'r>>>, Error> {
+        Ok(None)
+    }
 }
 
 /// Removes all rows of a session.

@@ -1,16 +1,16 @@
 //! A part whose tables were checked, and the database they are in.
 
 use std::any::Any;
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::{Database, Transaction};
 
 use super::dialect::RowDialect;
 use super::difference::difference;
-use super::mapping::{Column, MappedTable, Mapping};
+use super::load::unreadable;
+use super::mapping::{MappedTable, Mapping};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::part::in_tables::{BoxFuture, MappedPart, RecordCall, RowDatabase, RowWrites};
@@ -45,9 +45,13 @@ impl<D: RowDialect> Mapped<D> {
         Self { mapping: Arc::new(mapping), collections, database: Arc::new(store.clone()), store }
     }
 
-    async fn read(&self, session: Handle) -> Result<Option<Value>, StoreError> {
-        let rows = self.store.rows(&self.mapping.load, Some(&session)).await.map_err(SqlStore::<D>::failed)?;
-        self.part(&rows)
+    /// The name of the part.
+    pub(crate) fn name(&self) -> &'static str {
+        self.mapping.part
+    }
+
+    async fn read(&self, session: Handle) -> Result<Option<Vec<u8>>, StoreError> {
+        self.text(self.store.rows(&self.mapping.load.statement, Some(&session)).await)
     }
 
     /// Begins a transaction in which the row of a session is locked.
@@ -59,14 +63,13 @@ impl<D: RowDialect> Mapped<D> {
         self.store.lock(key, now).await
     }
 
-    /// Reads, in a transaction, what a session has of the part.
+    /// Reads, in a transaction, what a session has of the part, as a JSON text.
     pub(crate) async fn load_on(
         &self,
         connection: &mut D::Connection,
         session: Handle,
-    ) -> Result<Option<Value>, StoreError> {
-        let rows = SqlStore::<D>::rows_on(connection, &self.mapping.load, &session).await;
-        self.part(&rows.map_err(SqlStore::<D>::failed)?)
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.text(SqlStore::<D>::rows_on(connection, &self.mapping.load.statement, &session).await)
     }
 
     /// Makes the call of a store and writes rows, then ends the transaction. If the call ends as anything but
@@ -86,59 +89,10 @@ impl<D: RowDialect> Mapped<D> {
         Ok(outcome)
     }
 
-    /// Makes the part of its rows.
-    fn part(&self, rows: &[D::Row]) -> Result<Option<Value>, StoreError> {
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let tables = &self.mapping.tables;
-        let mut lists: Vec<Vec<Map<String, Value>>> = tables.iter().map(|_| Vec::new()).collect();
-        for row in rows {
-            let number = D::text(row, 0).map_err(SqlStore::<D>::failed)?.and_then(|number| number.parse().ok());
-            let number: usize = number.filter(|number| *number < tables.len()).ok_or_else(|| unreadable::<D>(None))?;
-            lists[number].push(fields::<D>(&tables[number], row)?);
-        }
-        Ok(Some(Value::Object(self.assembled(lists))))
+    fn text(&self, rows: Result<Vec<D::Row>, sqlx::Error>) -> Result<Option<Vec<u8>>, StoreError> {
+        let Mapping { tables, load, .. } = &*self.mapping;
+        load.part::<D>(tables, &rows.map_err(SqlStore::<D>::failed)?)
     }
-
-    /// Puts the rows of all tables together.
-    fn assembled(&self, lists: Vec<Vec<Map<String, Value>>>) -> Map<String, Value> {
-        let mut part = self.mapping.defaults.clone();
-        for (table, mut rows) in self.mapping.tables.iter().zip(lists) {
-            match &table.field {
-                Some(field) => {
-                    rows.sort_by(|one, other| in_order(table, one, other));
-                    part.insert(field.clone(), rows.into_iter().map(Value::Object).collect());
-                }
-                None => part.extend(rows.pop().unwrap_or_default()),
-            }
-        }
-        part
-    }
-}
-
-/// Compares rows by their keys: numbers as such, texts by their bytes. The same on every engine.
-fn in_order(table: &MappedTable, one: &Map<String, Value>, other: &Map<String, Value>) -> std::cmp::Ordering {
-    let compare = |(_, column): (usize, &Column)| match (one.get(&column.name), other.get(&column.name)) {
-        (Some(Value::Number(one)), Some(Value::Number(other))) => one.as_i128().cmp(&other.as_i128()),
-        (Some(Value::String(one)), Some(Value::String(other))) => one.cmp(other),
-        (Some(Value::Bool(one)), Some(Value::Bool(other))) => one.cmp(other),
-        _ => std::cmp::Ordering::Equal,
-    };
-    table.key_columns().map(compare).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
-}
-
-/// Reads a row.
-fn fields<D: RowDialect>(table: &MappedTable, row: &D::Row) -> Result<Map<String, Value>, StoreError> {
-    let field = |(place, column): (usize, &Column)| {
-        let cell = D::cell(row, place + 1, column.form).map_err(SqlStore::<D>::failed)?;
-        let value = match cell {
-            Some(cell) => column.form.to_value(&cell),
-            None => column.is_nullable.then_some(Value::Null),
-        };
-        Ok((column.name.clone(), value.ok_or_else(|| unreadable::<D>(Some((table, column))))?))
-    };
-    table.columns.iter().enumerate().map(field).collect()
 }
 
 impl<D: RowDialect> MappedPart for Mapped<D> {
@@ -154,7 +108,7 @@ impl<D: RowDialect> MappedPart for Mapped<D> {
         &self.database
     }
 
-    fn load(&self, session: Handle) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn load(&self, session: Handle) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
         Box::pin(self.read(session))
     }
 
@@ -217,27 +171,3 @@ pub(crate) fn batches(rows: &[RowWrites]) -> Option<Vec<Batch<'_>>> {
     removals.append(&mut puts);
     Some(removals)
 }
-
-fn unreadable<D: RowDialect>(place: Option<(&MappedTable, &Column)>) -> StoreError {
-    let place = place.map(|(table, column)| {
-        format!("column {:?} of table {} ({})", column.name, table.table, column.facts.type_name)
-    });
-    StoreError::undecodable_rows(D::STORE, NotWritten { place })
-}
-
-/// There is something in a table that nobody could have written there.
-#[derive(Debug)]
-struct NotWritten {
-    place: Option<String>,
-}
-
-impl fmt::Display for NotWritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place} holds what its field cannot be"),
-            None => f.write_str("the rows are not of the tables that were checked"),
-        }
-    }
-}
-
-impl StdError for NotWritten {}

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::cell::Form;
 use super::dialect::{self, RowDialect};
 use super::facts::ColumnFacts;
+use super::load::Load;
 use crate::store::sql::{Statement, Table};
 
 /// A part's tables and the statements for them.
@@ -12,8 +13,7 @@ use crate::store::sql::{Statement, Table};
 pub(crate) struct Mapping {
     pub(crate) part: &'static str,
     pub(crate) tables: Vec<MappedTable>,
-    pub(crate) defaults: Map<String, Value>,
-    pub(crate) load: Statement,
+    pub(crate) load: Load,
     /// Those of each table.
     pub(crate) statements: Vec<TableStatements>,
 }
@@ -61,14 +61,14 @@ impl Mapping {
         part: &'static str,
         session: &str,
         tables: Vec<MappedTable>,
-        defaults: Map<String, Value>,
+        defaults: &Map<String, Value>,
     ) -> Self {
         let statements = |table: &MappedTable| TableStatements {
             clear: Statement::new::<D>(&dialect::clear::<D>(table, session)),
             delete: (!table.key.is_empty()).then(|| Statement::new::<D>(&D::delete(table, session))),
             puts: D::puts(table, session).iter().map(|put| Statement::new::<D>(put)).collect(),
         };
-        let load = dialect::load::<D>(&tables, session);
-        Self { part, statements: tables.iter().map(statements).collect(), tables, defaults, load }
+        let load = Load::new::<D>(&tables, session, defaults);
+        Self { part, statements: tables.iter().map(statements).collect(), tables, load }
     }
 }

@@ -6,13 +6,16 @@
 //! - `cell`: values as the texts that go into columns and come out of them.
 //! - `difference`: the rows that turn one value into another.
 //! - `dialect`: the statements, and in what the engines differ; `sqlite`, `postgres` and `mysql` say it.
+//! - `load`: what a session has of a part; `assembly` puts the JSON text of it together.
 //! - `mapped`: a part whose tables were checked, and the database they are in.
 
+mod assembly;
 mod cell;
 mod check;
 mod dialect;
 mod difference;
 mod facts;
+mod load;
 mod mapped;
 mod mapping;
 #[cfg(feature = "mysql")]
@@ -184,7 +187,7 @@ impl<D: RowDialect> InTables<D> {
     pub async fn check<T: SessionPart>(&self) -> Result<Tables<T>, ConfigError> {
         let plan = Plan::new::<T>(&self.wish)?;
         let tables = check::check(T::NAME, &plan, &self.store).await?;
-        let mapping = Mapping::new::<D>(T::NAME, &plan.session_column, tables, plan.defaults);
+        let mapping = Mapping::new::<D>(T::NAME, &plan.session_column, tables, &plan.defaults);
         Ok(Tables::new(Arc::new(Mapped::new(mapping, self.store.clone()))))
     }
 }

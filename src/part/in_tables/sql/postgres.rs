@@ -1,8 +1,9 @@
 //! PostgreSQL.
 
-use sqlx::Postgres;
+use sqlx::postgres::PgRow;
+use sqlx::{Error, Postgres, Row as _};
 
-use super::cell::Form;
+use super::cell::{Cell, Form};
 use super::dialect::{RowDialect, name_of, quoted, upsert};
 use super::mapping::{Column, MappedTable};
 use super::shape::Kind;
@@ -66,7 +67,7 @@ impl RowDialect for Postgres {
     }
 
     fn read(column: &Column) -> String {
-        let name = format!("t.{}", quoted::<Self>(&column.name));
+        let name = name(column);
         match (column.form, &*column.facts.family) {
             (Form::Float, _) => format!("{name}::float8::text"),
             (Form::Array, _) => format!("to_json({name})::text"),
@@ -75,6 +76,24 @@ impl RowDialect for Postgres {
             (Form::Text, "timestamp" | "date") => format!("to_json({name}) #>> '{{}}'"),
             _ => format!("{name}::text"),
         }
+    }
+
+    fn list(column: &Column) -> Option<String> {
+        Some(match column.form {
+            Form::Bool => format!("array_agg({}::int::int8)", name(column)),
+            Form::Integer if is_integer(column) => format!("array_agg({}::int8)", name(column)),
+            _ => format!("array_agg({})", Self::read(column)),
+        })
+    }
+
+    fn cells<'r>(row: &'r PgRow, place: usize, column: &Column) -> Result<Option<Vec<Cell<'r>>>, Error> {
+        Ok(Some(if is_integer(column) {
+            let list: Option<Vec<Option<i64>>> = row.try_get(place)?;
+            list.into_iter().flatten().map(|number| number.map_or(Cell::Null, Cell::Integer)).collect()
+        } else {
+            let list: Option<Vec<Option<String>>> = row.try_get(place)?;
+            list.into_iter().flatten().map(|text| text.map_or(Cell::Null, |text| Cell::Text(text.into()))).collect()
+        }))
     }
 
     fn given(column: &Column, name: &str) -> String {
@@ -106,6 +125,16 @@ impl RowDialect for Postgres {
     fn refuses_nul(column: &Column) -> bool {
         column.form != Form::Json || column.facts.family == "jsonb"
     }
+}
+
+fn name(column: &Column) -> String {
+    format!("t.{}", quoted::<Postgres>(&column.name))
+}
+
+/// Whether a column is read as a number.
+fn is_integer(column: &Column) -> bool {
+    let is_integer = matches!(&*column.facts.family, "int2" | "int4" | "int8");
+    column.form == Form::Bool || column.form == Form::Integer && is_integer
 }
 
 /// The rows that are given. Their columns have the types of the table's, to which the engine brings the texts.

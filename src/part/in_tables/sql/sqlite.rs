@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use sqlx::{Row as _, Sqlite};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Error, Row as _, Sqlite};
 
-use super::cell::{Form, float_text};
+use super::cell::{Cell, Form, float_text};
 use super::dialect::{RowDialect, name_of, quoted, upsert};
 use super::mapping::{Column, MappedTable};
 use super::shape::Kind;
@@ -66,6 +67,19 @@ impl RowDialect for Sqlite {
         }
     }
 
+    /// Of a floating point number JSON would have too few digits.
+    fn list(column: &Column) -> Option<String> {
+        (column.form != Form::Float).then(|| format!("json_group_array({})", Self::read(column)))
+    }
+
+    fn cells<'r>(row: &'r SqliteRow, place: usize, _: &Column) -> Result<Option<Vec<Cell<'r>>>, Error> {
+        let list: Option<&str> = row.try_get(place)?;
+        let cells: Option<Vec<Option<String>>> = serde_json::from_str(list.unwrap_or("[]")).ok();
+        Ok(cells.map(|cells| {
+            cells.into_iter().map(|text| text.map_or(Cell::Null, |text| Cell::Text(text.into()))).collect()
+        }))
+    }
+
     fn given(column: &Column, name: &str) -> String {
         let given = format!("json_extract(r.value, '$.{name}')");
         match column.form {
@@ -95,7 +109,7 @@ impl RowDialect for Sqlite {
         format!("[{integer},{exponent}]")
     }
 
-    fn cell(row: &Self::Row, place: usize, form: Form) -> Result<Option<Cow<'_, str>>, sqlx::Error> {
+    fn cell(row: &Self::Row, place: usize, form: Form) -> Result<Option<Cow<'_, str>>, Error> {
         Ok(match form {
             Form::Float => row.try_get::<Option<f64>, _>(place)?.map(|float| float_text(float).into()),
             _ => row.try_get::<Option<&str>, _>(place)?.map(Cow::Borrowed),

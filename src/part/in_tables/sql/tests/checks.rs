@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::engines::{Scene, TestEngine, on_each_engine};
+use super::engines::{Loaded as _, Scene, TestEngine, on_each_engine};
 use super::values::Texts;
 use crate::part::SessionPart;
 
@@ -189,5 +189,8 @@ async fn on_sqlite_columns_without_strict_types_hold_the_same() {
     let (at, any) = (Some("2024-05-01T10:00:00Z".to_owned()), "007".to_owned());
     let part = Loose { flag: true, number: i64::MIN, real: 0.1 + 0.2, text: "12e3".to_owned(), at, any };
     scene.create(&tables, 1, &part).await.expect("written");
-    assert_eq!(tables.mapped.load(super::engines::handle(1)).await.expect("read"), Some(super::engines::value(&part)));
+    assert_eq!(
+        tables.mapped.loaded(super::engines::handle(1)).await.expect("read"),
+        Some(super::engines::value(&part))
+    );
 }

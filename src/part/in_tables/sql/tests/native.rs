@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::engines::{Scene, handle, value};
+use super::engines::{Loaded as _, Scene, handle, value};
 use crate::part::SessionPart;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ async fn on_postgres_values_take_the_types_of_their_columns() {
         .await;
     let tables = scene.tables().check::<Order>().await.expect("they fit");
     scene.create(&tables, 1, &order()).await.expect("written");
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(value(&order())));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(value(&order())));
     for (expression, text) in [
         ("pg_typeof(price)::text || price", "numeric12.30"),
         ("(at = '2024-05-01 10:00:00.25+00')::text", "true"),
@@ -89,14 +89,14 @@ async fn on_postgres_values_take_the_types_of_their_columns() {
         ..order()
     };
     scene.change(&*tables.mapped, 1, Some(&value(&other))).await;
-    let found = tables.mapped.load(handle(1)).await.expect("read").expect("a row");
+    let found = tables.mapped.loaded(handle(1)).await.expect("read").expect("a row");
     let same = Order { at: "2024-05-01T10:00:00Z".to_owned(), price: "7.00".to_owned(), id: order().id, ..other };
     assert_eq!(found, value(&Order { any_price: json!("1.5"), ..same.clone() }));
     let empty =
         Order { attributes: None, tags: None, numbers: None, mood: None, code: None, local: None, day: None, ..same };
     let empty = value(&Order { any_price: json!("0"), ..empty });
     scene.change(&*tables.mapped, 1, Some(&empty)).await;
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(empty));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(empty));
     refused(&scene, &tables).await;
 }
 
@@ -118,7 +118,7 @@ async fn on_mysql_values_take_the_types_of_their_columns() {
         .await;
     let tables = scene.tables().check::<Order>().await.expect("they fit");
     scene.create(&tables, 1, &order()).await.expect("written");
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(value(&order())));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(value(&order())));
     for (expression, text) in [
         ("CAST(at AS CHAR)", "2024-05-01 15:45:00.25"),
         ("CAST(local AS CHAR)", "2024-03-31 02:30:00"),
@@ -142,14 +142,14 @@ async fn on_mysql_values_take_the_types_of_their_columns() {
         ..order()
     };
     scene.change(&*tables.mapped, 1, Some(&value(&empty))).await;
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(value(&empty)));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(value(&empty)));
     scene.change(&*tables.mapped, 1, Some(&value(&order()))).await;
     refused(&scene, &tables).await;
 }
 
 /// What a column does not take is an error of its own kind, and is not cut to fit.
 async fn refused<D: super::engines::TestEngine>(scene: &Scene<D>, tables: &crate::Tables<Order>) {
-    let before = tables.mapped.load(handle(1)).await.expect("read").expect("a row");
+    let before = tables.mapped.loaded(handle(1)).await.expect("read").expect("a row");
     for (field, wrong) in [
         ("at", json!("2024-02-30T10:00:00Z")),
         ("day", json!("no day")),
@@ -164,6 +164,6 @@ async fn refused<D: super::engines::TestEngine>(scene: &Scene<D>, tables: &crate
         let rows = super::engines::writes(tables, Some(&before), Some(&after));
         let error = scene.update(&*tables.mapped, 1, &rows).await.expect_err(field);
         assert_eq!(error.kind(), crate::store::StoreErrorKind::Constraint, "{field}: {error:?}");
-        assert_eq!(tables.mapped.load(handle(1)).await.expect("read").as_ref(), Some(&before), "{field}");
+        assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read").as_ref(), Some(&before), "{field}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::engines::{NOW, Scene, TestEngine, handle, key, on_each_engine, record, value, writes};
+use super::engines::{Loaded as _, NOW, Scene, TestEngine, handle, key, on_each_engine, record, value, writes};
 use super::values::{Text, Texts, texts};
 use crate::error::{Error, ErrorKind};
 use crate::part::SessionPart;
@@ -81,8 +81,8 @@ async fn only_rows_that_changed_are_written<D: TestEngine>(scene: Scene<D>) {
     scene.change(&*tables.mapped, 1, Some(&after)).await;
     assert_eq!(changes(&scene).await, [1, 2, 1]);
     after["lines"].as_array_mut().expect("a list").sort_by_key(|line| line["sku"].as_str().map(str::to_owned));
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(after.clone()));
-    assert_eq!(tables.mapped.load(handle(2)).await.expect("read"), Some(value(&texts(&pairs))));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(after.clone()));
+    assert_eq!(tables.mapped.loaded(handle(2)).await.expect("read"), Some(value(&texts(&pairs))));
 
     let nothing = scene.change(&*tables.mapped, 1, Some(&after)).await;
     assert!(nothing.is_empty());
@@ -110,9 +110,9 @@ async fn many_rows_take_as_many_statements_as_one<D: TestEngine>(scene: Scene<D>
     }
     scene.create(&tables, 1, &all("one")).await.expect("written");
     scene.change(&*tables.mapped, 1, Some(&other)).await;
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(other));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(other));
     scene.change(&*tables.mapped, 1, Some(&half)).await;
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(half));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(half));
 }
 
 async fn columns_that_the_type_does_not_know_keep_what_they_have<D: TestEngine>(scene: Scene<D>) {
@@ -155,7 +155,7 @@ async fn a_call_that_does_not_take_place_writes_no_row<D: TestEngine>(scene: Sce
 async fn a_row_that_is_refused_leaves_nothing_behind<D: TestEngine>(scene: Scene<D>) {
     let tables = scene.made::<Texts>(&scene.with_lines()).await;
     scene.create(&tables, 1, &texts(&[("a", "1"), ("b", "2")])).await.expect("written");
-    let before = tables.mapped.load(handle(1)).await.expect("read");
+    let before = tables.mapped.loaded(handle(1)).await.expect("read");
     let column = if D::STORE == "mysql" { "text(99)" } else { "text" };
     scene.run(&format!("CREATE UNIQUE INDEX @_text ON @_lines ({column})")).await;
     scene.run("CREATE TABLE @_skus (sku VARCHAR(9) NOT NULL PRIMARY KEY)").await;
@@ -170,7 +170,7 @@ async fn a_row_that_is_refused_leaves_nothing_behind<D: TestEngine>(scene: Scene
         assert_eq!((error.kind(), error.store()), (StoreErrorKind::Constraint, D::STORE), "{broken}: {error:?}");
         let error = Error::from(error);
         assert_eq!((error.kind(), error.status()), (&ErrorKind::Constraint, http::StatusCode::CONFLICT));
-        assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), before, "{broken}");
+        assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), before, "{broken}");
         let version = scene.store.load(&key(1), NOW).await.expect("asked");
         assert_eq!(version, Some(crate::store::Entry::Live(record(1, 1))), "{broken}");
         assert_eq!(scene.store.load(&key(2), NOW).await.expect("asked"), None, "{broken}");
@@ -200,7 +200,7 @@ async fn a_row_of_another_session_is_never_changed<D: TestEngine>(scene: Scene<D
     let rows = writes(&tables, Some(&value(&Seat { seat: "17B".to_owned(), step: 3 })), Some(&value(&taken)));
     let error = scene.update(&*tables.mapped, 3, &rows).await.expect_err("it is taken");
     assert_eq!(error.kind(), StoreErrorKind::Constraint);
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(value(&taken)));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(value(&taken)));
 }
 
 async fn rows_go_where_their_session_goes<D: TestEngine>(scene: Scene<D>) {
@@ -218,15 +218,15 @@ async fn rows_go_where_their_session_goes<D: TestEngine>(scene: Scene<D>) {
     let rows = [writes(&tables, Some(&before), Some(&after))];
     let outcome = database.write(RecordCall::Renew(renewal(11, 1, 1, 1)), &rows, NOW).await.expect("asked");
     assert_eq!(outcome, Outcome::Done);
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(after.clone()), "the new id has the rows");
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(after.clone()), "the new id has the rows");
     // Another principal takes the session over: what the first had goes, what is written is the second's.
     let rows = [writes(&tables, None, Some(&before))];
     let outcome = database.write(RecordCall::Renew(renewal(12, 9, 11, 2)), &rows, NOW).await.expect("asked");
     assert_eq!(outcome, Outcome::Done);
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), None);
-    assert_eq!(tables.mapped.load(handle(9)).await.expect("read"), Some(before.clone()));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), None);
+    assert_eq!(tables.mapped.loaded(handle(9)).await.expect("read"), Some(before.clone()));
     assert_eq!(scene.store.delete(&key(12), NOW).await.expect("asked"), Outcome::Done);
-    assert_eq!(tables.mapped.load(handle(9)).await.expect("read"), None, "a logout takes the rows along");
+    assert_eq!(tables.mapped.loaded(handle(9)).await.expect("read"), None, "a logout takes the rows along");
     assert_eq!(scene.count("lines").await, 2);
     scene.store.sweep(NOW.after(Duration::from_secs(4000)), 100).await.expect("swept");
     assert_eq!((scene.count("s").await, scene.count("lines").await), (0, 0), "so does a sweep");
@@ -244,7 +244,7 @@ async fn sessions_that_write_at_once_do_not_disturb_each_other<D: TestEngine>(sc
                 let text = step.to_string();
                 let part = texts(&skus.each_ref().map(|sku| (&**sku, &*text)));
                 scene.change(&*tables.mapped, n, Some(&value(&part))).await;
-                let loaded = tables.mapped.load(handle(n)).await.expect("read").expect("there are rows");
+                let loaded = tables.mapped.loaded(handle(n)).await.expect("read").expect("there are rows");
                 assert_eq!(loaded["lines"].as_array().map(Vec::len), Some(3));
             }
         })
@@ -279,9 +279,9 @@ async fn rows_that_refer_to_other_rows_of_the_part_come_after_them_and_go_before
     let full = Tree { root: 1, lines: texts(&[("a", "1"), ("b", "2")]).lines };
     scene.create(&tables, 1, &full).await.expect("written");
     scene.change(&*tables.mapped, 1, None).await;
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), None);
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), None);
     scene.change(&*tables.mapped, 1, Some(&value(&full))).await;
-    assert_eq!(tables.mapped.load(handle(1)).await.expect("read"), Some(value(&full)));
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(value(&full)));
 }
 
 #[cfg(feature = "mysql")]
@@ -309,7 +309,7 @@ async fn on_mysql_a_change_takes_as_many_statements_for_one_row_as_for_many() {
     // The question itself is one of them.
     assert_eq!(executed().await - begun, 1 + 2, "the record and the rows");
     for (after, count) in [(one_changed, 1), (value(&all("many")), 500), (json!({"lines": []}), 500)] {
-        let before = tables.mapped.load(handle(1)).await.expect("read");
+        let before = tables.mapped.loaded(handle(1)).await.expect("read");
         let begun = executed().await;
         let rows = writes(&tables, before.as_ref(), Some(&after));
         assert_eq!(scene.update(&*tables.mapped, 1, &rows).await.expect("written"), Outcome::Done);
