@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 use super::cell::Cell;
 use super::mapping::{Column, MappedTable};
 
+/// What most cells take in the text at most, with the name of their field.
+const CELL_BYTES: usize = 32;
+
 /// The cells of one table: those of each column, in the order of the rows.
 pub(crate) type Cells<'c> = Vec<Vec<Cell<'c>>>;
 
@@ -69,7 +72,8 @@ impl Assembly {
         }
         // Its own row is in the first table.
         let own = tables.first().zip(cells.first()).filter(|(table, cells)| table.field.is_none() && count(cells) > 0);
-        let mut json = vec![b'{'];
+        let mut json = Vec::with_capacity(CELL_BYTES * cells.iter().flatten().map(Vec::len).sum::<usize>());
+        json.push(b'{');
         for (label, source) in &self.fields {
             match (source, own) {
                 (Source::Rows(number), _) => {

@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+#[cfg(feature = "sqlite")]
+use std::fmt;
 
 use serde::Serialize;
+#[cfg(feature = "sqlite")]
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::{Number, Value};
 
 /// In what form a column has its values.
@@ -26,6 +30,46 @@ pub(crate) enum Cell<'c> {
     Null,
     Integer(i64),
     Text(Cow<'c, str>),
+}
+
+/// Reads a JSON value that is none of several.
+#[cfg(feature = "sqlite")]
+impl<'de> Deserialize<'de> for Cell<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CellVisitor)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+struct CellVisitor;
+
+#[cfg(feature = "sqlite")]
+impl<'de> Visitor<'de> for CellVisitor {
+    type Value = Cell<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, an integer of 64 bits with a sign or nothing")
+    }
+
+    fn visit_unit<E>(self) -> Result<Cell<'de>, E> {
+        Ok(Cell::Null)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Cell<'de>, E> {
+        Ok(Cell::Integer(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Cell<'de>, E> {
+        i64::try_from(number).map(Cell::Integer).map_err(E::custom)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cell<'de>, E> {
+        Ok(Cell::Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Cell<'de>, E> {
+        Ok(Cell::Text(text.to_owned().into()))
+    }
 }
 
 /// A value that a column of this form cannot have.

@@ -59,7 +59,7 @@ impl RowDialect for Sqlite {
     }
 
     fn read(column: &Column) -> String {
-        let name = format!("t.{}", quoted::<Self>(&column.name));
+        let name = name(column);
         match column.form {
             // As it is: SQLite writes and reads numbers with fewer digits than some need.
             Form::Float => format!("CAST({name} AS REAL)"),
@@ -69,15 +69,16 @@ impl RowDialect for Sqlite {
 
     /// Of a floating point number JSON would have too few digits.
     fn list(column: &Column) -> Option<String> {
-        (column.form != Form::Float).then(|| format!("json_group_array({})", Self::read(column)))
+        match (column.form, &*column.facts.family) {
+            (Form::Float, _) => None,
+            (Form::Bool | Form::Integer, "bigint" | "bool") => Some(format!("json_group_array({})", name(column))),
+            _ => Some(format!("json_group_array({})", Self::read(column))),
+        }
     }
 
     fn cells<'r>(row: &'r SqliteRow, place: usize, _: &Column) -> Result<Option<Vec<Cell<'r>>>, Error> {
-        let list: Option<&str> = row.try_get(place)?;
-        let cells: Option<Vec<Option<String>>> = serde_json::from_str(list.unwrap_or("[]")).ok();
-        Ok(cells.map(|cells| {
-            cells.into_iter().map(|text| text.map_or(Cell::Null, |text| Cell::Text(text.into()))).collect()
-        }))
+        let list: &str = row.try_get(place)?;
+        Ok(serde_json::from_str(list).ok())
     }
 
     fn given(column: &Column, name: &str) -> String {
@@ -115,6 +116,10 @@ impl RowDialect for Sqlite {
             _ => row.try_get::<Option<&str>, _>(place)?.map(Cow::Borrowed),
         })
     }
+}
+
+fn name(column: &Column) -> String {
+    format!("t.{}", quoted::<Sqlite>(&column.name))
 }
 
 /// The affinity of a column, by the rules of section 3.1 of "Datatypes In SQLite". One that is called a date or a truth
