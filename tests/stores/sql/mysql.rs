@@ -20,6 +20,7 @@ tests_of_references!();
 
 mod parts {
     tests_of_parts!(MySql, MySqlStore);
+    tests_of_parts!([network] MYSQL, MySqlStore, async |url: String| pool_at(&url, "SELECT 1").await);
 
     const TEXT: &str = "VARCHAR(50)";
 

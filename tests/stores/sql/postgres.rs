@@ -17,6 +17,7 @@ tests_of_references!();
 
 mod parts {
     tests_of_parts!(Postgres, PostgresStore);
+    tests_of_parts!([network] POSTGRES, PostgresStore, async |url: String| pool_at(&url).await);
 
     const TEXT: &str = "TEXT";
 

@@ -15,7 +15,10 @@ use tokio::task::JoinHandle;
 
 use crate::browser::{App, Browser, Visit};
 
+pub(crate) mod checkouts;
 pub(crate) mod lives;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod network;
 pub(crate) mod rows;
 
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -313,6 +316,33 @@ macro_rules! tests_of_parts {
             }
         )*)*
     };
+    ([network] $server:expr, $store:ident, $pool_at:expr, $($name:ident)*) => {
+        /// Makes an application whose store is behind a network that can fail.
+        async fn shop_behind_proxy() -> Option<(Shop, crate::harness::proxy::Proxy)> {
+            let proxy = crate::harness::proxy::Proxy::start($server.server()?.address()).await;
+            let (scene, pool) = (Scene::migrated().await?, $pool_at($server.url(proxy.address())).await);
+            let store = $store::new(pool).with_table(&scene.table).unwrap();
+            Some((open(scene, store).await, proxy))
+        }
+
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                if let Some((shop, proxy)) = shop_behind_proxy().await {
+                    crate::sql::parts::network::$name(shop, proxy).await;
+                }
+            }
+        )*
+    };
+    ([network] $server:expr, $store:ident, $pool_at:expr) => {
+        tests_of_parts! { [network] $server, $store, $pool_at,
+            a_row_whose_reply_is_lost_is_written_once
+            a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_all
+            connections_that_have_died_are_noticed_by_no_checkout
+            a_request_that_is_dropped_leaves_no_transaction_on_its_connection
+            a_request_goes_to_the_server_no_more_often_than_it_must
+        }
+    };
     ($engine:ident, $store:ident) => {
         use std::sync::Arc;
 
@@ -422,6 +452,18 @@ macro_rules! tests_of_parts {
                 what_is_written_after_the_end_of_a_session_begins_anew
                 a_request_that_is_late_brings_no_row_back
                 another_principal_never_gets_the_rows
+            }
+            checkouts {
+                a_checkout_takes_place_once
+                where_nothing_is_pending_there_is_no_checkout
+                a_checkout_that_is_dropped_or_fails_changes_nothing
+                of_eight_checkouts_at_once_one_takes_place
+                what_is_added_during_a_checkout_is_in_the_next_cart
+                what_another_request_has_added_just_before_is_in_the_order
+                a_checkout_follows_renewals_before_and_during_it
+                a_checkout_works_on_sessions_that_are_sealed
+                after_a_checkout_the_request_goes_on
+                a_part_that_has_no_tables_cannot_become_an_order
             }
         }
     };
