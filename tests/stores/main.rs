@@ -16,6 +16,8 @@ mod at_rest;
 #[path = "../layer/browser.rs"]
 #[expect(dead_code, reason = "it can do more than is needed here")]
 mod browser;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod carts;
 mod faults;
 #[cfg(feature = "memcached")]
 mod memcached;

@@ -9,7 +9,7 @@ use sqlx::{Database, Transaction};
 use super::super::{Config, State};
 use super::follow::successor;
 use super::records::Records;
-use super::{MAX_ATTEMPTS, ServerState};
+use super::{MAX_ATTEMPTS, ServerState, store_failed};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::part::{Mapped, MappedPart as _, RowDialect};
@@ -31,8 +31,15 @@ pub(crate) struct Taking<D: Database> {
 
 impl<D: RowDialect> Taking<D> {
     /// Locks the row of a session and reads the rows of a part: `None` if there are none. A session that was renewed
-    /// meanwhile is followed.
-    pub(crate) async fn begin(config: &Config, mapped: &Mapped<D>, mut id: SessionId) -> Result<Option<Self>, Error> {
+    /// meanwhile is followed. A store that fails is asked once more.
+    pub(crate) async fn begin(config: &Config, mapped: &Mapped<D>, id: SessionId) -> Result<Option<Self>, Error> {
+        match Self::begin_once(config, mapped, id.clone()).await {
+            Err(error) if store_failed(&error) => Self::begin_once(config, mapped, id).await,
+            ended => ended,
+        }
+    }
+
+    async fn begin_once(config: &Config, mapped: &Mapped<D>, mut id: SessionId) -> Result<Option<Self>, Error> {
         let State::Server(server) = &config.state else { return Ok(None) };
         for _ in 0..MAX_ATTEMPTS {
             let now = config.now();

@@ -7,6 +7,10 @@ use super::statement::{Statement, Value};
 
 /// What sqlx can do for each of its engines, but only says in bounds that every caller would have to repeat.
 pub(crate) trait Engine: Database {
+    /// Whether a connection on which a call was dropped can serve another. sqlx knows not always what is still to come on
+    /// one of MySQL, nor that it is in a transaction: the next call would take place in it and never be committed.
+    const OUTLIVES_DROPPED_CALLS: bool;
+
     fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error>;
 
     /// Runs a statement and returns how many rows it affected.
@@ -78,8 +82,10 @@ pub(crate) trait Engine: Database {
 }
 
 macro_rules! impl_engine {
-    ($engine:ty) => {
+    ($engine:ty, $outlives:literal) => {
         impl Engine for $engine {
+            const OUTLIVES_DROPPED_CALLS: bool = $outlives;
+
             fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error> {
                 use sqlx::Arguments as _;
                 let bound = match value {
@@ -200,8 +206,8 @@ macro_rules! impl_engine {
 }
 
 #[cfg(feature = "sqlite")]
-impl_engine!(sqlx::Sqlite);
+impl_engine!(sqlx::Sqlite, true);
 #[cfg(feature = "postgres")]
-impl_engine!(sqlx::Postgres);
+impl_engine!(sqlx::Postgres, true);
 #[cfg(feature = "mysql")]
-impl_engine!(sqlx::MySql);
+impl_engine!(sqlx::MySql, false);

@@ -4,7 +4,9 @@ use std::iter;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, Database, Error, Pool};
+use sqlx::{Connection as _, Database, Error, Pool, Transaction};
+
+use super::engine::Engine;
 
 /// How long a connection may take to answer what nobody waits for any more. A pool by itself would wait for as long as the
 /// operating system believes in the connection, and could lend nothing meanwhile.
@@ -15,10 +17,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ENDED: [&str; 4] = ["57P", "08", "70100", "HY000"];
 
 /// A connection that goes back to the pool when the answer has come. When the call is dropped before, the pool gets it back
-/// once it has answered, and a new one in its place if it does not.
-pub(crate) struct Lent<D: Database>(Option<PoolConnection<D>>);
+/// once it has answered, and a new one in its place if it does not, or [cannot](Engine::OUTLIVES_DROPPED_CALLS) be used.
+pub(crate) struct Lent<D: Database> {
+    connection: Option<PoolConnection<D>>,
+    may_go_back: bool,
+}
 
-impl<D: Database> Lent<D> {
+/// Begins a transaction that has a connection for itself. It comes to its end also when this is dropped before: sqlx would
+/// give a connection of MySQL back without knowing that it is in a transaction.
+pub(crate) async fn begin<D: Engine>(
+    pool: &Pool<D>,
+    statement: &'static str,
+) -> Result<Transaction<'static, D>, Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+    begun.await.map_err(|_| Error::WorkerCrashed)?
+}
+
+impl<D: Engine> Lent<D> {
     /// Runs a statement, or some, on a connection of the pool.
     pub(crate) async fn run<T>(
         pool: &Pool<D>,
@@ -31,17 +47,24 @@ impl<D: Database> Lent<D> {
     }
 
     pub(crate) async fn of(pool: &Pool<D>) -> Result<Self, Error> {
-        Ok(Self(Some(pool.acquire().await?)))
+        Ok(Self { connection: Some(pool.acquire().await?), may_go_back: D::OUTLIVES_DROPPED_CALLS })
     }
 
     pub(crate) fn connection(&mut self) -> Result<&mut D::Connection, Error> {
-        self.0.as_deref_mut().ok_or(Error::PoolClosed)
+        self.connection.as_deref_mut().ok_or(Error::PoolClosed)
     }
 
     /// Gives the connection back when it has answered, perhaps with an error.
     pub(crate) fn give_back(mut self, pool: &Pool<D>, error: Option<&Error>) {
-        self.0 = None;
-        if error.is_some_and(is_of_connection) {
+        self.connection = None;
+        if let Some(error) = error {
+            Self::note_error(pool, error);
+        }
+    }
+
+    /// Takes note of an error on a connection that has gone back.
+    pub(crate) fn note_error(pool: &Pool<D>, error: &Error) {
+        if is_of_connection(error) {
             Self::test_idle(pool);
         }
     }
@@ -49,8 +72,9 @@ impl<D: Database> Lent<D> {
     /// Lets the connections that lie idle show whether they are alive. What happened to one has often happened to all, as
     /// when the server was restarted, and a call that is made again must not come upon the next dead one.
     fn test_idle(pool: &Pool<D>) {
+        let idle = |connection| Self { connection: Some(connection), may_go_back: true };
         // All are taken before the first comes back.
-        let idle: Vec<Self> = iter::from_fn(|| pool.try_acquire()).map(|connection| Self(Some(connection))).collect();
+        let idle: Vec<Self> = iter::from_fn(|| pool.try_acquire()).map(idle).collect();
         drop(idle);
     }
 }
@@ -67,7 +91,10 @@ fn is_of_connection(error: &Error) -> bool {
 
 impl<D: Database> Drop for Lent<D> {
     fn drop(&mut self) {
-        let Some(mut connection) = self.0.take() else { return };
+        let Some(mut connection) = self.connection.take() else { return };
+        if !self.may_go_back {
+            return drop(connection.detach());
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return drop(connection.detach()) };
         runtime.spawn(async move {
             let is_well = tokio::time::timeout(PATIENCE, connection.ping()).await.is_ok_and(|pong| pong.is_ok());

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, Error as SqlxError, Transaction};
 
 use super::SqlStore;
 use super::dialect::Dialect;
-use super::lent::Lent;
+use super::lent::{self, Lent};
 use super::place::{Place, Tries, arguments, is_undone};
 use super::read;
 use super::statement::{Call, Statement};
@@ -99,12 +99,24 @@ impl<D: Dialect> SqlStore<D> {
         key: &StoreKey,
         now: Timestamp,
     ) -> Result<(Box<Transaction<'static, D>>, Option<Entry>), StoreError> {
-        let mut transaction = self.shared.pool.begin_with(D::BEGIN_CALL).await.map_err(Self::failed)?;
-        let call = Call { key: Some(key), now, ..Call::default() };
-        let place = &mut Place::<D>::Transaction(&mut transaction);
-        let row = place.fetch(&self.shared.statements.lock, &call).await.map_err(Self::failed)?;
+        let (transaction, row) = self.begin_locked(key, now).await.map_err(|error| {
+            Lent::note_error(&self.shared.pool, &error);
+            Self::failed(error)
+        })?;
         let entry = row.map_or(Ok(None), |row| read::entry::<D>(&row))?;
         Ok((Box::new(transaction), entry))
+    }
+
+    async fn begin_locked(
+        &self,
+        key: &StoreKey,
+        now: Timestamp,
+    ) -> Result<(Transaction<'static, D>, Option<D::Row>), SqlxError> {
+        let mut transaction = lent::begin(&self.shared.pool, D::BEGIN_CALL).await?;
+        let call = Call { key: Some(key), now, ..Call::default() };
+        let place = &mut Place::<D>::Transaction(&mut transaction);
+        let row = place.fetch(&self.shared.statements.lock, &call).await?;
+        Ok((transaction, row))
     }
 
     /// Does on one connection what [`rows`](Self::rows) does.

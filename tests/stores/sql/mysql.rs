@@ -18,6 +18,16 @@ mod conformance {
 tests_of_sql_store!(MySqlStore);
 tests_of_references!();
 
+mod parts {
+    tests_of_parts!(MySql, MySqlStore);
+    tests_of_parts!([network] MYSQL, MySqlStore, async |url: String| pool_at(&url, "SELECT 1").await);
+
+    const TEXT: &str = "VARCHAR(50)";
+
+    const WATCH: &str =
+        "CREATE TRIGGER @t_@event AFTER @event ON @t_lines FOR EACH ROW INSERT INTO @t_log VALUES ('@event', @row.sku)";
+}
+
 /// The type of a column that refers to a handle.
 const HANDLE: &str = "BINARY(16)";
 

@@ -15,6 +15,16 @@ mod conformance {
 tests_of_sql_store!(PostgresStore);
 tests_of_references!();
 
+mod parts {
+    tests_of_parts!(Postgres, PostgresStore);
+    tests_of_parts!([network] POSTGRES, PostgresStore, async |url: String| pool_at(&url).await);
+
+    const TEXT: &str = "TEXT";
+
+    const WATCH: &str = "CREATE FUNCTION @t_@event() RETURNS trigger AS $$ BEGIN INSERT INTO @t_log VALUES ('@event', @row.sku); RETURN NULL; END $$ LANGUAGE plpgsql; \
+         CREATE TRIGGER @t_@event AFTER @event ON @t_lines FOR EACH ROW EXECUTE FUNCTION @t_@event()";
+}
+
 /// The type of a column that refers to a handle.
 const HANDLE: &str = "BYTEA";
 

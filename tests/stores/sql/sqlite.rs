@@ -23,6 +23,15 @@ mod conformance {
 tests_of_sql_store!(SqliteStore);
 tests_of_references!();
 
+mod parts {
+    tests_of_parts!(Sqlite, SqliteStore);
+
+    const TEXT: &str = "TEXT";
+
+    const WATCH: &str =
+        "CREATE TRIGGER @t_@event AFTER @event ON @t_lines BEGIN INSERT INTO @t_log VALUES ('@event', @row.sku); END";
+}
+
 /// The type of a column that refers to a handle.
 const HANDLE: &str = "BLOB";
 

@@ -1,0 +1,470 @@
+//! Parts in tables, through a layer, on each engine.
+//!
+//! `rows` is which rows are written and who wins, `lives` when they go, `checkouts` how they become data of the
+//! application, `network` what a network can do to all that, and how often it is used.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use session_state::{Error, Part, Session, SessionPart, Timestamp};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::browser::{App, Browser, Visit};
+
+pub(crate) mod checkouts;
+pub(crate) mod lives;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod network;
+pub(crate) mod rows;
+
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A part with a row of its own, and a collection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cart {
+    pub(crate) note: Option<String>,
+    pub(crate) is_gift: bool,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// The table refuses quantities above 24.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) sku: String,
+    pub(crate) quantity: i64,
+    pub(crate) wish: Option<String>,
+}
+
+impl SessionPart for Cart {
+    const NAME: &'static str = "cart";
+}
+
+/// A part that has nothing but collections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seats {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) meals: Vec<Meal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seat {
+    pub(crate) bench: i64,
+    pub(crate) place: String,
+    pub(crate) price: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Meal {
+    pub(crate) name: String,
+    pub(crate) is_warm: bool,
+}
+
+impl SessionPart for Seats {
+    const NAME: &'static str = "seats";
+}
+
+/// The tables of both.
+pub(crate) const TABLES: [&str; 4] = ["carts", "lines", "seats", "meals"];
+
+impl Cart {
+    pub(crate) fn push(&mut self, sku: impl Into<String>, quantity: i64) {
+        self.lines.push(Line { sku: sku.into(), quantity, wish: None });
+    }
+
+    /// Adds to the quantity of a product.
+    pub(crate) fn add(&mut self, sku: &str, quantity: i64) {
+        match self.lines.iter_mut().find(|line| line.sku == sku) {
+            Some(line) => line.quantity += quantity,
+            None => self.push(sku, quantity),
+        }
+    }
+
+    pub(crate) fn line(&mut self, sku: &str) -> &mut Line {
+        self.lines.iter_mut().find(|line| line.sku == sku).expect("the cart has this product")
+    }
+
+    pub(crate) fn remove(&mut self, sku: &str) {
+        self.lines.retain(|line| line.sku != sku);
+    }
+
+    /// What is in it: `bun 1, tea 2`.
+    pub(crate) fn shown(&self) -> String {
+        let lines: Vec<_> = self.lines.iter().map(|line| format!("{} {}", line.sku, line.quantity)).collect();
+        lines.join(", ")
+    }
+}
+
+/// An application that keeps both parts in tables, and its database.
+pub(crate) struct Shop {
+    pub(crate) app: App,
+    pub(crate) database: Arc<dyn Database>,
+}
+
+/// What the tests ask of a database. In its SQL `@t` is the beginning of the names of all tables.
+pub(crate) trait Database: Send + Sync {
+    fn run(&self, sql: String) -> Boxed<'_, ()>;
+    fn number(&self, sql: String) -> Boxed<'_, i64>;
+    fn sweep(&self, now: Timestamp) -> Boxed<'_, usize>;
+
+    /// Writes each row of `@t_lines` that is inserted, updated or deleted from now on down in `@t_log`.
+    fn watch(&self) -> Boxed<'_, ()>;
+
+    /// Turns the lines of a cart into rows of `@t_orders`.
+    fn check_out<'a>(&'a self, cart: &'a mut Part<Cart>, plan: Plan) -> Boxed<'a, Result<Checkout, Error>>;
+}
+
+/// How a checkout is to go.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) end: End,
+    pub(crate) gate: Option<Gate>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum End {
+    #[default]
+    Commit,
+    Drop,
+    /// A statement of the application fails.
+    Fail,
+}
+
+/// Where a checkout says that its transaction is open, and waits.
+pub(crate) struct Gate {
+    is_open: oneshot::Sender<()>,
+    go_on: oneshot::Receiver<()>,
+}
+
+impl Plan {
+    pub(crate) async fn pass(&mut self) {
+        if let Some(Gate { is_open, go_on }) = self.gate.take() {
+            is_open.send(()).expect("the test waits for it");
+            go_on.await.expect("the test lets it go on");
+        }
+    }
+}
+
+/// What came of a checkout.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Checkout {
+    /// There was nothing to order.
+    Nothing,
+    Ordered(String),
+    /// It was dropped, perhaps since a statement of the application failed.
+    Dropped,
+}
+
+impl Checkout {
+    pub(crate) fn of(lines: &str) -> Self {
+        Self::Ordered(lines.to_owned())
+    }
+}
+
+impl Shop {
+    /// Changes how the layer works.
+    pub(crate) fn with(mut self, set: impl FnOnce(session_state::SessionLayer) -> session_state::SessionLayer) -> Self {
+        self.app = self.app.with(set);
+        self
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        self.database.run(sql.to_owned()).await;
+    }
+
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.database.number(sql.to_owned()).await
+    }
+
+    /// How many rows there are in each of the [`TABLES`], whoever's they are.
+    pub(crate) async fn rows(&self) -> [i64; 4] {
+        let mut counts = [0; 4];
+        for (count, table) in counts.iter_mut().zip(TABLES) {
+            *count = self.number(&format!("SELECT COUNT(*) FROM @t_{table}")).await;
+        }
+        counts
+    }
+
+    pub(crate) async fn sessions(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM @t WHERE version IS NOT NULL").await
+    }
+
+    pub(crate) async fn orders(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM @t_orders").await
+    }
+
+    /// Makes a browser with a session that has these lines.
+    pub(crate) async fn browser_with(&self, lines: &'static [(&'static str, i64)]) -> Browser {
+        let mut browser = Browser::default();
+        browser.set(&self.app, "n", 1).await.value();
+        if !lines.is_empty() {
+            let fill = |cart: &mut Part<Cart>| lines.iter().for_each(|(sku, quantity)| cart.push(*sku, *quantity));
+            self.change(&mut browser, fill).await.value();
+        }
+        browser
+    }
+
+    /// Makes a request that changes a part.
+    pub(crate) async fn change<T: SessionPart + Send>(
+        &self,
+        browser: &mut Browser,
+        change: impl FnOnce(&mut Part<T>) + Send + 'static,
+    ) -> Visit<()> {
+        let visit = self.send(browser, change).await;
+        browser.receive(&visit);
+        visit
+    }
+
+    async fn send<T: SessionPart + Send>(
+        &self,
+        browser: &Browser,
+        change: impl FnOnce(&mut Part<T>) + Send + 'static,
+    ) -> Visit<()> {
+        let handler = |extensions| async move {
+            change(&mut Part::<T>::from_extensions(&extensions).await?);
+            Ok((StatusCode::OK, ()))
+        };
+        browser.send_raw(&self.app, handler).await
+    }
+
+    /// Makes a request that changes the session, which knows nothing of parts.
+    pub(crate) async fn act(&self, browser: &mut Browser, act: impl FnOnce(&Session) + Send + 'static) {
+        browser.visit(&self.app, async move |session| act(&session)).await.value();
+    }
+
+    /// Begins a request that has loaded the part, and has not changed it yet.
+    pub(crate) async fn slow<T: SessionPart + Send>(
+        &self,
+        browser: &Browser,
+        change: impl FnOnce(&mut Part<T>) + Send + 'static,
+    ) -> Slow {
+        let ((loaded, is_loaded), (go_on, may_go_on)) = (oneshot::channel(), oneshot::channel());
+        let handler = |extensions| async move {
+            let mut part = Part::<T>::from_extensions(&extensions).await?;
+            loaded.send(()).expect("the test waits for it");
+            may_go_on.await.expect("the test lets it go on");
+            change(&mut part);
+            Ok((StatusCode::OK, Checkout::Nothing))
+        };
+        let (browser, app) = (browser.clone(), self.app.clone());
+        let visit = tokio::spawn(async move { browser.send_raw(&app, handler).await });
+        is_loaded.await.expect("the request loads the part");
+        Slow { go_on, visit }
+    }
+
+    /// Reads a part without taking a cookie.
+    pub(crate) async fn read<T: SessionPart + Clone + Send>(&self, browser: &Browser) -> T {
+        let handler =
+            |extensions| async move { Ok((StatusCode::OK, (*Part::<T>::from_extensions(&extensions).await?).clone())) };
+        browser.send_raw(&self.app, handler).await.value()
+    }
+
+    pub(crate) async fn cart(&self, browser: &Browser) -> String {
+        self.read::<Cart>(browser).await.shown()
+    }
+
+    pub(crate) async fn check_out(&self, browser: &Browser, end: End) -> Visit<Checkout> {
+        self.check_out_by(browser, Plan { end, gate: None }).await
+    }
+
+    async fn check_out_by(&self, browser: &Browser, plan: Plan) -> Visit<Checkout> {
+        let database = Arc::clone(&self.database);
+        let handler = |extensions| async move {
+            let mut cart = Part::<Cart>::from_extensions(&extensions).await?;
+            Ok((StatusCode::OK, database.check_out(&mut cart, plan).await?))
+        };
+        browser.send_raw(&self.app, handler).await
+    }
+
+    /// Begins a checkout whose transaction is open.
+    pub(crate) async fn open_checkout(&self, browser: &Browser, end: End) -> Slow {
+        let ((is_open, opened), (go_on, may_go_on)) = (oneshot::channel(), oneshot::channel());
+        let plan = Plan { end, gate: Some(Gate { is_open, go_on: may_go_on }) };
+        let (shop, browser) = (Self { app: self.app.clone(), database: Arc::clone(&self.database) }, browser.clone());
+        let visit = tokio::spawn(async move { shop.check_out_by(&browser, plan).await });
+        opened.await.expect("the transaction is opened");
+        Slow { go_on, visit }
+    }
+}
+
+/// A request that is under way.
+pub(crate) struct Slow {
+    go_on: oneshot::Sender<()>,
+    visit: JoinHandle<Visit<Checkout>>,
+}
+
+impl Slow {
+    pub(crate) async fn finish(self) -> Visit<Checkout> {
+        self.go_on.send(()).expect("the request is under way");
+        self.visit.await.expect("the request is answered")
+    }
+}
+
+/// Makes the tests of parts that all engines share, in a module that has those of `tests_of_sql_store`, and in it
+/// `const WATCH`, the triggers of [`Database::watch`], and `TEXT`, a type for texts.
+macro_rules! tests_of_parts {
+    ([each] $($module:ident { $($name:ident)* })*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                if let Some(shop) = shop().await {
+                    crate::sql::parts::$module::$name(shop).await;
+                }
+            }
+        )*)*
+    };
+    ([network] $server:expr, $store:ident, $pool_at:expr, $($name:ident)*) => {
+        /// Makes an application whose store is behind a network that can fail.
+        async fn shop_behind_proxy() -> Option<(Shop, crate::harness::proxy::Proxy)> {
+            let proxy = crate::harness::proxy::Proxy::start($server.server()?.address()).await;
+            let (scene, pool) = (Scene::migrated().await?, $pool_at($server.url(proxy.address())).await);
+            let store = $store::new(pool).with_table(&scene.table).unwrap();
+            Some((open(scene, store).await, proxy))
+        }
+
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                if let Some((shop, proxy)) = shop_behind_proxy().await {
+                    crate::sql::parts::network::$name(shop, proxy).await;
+                }
+            }
+        )*
+    };
+    ([network] $server:expr, $store:ident, $pool_at:expr) => {
+        tests_of_parts! { [network] $server, $store, $pool_at,
+            a_row_whose_reply_is_lost_is_written_once
+            a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_all
+            connections_that_have_died_are_noticed_by_no_checkout
+            a_request_that_is_dropped_leaves_no_transaction_on_its_connection
+            a_request_goes_to_the_server_no_more_often_than_it_must
+        }
+    };
+    ($engine:ident, $store:ident) => {
+        use std::sync::Arc;
+
+        use session_state::{Error, InTables, Part, SessionLayer};
+
+        use super::*;
+        use crate::browser::App;
+        use crate::sql::parts::{Boxed, Cart, Checkout, Database, End, Plan, Seats, Shop};
+
+        impl Database for Scene {
+            fn run(&self, sql: String) -> Boxed<'_, ()> {
+                Box::pin(async move { Scene::run(self, &sql).await })
+            }
+
+            fn number(&self, sql: String) -> Boxed<'_, i64> {
+                Box::pin(async move { Scene::number(self, &sql).await })
+            }
+
+            fn sweep(&self, now: session_state::Timestamp) -> Boxed<'_, usize> {
+                Box::pin(async move { self.store.sweep(now, 1_000_000).await.unwrap() })
+            }
+
+            fn watch(&self) -> Boxed<'_, ()> {
+                Box::pin(async move {
+                    Scene::run(self, &format!("CREATE TABLE @t_log (what {TEXT}, sku {TEXT})")).await;
+                    for event in ["INSERT", "UPDATE", "DELETE"] {
+                        let row = if event == "DELETE" { "OLD" } else { "NEW" };
+                        Scene::run(self, &WATCH.replace("@event", event).replace("@row", row)).await;
+                    }
+                })
+            }
+
+            fn check_out<'a>(&'a self, cart: &'a mut Part<Cart>, plan: Plan) -> Boxed<'a, Result<Checkout, Error>> {
+                Box::pin(self.order(cart, plan))
+            }
+        }
+
+        impl Scene {
+            async fn order(&self, cart: &mut Part<Cart>, mut plan: Plan) -> Result<Checkout, Error> {
+                let Some(mut checkout) = cart.begin::<sqlx::$engine>().await? else { return Ok(Checkout::Nothing) };
+                plan.pass().await;
+                let rows: Vec<_> =
+                    checkout.lines.iter().map(|line| format!("('{}', {})", line.sku, line.quantity)).collect();
+                let sql = match plan.end {
+                    End::Fail => "INSERT INTO @t_orders VALUES (NULL, NULL)".to_owned(),
+                    End::Commit | End::Drop => format!("INSERT INTO @t_orders VALUES {}", rows.join(", ")),
+                };
+                let sql = sqlx::AssertSqlSafe(sql.replace("@t", &self.table));
+                let ordered = sqlx::raw_sql(sql).execute(checkout.connection()).await;
+                if ordered.is_err() || plan.end == End::Drop {
+                    return Ok(Checkout::Dropped);
+                }
+                let shown = checkout.shown();
+                checkout.commit().await?;
+                Ok(Checkout::Ordered(shown))
+            }
+        }
+
+        async fn shop() -> Option<Shop> {
+            let scene = Scene::migrated().await?;
+            let store = scene.store.clone();
+            Some(open(scene, store).await)
+        }
+
+        /// Makes the tables, and an application over a store, which is one of the scene's table.
+        async fn open(scene: Scene, store: $store) -> Shop {
+            let name = |table: &str| format!("{}_{table}", scene.table);
+            let cart = InTables::new(&store).with_row(&name("carts"));
+            let cart = cart.with_collection("lines", &name("lines"), &["sku"]);
+            let seats = InTables::new(&store).with_collection("meals", &name("meals"), &["name"]);
+            let seats = seats.with_collection("seats", &name("seats"), &["bench", "place"]);
+            let (begin, end) = ("\"quantity\" ", " NOT NULL");
+            let schema = format!("{}{}", cart.schema::<Cart>().unwrap(), seats.schema::<Seats>().unwrap());
+            // With a rule that the type does not know.
+            let (before, rest) = schema.replace('`', "\"").split_once(begin).map(own).unwrap();
+            let (integer, after) = rest.split_once(end).unwrap();
+            let schema = format!("{before}{begin}{integer}{end} CHECK (quantity <= 24){after}");
+            let quote = if schema.contains("InnoDB") { "`" } else { "\"" };
+            scene.run(&schema.replace('"', quote)).await;
+            let text = TEXT;
+            scene.run(&format!("CREATE TABLE @t_orders (sku {text} NOT NULL, quantity BIGINT NOT NULL)")).await;
+            let (cart, seats) = (cart.check::<Cart>().await.unwrap(), seats.check::<Seats>().await.unwrap());
+            let layer = SessionLayer::server(store).with_part::<Cart>(cart).with_part::<Seats>(seats);
+            Shop { app: App::new(layer), database: Arc::new(scene) }
+        }
+
+        fn own((before, after): (&str, &str)) -> (String, String) {
+            (before.to_owned(), after.to_owned())
+        }
+
+        tests_of_parts! { [each]
+            rows {
+                a_part_comes_back_from_its_tables_and_a_look_writes_nothing
+                of_two_hundred_rows_only_those_that_changed_are_written
+                two_requests_that_change_different_rows_both_win
+                of_one_row_the_later_request_counts_field_by_field
+                a_closure_runs_again_on_the_row_that_another_request_left
+                a_row_that_was_removed_is_not_brought_back_by_a_change
+                with_the_policy_fail_requests_meet_in_a_row_and_not_in_a_part
+                twenty_requests_at_once_lose_no_row
+                a_row_that_a_rule_of_its_table_refuses_is_409_and_nothing_of_the_request_is_saved
+            }
+            lives {
+                rows_go_with_their_session
+                abandoned_carts_leave_no_row
+                rows_stay_through_renewals_and_a_login
+                what_is_written_after_the_end_of_a_session_begins_anew
+                a_request_that_is_late_brings_no_row_back
+                another_principal_never_gets_the_rows
+            }
+            checkouts {
+                a_checkout_takes_place_once
+                where_nothing_is_pending_there_is_no_checkout
+                a_checkout_that_is_dropped_or_fails_changes_nothing
+                of_eight_checkouts_at_once_one_takes_place
+                what_is_added_during_a_checkout_is_in_the_next_cart
+                what_another_request_has_added_just_before_is_in_the_order
+                a_checkout_follows_renewals_before_and_during_it
+                a_checkout_works_on_sessions_that_are_sealed
+                after_a_checkout_the_request_goes_on
+                a_part_that_has_no_tables_cannot_become_an_order
+            }
+        }
+    };
+}
