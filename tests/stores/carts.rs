@@ -5,9 +5,11 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use session_state::{Clock as _, SystemClock};
+use tokio::time::Instant;
 
 use crate::harness::process::free_port;
 use crate::support::http::COOKIE;
@@ -154,7 +156,7 @@ pub(crate) fn carts_are_ordered_wholly_or_not_at_all_when_the_process_is_killed(
     limit: Duration,
     lines: impl Fn(&str) -> Vec<Line>,
 ) {
-    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = SystemClock.now().as_millis();
     let (mut random, name, port, begun) = (random::Random::new(seed), name(), free_port(), Instant::now());
     let (listen, probe) = (format!("127.0.0.1:{port}"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let start = || Probe::start(state, &["--listen", &listen]);

@@ -178,10 +178,10 @@ pub(crate) async fn a_request_that_is_dropped_leaves_no_transaction_on_its_conne
     let shop = Arc::new(shop);
     let browser = shop.begin().await;
     proxy.set(Fault::Delay(STEP));
-    for stage in 0..24 {
+    for stage in 0..96 {
         let dropped = shop.send::<Cart>(&browser, |cart| cart.add("bun", 1));
         // At the latest when it has been answered.
-        let _ = tokio::time::timeout(STEP * stage / 2, dropped).await;
+        let _ = tokio::time::timeout(STEP * stage / 8, dropped).await;
     }
     proxy.heal();
     let (sessions, teas) = (shop.sessions().await, shop.teas().await);
