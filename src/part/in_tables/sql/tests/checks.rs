@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::engines::{Loaded as _, Scene, TestEngine, on_each_engine};
+use super::engines::{Scene, TestEngine, on_each_engine};
 use super::values::Texts;
 use crate::part::SessionPart;
 
@@ -165,6 +165,7 @@ async fn a_server_of_mysql_that_cuts_off_values_is_noticed() {
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn on_sqlite_columns_without_strict_types_hold_the_same() {
+    use super::engines::Loaded as _;
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Loose {
         flag: bool,
@@ -193,4 +194,45 @@ async fn on_sqlite_columns_without_strict_types_hold_the_same() {
         tables.mapped.loaded(super::engines::handle(1)).await.expect("read"),
         Some(super::engines::value(&part))
     );
+}
+
+/// Without numbers with a point, whose columns are read row by row.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn on_sqlite_what_others_wrote_is_read_as_it_is_or_told_with_its_column() {
+    use super::engines::Loaded as _;
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Odd {
+        flag: bool,
+        number: Option<i64>,
+        text: String,
+    }
+    impl SessionPart for Odd {
+        const NAME: &'static str = "odd";
+    }
+    let Some(scene) = super::engines::Scene::<sqlx::Sqlite>::open().await else { return };
+    scene
+        .run(
+            "CREATE TABLE @_row (session BLOB NOT NULL PRIMARY KEY REFERENCES @_s (handle) ON DELETE CASCADE, \
+             flag BOOLEAN NOT NULL, number INT, text TEXT NOT NULL)",
+        )
+        .await;
+    let tables = scene.tables().check::<Odd>().await.expect("they fit");
+    scene.create(&tables, 1, &Odd::default()).await.expect("written");
+    let loaded = async || tables.mapped.loaded(super::engines::handle(1)).await;
+    for (set, read) in [
+        ("flag = 'true', number = '12', text = 5", serde_json::json!({"flag": true, "number": 12, "text": "5"})),
+        ("flag = '0', number = 3.0, text = x'61'", serde_json::json!({"flag": false, "number": 3, "text": "a"})),
+        ("flag = 1.0, number = NULL, text = ''", serde_json::json!({"flag": true, "number": null, "text": ""})),
+    ] {
+        scene.run(&format!("UPDATE @_row SET {set}")).await;
+        assert_eq!(loaded().await.expect("read"), Some(read), "{set}");
+    }
+    for (set, column) in [("flag = 2", "flag"), ("number = 'x'", "number"), ("number = 1.5", "number")] {
+        scene.run("UPDATE @_row SET flag = 0, number = 0").await;
+        scene.run(&format!("UPDATE @_row SET {set}")).await;
+        let error = loaded().await.expect_err("it cannot be");
+        assert_eq!(error.kind(), crate::store::StoreErrorKind::Undecodable, "{set}");
+        assert!(format!("{error:?}").contains(column), "{set}: {error:?}");
+    }
 }
