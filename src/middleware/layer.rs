@@ -80,6 +80,9 @@ impl SessionLayer {
     /// ([`UndecodableRecord`](SessionEvent::UndecodableRecord)). After a [rotation](KeyRing) a record is sealed with the
     /// new key when it is next written, so the old one is kept until the longest absolute timeout has passed.
     ///
+    /// Parts in [stores](crate::InStore) are encrypted too, under a key that takes the key ring alone. Rows of parts in tables
+    /// are columns of the application, and are not.
+    ///
     /// # Errors
     ///
     /// [`ConfigError`] when the state lives in the cookie, which has a seal of its own.

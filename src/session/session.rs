@@ -184,7 +184,7 @@ impl<M: 'static> Session<M> {
 
     /// Removes all values, and the parts that live with the session.
     ///
-    /// The session itself goes on, with its ID and its principal. Parts in cookies of their own stay as they are.
+    /// The session itself goes on, with its ID and its principal. Parts with a place of their own stay as they are.
     pub fn clear(&self) {
         self.shared.change(Change::Clear);
     }
