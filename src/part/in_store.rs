@@ -12,8 +12,9 @@ use crate::store::{ErasedStore, Store};
 /// grow with it. It works with state in the client's cookie too, and is then what of the session can be revoked.
 ///
 /// The part begins with its first write, which begins a session if there is none, and ends with its session: at a logout,
-/// and when another principal takes over. The name of the part and the session's [handle](crate::Handle) say where it is;
-/// a renewed ID changes neither.
+/// and when another principal takes over. Where it is follows from the name of the part and the session's
+/// [handle](crate::Handle), which a renewed ID does not change: its key is SHA-256 over the label `session-state prt v1`,
+/// the handle's bytes and the name.
 ///
 /// # Consistency
 ///

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
 use session_state::{
-    ConflictPolicy, CookieState, ErrorKind, InStore, KeyRing, MemoryStore, Part, Session, SessionLayer, SessionPart,
-    Timestamp,
+    Clock as _, ConflictPolicy, CookieState, ErrorKind, Handle, InStore, KeyRing, MemoryStore, Part, Session,
+    SessionLayer, SessionPart, Timestamp,
 };
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Barrier;
 
 use crate::browser::{App, Browser, Visit};
@@ -378,4 +379,36 @@ async fn session_and_part_may_share_a_store_and_stay_apart() {
     assert_eq!(pages(&mut browser, &app).await, ["one"]);
     browser.visit(&app, |session| async move { session.logout() }).await.value();
     assert_eq!(store.len(), 0);
+}
+
+/// The key of a part, as the documentation of parts in stores describes it.
+fn part_key(session: Handle, part: &str) -> StoreKey {
+    let message = Sha256::new().chain_update("session-state prt v1").chain_update(session.as_bytes());
+    StoreKey::from_bytes(message.chain_update(part).finalize().into())
+}
+
+#[tokio::test]
+async fn the_store_of_a_part_sees_none_of_it_when_it_is_encrypted() {
+    let keys = || KeyRing::generate().unwrap();
+    let by_layer = |store: MemoryStore| {
+        let layer = SessionLayer::server(MemoryStore::new()).encrypt_at_rest(keys()).unwrap();
+        layer.with_part::<Draft>(InStore::new(store))
+    };
+    let by_part = |store: MemoryStore| {
+        let layer = SessionLayer::client(CookieState::encrypted(keys()));
+        layer.with_part::<Draft>(InStore::new(store).encrypt_at_rest(keys()))
+    };
+    let not = |store: MemoryStore| SessionLayer::server(MemoryStore::new()).with_part::<Draft>(InStore::new(store));
+    type Make<'m> = &'m dyn Fn(MemoryStore) -> SessionLayer;
+    for (make, is_seen) in [(&by_layer as Make<'_>, false), (&by_part, false), (&not, true)] {
+        let store = MemoryStore::new();
+        let (app, mut browser) = (App::new(make(store.clone())), Browser::default());
+        write(&mut browser, &app, "4111 1111").await.value();
+        let handle = browser.visit(&app, |session| async move { session.handle() }).await.value().unwrap();
+        let found = store.load(&part_key(handle, "draft"), app.clock.now()).await.unwrap();
+        let Some(Entry::Live(record)) = found else { panic!("the part is not where it is said to be") };
+        assert_eq!(String::from_utf8_lossy(record.values.as_frames()).contains("4111"), is_seen);
+        assert!(record.handle != handle && record.principal.is_none(), "no store takes it for a session");
+        assert_eq!(pages(&mut browser, &app).await, ["4111 1111"]);
+    }
 }
