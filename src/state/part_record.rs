@@ -1,12 +1,10 @@
 //! A part that has a record of its own, in a store.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 
 use super::at_rest::{self, SealedRow};
 use super::outside::StoredPart;
-use super::server::{MAX_ATTEMPTS, pause};
+use super::server::{LostReplyError, MAX_ATTEMPTS, pause};
 use super::{Config, ConflictPolicy, State, Work};
 use crate::error::Error;
 use crate::event::SessionEvent;
@@ -111,7 +109,7 @@ impl<'c> PartRecord<'c> {
             // It was written after all, and the reply was lost.
             Some(version) if version == record.version => Ok(None),
             version if is_doubtful && version != before => {
-                Err(Error::unavailable(StoreError::failed(store.name(), LostReplyError).into()))
+                Err(Error::unavailable(StoreError::failed(store.name(), LostReplyError("part")).into()))
             }
             _ => Ok(Some(found)),
         }
@@ -197,15 +195,3 @@ impl<'c> PartRecord<'c> {
         }
     }
 }
-
-/// Nobody can tell any more whether a write took place.
-#[derive(Debug)]
-struct LostReplyError;
-
-impl fmt::Display for LostReplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reply to a write was lost and the part has been changed since, so the write is not repeated")
-    }
-}
-
-impl StdError for LostReplyError {}

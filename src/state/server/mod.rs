@@ -36,7 +36,7 @@ use write::{create, renew, update};
 pub(crate) use records::ServerState;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use taking::Taking;
-pub(super) use unanswered::Unanswered;
+pub(super) use unanswered::{LostReplyError, Unanswered};
 
 /// How often changes are made again on a newer record before the request gives up with a conflict.
 pub(super) const MAX_ATTEMPTS: u32 = 40;

@@ -156,9 +156,11 @@ async fn settle_update(records: Records<'_>, work: &mut Work, version: u64) -> R
             let outside = rows::reload(records.config, work, record.handle).await?;
             return work.adopt(id, record, outside, Plan::Update);
         }
-        Some(Entry::Live(record)) if record.version != base => return Err(records.failed(LostReplyError).into()),
+        Some(Entry::Live(record)) if record.version != base => {
+            return Err(records.failed(LostReplyError("session")).into());
+        }
         Some(Entry::Retired(forward)) if successor(&id, &forward).is_some() => {
-            return Err(records.failed(LostReplyError).into());
+            return Err(records.failed(LostReplyError("session")).into());
         }
         // It has not taken place, or the session has ended: the next attempt says so.
         Some(_) | None => {}
@@ -167,14 +169,16 @@ async fn settle_update(records: Records<'_>, work: &mut Work, version: u64) -> R
     Ok(())
 }
 
-/// Nobody can tell any more whether a write took place.
+/// Nobody can tell any more whether a write took place, to the session or to this part of it.
 #[derive(Debug)]
-struct LostReplyError;
+pub(in crate::state) struct LostReplyError(pub(in crate::state) &'static str);
 
 impl fmt::Display for LostReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the reply to a write was lost and the session has been changed since, so the write is not repeated",
+        write!(
+            f,
+            "the reply to a write was lost and the {} has been changed since, so the write is not repeated",
+            self.0
         )
     }
 }
