@@ -1,8 +1,8 @@
 //! Measures the stores of SQL on a server: `stores throughput <postgres-url>` compares calls with those of
 //! tower-sessions' store and with plain statements, in rounds that take turns; `stores sweep <url>` measures how long a
 //! sweep of a tenth of a million sessions holds anybody up; `stores cart <url>` serves a page with a part in tables, and one
-//! by hand; `stores cart-once <url> <ours|hand> <pages>` serves only some, for a profiler. All make tables of their own and leave them behind;
-//! with SQLite they are files whose names begin with the one that was given.
+//! by hand; `stores cart-once <url> <ours|hand> <pages>` serves only some, for a profiler. All make tables of their own and
+//! leave them behind; with SQLite they are files whose names begin with the one that was given.
 //!
 //! ```text
 //! cargo run --release --features stores --bin stores -- throughput postgres://postgres@localhost/postgres
@@ -15,7 +15,8 @@ mod throughput;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: stores throughput <postgres-url> | sweep <sqlite:file or postgres-url> | cart <sqlite:file or postgres-url> | cart-once <sqlite:file or postgres-url> <ours|hand> <pages>";
+const USAGE: &str = "usage: stores throughput <postgres-url> | sweep <sqlite:file or postgres-url> | cart <sqlite:file or postgres-url> | \
+    cart-once <sqlite:file or postgres-url> <ours|hand> <pages>";
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
