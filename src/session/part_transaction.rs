@@ -31,7 +31,7 @@ use crate::state::Taking;
 /// use sqlx::{Sqlite, query, query_scalar};
 /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
 /// # struct Cart { lines: Vec<CartLine> }
-/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// # struct CartLine { sku: String, quantity: i64 }
 /// # impl SessionPart for Cart { const NAME: &'static str = "cart"; }
 ///

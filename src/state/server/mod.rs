@@ -238,13 +238,13 @@ fn id_cookie(config: &Config, loaded: &Loaded, now: Timestamp) -> Option<HeaderV
     Some(config.cookie_writer.set(&id.to_text(), config.max_age(record, now)))
 }
 
-/// Gives the other requests time: not at all at first, then random times that grow up to 256 ms. Twenty that write rows of
-/// one session need that much to get by each other.
+/// Gives the other requests time: not at all at first, then random times that grow up to 64 ms. Those that have come second
+/// twenty times write where writing takes long, and wait up to 256 ms.
 pub(super) async fn pause(attempt: u32) -> Result<(), Error> {
     if attempt == 0 {
         return Ok(());
     }
-    let longest = 1_u64 << attempt.min(8);
+    let longest = 1_u64 << if attempt < 20 { attempt.min(6) } else { 8 };
     let [random] = random::bytes::<1>()?;
     Box::pin(tokio::time::sleep(Duration::from_millis(u64::from(random) * longest / 255))).await;
     Ok(())
