@@ -412,3 +412,23 @@ async fn the_store_of_a_part_sees_none_of_it_when_it_is_encrypted() {
         assert_eq!(pages(&mut browser, &app).await, ["4111 1111"]);
     }
 }
+
+#[tokio::test]
+async fn a_part_of_a_session_that_is_taken_over_is_found_though_another_request_was_faster() {
+    let Parted { app, .. } = Parted::new();
+    let mut browser = Browser::default();
+    browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+    let (fast, inner) = (browser.clone(), app.clone());
+    let visit = browser
+        .send_raw(&app, |extensions| async move {
+            let session = Session::from_extensions(&extensions)?.load().await?;
+            fast.clone().set(&inner, "n", 1).await.value();
+            session.login("bob");
+            Part::<Draft>::from_extensions(&extensions).await?.pages.push("of bob".to_owned());
+            Ok((StatusCode::OK, ()))
+        })
+        .await;
+    browser.receive(&visit);
+    visit.value();
+    assert_eq!(pages(&mut browser, &app).await, ["of bob"]);
+}

@@ -44,7 +44,12 @@ pub(super) async fn catch_up(records: Records<'_>, work: &mut Work, outcome: Out
     if may_fail && (is_other_state(&base, &record) || rows::meet(config, work, outside.as_deref())?) {
         return Err(Error::conflict());
     }
+    let new_session = work.draft.outside().and_then(|outside| outside.new_session);
     work.draft = Draft::replay(Some(Arc::clone(&record)), outside, work.changes.list())?;
+    if new_session.is_some() {
+        // A part has been stored for it.
+        work.draft.outside_mut().new_session = new_session;
+    }
     work.loaded = Loaded { record: Some(record), id: Some(id), ..mem::take(&mut work.loaded) };
     Ok(Step::Again)
 }

@@ -58,9 +58,10 @@ impl Work {
     }
 }
 
-/// Reads the rows of parts again that the request has loaded. `None` if there are none.
+/// Reads the rows of parts again that the request has asked for. `None` if there are none. Parts in stores have been
+/// written by now, and are as they were.
 pub(super) async fn reload(config: &Config, work: &Work, session: Handle) -> Result<Option<Box<Outside>>, Error> {
-    let Some(mut outside) = work.loaded.outside.clone() else { return Ok(None) };
+    let Some(mut outside) = work.draft.outside().map(|outside| Box::new(outside.committed())) else { return Ok(None) };
     for place in &config.outside {
         let (Some(mapped), Some(_)) = (place.tables(), outside.find(place.name)) else { continue };
         outside.load(place.name, load_rows(config, &**mapped, session).await?, None);

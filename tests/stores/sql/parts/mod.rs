@@ -337,6 +337,7 @@ macro_rules! tests_of_parts {
     ([network] $server:expr, $store:ident, $pool_at:expr) => {
         tests_of_parts! { [network] $server, $store, $pool_at,
             a_row_whose_reply_is_lost_is_written_once
+            a_row_goes_though_the_reply_to_its_coming_was_lost
             a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_all
             connections_that_have_died_are_noticed_by_no_checkout
             a_request_that_is_dropped_leaves_no_transaction_on_its_connection

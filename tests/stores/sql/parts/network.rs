@@ -106,6 +106,33 @@ pub(crate) async fn a_row_whose_reply_is_lost_is_written_once(shop: Shop, proxy:
     }
 }
 
+pub(crate) async fn a_row_goes_though_the_reply_to_its_coming_was_lost(shop: Shop, proxy: Proxy) {
+    let proxy = Arc::new(proxy);
+    for passing in 0.. {
+        let (mut browser, network) = (Browser::default(), Arc::clone(&proxy));
+        let handler = move |extensions| async move {
+            let session = Session::from_extensions(&extensions)?.load().await?;
+            let mut cart = Part::<Cart>::from_extensions(&extensions).await?;
+            cart.push("tea", 1);
+            cart.push("bun", 1);
+            drop(cart);
+            network.cut_reply_then(passing, 0, Fault::None);
+            session.save().await?;
+            Part::<Cart>::from_extensions(&extensions).await?.lines.retain(|line| line.sku != "bun");
+            Ok((StatusCode::OK, ()))
+        };
+        let visit = browser.send_raw(&shop.app, handler).await;
+        browser.receive(&visit);
+        visit.value();
+        let was_cut = proxy.has_cut();
+        proxy.heal();
+        assert_eq!(shop.cart(&browser).await, "tea 1", "from reply {passing} on");
+        if !was_cut {
+            break;
+        }
+    }
+}
+
 pub(crate) async fn a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_all(shop: Shop, proxy: Proxy) {
     let (shop, proxy) = (shop.with(|layer| layer.with_store_timeout(STORE_TIMEOUT)), Arc::new(proxy));
     for then in THEN {
