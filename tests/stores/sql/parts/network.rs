@@ -113,12 +113,13 @@ pub(crate) async fn a_row_goes_though_the_reply_to_its_coming_was_lost(shop: Sho
         let handler = move |extensions| async move {
             let session = Session::from_extensions(&extensions)?.load().await?;
             let mut cart = Part::<Cart>::from_extensions(&extensions).await?;
-            cart.push("tea", 1);
-            cart.push("bun", 1);
-            drop(cart);
+            cart.update(|cart| {
+                cart.add("tea", 1);
+                cart.add("bun", 1);
+            });
             network.cut_reply_then(passing, 0, Fault::None);
             session.save().await?;
-            Part::<Cart>::from_extensions(&extensions).await?.lines.retain(|line| line.sku != "bun");
+            cart.lines.retain(|line| line.sku != "bun");
             Ok((StatusCode::OK, ()))
         };
         let visit = browser.send_raw(&shop.app, handler).await;
