@@ -67,6 +67,16 @@ pub enum ErrorKind {
         /// The name of the part.
         part: &'static str,
     },
+    /// The principal has as many sessions as the layer allows, and the layer is told to refuse another. Nothing of the
+    /// request was written.
+    TooManySessions {
+        /// The most sessions that a principal may have.
+        limit: usize,
+    },
+    /// Nobody is logged in.
+    LoginRequired,
+    /// The principal has not proved who it is for longer than is allowed here.
+    RecentLoginRequired,
     /// The change needs a cookie, but the head of the response has already been sent.
     TooLate,
     /// The operating system gave no random bytes.
@@ -82,12 +92,15 @@ impl Error {
 
     /// Returns the HTTP status that answers this error.
     ///
-    /// 503 when the store is unavailable, 409 for a conflict or what a table refuses, otherwise 500.
+    /// 503 when the store is unavailable, 409 for a conflict or what a table refuses, 401 when nobody is logged in, 403 for
+    /// a login that is not recent enough or is one too many, otherwise 500.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.0.kind {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Conflict | ErrorKind::Constraint => StatusCode::CONFLICT,
+            ErrorKind::LoginRequired => StatusCode::UNAUTHORIZED,
+            ErrorKind::RecentLoginRequired | ErrorKind::TooManySessions { .. } => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -134,6 +147,18 @@ impl Error {
         Self::new(ErrorKind::NoTables { part }, None)
     }
 
+    pub(crate) fn too_many_sessions(limit: usize) -> Self {
+        Self::new(ErrorKind::TooManySessions { limit }, None)
+    }
+
+    pub(crate) fn login_required() -> Self {
+        Self::new(ErrorKind::LoginRequired, None)
+    }
+
+    pub(crate) fn recent_login_required() -> Self {
+        Self::new(ErrorKind::RecentLoginRequired, None)
+    }
+
     pub(crate) fn too_late() -> Self {
         Self::new(ErrorKind::TooLate, None)
     }
@@ -161,6 +186,11 @@ impl fmt::Display for Error {
                 write!(f, "part {part:?} is already in use by this request: drop the first before taking a second")
             }
             ErrorKind::NoTables { part } => write!(f, "part {part:?} does not live in tables of this engine"),
+            ErrorKind::TooManySessions { limit } => {
+                write!(f, "the principal has {limit} sessions, and no more are allowed: end one of them first")
+            }
+            ErrorKind::LoginRequired => f.write_str("nobody is logged in"),
+            ErrorKind::RecentLoginRequired => f.write_str("this takes a login that is more recent"),
             ErrorKind::TooLate => f.write_str(
                 "the change needs a cookie, but the response head was already sent: change the session before answering",
             ),

@@ -28,6 +28,26 @@ pub enum SessionEvent {
         /// The session.
         session: Handle,
     },
+    /// A principal who is logged in has proved again who it is.
+    Reauthenticated {
+        /// The session.
+        session: Handle,
+    },
+    /// A principal has as many sessions as the layer allows, and another login was refused.
+    LoginRefused,
+    /// A session in which a principal was logged in was ended by a request of its own. [`Destroyed`](Self::Destroyed)
+    /// follows.
+    LoggedOut {
+        /// The session.
+        session: Handle,
+    },
+    /// A session was ended from outside.
+    Revoked {
+        /// The session.
+        session: Handle,
+        /// Why.
+        cause: RevocationCause,
+    },
     /// A session was ended by the application, or by the login of another principal, which begins another.
     Destroyed {
         /// The session.
@@ -67,6 +87,20 @@ pub enum SessionEvent {
         /// The failure.
         error: Error,
     },
+}
+
+/// Why a session was [ended from outside](SessionEvent::Revoked).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RevocationCause {
+    /// It was asked for by its handle.
+    Asked,
+    /// All other sessions of its principal were to end.
+    Others,
+    /// All sessions of its principal were to end.
+    All,
+    /// Its principal logged in elsewhere and had as many sessions as the layer allows.
+    Evicted,
 }
 
 /// Somebody who is told of [events](SessionEvent): a log, a counter, an alarm.

@@ -62,6 +62,10 @@ pub(crate) enum Change {
         principal: Arc<str>,
         fresh: bool,
     },
+    /// The principal has proved again who it is.
+    Reauthenticated,
+    /// Sets or removes what the session is called in lists.
+    Label(Option<Arc<str>>),
     IdleTimeout(Option<Duration>),
     AbsoluteTimeout(Option<Duration>),
 }
@@ -76,6 +80,8 @@ impl fmt::Debug for Change {
             Self::Update { key, .. } => write!(f, "Update({key:?})"),
             Self::Outside { part, .. } => write!(f, "Outside({part:?})"),
             Self::Login { fresh, .. } => write!(f, "Login(fresh: {fresh})"),
+            Self::Reauthenticated => f.write_str("Reauthenticated"),
+            Self::Label(_) => f.write_str("Label"),
             Self::IdleTimeout(timeout) => write!(f, "IdleTimeout({timeout:?})"),
             Self::AbsoluteTimeout(timeout) => write!(f, "AbsoluteTimeout({timeout:?})"),
         }
@@ -85,7 +91,8 @@ impl fmt::Debug for Change {
 impl Change {
     /// Whether the change is one of data, which a server error may discard. Logins and timeouts are not.
     fn is_of_data(&self) -> bool {
-        !matches!(self, Self::Login { .. } | Self::IdleTimeout(_) | Self::AbsoluteTimeout(_))
+        use Change::{Clear, Outside, Remove, Set, Update};
+        matches!(self, Set { .. } | Remove { .. } | Clear | Update { .. } | Outside { .. })
     }
 }
 
@@ -117,9 +124,19 @@ impl Changes {
         self.list.is_empty() && !self.ends_session && !self.renews && !self.needs_session
     }
 
-    /// Whether a principal logged in, which takes a new ID and lets the old one die at once.
+    /// Whether a principal logged in.
     pub(crate) fn logs_in(&self) -> bool {
         self.list.iter().any(|change| matches!(change, Change::Login { .. }))
+    }
+
+    /// Whether a principal has proved again who it is.
+    pub(crate) fn reauthenticates(&self) -> bool {
+        self.list.iter().any(|change| matches!(change, Change::Reauthenticated))
+    }
+
+    /// Whether a principal has proved who it is, which takes a new ID and lets the old one die at once.
+    pub(crate) fn authenticates(&self) -> bool {
+        self.list.iter().any(|change| matches!(change, Change::Login { .. } | Change::Reauthenticated))
     }
 
     /// Adds what was asked for later.

@@ -18,16 +18,17 @@ const HAS_IDLE_TIMEOUT: u8 = 1;
 const HAS_ABSOLUTE_TIMEOUT: u8 = 1 << 1;
 const HAS_PRINCIPAL: u8 = 1 << 2;
 const HAS_AUTHENTICATED_AT: u8 = 1 << 3;
+const HAS_LABEL: u8 = 1 << 4;
 
-/// The most bytes that a record takes besides its values and the name of its principal.
+/// The most bytes that a record takes besides its values, its label and the name of its principal.
 const FIXED_SIZE: usize = 96;
 
 impl Record {
     /// Returns the record as bytes, for stores that keep byte strings.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let principal = self.principal.as_deref().map_or(0, str::len);
-        let mut out = Vec::with_capacity(FIXED_SIZE + principal + self.values.as_frames().len());
+        let texts: usize = [&self.principal, &self.label].into_iter().flatten().map(|text| text.len()).sum();
+        let mut out = Vec::with_capacity(FIXED_SIZE + texts + self.values.as_frames().len());
         out.push(FORMAT);
         out.push(self.flags());
         out.extend_from_slice(self.handle.as_bytes());
@@ -44,6 +45,9 @@ impl Record {
         }
         if let Some(authenticated_at) = self.authenticated_at {
             put_number(&mut out, authenticated_at.as_millis());
+        }
+        if let Some(label) = &self.label {
+            put_bytes(&mut out, label.as_bytes());
         }
         out.extend_from_slice(self.values.as_frames());
         out
@@ -68,12 +72,13 @@ impl Record {
             | flag(self.absolute_timeout.is_some(), HAS_ABSOLUTE_TIMEOUT)
             | flag(self.principal.is_some(), HAS_PRINCIPAL)
             | flag(self.authenticated_at.is_some(), HAS_AUTHENTICATED_AT)
+            | flag(self.label.is_some(), HAS_LABEL)
     }
 }
 
 fn decode_format_1(reader: &mut Reader<'_>) -> Option<Record> {
     let flags = reader.byte()?;
-    if flags >= 1 << 4 {
+    if flags >= 1 << 5 {
         return None;
     }
     let handle = Handle::from_bytes(reader.array()?);
@@ -95,6 +100,10 @@ fn decode_format_1(reader: &mut Reader<'_>) -> Option<Record> {
         0 => None,
         _ => Some(Timestamp::from_millis(reader.number()?)),
     };
+    let label = match flags & HAS_LABEL {
+        0 => None,
+        _ => Some(std::str::from_utf8(reader.bytes()?).ok()?.into()),
+    };
     let values = Values::from_frames(reader.rest())?;
     Some(Record {
         handle,
@@ -106,6 +115,7 @@ fn decode_format_1(reader: &mut Reader<'_>) -> Option<Record> {
         absolute_timeout,
         principal,
         authenticated_at,
+        label,
         version,
         values,
     })
@@ -151,6 +161,7 @@ mod tests {
             absolute_timeout: Some(Duration::from_secs(3600)),
             principal: Some("alice".into()),
             authenticated_at: Some(at(1_700_000_000_000)),
+            label: None,
             version: 300,
             values: Values::from_pairs([("n", b"1".as_slice()), ("@cart", b"{\"lines\":[]}")]),
         }
@@ -160,16 +171,21 @@ mod tests {
         Record::new(Handle::from_bytes([1; 16]), Timestamp::from_millis(5), Timestamp::from_millis(9))
     }
 
+    fn labelled_record() -> Record {
+        Record { label: Some("Zoë's phone".into()), ..full_record() }
+    }
+
     #[test]
     fn records_come_back_as_they_were() {
-        for record in [full_record(), plain_record()] {
+        let only_label = Record { label: Some("".into()), ..plain_record() };
+        for record in [full_record(), labelled_record(), plain_record(), only_label] {
             assert!(Record::decode(&record.encode()) == Ok(record));
         }
     }
 
     #[test]
     fn a_cut_or_changed_record_is_refused_or_read_but_never_panics() {
-        let bytes = full_record().encode();
+        let bytes = labelled_record().encode();
         for cut in 0..bytes.len() {
             let _ = Record::decode(&bytes[..cut]);
             for bit in 0..8 {
@@ -202,5 +218,10 @@ mod tests {
             (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex")).collect();
         assert!(Record::decode(&bytes) == Ok(full_record()));
         assert_eq!(full_record().encode(), bytes);
+        // The label came later: the fifth flag, and its text before the values.
+        let (head, values) = bytes.split_at(bytes.len() - 23);
+        let labelled = [&[1, 0x1f], &head[2..], b"\x0cZo\xc3\xab's phone", values].concat();
+        assert!(Record::decode(&labelled) == Ok(labelled_record()));
+        assert_eq!(labelled_record().encode(), labelled);
     }
 }

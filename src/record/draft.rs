@@ -24,6 +24,8 @@ pub(crate) struct Draft {
     /// In the order in which they stand in the record. Most requests change one value.
     overlay: SmallVec<[Overlaid; 1]>,
     login: Option<Arc<str>>,
+    /// What is seldom changed. Boxed, since every request has a draft.
+    rare: Option<Box<RareChanges>>,
     /// What was the session of one principal is now that of another, with a name of its own.
     is_new_identity: bool,
     /// `Some(None)` goes back to the layer's timeout.
@@ -31,6 +33,13 @@ pub(crate) struct Draft {
     absolute_timeout: Option<Option<Duration>>,
     /// Boxed, since few requests ask for a part that lives elsewhere.
     outside: Option<Box<Outside>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct RareChanges {
+    has_reauthenticated: bool,
+    /// `Some(None)` removes the label.
+    label: Option<Option<Arc<str>>>,
 }
 
 /// A value that was set or removed.
@@ -111,9 +120,12 @@ impl Draft {
                     // Nobody is remembered because somebody else was. What this request has set stays.
                     self.idle_timeout.get_or_insert(None);
                     self.absolute_timeout.get_or_insert(None);
+                    self.rare_mut().label.get_or_insert(None);
                 }
                 self.login = Some(Arc::clone(principal));
             }
+            Change::Reauthenticated => self.rare_mut().has_reauthenticated |= self.principal().is_some(),
+            Change::Label(label) => self.set_label(label.clone()),
             Change::IdleTimeout(timeout) => self.idle_timeout = Some(*timeout),
             Change::AbsoluteTimeout(timeout) => self.absolute_timeout = Some(*timeout),
         }
@@ -160,6 +172,35 @@ impl Draft {
         self.login.as_ref().or_else(|| self.base.as_ref()?.principal.as_ref())
     }
 
+    /// Whether the principal has proved who it is.
+    pub(crate) fn authenticates(&self) -> bool {
+        self.login.is_some() || self.rare.as_ref().is_some_and(|rare| rare.has_reauthenticated)
+    }
+
+    /// Returns when the principal last proved who it is, if it is `now` for what this request has done.
+    pub(crate) fn authenticated_at(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.authenticates() { Some(now) } else { self.base.as_ref()?.authenticated_at }
+    }
+
+    /// Returns what the session is called in lists.
+    pub(crate) fn label(&self) -> Option<&Arc<str>> {
+        match self.rare.as_ref().and_then(|rare| rare.label.as_ref()) {
+            Some(label) => label.as_ref(),
+            None => self.base.as_ref()?.label.as_ref(),
+        }
+    }
+
+    /// Sets or removes the label. One that stays the same is no change.
+    fn set_label(&mut self, label: Option<Arc<str>>) {
+        if self.label() != label.as_ref() {
+            self.rare_mut().label = Some(label);
+        }
+    }
+
+    fn rare_mut(&mut self) -> &mut RareChanges {
+        self.rare.get_or_insert_default()
+    }
+
     /// Returns what the record will say of its age when it is used `now`.
     pub(crate) fn age(&self, timeouts: &Timeouts, now: Timestamp) -> Age {
         let base = self.base.as_deref();
@@ -179,6 +220,7 @@ impl Draft {
             || self.login.is_some()
             || self.idle_timeout.is_some()
             || self.absolute_timeout.is_some()
+            || self.rare.as_ref().is_some_and(|rare| rare.has_reauthenticated || rare.label.is_some())
             || self.outside.as_ref().is_some_and(|outside| outside.is_changed())
     }
 
@@ -187,6 +229,7 @@ impl Draft {
         self.login.is_some()
             || self.idle_timeout.flatten().is_some()
             || self.absolute_timeout.flatten().is_some()
+            || self.rare.as_ref().is_some_and(|rare| matches!(rare.label, Some(Some(_))))
             || self.overlay.iter().any(|overlaid| overlaid.value.is_some())
             || self.iter().next().is_some()
             || self.outside.as_ref().is_some_and(|outside| outside.has_content())
@@ -211,7 +254,8 @@ impl Draft {
             idle_timeout: age.idle_timeout,
             absolute_timeout: age.absolute_timeout,
             principal: self.principal().cloned(),
-            authenticated_at: if self.login.is_some() { Some(now) } else { base.and_then(|r| r.authenticated_at) },
+            authenticated_at: self.authenticated_at(now),
+            label: self.label().cloned(),
             version: version_after(base.map_or(0, |record| record.version), mark),
             values: self.values(),
         }

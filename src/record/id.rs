@@ -11,6 +11,9 @@ const STORE_KEY_LABEL: &[u8; 20] = b"session-state key v1";
 const SUCCESSOR_LABEL: &[u8; 20] = b"session-state fwd v1";
 const PART_KEY_LABEL: &[u8; 20] = b"session-state prt v1";
 const PART_HANDLE_LABEL: &[u8; 20] = b"session-state phd v1";
+const LOGIN_LOCK_LABEL: &[u8; 20] = b"session-state lck v1";
+const ENDED_LABEL: &[u8; 20] = b"session-state end v1";
+const NOT_BEFORE_LABEL: &[u8; 20] = b"session-state nbf v1";
 const SEAL_LABEL: &[u8; 20] = b"session-state row v1";
 
 /// The secret that a client holds: 256 random bits. Whoever has it has the session.
@@ -98,6 +101,25 @@ impl StoreKey {
         let mut handle = Handle([0; 16]);
         handle.0.copy_from_slice(&hash(PART_HANDLE_LABEL)[..16]);
         (Self(hash(PART_KEY_LABEL)), handle)
+    }
+
+    /// Returns the key of what holds the logins of a principal apart from each other.
+    pub(crate) fn of_login_lock(principal: &str) -> Self {
+        Self::of_text(LOGIN_LOCK_LABEL, principal.as_bytes())
+    }
+
+    /// Returns the key of the mark of a session that lived in a cookie and was ended.
+    pub(crate) fn of_ended(session: Handle) -> Self {
+        Self::of_text(ENDED_LABEL, &session.0)
+    }
+
+    /// Returns the key of the mark that ends the sessions of a principal that began before a time.
+    pub(crate) fn of_not_before(principal: &str) -> Self {
+        Self::of_text(NOT_BEFORE_LABEL, principal.as_bytes())
+    }
+
+    fn of_text(label: &[u8; 20], text: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(label).chain_update(text).finalize().into())
     }
 
     /// Makes a key of its bytes. Only tests of stores have a reason to.

@@ -55,8 +55,10 @@ pub struct Record {
     pub absolute_timeout: Option<Duration>,
     /// Who is logged in.
     pub principal: Option<Arc<str>>,
-    /// When the principal logged in.
+    /// When the principal logged in, or last proved again who it is.
     pub authenticated_at: Option<Timestamp>,
+    /// What the application calls the session in lists, such as the name of a device.
+    pub label: Option<Arc<str>>,
     /// Tells what was written from what was written before and from what another request writes at the same time: another
     /// number with each create, update and renewal, always below 2^63. Only whether two are equal means anything. A touch
     /// leaves it.
@@ -79,6 +81,7 @@ impl Record {
             absolute_timeout: None,
             principal: None,
             authenticated_at: None,
+            label: None,
             version: 1,
             values: Values::default(),
         }
@@ -98,7 +101,7 @@ pub(crate) fn version_after(before: u64, mark: u32) -> u64 {
     u64::from(mark) << 31 | (before + 1) & COUNT
 }
 
-/// Shows no value and no principal: both may be personal.
+/// Shows no value, no principal and no label: all may be personal.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")

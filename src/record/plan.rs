@@ -52,7 +52,7 @@ pub(crate) fn plan(
     if changes.ends_session {
         return if makes_session() { Plan::Replace } else { Plan::Destroy };
     }
-    if changes.logs_in() {
+    if changes.authenticates() {
         Plan::Renew { grace: false }
     } else if changes.renews || (may_set_cookie && timeouts.renewal_is_due(record, now)) {
         Plan::Renew { grace: true }
@@ -94,6 +94,10 @@ mod tests {
 
     fn login() -> Change {
         Change::Login { principal: "alice".into(), fresh: false }
+    }
+
+    fn label() -> Change {
+        Change::Label(Some("phone".into()))
     }
 
     fn idle() -> Change {
@@ -156,6 +160,9 @@ mod tests {
             (&none, None, &[login()], false, Create),
             (&none, None, &[idle()], false, Create),
             (&none, None, &[Change::IdleTimeout(None)], false, Keep),
+            (&none, None, &[label()], false, Create),
+            (&none, None, &[Change::Label(None)], false, Keep),
+            (&none, None, &[Change::Reauthenticated], false, Keep),
             (&none, Some(Do::Renew), &[], false, Keep),
             (&none, Some(Do::Renew), &[set()], false, Create),
             (&none, Some(Do::End), &[], false, Keep),
@@ -172,6 +179,9 @@ mod tests {
             (&fresh, Some(Do::Renew), &[], false, gracious),
             (&fresh, Some(Do::Renew), &[set()], false, gracious),
             (&fresh, None, &[login()], false, at_once),
+            (&fresh, None, &[Change::Reauthenticated], false, at_once),
+            (&fresh, None, &[label()], false, Update),
+            (&fresh, None, &[Change::Label(None)], false, Keep),
             (&fresh, Some(Do::Renew), &[login()], false, at_once),
             (&fresh, Some(Do::End), &[], false, Destroy),
             (&fresh, Some(Do::End), &[set()], false, Replace),

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "axum")]
 mod extract;
+mod identity;
 mod json;
 mod loader;
 mod part;

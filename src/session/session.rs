@@ -15,7 +15,6 @@ use crate::error::Error;
 use crate::record::Lifetime;
 use crate::record::changes::{At, Change, Key};
 use crate::record::draft::Draft;
-use crate::store::Handle;
 
 /// Marks the session of an application that has one layer. An application with two gives the other a marker of its own:
 /// see [`SessionLayer::with_marker`](crate::SessionLayer::with_marker).
@@ -42,7 +41,7 @@ pub enum Main {}
 /// }
 /// ```
 pub struct Session<M = Main> {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     marker: PhantomData<fn() -> M>,
 }
 
@@ -201,27 +200,6 @@ impl<M: 'static> Session<M> {
         self.shared.with(|work| work.changes.renews = true);
     }
 
-    /// Binds the session to a principal, such as the ID of a user, who has just proved to be that.
-    ///
-    /// The session gets a new ID and the old one is dead at once, so that nobody who planted or saw it is logged in
-    /// along with the visitor (OWASP ASVS 5.0, 7.2.4). Its absolute timeout begins anew. The values of a visitor stay,
-    /// as a shopping cart must; those of *another* principal go, and with them the timeouts it had of its own. See
-    /// [`login_fresh`](Self::login_fresh) for keeping nothing.
-    ///
-    /// # Security
-    ///
-    /// Check who it is before, and call this at every login, also at one that confirms who is logged in already. State
-    /// in the cookie has no ID that could die: a copy of the cookie from before the login stays what it was, a
-    /// visitor's.
-    pub fn login(&self, principal: impl Into<String>) {
-        self.shared.change(Change::Login { principal: principal.into().into(), fresh: false });
-    }
-
-    /// Does what [`login`](Self::login) does and removes all values first.
-    pub fn login_fresh(&self, principal: impl Into<String>) {
-        self.shared.change(Change::Login { principal: principal.into().into(), fresh: true });
-    }
-
     /// Ends the session of the principal: the same as [`destroy`](Self::destroy), by the name of what it is used for.
     pub fn logout(&self) {
         self.destroy();
@@ -281,20 +259,6 @@ impl<M: 'static> Session<M> {
         self.draft(|draft| draft.base().is_none())
     }
 
-    /// Returns who is logged in.
-    #[must_use]
-    pub fn principal(&self) -> Option<String> {
-        self.draft(|draft| draft.principal().map(|principal| principal.as_ref().to_owned()))
-    }
-
-    /// Returns the public name of the session, for logs and lists. It opens nothing.
-    ///
-    /// A session that this request makes has none yet. The name stays the same when the ID is renewed.
-    #[must_use]
-    pub fn handle(&self) -> Option<Handle> {
-        self.draft(|draft| draft.base().map(|record| record.handle))
-    }
-
     /// Returns when the session began or its principal logged in. `None` for one that this request makes.
     #[must_use]
     pub fn created_at(&self) -> Option<SystemTime> {
@@ -343,7 +307,7 @@ impl<M: 'static> Session<M> {
         self.shared.commit().await.map(|_| ())
     }
 
-    fn draft<T>(&self, look: impl FnOnce(&Draft) -> T) -> T {
+    pub(super) fn draft<T>(&self, look: impl FnOnce(&Draft) -> T) -> T {
         self.shared.with(|work| look(&work.draft))
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn seal(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Arc<
     // A value is a JSON text: base64url has nothing that a string would have to escape.
     let json = [b"\"", &*text, b"\""].concat();
     let values = Values::from_pairs([(SEALED, &*json)]);
-    Arc::new(Record { values, principal: record.principal.clone(), ..*record })
+    Arc::new(Record { values, principal: record.principal.clone(), label: record.label.clone(), ..*record })
 }
 
 /// Returns the record with its values opened. One that is not sealed, or not for this row, cannot be read.
@@ -50,5 +50,5 @@ pub(super) fn open(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Resu
     let text = record.values.get(SEALED).and_then(|json| json.strip_prefix(b"\"")?.strip_suffix(b"\""));
     let frames = text.and_then(|text| open_row(keys, row, text)).map(Zeroizing::new);
     let values = frames.and_then(|frames| Values::from_frames(&frames)).ok_or(DecodeRecordError::malformed())?;
-    Ok(Arc::new(Record { values, principal: record.principal.clone(), ..*record }))
+    Ok(Arc::new(Record { values, principal: record.principal.clone(), label: record.label.clone(), ..*record }))
 }

@@ -164,12 +164,17 @@ impl Work {
         }
         if self.changes.logs_in() {
             config.tell(&SessionEvent::LoggedIn { session });
+        } else if self.changes.reauthenticates() {
+            config.tell(&SessionEvent::Reauthenticated { session });
         }
     }
 
     /// Tells the observers that the loaded session has ended.
     fn tell_end(&self, config: &Config) {
         if let Some(record) = &self.loaded.record {
+            if record.principal.is_some() {
+                config.tell(&SessionEvent::LoggedOut { session: record.handle });
+            }
             config.tell(&SessionEvent::Destroyed { session: record.handle });
         }
     }

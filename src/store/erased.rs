@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 use super::span::in_span;
-use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use super::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
 
 type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -124,6 +124,16 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     fn renew(&self, renewal: Renewal, now: Timestamp) -> Answer<'_, Outcome>;
     fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome>;
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize>;
+    fn finds_principals(&self) -> bool;
+    fn list<'a>(
+        &'a self,
+        principal: &'a str,
+        after: Option<&'a Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<Arc<Record>>>;
+    fn count<'a>(&'a self, principal: &'a str, now: Timestamp) -> Answer<'a, usize>;
+    fn revoke<'a>(&'a self, principal: &'a str, sessions: &'a [Handle], now: Timestamp) -> Answer<'a, Vec<Handle>>;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -174,6 +184,28 @@ impl<S: Store> ErasedStore for S {
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize> {
         Answer::of(self, "sweep", Store::sweep(self, now, limit))
+    }
+
+    fn finds_principals(&self) -> bool {
+        S::FINDS_PRINCIPALS
+    }
+
+    fn list<'a>(
+        &'a self,
+        principal: &'a str,
+        after: Option<&'a Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<Arc<Record>>> {
+        Answer::of(self, "list", Store::list(self, principal, after, limit, now))
+    }
+
+    fn count<'a>(&'a self, principal: &'a str, now: Timestamp) -> Answer<'a, usize> {
+        Answer::of(self, "count", Store::count(self, principal, now))
+    }
+
+    fn revoke<'a>(&'a self, principal: &'a str, sessions: &'a [Handle], now: Timestamp) -> Answer<'a, Vec<Handle>> {
+        Answer::of(self, "revoke", Store::revoke(self, principal, sessions, now))
     }
 }
 

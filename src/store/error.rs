@@ -32,6 +32,8 @@ pub enum StoreErrorKind {
     Constraint,
     /// Others were in the way each time the call was tried. Nothing was changed.
     Contended,
+    /// The store does not find sessions by their principal.
+    Unsupported,
     /// The record does not fit into the place that the engine has for one. Nothing was changed.
     TooLarge {
         /// Its size in bytes.
@@ -84,6 +86,12 @@ impl StoreError {
         Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
     }
 
+    /// Makes the error of a call that the store does not have.
+    #[must_use]
+    pub fn unsupported(store: &'static str) -> Self {
+        Self { store, kind: StoreErrorKind::Unsupported, source: None }
+    }
+
     pub(crate) fn timed_out(store: &'static str) -> Self {
         Self { store, kind: StoreErrorKind::TimedOut, source: None }
     }
@@ -110,6 +118,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Undecodable => "holds a record that cannot be read",
             StoreErrorKind::Constraint => "was refused by a rule of a table",
             StoreErrorKind::Contended => "gave way to others each time",
+            StoreErrorKind::Unsupported => "does not find sessions by their principal",
             StoreErrorKind::TooLarge { .. } => "does not take a record of this size",
         };
         write!(f, "the {} store {what}", self.store)

@@ -19,6 +19,9 @@
 //!    found: a `create` that the key is taken, an `update` the conflicting record, a `renew` its own forward, a `delete`
 //!    that nothing is there. A store does not ask again by itself; the layer does, once, and tells its own writes by
 //!    their [version](Record::version).
+//! 7. A store that [finds sessions by their principal](Store::FINDS_PRINCIPALS) does so by an index, which is never behind:
+//!    what a call has written is found by every call that begins after it ended, and what is gone is not. Principals are
+//!    compared byte by byte. A session that is being renewed is found all the while, once.
 //!
 //! The suite in `test_kit::conformance` (feature `test-kit`) tries all of this on a store.
 
@@ -83,6 +86,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// allocation for each call. Should one of them wait all the same, it fails.
     const WAITS: bool = true;
 
+    /// Whether the store finds sessions by their principal: [`list`](Self::list), [`count`](Self::count) and
+    /// [`revoke`](Self::revoke). The default is `false`, and these fail.
+    const FINDS_PRINCIPALS: bool = false;
+
     /// Returns what the kind of store is called in errors and events, such as `memory`.
     fn name(&self) -> &'static str;
 
@@ -140,6 +147,42 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn sweep(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<usize, StoreError>> + Send {
         let _ = (now, limit);
         std::future::ready(Ok(0))
+    }
+
+    /// Returns the live sessions of a principal in the order of their [handles](Record::handle), `limit` of them at most,
+    /// from the first one whose handle is greater than `after`.
+    ///
+    /// Values may be left out of the records, which then have none. A session that neither begins nor ends while the call
+    /// is made is in the list, whatever else happens to it.
+    fn list(
+        &self,
+        principal: &str,
+        after: Option<&Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Arc<Record>>, StoreError>> + Send {
+        let _ = (principal, after, limit, now);
+        std::future::ready(Err(StoreError::unsupported(self.name())))
+    }
+
+    /// Returns how many live sessions a principal has.
+    fn count(&self, principal: &str, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send {
+        let _ = (principal, now);
+        std::future::ready(Err(StoreError::unsupported(self.name())))
+    }
+
+    /// Removes those of the live sessions of a principal that have one of these handles, whatever their versions, and
+    /// wherever they move to while the call is made. Returns the handles of those that this call removed.
+    ///
+    /// The layer asks for a hundred at most.
+    fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Handle>, StoreError>> + Send {
+        let _ = (principal, sessions, now);
+        std::future::ready(Err(StoreError::unsupported(self.name())))
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 
 /// Any [`Store`], with calls that can be counted and made to fail.
 ///
@@ -105,6 +105,9 @@ pub enum Call {
     Renew,
     Delete,
     Sweep,
+    List,
+    Count,
+    Revoke,
 }
 
 /// Decides which calls of a [`FaultyStore`] fail, and counts all of them. Clones speak to the same store.
@@ -116,7 +119,7 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct State {
     planned: VecDeque<Planned>,
-    calls: [usize; 7],
+    calls: [usize; 10],
 }
 
 #[derive(Debug)]
@@ -156,7 +159,7 @@ impl Faults {
 
     /// Counts from zero again.
     pub fn reset_calls(&self) {
-        self.lock().calls = [0; 7];
+        self.lock().calls = [0; 10];
     }
 
     fn plan(&self, planned: Planned) {
@@ -197,6 +200,8 @@ impl fmt::Display for InjectedFault {
 impl StdError for InjectedFault {}
 
 impl<S: Store> Store for FaultyStore<S> {
+    const FINDS_PRINCIPALS: bool = S::FINDS_PRINCIPALS;
+
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -240,6 +245,24 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         self.through(Call::Sweep, self.inner.sweep(now, limit)).await
+    }
+
+    async fn list(
+        &self,
+        principal: &str,
+        after: Option<&Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Record>>, StoreError> {
+        self.through(Call::List, self.inner.list(principal, after, limit, now)).await
+    }
+
+    async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
+        self.through(Call::Count, self.inner.count(principal, now)).await
+    }
+
+    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+        self.through(Call::Revoke, self.inner.revoke(principal, sessions, now)).await
     }
 }
 

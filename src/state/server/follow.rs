@@ -57,7 +57,7 @@ pub(super) async fn catch_up(records: Records<'_>, work: &mut Work, outcome: Out
 /// Whether a session was changed, and not only given another ID.
 fn is_other_state(before: &Record, after: &Record) -> bool {
     let state = |record: &Record| (record.idle_timeout, record.absolute_timeout, record.authenticated_at);
-    before.values != after.values || state(before) != state(after)
+    before.values != after.values || before.label != after.label || state(before) != state(after)
 }
 
 /// Loads the record of an ID that this request came by honestly, following renewals whether or not their grace is over.

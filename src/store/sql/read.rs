@@ -59,6 +59,7 @@ impl<'r, D: Dialect> Reader<'r, D> {
             absolute_timeout: self.duration(ABSOLUTE_TIMEOUT)?,
             principal: principal.map(|principal| D::principal_from_sql(principal).into()),
             authenticated_at: self.time(AUTHENTICATED_AT)?,
+            label: None,
             version,
             values: values.map_err(|error| StoreError::undecodable(D::STORE, error))?,
         })
