@@ -100,7 +100,7 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, RevocationCause, SessionEvent};
-pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use middleware::{ResponseFuture, SessionInfo, SessionLayer, SessionService, Sessions};
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use part::{InTables, Tables};
@@ -110,7 +110,7 @@ pub use seal::{Key, KeyRing};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use session::PartTransaction;
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
-pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
+pub use state::{ConflictPolicy, CookieState, Evict, ServerErrorPolicy};
 #[cfg(feature = "memcached")]
 pub use store::MemcachedStore;
 #[cfg(feature = "mongodb")]
