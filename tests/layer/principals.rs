@@ -63,9 +63,9 @@ async fn the_sessions_of_a_principal_are_listed_with_the_one_used_last_first() {
         Browser::default().set(app, "k", 1).await;
         let named = phone.visit(app, |session| async move { session.set_label("Zoë's phone") }).await;
         named.value().unwrap();
+        let (of_phone, of_desk) = (handle(&mut phone, app).await, handle(&mut desk, app).await);
         app.pass(2 * MINUTE);
         phone.get(app, "k").await;
-        let (of_phone, of_desk) = (handle(&mut phone, app).await, handle(&mut desk, app).await);
         let found = listed(app, "alice").await;
         assert_eq!(found.iter().map(|info| Some(info.handle)).collect::<Vec<_>>(), [of_phone, of_desk]);
         assert_eq!(found[0].label.as_deref(), Some("Zoë's phone"));
