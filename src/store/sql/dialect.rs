@@ -7,7 +7,7 @@ use super::statement::Statement;
 use super::table::Table;
 
 /// The columns in the order in which rows are read; the key is not among them.
-pub(crate) const COLUMNS: [&str; 13] = [
+pub(crate) const COLUMNS: [&str; 14] = [
     "handle",
     "version",
     "created_at",
@@ -18,13 +18,14 @@ pub(crate) const COLUMNS: [&str; 13] = [
     "absolute_timeout",
     "principal",
     "authenticated_at",
+    "label",
     "data",
     "successor",
     "grace_until",
 ];
 
 /// How many columns a record has; those behind them are of a forward.
-const RECORD_COLUMNS: usize = 11;
+const RECORD_COLUMNS: usize = 12;
 
 /// Where the columns begin that a renewal changes. The handle stays: rows of other tables may refer to it.
 const MOVED_COLUMNS: usize = 1;
@@ -89,12 +90,13 @@ pub(crate) trait Dialect: Engine {
     /// Each leads from the version of its index to the next.
     fn schema_steps(table: &Table) -> Vec<String>;
 
-    fn principal_to_sql(principal: &str) -> Cow<'_, str> {
-        principal.into()
+    /// Returns a principal or a label as it is stored.
+    fn name_to_sql(name: &str) -> Cow<'_, str> {
+        name.into()
     }
 
-    fn principal_from_sql(principal: &str) -> Cow<'_, str> {
-        principal.into()
+    fn name_from_sql(name: &str) -> Cow<'_, str> {
+        name.into()
     }
 }
 

@@ -61,6 +61,7 @@ pub(crate) use self::table::Table;
 /// | `expires_at` | when the row is no longer there; indexed |
 /// | `idle_timeout`, `absolute_timeout` | timeouts of the session's own, in milliseconds |
 /// | `principal` | who is logged in; indexed |
+/// | `label` | what the application calls the session in lists |
 /// | `data` | the values, as the text of one JSON object |
 /// | `successor`, `grace_until` | of a renewed ID; there the columns of a session are `NULL` |
 ///

@@ -113,6 +113,7 @@ impl Dialect for MySql {
     absolute_timeout BIGINT,
     principal LONGTEXT {text},
     authenticated_at BIGINT,
+    label LONGTEXT {text},
     data LONGTEXT {text},
     successor BINARY(32),
     grace_until BIGINT,
@@ -134,7 +135,7 @@ fn typed(column: &str, value: String) -> String {
     let type_name = match column {
         "id_hash" | "successor" => "BINARY(32)",
         "handle" => "BINARY(16)",
-        "principal" | "data" => "CHAR CHARACTER SET utf8mb4",
+        "principal" | "label" | "data" => "CHAR CHARACTER SET utf8mb4",
         _ => "SIGNED",
     };
     format!("CAST({value} AS {type_name})")

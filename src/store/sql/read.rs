@@ -19,10 +19,11 @@ const IDLE_TIMEOUT: usize = 6;
 const ABSOLUTE_TIMEOUT: usize = 7;
 const PRINCIPAL: usize = 8;
 const AUTHENTICATED_AT: usize = 9;
-const DATA: usize = 10;
-const SUCCESSOR: usize = 11;
-const GRACE_UNTIL: usize = 12;
-const CHANGED: usize = 13;
+const LABEL: usize = 10;
+const DATA: usize = 11;
+const SUCCESSOR: usize = 12;
+const GRACE_UNTIL: usize = 13;
+const CHANGED: usize = 14;
 
 /// Reads what is in a row: `None` where the row stands for nothing.
 pub(crate) fn entry<D: Dialect>(row: &D::Row) -> Result<Option<Entry>, StoreError> {
@@ -46,7 +47,6 @@ struct Reader<'r, D: Dialect>(&'r D::Row);
 
 impl<'r, D: Dialect> Reader<'r, D> {
     fn record(&self, version: u64) -> Result<Record, StoreError> {
-        let principal = D::text(self.0, PRINCIPAL).map_err(failed::<D>)?;
         let data = D::text(self.0, DATA).map_err(failed::<D>)?;
         let values = Values::from_json(there::<D, _>(data)?);
         Ok(Record {
@@ -57,9 +57,9 @@ impl<'r, D: Dialect> Reader<'r, D> {
             expires_at: there::<D, _>(self.time(EXPIRES_AT)?)?,
             idle_timeout: self.duration(IDLE_TIMEOUT)?,
             absolute_timeout: self.duration(ABSOLUTE_TIMEOUT)?,
-            principal: principal.map(|principal| D::principal_from_sql(principal).into()),
+            principal: self.name(PRINCIPAL)?,
             authenticated_at: self.time(AUTHENTICATED_AT)?,
-            label: None,
+            label: self.name(LABEL)?,
             version,
             values: values.map_err(|error| StoreError::undecodable(D::STORE, error))?,
         })
@@ -71,6 +71,10 @@ impl<'r, D: Dialect> Reader<'r, D> {
             grace_until: there::<D, _>(self.time(GRACE_UNTIL)?)?,
             expires_at: there::<D, _>(self.time(EXPIRES_AT)?)?,
         })
+    }
+
+    fn name(&self, column: usize) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(D::text(self.0, column).map_err(failed::<D>)?.map(|name| D::name_from_sql(name).into()))
     }
 
     fn integer(&self, column: usize) -> Result<Option<i64>, StoreError> {

@@ -123,6 +123,7 @@ impl Dialect for Sqlite {
     absolute_timeout INTEGER,
     principal TEXT,
     authenticated_at INTEGER,
+    label TEXT,
     data TEXT,
     successor BLOB,
     grace_until INTEGER

@@ -36,6 +36,7 @@ pub(crate) enum Parameter {
     AbsoluteTimeout,
     Principal,
     AuthenticatedAt,
+    Label,
     Data,
     Successor,
     GraceUntil,
@@ -65,6 +66,7 @@ impl Parameter {
             "absolute_timeout" => Self::AbsoluteTimeout,
             "principal" => Self::Principal,
             "authenticated_at" => Self::AuthenticatedAt,
+            "label" => Self::Label,
             "data" => Self::Data,
             "successor" => Self::Successor,
             "grace_until" => Self::GraceUntil,
@@ -152,6 +154,7 @@ impl<'c> Call<'c> {
         let key = |key: Option<&'c StoreKey>| Value::Bytes(key.map(|key| &key.as_bytes()[..]));
         let time = |time: Option<Timestamp>| Value::Integer(time.map(time_to_sql));
         let timeout = |timeout: Option<Duration>| time(timeout.map(whole_millis).map(Timestamp::from_millis));
+        let name = |name: Option<&'c str>| Value::Text(name.map(D::name_to_sql));
         match parameter {
             Parameter::Key => key(self.key),
             Parameter::NewKey => key(self.new_key),
@@ -168,10 +171,9 @@ impl<'c> Call<'c> {
             Parameter::ExpiresAt => time(record.map(|record| record.expires_at)),
             Parameter::IdleTimeout => timeout(record.and_then(|record| record.idle_timeout)),
             Parameter::AbsoluteTimeout => timeout(record.and_then(|record| record.absolute_timeout)),
-            Parameter::Principal => {
-                Value::Text(record.and_then(|record| record.principal.as_deref()).map(D::principal_to_sql))
-            }
+            Parameter::Principal => name(record.and_then(|record| record.principal.as_deref())),
             Parameter::AuthenticatedAt => time(record.and_then(|record| record.authenticated_at)),
+            Parameter::Label => name(record.and_then(|record| record.label.as_deref())),
             Parameter::Data => Value::Text(self.row.map(|row| Cow::Borrowed(row.data))),
             Parameter::Successor => {
                 Value::Bytes(self.forward.and_then(|forward| forward.successor.as_ref()).map(|sealed| &sealed[..]))
