@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::engine::Engine;
+use super::principals::OfPrincipal;
 use super::statement::Statement;
 use super::table::Table;
 
@@ -55,6 +56,10 @@ pub(crate) trait Dialect: Engine {
     /// Whether a statement that changes one row answers with one row: 1 if it was changed, behind the columns of what is
     /// there if it was not. Otherwise a second statement has to find out.
     const ANSWERS_WITH_ROW: bool = false;
+    /// Which rows are of a principal: those in which each byte is the same, in words by which the index finds them.
+    const IS_PRINCIPAL: &'static str = "principal = :principal";
+    /// Whether a `DELETE` can return what it removes.
+    const DELETE_RETURNS_ROWS: bool = true;
 
     fn placeholder(number: usize) -> Cow<'static, str>;
 
@@ -67,6 +72,16 @@ pub(crate) trait Dialect: Engine {
     /// Makes a statement that changes one row answer as [`ANSWERS_WITH_ROW`](Self::ANSWERS_WITH_ROW) says.
     fn changing(_table: &Table, change: &str) -> String {
         change.to_owned()
+    }
+
+    /// Returns the table, of which rows are found by their principal.
+    fn by_principal(table: &Table) -> String {
+        table.quoted(Self::QUOTE)
+    }
+
+    /// Returns the table, of which rows are found by their keys.
+    fn by_key(table: &Table) -> String {
+        table.quoted(Self::QUOTE)
     }
 
     /// Moves a live record of the expected version to the new key, and leaves a forward. The row of the session stays and
@@ -118,6 +133,7 @@ pub(crate) struct Statements {
     pub(crate) arrive: Statement,
     pub(crate) delete: Statement,
     pub(crate) sweep: Statement,
+    pub(crate) of_principal: OfPrincipal,
 }
 
 /// A live record of the expected version. A forward has no version.
@@ -148,6 +164,7 @@ impl Statements {
                 "DELETE FROM {name} WHERE id_hash = :key AND version IS NOT NULL AND expires_at > :now"
             )),
             sweep: Statement::new::<D>(&D::sweep(table)),
+            of_principal: OfPrincipal::new::<D>(table),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - `dialect`: the statements all engines share, and what each has to add; `sqlite`, `postgres` and `mysql` add it.
 //! - `engine`: what needs a concrete engine of sqlx; `lent`: a connection of the pool.
 //! - `read`: rows as entries. `table`: the name of the table. `calls`: the calls of a [`Store`](super::Store).
+//! - `principals`: the calls that are about all sessions of a principal.
 //! - `place`: where the statements of a call are run. `rows`: rows of the application's tables beside the sessions.
 
 mod calls;
@@ -15,6 +16,7 @@ mod mysql;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod principals;
 mod read;
 mod rows;
 #[cfg(feature = "sqlite")]

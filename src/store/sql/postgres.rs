@@ -73,6 +73,7 @@ impl Dialect for Postgres {
     /// A failure to serialize, which only a stricter isolation than the default knows, and a deadlock.
     const UNDONE: &'static [&'static str] = &["40001", "40P01"];
     const ANSWERS_WITH_ROW: bool = true;
+    const IS_PRINCIPAL: &'static str = "left(principal, 500) = left(:principal, 500) AND principal = :principal";
 
     fn placeholder(number: usize) -> Cow<'static, str> {
         format!("${number}").into()
@@ -116,7 +117,7 @@ impl Dialect for Postgres {
 
     fn schema_steps(table: &Table) -> Vec<String> {
         let name = table.quoted(Self::QUOTE);
-        // An index is in the schema of its table.
+        // An index is in the schema of its table. An entry of one has room for less than the longest principal.
         let index = |suffix| table.bare(Self::QUOTE, suffix);
         let versions = table.with_suffix(Self::QUOTE, "_schema");
         vec![format!(
@@ -139,7 +140,7 @@ impl Dialect for Postgres {
 );
 CREATE INDEX IF NOT EXISTS {expires_at} ON {name} (expires_at);
 CREATE UNIQUE INDEX IF NOT EXISTS {handle} ON {name} (handle);
-CREATE INDEX IF NOT EXISTS {principal} ON {name} USING hash (principal) WHERE principal IS NOT NULL;
+CREATE INDEX IF NOT EXISTS {principal} ON {name} (left(principal, 500), handle) WHERE principal IS NOT NULL;
 INSERT INTO {versions} (version) VALUES (1) ON CONFLICT DO NOTHING;
 ",
             expires_at = index("_expires_at"),

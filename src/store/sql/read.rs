@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dialect::Dialect;
 use crate::clock::Timestamp;
-use crate::record::{DecodeRecordError, Handle, Record, Values};
+use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
 use crate::store::{Entry, Forward, StoreError};
 
 /// Where each column is, in the order of [`COLUMNS`](super::dialect::COLUMNS).
@@ -41,6 +41,30 @@ pub(crate) fn entry<D: Dialect>(row: &D::Row) -> Result<Option<Entry>, StoreErro
 /// Whether the statement that answers with this row has changed something.
 pub(crate) fn has_changed<D: Dialect>(row: &D::Row) -> Result<bool, StoreError> {
     Ok(Reader::<D>(row).integer(CHANGED)? != Some(0))
+}
+
+/// Reads a row of a list, which is always of a session.
+pub(crate) fn live<D: Dialect>(row: &D::Row) -> Result<Arc<Record>, StoreError> {
+    match entry::<D>(row)? {
+        Some(Entry::Live(record)) => Ok(record),
+        _ => there::<D, _>(None),
+    }
+}
+
+/// Reads a row that is a number of rows.
+pub(crate) fn count<D: Dialect>(row: &D::Row) -> Result<usize, StoreError> {
+    there::<D, _>(Reader::<D>(row).integer(0)?.and_then(|count| usize::try_from(count).ok()))
+}
+
+/// Reads a row that begins with a handle.
+pub(crate) fn handle<D: Dialect>(row: &D::Row) -> Result<Handle, StoreError> {
+    Ok(Handle::from_bytes(there::<D, _>(Reader::<D>(row).bytes(HANDLE)?)?))
+}
+
+/// Reads a row of a handle and a key.
+pub(crate) fn found<D: Dialect>(row: &D::Row) -> Result<(Handle, StoreKey), StoreError> {
+    let key = there::<D, _>(Reader::<D>(row).bytes(1)?)?;
+    Ok((handle::<D>(row)?, StoreKey::from_bytes(key)))
 }
 
 struct Reader<'r, D: Dialect>(&'r D::Row);
