@@ -87,7 +87,7 @@ impl SealedCookie {
         let opened = self.with_context(binding, |context| seal::open(self.algorithm, &self.keys, context, text));
         let Some(opened) = opened else { return Err(Some(SessionEvent::InvalidCookie)) };
         // What has our seal was a record of ours; one of a later release, or with a clock far ahead, is refused.
-        let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::InvalidCookie)) };
+        let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::UndecodableRecord)) };
         if Timeouts::is_from_the_future(&record, now) {
             return Err(Some(SessionEvent::InvalidCookie));
         }
