@@ -58,6 +58,7 @@
 //! - [Quick start](guide::quick_start): from nothing to a login and a logout.
 //! - [Timeouts](guide::timeouts), [keys](guide::keys) and [stores](guide::stores).
 //! - [Parts](guide::parts), [which state goes where](guide::places), and [parts in tables](guide::tables).
+//! - [Accounts](guide::accounts): logins, devices, and sessions that are ended from outside.
 //! - [Events](guide::events): what happens to sessions, and what to be alarmed at.
 //! - [Security](guide::security): the rules that are kept, where each comes from, and what cannot be had.
 //! - [Design](guide::design): why it is made the way it is.

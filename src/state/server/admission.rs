@@ -110,7 +110,8 @@ pub(super) async fn admit<'c>(
     }
     let principals = Principals::new(config, records.server);
     let mut others = principals.list(&principal).await?;
-    let own = work.draft.kept_handle();
+    // The session that the request came with is none of the others, whether it goes on or ends.
+    let own = work.loaded.record.as_ref().map(|record| record.handle);
     others.retain(|record| Some(record.handle) != own);
     let too_many = (others.len() + 1).saturating_sub(limit.most);
     if too_many == 0 {
