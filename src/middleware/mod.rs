@@ -11,6 +11,7 @@
 
 mod future;
 mod layer;
+mod observers;
 mod service;
 mod sessions;
 
