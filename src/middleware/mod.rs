@@ -11,8 +11,10 @@
 
 mod future;
 mod layer;
+mod revocations;
 mod service;
 
 pub use future::ResponseFuture;
 pub use layer::SessionLayer;
+pub use revocations::Revocations;
 pub use service::SessionService;

@@ -16,6 +16,7 @@ mod parts_in_stores;
 mod random;
 mod renewals;
 mod resent;
+mod revocation;
 #[cfg(feature = "tracing")]
 mod spans;
 mod threads;
