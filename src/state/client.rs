@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::revocation::{Login, Marks, Revocation, stamp};
+use super::revocation::{Login, Marks, Revocation};
 use super::{Committed, Config, Loaded, ROOM_TO_GROW, SealedCookie, Work};
 use crate::clock::Timestamp;
 use crate::cookie::{CookieWriter, MAX_CHUNKS, Received};
@@ -102,20 +102,22 @@ impl CookieState {
     /// is an error.
     ///
     /// What it costs: a request that asks for its session asks the store for it, in one round trip; see
-    /// [`with_revocation_delay`](Self::with_revocation_delay) for less. A logout and a login take another. A request without
-    /// a session that opens does not reach the store. When the store cannot be asked the answer is 503, and the client keeps
+    /// [`with_revocation_delay`](Self::with_revocation_delay) for less. A login takes another, a logout two, and so does a
+    /// session that is given a longer absolute timeout than the layer's. A request without a session that opens does not
+    /// reach the store. When the store cannot be asked the answer is 503, and the client keeps
     /// its cookie: a session that may have been revoked is not let in.
     ///
-    /// A mark takes about 150 bytes. That of a logout stays for the absolute timeout of the layer, or that of the session
-    /// if it has a longer one, counted from the logout; where there is none, or the session's own was shortened, and for
-    /// what was revoked from outside, for 400 days. A session that was not used for 400 days ends, whatever its timeouts
-    /// say. So there are never more marks than there were logouts within that time.
+    /// A mark takes about 150 bytes. That of a logout stays for the absolute timeout of the layer, or the longest that the
+    /// session was ever given, counted from the logout; where there is none, and for what was revoked from outside, for 400
+    /// days. A session that was not used for 400 days ends, whatever its timeouts say. So there are never more marks than
+    /// there were logouts, and sessions with a longer timeout of their own, within that time.
     ///
     /// # Security
     ///
     /// - All nodes need it, and the same store. A [`MemoryStore`](crate::MemoryStore) is for one process and forgets when
     ///   that ends; memcached may forget at any time. What is forgotten can be replayed.
-    /// - Turned on later, it lets the sessions that are there live on, and can end them.
+    /// - Turned on later, it lets the sessions that are there live on, and can end them. An absolute timeout that was
+    ///   lengthened before is known only of the copy that is logged out with.
     /// - It knows sessions, not versions of them: an older copy of a session that goes on is good.
     ///
     /// # Examples
@@ -209,18 +211,28 @@ pub(super) async fn commit_with(
     let plan = planned(config, work, may_set_cookie, now)?;
     let login = if work.changes.logs_in() { marks.login(work, now).await? } else { Login::None };
     if login == Login::InEnded {
-        if let Some(record) = &work.loaded.record {
-            config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
-        }
-        work.loaded = Loaded { chunks: work.loaded.chunks, ..Loaded::default() };
-        return Ok(Committed { is_lost: true, ..Committed::default() });
+        return Ok(lose(config, work));
     }
     let before = work.draft.base().filter(|_| work.draft.kept_handle().is_some());
-    let sealed = seal(config, cookie, work, plan, now, |record| stamp(record, before, login, &config.timeouts))?;
+    let sealed = seal(config, cookie, work, plan, now, |record| login.stamp(record, before))?;
+    if let Some((record, _)) = &sealed
+        && !marks.lengthen(record, before, login).await?
+    {
+        return Ok(lose(config, work));
+    }
     if let Some(ended) = work.loaded.record.as_ref().filter(|_| work.ends_session()) {
         marks.end(ended).await?;
     }
     Ok(finish(config, cookie, work, plan, sealed))
+}
+
+/// Drops the changes of a session that has been ended meanwhile.
+fn lose(config: &Config, work: &mut Work) -> Committed {
+    if let Some(record) = &work.loaded.record {
+        config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
+    }
+    work.loaded = Loaded { chunks: work.loaded.chunks, ..Loaded::default() };
+    Committed { is_lost: true, ..Committed::default() }
 }
 
 /// Returns what is to be done, unless it takes a cookie and that cannot be sent any more.

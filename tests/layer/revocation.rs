@@ -163,7 +163,8 @@ async fn an_anonymous_session_is_ended_by_destroy_and_asks_for_one_mark() {
     let thief = browser.clone();
     node.faults.reset_calls();
     browser.visit(&node.app, |session| async move { session.destroy() }).await;
-    assert_eq!((node.faults.calls(Call::Load), node.faults.calls(Call::Create), node.faults.all_calls()), (1, 1, 2));
+    // Is it ended? Then the mark, and whether it has to stay for longer.
+    assert_eq!((node.faults.calls(Call::Load), node.faults.calls(Call::Create), node.faults.all_calls()), (2, 1, 3));
     assert!(!is_live(&node.app, &thief).await);
 }
 
@@ -710,6 +711,41 @@ async fn a_session_that_was_to_be_remembered_stays_ended_for_as_long_as_it_would
         node.app.pass(90 * DAY - SECOND);
         assert!(!is_live(&node.app, &thief).await, "shortened: {shortens}");
     }
+}
+
+#[tokio::test]
+async fn a_thief_who_is_remembered_is_refused_for_as_long_as_that_would_have_been() {
+    let [one, other] = nodes();
+    let mut browser = logged_in(&one.app).await;
+    let mut thief = browser.clone();
+    thief
+        .visit(&other.app, |session| async move {
+            session.set_idle_timeout(90 * DAY);
+            session.set_absolute_timeout(90 * DAY);
+        })
+        .await;
+    assert!(is_live(&one.app, &thief).await);
+    // The copy that is logged out with knows nothing of it.
+    log_out(&one.app, &mut browser).await;
+    one.app.pass(90 * DAY - SECOND);
+    assert!(!is_live(&one.app, &thief).await);
+}
+
+#[tokio::test]
+async fn a_session_that_is_lengthened_while_it_is_ended_is_not_heard_of_again() {
+    let [one, other] = nodes();
+    let mut browser = logged_in(&one.app).await;
+    let (app, mut late) = (one.app.clone(), browser.clone());
+    let _ = other.app.events();
+    let visit = browser
+        .visit(&other.app, |session| async move {
+            log_out(&app, &mut late).await;
+            session.set_idle_timeout(90 * DAY);
+            session.set_absolute_timeout(90 * DAY);
+        })
+        .await;
+    assert!(visit.set_cookies().is_empty(), "{:?}", visit.set_cookies());
+    assert_eq!(other.app.events(), ["ChangesDiscarded"]);
 }
 
 #[derive(Default, serde::Serialize, serde::Deserialize)]

@@ -10,9 +10,6 @@ use crate::record::{Handle, Record, StoreKey, Values};
 const EXCEPT: &str = "except";
 const SINCE: &str = "since";
 
-/// In the version of a record in a cookie: copies of the cookie have been made that live longer than this one.
-const HAS_LONGER_COPIES: u64 = 1 << 62;
-
 /// What was stamped up to a time is refused.
 ///
 /// The stamp of a session is the time of its login, as the version of its record: nobody needs that to tell two writes of
@@ -80,33 +77,27 @@ pub(super) fn handle_of(key: &StoreKey) -> Handle {
 }
 
 pub(super) fn stamp_of(session: &Record) -> Timestamp {
-    Timestamp::from_millis(session.version & !HAS_LONGER_COPIES)
+    Timestamp::from_millis(session.version)
 }
 
-/// Stamps a record that is about to be sealed. `before` is what it was made from, if the session is still that one; without
-/// a login it keeps its stamp.
-pub(in crate::state) fn stamp(record: &mut Record, before: Option<&Record>, login: Login, timeouts: &Timeouts) {
-    let stamp = match login {
-        Login::At(stamp) => stamp,
-        Login::None | Login::InEnded => before.map(stamp_of).unwrap_or_default(),
-    };
-    let is_shortened = before.is_some_and(|before| life_of(before, timeouts) > life_of(record, timeouts));
-    record.version = stamp.as_millis() & !HAS_LONGER_COPIES;
-    if is_shortened {
-        record.version |= HAS_LONGER_COPIES;
+impl Login {
+    /// Stamps a record that is about to be sealed. `before` is what it was made from, if the session is still that one;
+    /// without a login it keeps its stamp.
+    pub(in crate::state) fn stamp(self, record: &mut Record, before: Option<&Record>) {
+        record.version = match self {
+            Self::At(stamp) => stamp.as_millis(),
+            Self::None | Self::InEnded => before.map_or(0, |before| before.version),
+        };
     }
 }
 
-/// Returns how long a copy of the session's cookie may be good from now on, whoever has it and however old it is.
+/// Returns how long a copy of a cookie may be good after now, if the session has this absolute timeout of its own.
 ///
-/// Each copy was last used now at the latest, and no use of it is accepted any more, so the longest time that a session may
-/// lie unused is enough. Most sessions end sooner: at their absolute limit, which for none of them began later than now.
-pub(super) fn life_of(session: &Record, timeouts: &Timeouts) -> Duration {
-    if session.version & HAS_LONGER_COPIES != 0 {
-        return LONGEST_UNUSED;
-    }
-    let own = session.absolute_timeout.unwrap_or_default();
-    timeouts.absolute.map_or(LONGEST_UNUSED, |of_layer| of_layer.max(own).min(LONGEST_UNUSED))
+/// It was last used now at the latest, and no use of it is accepted any more, so the longest time that a session may lie
+/// unused is enough. Most sessions end sooner: at their absolute limit, which for none of them began later than now.
+pub(super) fn life_with(own: Option<Duration>, timeouts: &Timeouts) -> Duration {
+    let longest = |of_layer: Duration| of_layer.max(own.unwrap_or_default()).min(LONGEST_UNUSED);
+    timeouts.absolute.map_or(LONGEST_UNUSED, longest)
 }
 
 #[cfg(test)]
@@ -130,8 +121,6 @@ mod tests {
     fn a_limit_ends_what_was_stamped_up_to_it_but_for_the_exception_and_its_older_copies() {
         let limit = Limit { until: at(10), except: None };
         assert_eq!([0, 10, 11].map(|stamp| limit.ends(&session(stamp))), [true, true, false]);
-        assert!(limit.ends(&session(10 | HAS_LONGER_COPIES)));
-        assert!(!limit.ends(&session(11 | HAS_LONGER_COPIES)));
         let but_one = Limit { except: Some((SESSION, at(5))), ..limit };
         assert_eq!([4, 5, 10].map(|stamp| but_one.ends(&session(stamp))), [true, false, false]);
         let other = Record { handle: Handle::from_bytes([2; 16]), ..session(5) };
@@ -156,42 +145,28 @@ mod tests {
 
     #[test]
     fn a_session_keeps_its_stamp_until_somebody_logs_in() {
-        let timeouts = Timeouts::default();
-        let stamped = |before: Option<&Record>, login: Option<Timestamp>| {
+        let stamped = |before: Option<&Record>, login: Login| {
             let mut record = session(77);
-            stamp(&mut record, before, login.map_or(Login::None, Login::At), &timeouts);
+            login.stamp(&mut record, before);
             record.version
         };
-        assert_eq!(stamped(None, None), 0);
-        assert_eq!(stamped(None, Some(at(5))), 5);
-        assert_eq!(stamped(Some(&session(5)), None), 5);
-        assert_eq!(stamped(Some(&session(5)), Some(at(6))), 6);
+        assert_eq!(stamped(None, Login::None), 0);
+        assert_eq!(stamped(None, Login::At(at(5))), 5);
+        assert_eq!(stamped(Some(&session(5)), Login::None), 5);
+        assert_eq!(stamped(Some(&session(5)), Login::At(at(6))), 6);
     }
 
     #[test]
-    fn a_session_whose_timeout_was_shortened_is_remembered_for_as_long_as_any_copy_can_be_good() {
+    fn a_copy_is_good_for_as_long_as_the_longer_timeout_has_it_and_never_longer_than_it_may_lie_unused() {
         let timeouts = Timeouts { absolute: Some(12 * HOUR), ..Timeouts::default() };
-        let with_own = |own| Record { absolute_timeout: own, ..session(5) };
-        let (short, long, longest) =
-            (with_own(Some(HOUR)), with_own(Some(1000 * HOUR)), with_own(Some(100_000 * HOUR)));
-        assert_eq!(life_of(&with_own(None), &timeouts), 12 * HOUR);
-        assert_eq!(life_of(&short, &timeouts), 12 * HOUR);
-        assert_eq!(life_of(&long, &timeouts), 1000 * HOUR);
-        assert_eq!(life_of(&longest, &timeouts), LONGEST_UNUSED);
-        assert_eq!(life_of(&short, &Timeouts { absolute: None, ..timeouts.clone() }), LONGEST_UNUSED);
-        for (before, after, life) in [
-            (&long, &short, LONGEST_UNUSED),
-            (&long, &with_own(None), LONGEST_UNUSED),
-            (&short, &long, 1000 * HOUR),
-            (&with_own(None), &short, 12 * HOUR),
+        for (own, life) in [
+            (None, 12 * HOUR),
+            (Some(HOUR), 12 * HOUR),
+            (Some(1000 * HOUR), 1000 * HOUR),
+            (Some(100_000 * HOUR), LONGEST_UNUSED),
         ] {
-            let mut changed = after.clone();
-            stamp(&mut changed, Some(before), Login::None, &timeouts);
-            assert_eq!((life_of(&changed, &timeouts), stamp_of(&changed)), (life, at(5)));
-            // And it stays so.
-            let mut later = after.clone();
-            stamp(&mut later, Some(&changed), Login::None, &timeouts);
-            assert_eq!(life_of(&later, &timeouts), life);
+            assert_eq!(life_with(own, &timeouts), life);
+            assert_eq!(life_with(own, &Timeouts { absolute: None, ..timeouts.clone() }), LONGEST_UNUSED);
         }
     }
 }

@@ -3,7 +3,10 @@
 //! A cookie cannot be taken back, but it can be refused. The store keeps two kinds of marks, and no session:
 //!
 //! - **A session that was ended**, under a key made of its handle, which is in each copy of its cookie. The mark stays for as
-//!   long as any of them could be good.
+//!   long as any of them could be good. Some may live longer than the one that is logged out with, because a session was
+//!   given a longer timeout of its own: by a request whose answer came late, or by a thief. So that is noted beside. Whoever
+//!   lengthens writes the note and then looks for the mark, whoever ends writes the mark and then looks for the note: one of
+//!   the two sees the other.
 //! - **A principal's not-before**: what was [stamped](Limit) before it is refused. It only ever moves forward, whoever writes
 //!   at the same time: each write expects the one before it. A login asks for it, and is stamped with a later time.
 //!
@@ -31,9 +34,9 @@ use crate::record::{Handle, Record, StoreKey, version_after};
 use crate::store::{Answer, DecodeRecordError, Entry, ErasedStore, Outcome, StoreError, StoreErrorKind};
 
 use known::Known;
-use limit::{Limit, handle_of, life_of, stamp_of};
+use limit::{Limit, handle_of, life_with, stamp_of};
 
-pub(super) use limit::{Login, stamp};
+pub(super) use limit::Login;
 
 /// Where marks are kept.
 #[derive(Clone)]
@@ -118,9 +121,27 @@ impl<'c> Marks<'c> {
         Ok(Login::At(not_before.map_or(now, |limit| now.max(just_after(limit.until)))))
     }
 
+    /// Notes that a record which is about to be sealed lives longer than the layer's sessions do, if that is new. Returns
+    /// `false` if the session has been ended meanwhile.
+    pub(super) async fn lengthen(self, record: &Record, before: Option<&Record>, login: Login) -> Result<bool, Error> {
+        let timeouts = &self.config.timeouts;
+        let life = life_with(record.absolute_timeout, timeouts);
+        let is_noted = |before: &Record| login == Login::None && life <= life_with(before.absolute_timeout, timeouts);
+        if life <= life_with(None, timeouts) || before.is_some_and(is_noted) {
+            return Ok(true);
+        }
+        self.keep(StoreKey::of_longer(record.handle), life).await?;
+        // A session that is made by this request can have been ended by none.
+        let mark = before.map(|before| self.find(StoreKey::of_ended(before.handle), read_mark));
+        Ok(match mark {
+            Some(mark) => mark.await?.is_none(),
+            None => true,
+        })
+    }
+
     /// Remembers that a session has ended.
     pub(super) async fn end(self, session: &Record) -> Result<(), Error> {
-        self.mark(session.handle, life_of(session, &self.config.timeouts)).await
+        self.mark(session.handle, life_with(session.absolute_timeout, &self.config.timeouts)).await
     }
 
     /// Ends a session from outside, of which nothing is known but its name.
@@ -132,13 +153,35 @@ impl<'c> Marks<'c> {
     }
 
     async fn mark(self, session: Handle, life: Duration) -> Result<(), Error> {
-        let (store, now) = (&self.revocation.store, self.config.now());
-        let key = StoreKey::of_ended(session);
-        let record = Arc::new(Record::new(handle_of(&key), now, now.after(life).after(CLOCK_SKEW)));
-        // It does not matter who has made it.
-        let _is_new = self.ask(|| store.create(&key, Arc::clone(&record), now)).await?;
+        let (key, now) = (StoreKey::of_ended(session), self.config.now());
+        self.keep(key, life).await?;
         self.note(key, Some(Limit::ALL), now);
+        let (store, longer) = (&self.revocation.store, StoreKey::of_longer(session));
+        if life < LONGEST_UNUSED
+            && let Some(Entry::Live(note)) = self.ask(|| store.load(&longer, now)).await?
+        {
+            self.keep(key, note.expires_at.since(now)).await?;
+        }
         Ok(())
+    }
+
+    /// Sees to it that an empty record is under a key, at least this long, and on nodes whose clocks are ahead.
+    async fn keep(self, key: StoreKey, life: Duration) -> Result<(), Error> {
+        let (store, now) = (&self.revocation.store, self.config.now());
+        let expires_at = now.after(life).after(CLOCK_SKEW);
+        let record = Arc::new(Record::new(handle_of(&key), now, expires_at));
+        for attempt in 0..MAX_ATTEMPTS {
+            if self.ask(|| store.create(&key, Arc::clone(&record), now)).await? {
+                return Ok(());
+            }
+            // It is there already. A deadline is only ever moved to a later time.
+            let touched = self.ask(|| store.touch(&key, record.version, now, expires_at, now)).await?;
+            if touched == Outcome::Done {
+                return Ok(());
+            }
+            pause(attempt).await?;
+        }
+        Err(Error::conflict())
     }
 
     /// Ends the sessions that a principal has, but for one. Those that begin after this call live.
