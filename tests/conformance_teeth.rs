@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use session_state::Timestamp;
-use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Values};
+use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Values};
 use session_state::test_kit::conformance;
 
 macro_rules! flaws {
@@ -121,6 +121,22 @@ impl PlainStore {
         record
     }
 
+    /// Returns the live sessions of a principal, in the order of their handles.
+    fn sessions_of(&self, principal: &str, now: Timestamp) -> Vec<(StoreKey, Arc<Record>)> {
+        let entries = self.lock();
+        let mut found: Vec<_> = entries
+            .iter()
+            .filter_map(|(key, entry)| match entry {
+                Entry::Live(record) if now < record.expires_at && record.principal.as_deref() == Some(principal) => {
+                    Some((*key, Arc::clone(record)))
+                }
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|(_, record)| record.handle);
+        found
+    }
+
     fn judge(&self, entry: Option<&Entry>, expected: u64, now: Timestamp) -> Outcome {
         match entry.filter(|entry| now < end(entry)) {
             None => Outcome::Gone,
@@ -214,6 +230,8 @@ fn end(entry: &Entry) -> Timestamp {
 }
 
 impl Store for PlainStore {
+    const FINDS_PRINCIPALS: bool = true;
+
     fn name(&self) -> &'static str {
         "plain"
     }
@@ -448,6 +466,38 @@ impl Store for PlainStore {
             entries.iter().filter(|(_, entry)| self.is_swept(entry, now)).map(|(key, _)| *key).collect();
         let removed = expired.iter().take(limit).filter(|key| entries.remove(key).is_some()).count();
         Ok(if self.has(SweepFindsSomethingAlways) { removed.max(1) } else { removed })
+    }
+
+    async fn list(
+        &self,
+        principal: &str,
+        after: Option<&Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Record>>, StoreError> {
+        let mut found = self.sessions_of(principal, now);
+        found.retain(|(_, record)| after.is_none_or(|after| record.handle > *after));
+        Ok(found.into_iter().take(limit).map(|(_, record)| record).collect())
+    }
+
+    async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
+        Ok(self.sessions_of(principal, now).len())
+    }
+
+    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+        let mut entries = self.lock();
+        let mut ended = Vec::new();
+        entries.retain(|_, entry| {
+            let Entry::Live(record) = entry else { return true };
+            let is_asked_for = sessions.contains(&record.handle)
+                && now < record.expires_at
+                && record.principal.as_deref() == Some(principal);
+            if is_asked_for {
+                ended.push(record.handle);
+            }
+            !is_asked_for
+        });
+        Ok(ended)
     }
 }
 

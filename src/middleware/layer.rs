@@ -311,6 +311,7 @@ impl SessionLayer {
             outside: Vec::new(),
             clock: Arc::new(SystemClock),
             observers: Observers::default(),
+            session_limit: None,
             conflict_policy: ConflictPolicy::default(),
             server_error_policy: ServerErrorPolicy::default(),
             store_timeout: STORE_TIMEOUT,
@@ -319,7 +320,7 @@ impl SessionLayer {
         Self { config: Arc::new(config), insert: insert::<Main> }
     }
 
-    fn config_mut(&mut self) -> &mut Config {
+    pub(super) fn config_mut(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
     }
 }

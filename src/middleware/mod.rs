@@ -13,8 +13,10 @@ mod future;
 mod layer;
 mod revocations;
 mod service;
+mod sessions;
 
 pub use future::ResponseFuture;
 pub use layer::SessionLayer;
 pub use revocations::Revocations;
 pub use service::SessionService;
+pub use sessions::{SessionInfo, Sessions};
