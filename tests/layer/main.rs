@@ -15,6 +15,7 @@ mod parts;
 mod parts_in_stores;
 mod principals;
 mod random;
+mod recent_login;
 mod renewals;
 mod resent;
 mod revocation;
