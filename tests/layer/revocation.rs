@@ -267,6 +267,7 @@ async fn a_session_is_revoked_by_its_handle_and_the_observers_are_told() {
     let (mut browser, bystander) = (logged_in(&one.app).await, logged_in(&one.app).await);
     let handle = browser.visit(&one.app, |session| async move { session.handle().unwrap() }).await.value();
     one.revocations().revoke(handle).await.unwrap();
+    one.app.layer.flush_observers().await;
     assert_eq!(*told.lock().unwrap(), [(handle, RevocationCause::Asked)]);
     for node in [&one, &other] {
         assert!(!is_live(&node.app, &browser).await);
