@@ -8,12 +8,16 @@
 //! | 17 to 24 | deadline | deadline |
 //! | 25 on | [`Record::encode`] | the sealed successor, if there is one |
 //!
+//! A session of a principal has a `P` instead of the `L`, a `Q` instead of the `S`, and its [`Owner`] in 48 bytes before
+//! the record, so that a script which is given nothing but a key can say whose it is.
+//!
 //! Numbers are big-endian. What the head of a session says counts, since a touch changes nothing else. The mark of a
-//! deleted session of kind `S` is a `D` without anything behind it. Another layout would have other letters.
+//! deleted session of kind `S` or `Q` is a `D` without anything behind it. Another layout would have other letters.
 
 use std::sync::Arc;
 
 use super::super::{DecodeRecordError, Entry, Forward, Record};
+use super::index::{OWNER, Owner};
 use crate::clock::Timestamp;
 
 /// The bytes before the body.
@@ -21,6 +25,8 @@ const HEAD: usize = 25;
 
 const LIVE: u8 = b'L';
 const SUCCESSOR: u8 = b'S';
+const OWNED: u8 = b'P';
+const OWNED_SUCCESSOR: u8 = b'Q';
 const FORWARD: u8 = b'F';
 
 /// What is left for a while where a session of kind `S` was deleted.
@@ -28,29 +34,37 @@ pub(super) const MARK: &[u8] = b"D";
 
 /// Returns the bytes of a session.
 pub(super) fn live(record: &Record) -> Vec<u8> {
-    head(LIVE, [record.version, record.last_seen_at.as_millis(), record.expires_at.as_millis()], &record.encode())
+    session([LIVE, OWNED], record)
 }
 
 /// Returns the bytes of a session that a renewal places before it retires the old key.
 pub(super) fn successor(record: &Record) -> Vec<u8> {
-    let mut bytes = live(record);
-    bytes[0] = SUCCESSOR;
-    bytes
+    session([SUCCESSOR, OWNED_SUCCESSOR], record)
+}
+
+fn session([anonymous, owned]: [u8; 2], record: &Record) -> Vec<u8> {
+    let numbers = [record.version, record.last_seen_at.as_millis(), record.expires_at.as_millis()];
+    match Owner::of(record) {
+        None => head(anonymous, numbers, &[&record.encode()]),
+        Some(owner) => head(owned, numbers, &[owner.as_bytes(), &record.encode()]),
+    }
 }
 
 /// Returns the bytes of a forward to a record.
 pub(super) fn forward(forward: &Forward, record: &Record) -> Vec<u8> {
     let numbers = [record.version, forward.grace_until.as_millis(), forward.expires_at.as_millis()];
-    head(FORWARD, numbers, forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice))
+    head(FORWARD, numbers, &[forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice)])
 }
 
-fn head(kind: u8, numbers: [u64; 3], body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD + body.len());
+fn head(kind: u8, numbers: [u64; 3], rest: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + rest.iter().map(|part| part.len()).sum::<usize>());
     bytes.push(kind);
     for number in numbers {
         bytes.extend_from_slice(&number.to_be_bytes());
     }
-    bytes.extend_from_slice(body);
+    for part in rest {
+        bytes.extend_from_slice(part);
+    }
     bytes
 }
 
@@ -64,7 +78,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
     let (version, middle, deadline) =
         (number(1), Timestamp::from_millis(number(9)), Timestamp::from_millis(number(17)));
     match head[0] {
-        LIVE | SUCCESSOR => {
+        LIVE | SUCCESSOR | OWNED | OWNED_SUCCESSOR => {
+            let is_owned = matches!(head[0], OWNED | OWNED_SUCCESSOR);
+            let body = body.get(if is_owned { OWNER } else { 0 }..).ok_or_else(DecodeRecordError::malformed)?;
             let record = Record { version, last_seen_at: middle, expires_at: deadline, ..Record::decode(body)? };
             Ok(Some(Entry::Live(Arc::new(record))))
         }
@@ -74,6 +90,37 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
             Ok(Some(Entry::Retired(Forward { successor, grace_until: middle, expires_at: deadline })))
         }
         _ => Err(DecodeRecordError::malformed()),
+    }
+}
+
+/// What the first bytes of an entry say.
+pub(super) enum Beginning {
+    /// A session of a principal.
+    Owned {
+        owner: Owner,
+        expires_at: Timestamp,
+    },
+    Forward,
+    /// Nothing, or something else.
+    Other,
+}
+
+impl Beginning {
+    /// How many bytes it takes.
+    pub(super) const LEN: usize = HEAD + OWNER;
+
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        match bytes.split_first_chunk::<HEAD>() {
+            Some((&[OWNED | OWNED_SUCCESSOR, .., a, b, c, d, e, f, g, h], rest)) => match rest.first_chunk() {
+                Some(&owner) => {
+                    let expires_at = Timestamp::from_millis(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+                    Self::Owned { owner: Owner::from_bytes(owner), expires_at }
+                }
+                None => Self::Other,
+            },
+            Some(([FORWARD, ..], _)) => Self::Forward,
+            _ => Self::Other,
+        }
     }
 }
 
