@@ -23,11 +23,11 @@ pub async fn a_created_record_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     assert_live(&**store, &placed.key, &placed.record, now.after(HOUR)).await;
 }
 
-/// No value, no principal, no timeout of its own: what is not there does not turn into something that is empty.
+/// No value, no principal, no label, no timeout of its own: what is not there does not turn into something that is empty.
 pub async fn a_record_with_nothing_in_it_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     let now = now();
-    for principal in [None, Some("".into())] {
-        let record = Record { principal, values: Values::default(), ..plain_record(now) };
+    for (principal, label) in [(None, None), (Some("".into()), None), (None, Some("".into()))] {
+        let record = Record { principal, label, values: Values::default(), ..plain_record(now) };
         let placed = place_record(&**store, record, now).await;
         assert_live(&**store, &placed.key, &placed.record, now).await;
     }
@@ -38,7 +38,7 @@ pub async fn a_record_with_nothing_in_it_loads_exactly_as_it_was(store: &Arc<imp
 const UNUSUAL: &[u8] = br#"{"b" : 1.10, "a":[12345678901234567890123, "\u00e9\/"]}"#;
 
 /// Text outside ASCII, outside the basic plane, not normalised, with quotes, percent signs and control characters.
-pub async fn keys_values_and_principals_in_any_script_load_exactly(store: &Arc<impl Store>) {
+pub async fn keys_values_and_texts_in_any_script_load_exactly(store: &Arc<impl Store>) {
     let now = now();
     for text in [
         "Zoë Ünal",
@@ -51,16 +51,18 @@ pub async fn keys_values_and_principals_in_any_script_load_exactly(store: &Arc<i
     ] {
         let json = serde_json::to_string(text).expect("a text can be written as json");
         let values = Values::from_pairs([(text, json.as_bytes()), (&json, UNUSUAL)]);
-        let record = Record { principal: Some(text.into()), values, ..plain_record(now) };
+        let (principal, label) = (Some(text.into()), Some(text.into()));
+        let record = Record { principal, label, values, ..plain_record(now) };
         let placed = place_record(&**store, record, now).await;
         assert_live(&**store, &placed.key, &placed.record, now).await;
     }
 }
 
-/// A principal is as long as the application's user names are.
+/// A principal is as long as the application's user names are; a label has 256 bytes.
 pub async fn a_long_principal_is_not_cut(store: &Arc<impl Store>) {
     let now = now();
-    let record = Record { principal: Some("é".repeat(2_000).into()), ..plain_record(now) };
+    let (principal, label) = (Some("é".repeat(2_000).into()), Some("é".repeat(128).into()));
+    let record = Record { principal, label, ..plain_record(now) };
     let placed = place_record(&**store, record, now).await;
     assert_live(&**store, &placed.key, &placed.record, now).await;
 }

@@ -16,6 +16,8 @@
 //! - The database is one for tests: sweeps remove what expires within the next hour.
 //! - The cases call with the real time, or a later one where something is to expire, and never wait. An engine that
 //!   expires entries by its own clock must agree with the real time to within a few minutes.
+//! - The cases about principals are tried on a store that [finds them](Store::FINDS_PRINCIPALS). Another one must say that
+//!   it does not.
 //! - Within a case, up to eight calls are made at the same time. Each must get a connection in the end.
 
 use std::fmt;
@@ -29,8 +31,12 @@ mod create;
 mod delete;
 mod keys;
 mod model;
+mod principal_races;
+mod principals;
 mod races;
 mod renew;
+mod revoke;
+mod someone;
 mod support;
 mod sweep;
 mod touch;
@@ -53,7 +59,7 @@ macro_rules! __each_store_conformance_case {
                 a_key_that_was_never_used_holds_nothing
                 a_created_record_loads_exactly_as_it_was
                 a_record_with_nothing_in_it_loads_exactly_as_it_was
-                keys_values_and_principals_in_any_script_load_exactly
+                keys_values_and_texts_in_any_script_load_exactly
                 a_long_principal_is_not_cut
                 values_of_one_mebibyte_survive
                 a_record_may_live_for_400_days
@@ -134,6 +140,36 @@ macro_rules! __each_store_conformance_case {
                 nothing_is_live_after_a_delete_that_followed_the_forward
                 nothing_is_live_after_a_delete_among_updates_and_touches
                 concurrent_touches_lose_no_update
+            }
+            principals {
+                a_store_finds_principals_or_says_that_it_does_not
+                sessions_are_found_by_their_principal_as_they_are
+                pages_follow_the_order_of_handles
+                principals_are_compared_byte_by_byte
+                the_empty_principal_is_not_nobody
+                a_session_is_found_until_the_millisecond_in_which_it_expires
+                a_touched_session_is_found_with_its_new_times
+                an_updated_session_is_found_as_it_was_written
+                an_update_moves_a_session_from_one_principal_to_another
+                a_renewed_session_is_found_once
+                a_login_is_found
+                a_session_that_is_taken_over_is_found_with_its_new_principal
+                a_deleted_session_is_not_found
+                a_session_that_was_replaced_is_not_found
+                calls_that_did_not_take_place_change_nothing_that_is_found
+            }
+            revoke {
+                a_revocation_ends_the_sessions_asked_for_and_no_others
+                a_revocation_of_unknown_or_foreign_sessions_ends_nothing
+                nothing_revives_a_revoked_session
+                a_renewed_session_is_revoked_where_it_is
+                hundreds_of_sessions_are_found_in_pages_and_revoked
+            }
+            principal_races {
+                a_list_never_misses_a_session_that_is_renewed
+                nothing_is_live_after_a_revocation_among_renewals
+                of_concurrent_revocations_of_one_session_one_ended_it
+                what_is_found_is_what_is_there_after_many_calls_at_once
             }
             model {
                 random_calls_agree_with_a_plain_model

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::someone::{NO_LIMIT, assert_listed, random_handle};
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreKey};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey};
 
 /// A few hundred random calls, one after the other, give what the rules say they give.
 pub async fn random_calls_agree_with_a_plain_model(store: &Arc<impl Store>) {
@@ -21,16 +22,20 @@ pub async fn random_calls_agree_with_a_plain_model(store: &Arc<impl Store>) {
 /// # Panics
 ///
 /// When an answer differs; the message says which call it was, and the seed.
-pub async fn compare_with_model(store: &Arc<impl Store>, seed: u64, steps: usize) {
-    let mut random = Random(seed);
+pub async fn compare_with_model<S: Store>(store: &Arc<S>, seed: u64, steps: usize) {
+    let mut random = Random::from_seed(seed);
     let mut now = now();
     let mut model = Model::default();
     // Few keys, so that calls meet what earlier ones left.
     let mut keys: [StoreKey; 6] = std::array::from_fn(|_| random_key());
+    let principals: [Arc<str>; 2] = std::array::from_fn(|_| format!("user {}", random_handle()).into());
     for step in 0..steps {
         // Mostly it stands still, or everything would expire before it is used.
         now = now.after(random.below(16).saturating_sub(12) * 20 * MINUTE);
-        let call = random_call(&mut random, &mut keys, &model, now);
+        let call = match random.below(8) {
+            0 if S::FINDS_PRINCIPALS => random_revocation(&mut random, &principals, &model),
+            _ => random_call(&mut random, &mut keys, &principals, &model, now),
+        };
         let described = format!("step {step} of seed {seed} at {now:?}: {call:?}");
         let expected = model.answer(&call, now);
         let found = answer(store, &call, now).await;
@@ -38,6 +43,12 @@ pub async fn compare_with_model(store: &Arc<impl Store>, seed: u64, steps: usize
         for key in &keys {
             let (found, expected) = (ok(store.load(key, now).await), model.load(key, now));
             assert!(found == expected, "after {described}\n   found {found:?}\nexpected {expected:?} under {key:?}");
+        }
+        for principal in principals.iter().filter(|_| S::FINDS_PRINCIPALS) {
+            let (all, theirs) = (model.list(principal, now), ok(store.list(principal, None, NO_LIMIT, now).await));
+            assert!(theirs.len() == all.len(), "after {described}\n   found {theirs:?}\nexpected {all:?}");
+            assert_listed(&theirs, &all);
+            assert_eq!(ok(store.count(principal, now).await), all.len(), "the count after {described}");
         }
     }
 }
@@ -49,12 +60,14 @@ enum Call {
     Touch(StoreKey, u64, Timestamp, Timestamp),
     Renew(Renewal),
     Delete(StoreKey),
+    Revoke(Arc<str>, Vec<Handle>),
 }
 
 #[derive(PartialEq)]
 enum Answer {
     Created(bool),
     Ended(Outcome),
+    Revoked(Vec<Handle>),
 }
 
 impl Answer {
@@ -71,6 +84,7 @@ impl fmt::Debug for Answer {
         match self {
             Self::Created(created) => write!(f, "created: {created}"),
             Self::Ended(outcome) => outcome.fmt(f),
+            Self::Revoked(ended) => write!(f, "revoked: {ended:?}"),
         }
     }
 }
@@ -84,6 +98,11 @@ async fn answer(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Answer 
         Call::Touch(key, expected, seen, end) => Answer::Ended(ok(store.touch(key, *expected, *seen, *end, now).await)),
         Call::Renew(renewal) => Answer::Ended(ok(store.renew(renewal.clone(), now).await)),
         Call::Delete(key) => Answer::Ended(ok(store.delete(key, now).await)),
+        Call::Revoke(principal, sessions) => {
+            let mut ended = ok(store.revoke(principal, sessions, now).await);
+            ended.sort();
+            Answer::Revoked(ended)
+        }
     }
 }
 
@@ -141,7 +160,29 @@ impl Model {
                 }
                 None => Outcome::Gone,
             }),
+            Call::Revoke(principal, sessions) => {
+                let mut ended = self.list(principal, now);
+                ended.retain(|record| sessions.contains(&record.handle));
+                let handles = ended.iter().map(|record| record.handle).collect();
+                self.entries.retain(|_, entry| !matches!(entry, Entry::Live(record) if ended.contains(record)));
+                Answer::Revoked(handles)
+            }
         }
+    }
+
+    /// Returns the sessions of a principal in the order of their handles.
+    fn list(&self, principal: &Arc<str>, now: Timestamp) -> Vec<Arc<Record>> {
+        let is_theirs = |record: &Record| record.principal.as_ref() == Some(principal) && now < record.expires_at;
+        let mut theirs: Vec<_> = self.records().filter(|record| is_theirs(record)).map(Arc::clone).collect();
+        theirs.sort_by_key(|record| record.handle);
+        theirs
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.entries.values().filter_map(|entry| match entry {
+            Entry::Live(record) => Some(record),
+            Entry::Retired(_) => None,
+        })
     }
 
     fn judge(&self, key: &StoreKey, expected: u64) -> Outcome {
@@ -163,7 +204,20 @@ impl Model {
     }
 }
 
-fn random_call(random: &mut Random, keys: &mut [StoreKey], model: &Model, now: Timestamp) -> Call {
+/// Asks to end some sessions, of whomever, as one of the principals.
+fn random_revocation(random: &mut Random, principals: &[Arc<str>; 2], model: &Model) -> Call {
+    let mut sessions: Vec<_> = model.records().map(|record| record.handle).collect();
+    sessions.retain(|_| random.below(2) == 0);
+    Call::Revoke(Arc::clone(&principals[random.below(2) as usize]), sessions)
+}
+
+fn random_call(
+    random: &mut Random,
+    keys: &mut [StoreKey],
+    principals: &[Arc<str>; 2],
+    model: &Model,
+    now: Timestamp,
+) -> Call {
     let key = random.one_of(keys);
     let current = match model.entries.get(&key) {
         Some(Entry::Live(record)) => Record::clone(record),
@@ -173,10 +227,17 @@ fn random_call(random: &mut Random, keys: &mut [StoreKey], model: &Model, now: T
     let expected = (current.version + [0, 0, 0, 0, 0, 0, 1, 2][random.below(8) as usize]).saturating_sub(1);
     let expected = if random.below(4) == 0 { expected } else { current.version };
     let end = |random: &mut Random| now.after(HOUR + random.below(90) * MINUTE);
+    let somebody = |random: &mut Random| principals.get(random.below(3) as usize).cloned();
+    // Mostly who it was.
+    let owner = if random.below(4) == 0 { somebody(random) } else { current.principal.clone() };
     match random.below(12) {
-        0..3 => Call::Create(key, Arc::new(Record { expires_at: end(random), ..plain_record(now) })),
+        0..3 => {
+            let principal = somebody(random);
+            Call::Create(key, Arc::new(Record { expires_at: end(random), principal, ..plain_record(now) }))
+        }
         3..6 => {
-            let next = Record { version: expected + 1, values: number(u64::from(random.next())), ..current };
+            let values = number(u64::from(random.next()));
+            let next = Record { version: expected + 1, principal: owner, values, ..current };
             Call::Update(key, expected, Arc::new(Record { expires_at: end(random), ..next }))
         }
         6..9 => {
@@ -190,7 +251,8 @@ fn random_call(random: &mut Random, keys: &mut [StoreKey], model: &Model, now: T
             // A renewal goes to a key that nobody has used.
             let new = random_key();
             keys[free] = new;
-            let next = Record { version: expected + 1, renewed_at: now, ..current };
+            let handle = if random.below(4) == 0 { random_handle() } else { current.handle };
+            let next = Record { version: expected + 1, renewed_at: now, principal: owner, handle, ..current };
             let record = Arc::new(Record { expires_at: end(random), ..next });
             let forward = Forward { expires_at: end(random), ..forward(now) };
             Call::Renew(Renewal { old: key, expected, new, record, forward })
@@ -200,9 +262,13 @@ fn random_call(random: &mut Random, keys: &mut [StoreKey], model: &Model, now: T
 }
 
 /// SplitMix64: random enough, and the same for the same seed everywhere.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -210,11 +276,11 @@ impl Random {
         (mixed >> 32) as u32
     }
 
-    fn below(&mut self, limit: u32) -> u32 {
+    pub(super) fn below(&mut self, limit: u32) -> u32 {
         self.next() % limit
     }
 
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u32) as usize]
     }
 }

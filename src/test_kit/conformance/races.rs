@@ -13,7 +13,7 @@ const ROUNDS: usize = 20;
 const RACERS: u64 = 8;
 
 /// How often a request that meets another version tries again: far more often than there are others to meet.
-const MOST_TRIES: usize = 1_000;
+pub(super) const MOST_TRIES: usize = 1_000;
 
 /// Requests that each add to a counter, and begin again when they meet another version, lose nothing.
 pub async fn concurrent_increments_lose_nothing(store: &Arc<impl Store>) {
@@ -266,7 +266,7 @@ pub async fn concurrent_touches_lose_no_update(store: &Arc<impl Store>) {
 }
 
 /// Lets the others go first, a little longer in each round, so that the call falls into another moment of theirs.
-async fn come_late(round: usize) {
+pub(super) async fn come_late(round: usize) {
     for _ in 0..round {
         tokio::task::yield_now().await;
     }
@@ -311,7 +311,7 @@ async fn update_until_gone(store: &impl Store, renewal: &Renewal, now: Timestamp
     }
 }
 
-async fn live(store: &impl Store, key: &StoreKey, now: Timestamp) -> Option<Arc<Record>> {
+pub(super) async fn live(store: &impl Store, key: &StoreKey, now: Timestamp) -> Option<Arc<Record>> {
     match ok(store.load(key, now).await) {
         Some(Entry::Live(record)) => Some(record),
         Some(Entry::Retired(_)) | None => None,

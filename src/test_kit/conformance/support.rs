@@ -48,6 +48,7 @@ pub(super) fn full_record(now: Timestamp) -> Record {
     record.absolute_timeout = Some(400 * DAY + 7 * MILLISECOND);
     record.principal = Some("user:4711".into());
     record.authenticated_at = Some(now.after(3 * MILLISECOND));
+    record.label = Some("Zoë's 📱, in\tthe kitchen".into());
     record.version = (1 << 40) + 1;
     record.values = Values::from_pairs([
         ("n", b"1".as_slice()),
@@ -204,7 +205,7 @@ fn differences(found: &Record, expected: &Record) -> Vec<String> {
         )*};
     }
     compare!(handle created_at renewed_at last_seen_at expires_at idle_timeout absolute_timeout);
-    compare!(principal authenticated_at version values);
+    compare!(principal authenticated_at label version values);
     differences
 }
 

@@ -1,5 +1,8 @@
 //! Sessions in the memory of this process.
 
+mod index;
+mod principals;
+
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::fmt;
@@ -8,7 +11,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use self::index::Index;
+use super::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::Timestamp;
 
 const NAME: &str = "memory";
@@ -38,6 +42,7 @@ pub struct MemoryStore {
 
 struct Shared {
     shards: Box<[Mutex<Shard>]>,
+    index: Index,
     /// Sessions in all shards, expired ones included.
     sessions: AtomicUsize,
     max_sessions: AtomicUsize,
@@ -66,10 +71,6 @@ impl Slot {
         }
     }
 
-    fn is_session(&self) -> bool {
-        matches!(self, Self::Live(_))
-    }
-
     fn is_expired(&self, now: Timestamp) -> bool {
         match self {
             Self::Live(record) => record.is_expired(now),
@@ -84,6 +85,7 @@ impl MemoryStore {
     pub fn new() -> Self {
         let shared = Shared {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            index: Index::new(),
             sessions: AtomicUsize::new(0),
             max_sessions: AtomicUsize::new(usize::MAX),
             sweep_from: AtomicUsize::new(0),
@@ -162,6 +164,15 @@ impl MemoryStore {
         self.shared.sessions.fetch_sub(sessions, Ordering::Relaxed);
     }
 
+    /// Does what else is to be done when a slot goes: a session is counted and found no more. The caller has locked its
+    /// shard.
+    fn forget(&self, key: &StoreKey, slot: &Slot) {
+        if let Slot::Live(record) = slot {
+            self.shared.index.remove(key, record);
+            self.uncount(1);
+        }
+    }
+
     fn sweep_at(&self, now: Timestamp, limit: usize) -> usize {
         let mut removed = 0;
         for _ in 0..SHARDS {
@@ -171,9 +182,12 @@ impl MemoryStore {
             let index = self.shared.sweep_from.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.lock(index);
             let (before, mut sessions) = (shard.len(), 0);
-            shard.retain(|_, slot| {
+            shard.retain(|key, slot| {
                 let stays = !slot.is_expired(now);
-                sessions += usize::from(!stays && slot.is_session());
+                if !stays && let Slot::Live(record) = slot {
+                    self.shared.index.remove(key, record);
+                    sessions += 1;
+                }
                 stays
             });
             let gone = before - shard.len();
@@ -203,6 +217,7 @@ impl fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     const WAITS: bool = false;
+    const FINDS_PRINCIPALS: bool = true;
 
     fn name(&self) -> &'static str {
         NAME
@@ -220,12 +235,16 @@ impl Store for MemoryStore {
             }
         }
         let mut shard = self.shard(key);
-        let is_free = shard.get(key).is_none_or(|slot| slot.is_expired(now));
-        let replaced = if is_free { shard.insert(*key, Slot::Live(record)) } else { None };
-        if !is_free || replaced.is_some_and(|slot| slot.is_session()) {
-            self.uncount(1);
+        if let Some(slot) = shard.get(key) {
+            if !slot.is_expired(now) {
+                self.uncount(1);
+                return Ok(false);
+            }
+            self.forget(key, slot);
         }
-        Ok(is_free)
+        self.shared.index.insert(key, &record);
+        shard.insert(*key, Slot::Live(record));
+        Ok(true)
     }
 
     async fn update(
@@ -238,6 +257,7 @@ impl Store for MemoryStore {
         let mut shard = self.shard(key);
         Ok(match live_of_version(shard.get_mut(key), expected, now) {
             Ok(current) => {
+                self.shared.index.replace((key, current), (key, &record));
                 *current = record;
                 Outcome::Done
             }
@@ -268,8 +288,9 @@ impl Store for MemoryStore {
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
         let Renewal { old, expected, new, record, forward } = renewal;
         Ok(self.with_both(&old, &new, |old_shard, new_shard| {
-            if let Err(outcome) = live_of_version(old_shard.get_mut(&old), expected, now) {
-                return outcome;
+            match live_of_version(old_shard.get_mut(&old), expected, now) {
+                Ok(current) => self.shared.index.replace((&old, current), (&new, &record)),
+                Err(outcome) => return outcome,
             }
             // The session is the same, so the count stays.
             old_shard.insert(old, Slot::Retired(Box::new(forward)));
@@ -284,14 +305,43 @@ impl Store for MemoryStore {
         match entry.get() {
             slot if slot.is_expired(now) => return Ok(Outcome::Gone),
             Slot::Retired(forward) => return Ok(Outcome::Retired((**forward).clone())),
-            Slot::Live(_) => entry.remove(),
-        };
-        self.uncount(1);
+            Slot::Live(_) => self.forget(key, &entry.remove()),
+        }
         Ok(Outcome::Done)
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         Ok(self.sweep_at(now, limit))
+    }
+
+    async fn list(
+        &self,
+        principal: &str,
+        after: Option<&Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Record>>, StoreError> {
+        let mut sessions = Vec::new();
+        if limit > 0 {
+            self.each_session(principal, after, now, |record| {
+                sessions.push(record);
+                sessions.len() < limit
+            });
+        }
+        Ok(sessions)
+    }
+
+    async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
+        let mut count = 0;
+        self.each_session(principal, None, now, |_| {
+            count += 1;
+            true
+        });
+        Ok(count)
+    }
+
+    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+        Ok(sessions.iter().filter(|handle| self.end_session(principal, handle, now)).copied().collect())
     }
 }
 
@@ -344,6 +394,130 @@ mod tests {
         let mut hasher = KeyHasher::default();
         StoreKey::from_bytes(bytes).hash(&mut hasher);
         assert_eq!(hasher.finish(), 0x0123_4567_89ab_cdef);
+    }
+
+    const START: Timestamp = Timestamp::from_millis(0);
+    const END: Timestamp = Timestamp::from_millis(10);
+
+    fn key(n: u32) -> StoreKey {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&n.to_le_bytes());
+        bytes[28..].copy_from_slice(&n.to_be_bytes());
+        StoreKey::from_bytes(bytes)
+    }
+
+    /// Returns the record of a session, which is somebody's or nobody's.
+    fn record_of(n: u32, principal: Option<&str>) -> Arc<Record> {
+        let mut handle = [0; 16];
+        handle[..4].copy_from_slice(&n.to_le_bytes());
+        let record = Record::new(Handle::from_bytes(handle), START, END);
+        Arc::new(Record { principal: principal.map(Into::into), ..record })
+    }
+
+    fn renewal(n: u32, new: u32, principal: Option<&str>) -> Renewal {
+        let forward = Forward { successor: None, grace_until: START, expires_at: END };
+        Renewal { old: key(n), expected: 1, new: key(new), record: record_of(n, principal), forward }
+    }
+
+    /// Asserts that the index has exactly the records that have a principal.
+    fn assert_index_is_exact(store: &MemoryStore) {
+        let mut named = 0;
+        for index in 0..SHARDS {
+            for (key, slot) in &*store.lock(index) {
+                if let Slot::Live(record) = slot
+                    && let Some(principal) = &record.principal
+                {
+                    named += 1;
+                    assert!(store.shared.index.has(key, record), "a session of somebody is not in the index");
+                }
+            }
+        }
+        assert_eq!(store.shared.index.len(), named, "places in the index, and records with a principal");
+    }
+
+    #[tokio::test]
+    async fn an_anonymous_session_takes_no_room_in_the_index() {
+        let store = MemoryStore::new();
+        store.create(&key(1), record_of(1, None), START).await.expect("an answer");
+        store.update(&key(1), 1, record_of(1, None), START).await.expect("an answer");
+        store.renew(renewal(1, 2, None), START).await.expect("an answer");
+        assert_eq!((store.len(), store.shared.index.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_in_the_index_of_sessions_that_have_ended_or_are_nobodys() {
+        let store = MemoryStore::new();
+        for n in 0..600 {
+            let principal = format!("user {}", n % 100);
+            store.create(&key(n), record_of(n, Some(&principal)), START).await.expect("an answer");
+            assert_index_is_exact(&store);
+            match n % 6 {
+                0 => assert_eq!(store.delete(&key(n), START).await.expect("an answer"), Outcome::Done),
+                1 => {
+                    let handle = record_of(n, None).handle;
+                    let ended = store.revoke(&principal, &[handle], START).await.expect("an answer");
+                    assert_eq!(ended, [handle]);
+                }
+                2 => {
+                    let outcome = store.update(&key(n), 1, record_of(n, None), START).await.expect("an answer");
+                    assert_eq!(outcome, Outcome::Done);
+                }
+                3 => {
+                    let outcome = store.renew(renewal(n, n + 1_000, None), START).await.expect("an answer");
+                    assert_eq!(outcome, Outcome::Done);
+                }
+                4 => assert!(store.create(&key(n), record_of(n, None), END).await.expect("an answer")),
+                _ => {
+                    store.renew(renewal(n, n + 1_000, Some(&principal)), START).await.expect("an answer");
+                    assert_index_is_exact(&store);
+                }
+            }
+            assert_index_is_exact(&store);
+        }
+        assert_eq!(store.shared.index.len(), 100, "those that were renewed");
+        store.sweep_at(END, usize::MAX);
+        assert_eq!(store.shared.index.len(), 0);
+    }
+
+    /// Begins, changes, moves and ends sessions, a few of them over and over.
+    async fn use_at_random(store: &MemoryStore, thread: u32) -> Result<(), StoreError> {
+        let mut random = 0x9e37_79b9_u32.wrapping_mul(thread + 1);
+        let mut moved = 0;
+        for step in 0..20_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (n, now) = ((random >> 8) % 16, if random >> 28 == 0 { END } else { START });
+            let principal = ["a", "b"].get(((random >> 12) % 3) as usize).copied();
+            let record = record_of(n, principal);
+            match (random >> 16) % 8 {
+                0 | 1 => drop(store.create(&key(n), record, now).await?),
+                2 => drop(store.update(&key(n), 1, record, now).await?),
+                3 => drop(store.delete(&key(n), now).await?),
+                4 => drop(store.revoke(principal.unwrap_or("a"), &[record.handle], now).await?),
+                5 => drop(store.list(principal.unwrap_or("b"), None, 10, now).await?),
+                6 => {
+                    moved = 1_000 + thread * 100_000 + step;
+                    drop(store.renew(renewal(n, moved, principal), now).await?);
+                }
+                _ if step % 100 == 0 => drop(store.sweep(END, usize::MAX).await?),
+                _ => drop(store.delete(&key(moved), now).await?),
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_index_is_exact_after_many_threads_have_used_the_store() {
+        let store = MemoryStore::new();
+        let work = |thread| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(use_at_random(&store, thread)).expect("an answer");
+        };
+        std::thread::scope(|scope| (0..4).for_each(|thread| drop(scope.spawn(move || work(thread)))));
+        let places = store.shared.index.len();
+        assert!(places > 0);
+        assert_index_is_exact(&store);
+        store.sweep_at(END, usize::MAX);
+        assert_eq!((store.shared.index.len(), store.len()), (0, 0));
     }
 
     #[test]

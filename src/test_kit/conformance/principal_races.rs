@@ -1,0 +1,238 @@
+//! Sessions of one principal are listed and ended while they are renewed, created and deleted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::model::Random;
+use super::races::{MOST_TRIES, come_late, live};
+use super::someone::*;
+use super::support::*;
+use crate::clock::Timestamp;
+use crate::store::{Handle, Outcome, Record, Renewal, Store, StoreKey};
+
+/// How often a race is run.
+const ROUNDS: usize = 6;
+
+/// How often a session is renewed in a round.
+const RENEWALS: usize = 40;
+
+/// A list that is made while a session moves from key to key has it, once; the same goes for one that is updated and
+/// touched. So does a count.
+pub async fn a_list_never_misses_a_session_that_is_renewed(store: &Arc<impl Store>) {
+    for _ in 0..ROUNDS {
+        let Some(someone) = Someone::new(store) else { return };
+        let (renewed, updated) = (someone.place().await, someone.place().await);
+        let mut expected = [renewed.record.handle, updated.record.handle, someone.place().await.record.handle];
+        expected.sort();
+        let (is_over, now) = (Arc::new(AtomicBool::new(false)), someone.now);
+        let keys = [renewed.key, updated.key];
+        let tasks = (0..6).map(|role| {
+            let (store, is_over, principal) = (Arc::clone(store), Arc::clone(&is_over), Arc::clone(&someone.principal));
+            async move {
+                match role {
+                    0 => {
+                        let moved = renew_over_and_over(&*store, keys[0], RENEWALS, now).await;
+                        is_over.store(true, Ordering::Release);
+                        (moved.len() == RENEWALS).then_some(expected.to_vec())
+                    }
+                    1 => write_over_and_over(&*store, &keys[1], now).await.then_some(expected.to_vec()),
+                    _ => {
+                        let mut found = expected.to_vec();
+                        while found == expected && !is_over.load(Ordering::Acquire) {
+                            found = handles(&ok(store.list(&principal, None, NO_LIMIT, now).await));
+                            if ok(store.count(&principal, now).await) != expected.len() {
+                                return None;
+                            }
+                            tokio::task::yield_now().await;
+                        }
+                        Some(found)
+                    }
+                }
+            }
+        });
+        for found in all_at_once(tasks).await {
+            assert_eq!(found.as_deref(), Some(&expected[..]), "what was found of three sessions while one was renewed");
+        }
+    }
+}
+
+/// Renews a session again and again, each time to a new key, until it is gone. Returns the keys.
+async fn renew_over_and_over(store: &impl Store, mut key: StoreKey, times: usize, now: Timestamp) -> Vec<StoreKey> {
+    let mut keys = Vec::new();
+    for _ in 0..MOST_TRIES {
+        let Some(record) = live(store, &key, now).await else { break };
+        let renewal = Placed { key, record, now }.renewal();
+        match ok(store.renew(renewal.clone(), now).await) {
+            Outcome::Done => {
+                key = renewal.new;
+                keys.push(key);
+            }
+            Outcome::Conflict(_) => {}
+            Outcome::Retired(_) | Outcome::Gone => break,
+        }
+        if keys.len() == times {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    keys
+}
+
+/// Updates and touches a session for a while, and returns whether it was there to the end.
+async fn write_over_and_over(store: &impl Store, key: &StoreKey, now: Timestamp) -> bool {
+    for n in 0..RENEWALS as u64 {
+        let Some(record) = live(store, key, now).await else { return false };
+        let next = next_version(&record, number(n));
+        if ok(store.update(key, record.version, Arc::clone(&next), now).await) != Outcome::Done {
+            return false;
+        }
+        ok(store.touch(key, next.version, now.after(MINUTE), now.after(2 * HOUR), now).await);
+        tokio::task::yield_now().await;
+    }
+    true
+}
+
+/// Sessions are ended while they move from key to key and others write to them: they are live under no key then, and not
+/// found.
+pub async fn nothing_is_live_after_a_revocation_among_renewals(store: &Arc<impl Store>) {
+    for round in 0..2 * ROUNDS {
+        let Some(someone) = Someone::new(store) else { return };
+        let placed = someone.place_many(3).await;
+        let (now, asked) = (someone.now, placed.iter().map(|placed| placed.record.handle).collect::<Vec<_>>());
+        let first: Vec<_> = placed.iter().map(|placed| placed.key).collect();
+        let tasks = (0..5).map(|role| {
+            let (store, principal) = (Arc::clone(store), Arc::clone(&someone.principal));
+            let (asked, first) = (asked.clone(), first.clone());
+            async move {
+                let (mut ended, mut moved) = (Vec::new(), Vec::new());
+                match role {
+                    0 => {
+                        come_late(5 * round).await;
+                        ended = ok(store.revoke(&principal, &asked, now).await);
+                    }
+                    1 => {
+                        // It may come too late.
+                        write_over_and_over(&*store, &first[0], now).await;
+                    }
+                    n => moved = renew_over_and_over(&*store, first[n - 2], 10 * RENEWALS, now).await,
+                }
+                (ended, moved)
+            }
+        });
+        let (ended, moved): (Vec<_>, Vec<_>) = all_at_once(tasks).await.into_iter().unzip();
+        assert_eq!(ended[0].len(), 3, "the sessions that one revocation ended");
+        for key in first.iter().chain(moved.iter().flatten()) {
+            let left = live(&**store, key, now).await;
+            assert!(left.is_none(), "a session is live after it was revoked: {left:?}");
+        }
+        someone.assert_has([]).await;
+    }
+}
+
+/// Two who end the same sessions, and one who logs out of one of them: each session was ended by one of them.
+pub async fn of_concurrent_revocations_of_one_session_one_ended_it(store: &Arc<impl Store>) {
+    for _ in 0..ROUNDS {
+        let Some(someone) = Someone::new(store) else { return };
+        let placed = someone.place_many(4).await;
+        let (now, logged_out) = (someone.now, placed[0].key);
+        let mut all: Vec<_> = placed.iter().map(|placed| placed.record.handle).collect();
+        let (first, asked) = (all[0], all.clone());
+        let tasks = (0..5).map(|role| {
+            let (store, principal) = (Arc::clone(store), Arc::clone(&someone.principal));
+            let mut asked = asked.clone();
+            async move {
+                if role == 0 {
+                    let is_done = ok(store.delete(&logged_out, now).await) == Outcome::Done;
+                    return if is_done { vec![first] } else { Vec::new() };
+                }
+                // In different orders.
+                asked.rotate_left(role);
+                ok(store.revoke(&principal, &asked, now).await)
+            }
+        });
+        let mut ended: Vec<Handle> = all_at_once(tasks).await.concat();
+        ended.sort();
+        all.sort();
+        assert_eq!(ended, all, "the sessions that were ended, by whomever");
+        someone.assert_has([]).await;
+    }
+}
+
+/// Sessions of two principals are begun, changed, moved, ended, swept and replaced by many at once. In the end exactly
+/// those are found that can be loaded.
+pub async fn what_is_found_is_what_is_there_after_many_calls_at_once(store: &Arc<impl Store>) {
+    let (Some(first), Some(second)) = (Someone::new(store), Someone::new(store)) else { return };
+    let principals = [Arc::clone(&first.principal), Arc::clone(&second.principal)];
+    let (start, later) = (first.now, first.now.after(20 * MINUTE));
+    let shared: [StoreKey; 6] = std::array::from_fn(|_| random_key());
+    let tasks = (0..8_u64).map(|_| {
+        let (store, principals) = (Arc::clone(store), principals.clone());
+        async move {
+            let mut random = Random::from_seed(u64::from_le_bytes(random_bytes()));
+            let mut keys = shared.to_vec();
+            for _ in 0..30 {
+                let key = random.one_of(&keys);
+                if let Some(new) = call_at_random(&*store, &mut random, &principals, key, start, later).await {
+                    keys.push(new);
+                }
+            }
+            keys
+        }
+    });
+    let mut keys = all_at_once(tasks).await.concat();
+    keys.sort();
+    keys.dedup();
+    let mut there = Vec::new();
+    for key in keys {
+        there.extend(live(&**store, &key, later).await);
+    }
+    for someone in [first, second] {
+        let theirs = there.iter().filter(|record| record.principal.as_ref() == Some(&someone.principal));
+        someone.assert_has_at(theirs, later).await;
+    }
+}
+
+/// Does something to a session. Returns the key of one that moved.
+async fn call_at_random(
+    store: &impl Store,
+    random: &mut Random,
+    principals: &[Arc<str>; 2],
+    key: StoreKey,
+    start: Timestamp,
+    later: Timestamp,
+) -> Option<StoreKey> {
+    // Some are made to expire before it is later.
+    let (now, end) =
+        random.one_of(&[(start, start.after(10 * MINUTE)), (start, later.after(HOUR)), (later, later.after(HOUR))]);
+    let owner = [Some(&principals[0]), Some(&principals[1]), None][random.below(3) as usize].cloned();
+    let Some(record) = live(store, &key, now).await else {
+        let record = Record { principal: owner, expires_at: end, ..plain_record(now) };
+        ok(store.create(&key, Arc::new(record), now).await);
+        return None;
+    };
+    let next = Record { expires_at: end, ..Record::clone(&next_version(&record, number(1))) };
+    match random.below(6) {
+        0 => {
+            ok(store.update(&key, record.version, Arc::new(Record { principal: owner, ..next }), now).await);
+        }
+        1 => {
+            ok(store.delete(&key, now).await);
+        }
+        2 => {
+            let principal = owner.unwrap_or_else(|| Arc::clone(&principals[0]));
+            ok(store.revoke(&principal, &[record.handle], now).await);
+        }
+        3 => {
+            ok(store.sweep(later, NO_LIMIT).await);
+        }
+        takes_over => {
+            let next =
+                if takes_over == 4 { Record { principal: owner, handle: random_handle(), ..next } } else { next };
+            let renewal = Renewal { record: Arc::new(next), ..Placed { key, record, now }.renewal() };
+            let new = renewal.new;
+            ok(store.renew(renewal, now).await);
+            return Some(new);
+        }
+    }
+    None
+}
