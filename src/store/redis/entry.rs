@@ -138,6 +138,10 @@ mod tests {
         record
     }
 
+    fn owned_record() -> Record {
+        Record { principal: Some("alice".into()), ..record() }
+    }
+
     fn forward_with(successor: Option<[u8; 32]>) -> Forward {
         let [grace_until, expires_at] = [4_000, 5_000].map(Timestamp::from_millis);
         Forward { successor, grace_until, expires_at }
@@ -147,6 +151,9 @@ mod tests {
     fn entries_come_back_as_they_were() {
         for bytes in [live(&record()), successor(&record())] {
             assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(record())))));
+        }
+        for bytes in [live(&owned_record()), successor(&owned_record())] {
+            assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(owned_record())))));
         }
         for sealed in [None, Some([0; 32]), Some(SUCCESSOR_ID)] {
             let expected = forward_with(sealed);
@@ -170,6 +177,10 @@ mod tests {
         for cut in (0..HEAD + 10).chain([session.len() - 1]) {
             assert!(read(&session[..cut]).is_err(), "{cut}");
         }
+        let owned = live(&owned_record());
+        for cut in (0..HEAD + OWNER + 10).chain([owned.len() - 1]) {
+            assert!(read(&owned[..cut]).is_err(), "{cut}");
+        }
         for cut in (0..HEAD).chain(HEAD + 1..forward.len()) {
             assert!(read(&forward[..cut]).is_err(), "{cut}");
         }
@@ -184,9 +195,31 @@ mod tests {
         let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x07\xd0\0\0\0\0\0\0\x0b\xb8";
         assert_eq!(live(&record()), [b"L", head.as_slice(), &record().encode()].concat());
         assert_eq!(successor(&record()), [b"S", head.as_slice(), &record().encode()].concat());
+        let record_of_alice = owned_record().encode();
+        for (letter, bytes) in [(b"P", live(&owned_record())), (b"Q", successor(&owned_record()))] {
+            assert_eq!(bytes, [letter, head.as_slice(), &HASH_OF_ALICE, &[7; 16], &record_of_alice].concat());
+        }
         let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x0f\xa0\0\0\0\0\0\0\x13\x88";
         let bytes = forward(&forward_with(Some(SUCCESSOR_ID)), &record());
         assert_eq!(bytes, [b"F", head.as_slice(), &SUCCESSOR_ID].concat());
         assert_eq!(forward(&forward_with(None), &record()), [b"F", head.as_slice()].concat());
     }
+
+    #[test]
+    fn the_beginning_says_whose_a_session_is() {
+        let [owned, anonymous] = [live(&owned_record()), live(&record())];
+        let Beginning::Owned { owner, expires_at } = Beginning::read(&owned[..Beginning::LEN]) else { panic!() };
+        assert!(owner == Owner::new("alice", &Handle::from_bytes([7; 16])));
+        assert_eq!(expires_at.as_millis(), 3_000);
+        assert!(matches!(Beginning::read(&owned[..Beginning::LEN - 1]), Beginning::Other));
+        assert!(matches!(Beginning::read(&anonymous), Beginning::Other));
+        assert!(matches!(Beginning::read(&forward(&forward_with(None), &record())), Beginning::Forward));
+        assert!(matches!(Beginning::read(MARK), Beginning::Other));
+    }
+
+    // Computed with Python: hashlib.sha256(b"session-state prn v1" + b"alice").
+    const HASH_OF_ALICE: [u8; 32] = [
+        0xd1, 0x00, 0x2c, 0x1b, 0xfd, 0xaf, 0x37, 0x32, 0x8d, 0xa2, 0xd8, 0xcd, 0x34, 0x78, 0xf6, 0x39, 0xc7, 0x96,
+        0x74, 0xc7, 0xf1, 0x75, 0x0b, 0x51, 0x57, 0xf5, 0x39, 0xe2, 0xa8, 0x13, 0xb1, 0xa0,
+    ];
 }
