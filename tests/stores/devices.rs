@@ -145,7 +145,7 @@ pub(crate) fn a_state_without_lists_has_none_of_their_routes(state: &str) {
 
 /// Sessions that live in cookies, and a store that remembers which of them have ended.
 pub(crate) fn a_stolen_cookie_is_refused_on_every_node_as_soon_as_its_session_has_ended(state: &str) {
-    const KEYS: &str = "c2Vzc2lvbi1zdGF0ZSB0ZXN0cyBrZXkgMDEyMzQ1Njc4OSE=";
+    const KEYS: &str = "WmDVnSnzdXarYzDfWe0oopkLCmPbkz4fwFpewdhDxW0=";
     for cookie in ["cookie-encrypted", "cookie-signed"] {
         let nodes = start::<3>(cookie, &["--keys", KEYS, "--revocation", state]);
         let (alice, bob) = (somebody(), somebody());
