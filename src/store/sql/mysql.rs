@@ -70,6 +70,8 @@ impl Dialect for MySql {
     /// Two texts that differ in the spaces at their ends are the same text to it.
     const IS_PRINCIPAL: &'static str =
         "principal = :principal AND CAST(principal AS BINARY) = CAST(:principal AS BINARY)";
+    const IS_BEHIND: &'static str = "principal = :principal AND handle > :after \
+                                     AND CAST(principal AS BINARY) = CAST(:principal AS BINARY)";
     /// MariaDB has such a `DELETE`, but MySQL has not.
     const DELETE_RETURNS_ROWS: bool = false;
 
