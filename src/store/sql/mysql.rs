@@ -26,7 +26,8 @@ use crate::store::StoreError;
 ///
 /// Tested on MariaDB 10.11. It needs MariaDB 10.6 or MySQL 8.0, with InnoDB. Each call is one statement, a renewal too,
 /// and thereby atomic; when it changes nothing, a second one asks why. The login of another principal than the one who is
-/// logged in is a transaction, which takes four round trips more.
+/// logged in is a transaction, which takes four round trips more. To end sessions of a principal takes a transaction too,
+/// and five round trips for each hundred of them.
 ///
 /// # The pool
 ///
