@@ -58,6 +58,7 @@
 //! - [Quick start](guide::quick_start): from nothing to a login and a logout.
 //! - [Timeouts](guide::timeouts), [keys](guide::keys) and [stores](guide::stores).
 //! - [Parts](guide::parts), [which state goes where](guide::places), and [parts in tables](guide::tables).
+//! - [Accounts](guide::accounts): logins, devices, and sessions that are ended from outside.
 //! - [Security](guide::security): the rules that are kept, where each comes from, and what cannot be had.
 //! - [Design](guide::design): why it is made the way it is.
 //! - [Comparison](guide::comparison) with other crates, read in their sources.
@@ -100,7 +101,7 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, RevocationCause, SessionEvent};
-pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use middleware::{ResponseFuture, SessionInfo, SessionLayer, SessionService, Sessions};
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use part::{InTables, Tables};
@@ -110,7 +111,7 @@ pub use seal::{Key, KeyRing};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use session::PartTransaction;
 pub use session::{Main, Part, PartInfo, Session, SessionLoader};
-pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy};
+pub use state::{ConflictPolicy, CookieState, Evict, ServerErrorPolicy};
 #[cfg(feature = "memcached")]
 pub use store::MemcachedStore;
 #[cfg(feature = "mongodb")]

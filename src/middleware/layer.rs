@@ -48,7 +48,7 @@ const SWEEP_BATCH: usize = 1000;
 #[derive(Clone)]
 #[must_use = "a layer does nothing until a router or service is given it"]
 pub struct SessionLayer {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     insert: Insert,
 }
 
@@ -310,6 +310,7 @@ impl SessionLayer {
             outside: Vec::new(),
             clock: Arc::new(SystemClock),
             observers: Observers::default(),
+            session_limit: None,
             conflict_policy: ConflictPolicy::default(),
             server_error_policy: ServerErrorPolicy::default(),
             store_timeout: STORE_TIMEOUT,
@@ -318,7 +319,7 @@ impl SessionLayer {
         Self { config: Arc::new(config), insert: insert::<Main> }
     }
 
-    fn config_mut(&mut self) -> &mut Config {
+    pub(super) fn config_mut(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
     }
 }

@@ -12,7 +12,9 @@
 mod future;
 mod layer;
 mod service;
+mod sessions;
 
 pub use future::ResponseFuture;
 pub use layer::SessionLayer;
 pub use service::SessionService;
+pub use sessions::{SessionInfo, Sessions};

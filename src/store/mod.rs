@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 
-pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
+pub use crate::record::{DecodeRecordError, Handle, ParseHandleError, Record, StoreKey, Values};
 pub(crate) use erased::{Answer, ErasedStore, Limited};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "memcached")]

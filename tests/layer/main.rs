@@ -13,6 +13,7 @@ mod lifetimes;
 mod model;
 mod parts;
 mod parts_in_stores;
+mod principals;
 mod random;
 mod renewals;
 mod resent;

@@ -42,13 +42,15 @@ impl MemoryStore {
             {
                 return is_theirs(record, principal, now).then(|| Arc::clone(record));
             }
-            key = self.shared.index.find(principal, handle)?;
+            // It has moved since. Under the same key it would have ended and another have begun.
+            key = self.shared.index.find(principal, handle).filter(|moved| *moved != key)?;
         }
     }
 
     /// Ends a live session of a principal, and returns whether there was one.
     pub(super) fn end_session(&self, principal: &str, handle: &Handle, now: Timestamp) -> bool {
-        while let Some(key) = self.shared.index.find(principal, handle) {
+        let mut last = None;
+        while let Some(key) = self.shared.index.find(principal, handle).filter(|key| last != Some(*key)) {
             let mut shard = self.shard(&key);
             match shard.get(&key) {
                 Some(Slot::Live(record)) if record.handle == *handle => {
@@ -59,7 +61,7 @@ impl MemoryStore {
                     return ends;
                 }
                 // It has moved since.
-                _ => {}
+                _ => last = Some(key),
             }
         }
         false
