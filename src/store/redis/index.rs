@@ -5,7 +5,8 @@
 //! session and goes after it. A touch, which does not know whose the session is, moves the score afterwards. So what is
 //! live is always in the set, the score is at most [`SLACK`] behind, and readers look at each session themselves.
 
-use std::sync::atomic::Ordering;
+use std::cmp::Ordering;
+use std::sync::atomic;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
@@ -83,6 +84,11 @@ impl Member {
         Handle::from_bytes(std::array::from_fn(|i| self.bytes[i]))
     }
 
+    /// Compares the handles, and then the keys.
+    pub(super) fn by_handle(&self, other: &Self) -> Ordering {
+        self.bytes.cmp(&other.bytes)
+    }
+
     /// Returns the text of its key, without the prefix.
     pub(super) fn key(&self) -> [u8; KEY] {
         std::array::from_fn(|i| self.bytes[HANDLE + i])
@@ -130,7 +136,7 @@ where
         }
         match self.run(script, keys, args).await {
             Err(error) if error.kind() == CROSS_SLOT => {
-                self.is_split.store(true, Ordering::Relaxed);
+                self.is_split.store(true, atomic::Ordering::Relaxed);
                 Ok(None)
             }
             reply => reply.map(Some).map_err(failed),
@@ -138,7 +144,7 @@ where
     }
 
     pub(super) fn is_split(&self) -> bool {
-        self.is_split.load(Ordering::Relaxed)
+        self.is_split.load(atomic::Ordering::Relaxed)
     }
 
     /// Puts a session into the index of its principal, or moves its score forward.

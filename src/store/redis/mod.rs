@@ -73,6 +73,19 @@ const MARK_TTL: Duration = Duration::from_secs(5 * 60);
 /// A session that was renewed in a Cluster and then ended leaves a mark of one byte for five minutes, so that no
 /// renewal which was on its way for long can bring it back.
 ///
+/// # Finding the sessions of a principal
+///
+/// For each principal that is logged in there is one more key, the prefix and `p:` and a hash of the principal: a sorted set
+/// of handles and keys, about 160 bytes a session. It is gone with the last session, at the latest an hour after that has
+/// expired; each login removes up to eight that have. The script that writes a session writes the set too. A touch and a
+/// logout, which are not told whose the session is, take a second round trip where somebody is logged in.
+///
+/// In a Cluster, where the set is on another node, a session is in it before it is there and until it is gone: a `create`
+/// takes two round trips then, a login two, a renewal three, an update one, a touch two or three, a logout two.
+///
+/// To list and to count reads the whole set and then each session, up to a hundred at a time. What was renewed meanwhile is
+/// looked up again.
+///
 /// # Durability
 ///
 /// As much as the server's. Redis replicates asynchronously: a failover can lose writes that were acknowledged shortly
@@ -84,11 +97,17 @@ const MARK_TTL: Duration = Duration::from_secs(5 * 60);
 /// (503) while logouts still work. With a `volatile-*` or `allkeys-*` policy it evicts live sessions instead: their
 /// visitors are logged out. Prefer `volatile-ttl` then, which takes those first that would end soonest.
 ///
+/// A set that was evicted or lost in a failover hides its sessions from lists and from
+/// [`revoke`](Store::revoke) until each is written or touched the next time. To be sure that all sessions of somebody have
+/// ended takes `noeviction`, and replicas that keep up.
+///
 /// # Security
 ///
 /// Keys are hashes of IDs, so who can read the server cannot take over a session, but reads its values. Let nobody else
-/// on: use TLS, and an ACL user with `+get +evalsha +eval` and the commands that the scripts call (`+getrange +set
-/// +setrange +pexpire +del`) on the prefix.
+/// on: use TLS, and an ACL user with `+get +getrange +zrange +evalsha +eval` and the commands that the scripts call beside
+/// these (`+set +setrange +pexpire +del +zadd +zrem`) on the prefix.
+///
+/// The name of a principal is in no key. Whoever can guess it can tell from the keys whether it has sessions.
 #[derive(Clone)]
 pub struct RedisStore<C = RedisConnection> {
     connection: C,

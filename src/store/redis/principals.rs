@@ -54,7 +54,7 @@ where
         let whose = Owner::new(principal, &Handle::from_bytes([0; 16]));
         let mut members = self.members(&whose, now).await?;
         members.retain(|member| after.is_none_or(|after| member.handle() > *after));
-        members.sort_unstable_by_key(Member::handle);
+        members.sort_unstable_by(Member::by_handle);
         let (mut rest, mut page) = (members.as_slice(), Vec::new());
         while page.len() < limit && !rest.is_empty() {
             let handles: Vec<&[Member]> = rest.chunk_by(|a, b| a.handle() == b.handle()).collect();
