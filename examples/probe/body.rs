@@ -88,6 +88,16 @@ pub(crate) struct Logout {
 }
 
 #[derive(Deserialize)]
+pub(crate) struct Revoke {
+    pub(crate) handle: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Principal {
+    pub(crate) principal: String,
+}
+
+#[derive(Deserialize)]
 pub(crate) struct Remember {
     pub(crate) seconds: u64,
 }

@@ -11,11 +11,13 @@
 //!
 //! - `options` reads the command line, and refuses what it does not know,
 //! - `sessions` makes the layer that the options ask for, `stores` connects to the store below it,
-//! - `routes` are the handlers, `body` what they take; `cart` is a part in tables, with handlers of its own.
+//! - `routes` are the handlers, `body` what they take; `devices` are those that list and end the sessions of a principal;
+//!   `cart` is a part in tables, with handlers of its own.
 
 mod body;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod cart;
+mod devices;
 mod options;
 mod routes;
 mod sessions;
@@ -42,13 +44,15 @@ const USAGE: u8 = 64;
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
-    let (sessions, cart) = match sessions::layer(&options).await {
+    let (sessions, routes) = match sessions::layer(&options).await {
         Ok(opened) => opened,
         Err(error) if error.is::<StoreError>() => {
             eprintln!("probe: {}", with_causes(&*error));
@@ -56,7 +60,7 @@ async fn main() -> ExitCode {
         }
         Err(error) => return usage(&error),
     };
-    match serve(sessions, cart, &options).await {
+    match serve(sessions, routes, &options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("probe: {}: {error}", options.listen);
@@ -74,15 +78,22 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     error.source().map_or(error.to_string(), |source| format!("{error}: {}", with_causes(source)))
 }
 
-async fn serve(sessions: SessionLayer, cart: Router, options: &Options) -> std::io::Result<()> {
+async fn serve(sessions: SessionLayer, routes: Router, options: &Options) -> std::io::Result<()> {
     let listener = TcpListener::bind(options.listen).await?;
     let stop = stop_signal()?;
     tokio::spawn(sessions.sweeper(SWEEP_INTERVAL));
     // Outside of the sessions: a panic passes through their layer as one, and nothing is committed.
-    let app = routes::router().merge(cart).layer(sessions).layer(map_response(explain)).layer(CatchPanicLayer::new());
+    let app = routes::router()
+        .merge(routes)
+        .layer(sessions.clone())
+        .layer(map_response(explain))
+        .layer(CatchPanicLayer::new());
     // Standard output is flushed at the end of each line.
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    // What is still to be logged is: a reader of the log that has gone away holds nothing up for long.
+    let _ = tokio::time::timeout(FLUSH_TIMEOUT, sessions.flush_observers()).await;
+    Ok(())
 }
 
 /// Says what was wrong with the session where the layer answered in place of the handler: that has a status and no body.

@@ -16,6 +16,7 @@ pub(crate) struct Options {
     pub(crate) renewal: Option<Duration>,
     pub(crate) grace: Option<Duration>,
     pub(crate) store_timeout: Option<Duration>,
+    pub(crate) max_sessions: Option<usize>,
     /// Base64 texts, the one that seals first.
     pub(crate) keys: Vec<String>,
     pub(crate) cookie_name: Option<String>,
@@ -38,6 +39,7 @@ pub(crate) enum Engine {
     Postgres,
     MySql,
     Redis,
+    RedisCluster,
     Memcached,
     MongoDb,
 }
@@ -56,13 +58,14 @@ impl fmt::Debug for Address {
 pub(crate) type Error = Box<dyn std::error::Error>;
 
 /// What the URL of each engine begins with, the feature that it takes, and whether the probe was built with it.
-const ENGINES: [(&str, Engine, &str, bool); 9] = [
+const ENGINES: [(&str, Engine, &str, bool); 10] = [
     ("sqlite:", Engine::Sqlite, "sqlite", cfg!(feature = "sqlite")),
     ("postgres://", Engine::Postgres, "postgres", cfg!(feature = "postgres")),
     ("postgresql://", Engine::Postgres, "postgres", cfg!(feature = "postgres")),
     ("mysql://", Engine::MySql, "mysql", cfg!(feature = "mysql")),
     ("redis://", Engine::Redis, "redis", cfg!(feature = "redis")),
     ("rediss://", Engine::Redis, "redis", cfg!(feature = "redis")),
+    ("redis-cluster://", Engine::RedisCluster, "redis-cluster", cfg!(feature = "redis-cluster")),
     ("memcached://", Engine::Memcached, "memcached", cfg!(feature = "memcached")),
     ("mongodb://", Engine::MongoDb, "mongodb", cfg!(feature = "mongodb")),
     ("mongodb+srv://", Engine::MongoDb, "mongodb", cfg!(feature = "mongodb")),
@@ -73,7 +76,7 @@ impl Options {
         let (mut state, mut listen, mut keys) = (None, None, Vec::new());
         let (mut idle, mut absolute, mut touch_interval) = (None, None, None);
         let (mut renewal, mut grace, mut store_timeout) = (None, None, None);
-        let (mut cookie_name, mut insecure) = (None, false);
+        let (mut max_sessions, mut cookie_name, mut insecure) = (None, None, false);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} has no value"));
             match name.as_str() {
@@ -88,7 +91,8 @@ impl Options {
                 "--keys" => keys = value()?.split(',').map(str::to_owned).collect(),
                 "--cookie-name" => cookie_name = Some(value()?),
                 "--insecure" => insecure = true,
-                "--revocation" | "--max-sessions" => return Err(format!("{name} is not built yet").into()),
+                "--max-sessions" => max_sessions = Some(parsed(&name, &value()?)?),
+                "--revocation" => return Err(format!("{name} is not built yet").into()),
                 _ => return Err(format!("{name:?} is no option").into()),
             }
         }
@@ -103,6 +107,7 @@ impl Options {
             renewal,
             grace,
             store_timeout,
+            max_sessions,
             keys,
             cookie_name,
             insecure,

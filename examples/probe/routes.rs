@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::extract::Query;
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE, VARY};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -40,10 +39,6 @@ pub(crate) fn router() -> Router {
         .route("/own-headers", get(own_headers))
         .route("/panic", post(panic))
         .route("/stream", get(chunks))
-        .route("/sessions", get(not_built_yet))
-        .route("/revoke", post(not_built_yet))
-        .route("/revoke-others", post(not_built_yet))
-        .route("/revoke-all", post(not_built_yet))
 }
 
 async fn plain() -> Json<Value> {
@@ -172,12 +167,7 @@ async fn chunks(Query(Chunks { chunks, key }): Query<Chunks>, session: Session) 
     ([(CONTENT_TYPE, "application/x-ndjson")], axum::body::Body::from_stream(lines))
 }
 
-/// What needs to know all sessions of a principal comes with a later release.
-async fn not_built_yet() -> StatusCode {
-    StatusCode::NOT_IMPLEMENTED
-}
-
-fn ok() -> Json<Value> {
+pub(crate) fn ok() -> Json<Value> {
     Json(json!({ "ok": true }))
 }
 

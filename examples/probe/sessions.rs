@@ -1,10 +1,12 @@
 //! The session layer that the options ask for.
 
 use axum::Router;
-use session_state::{ConfigError, CookieConfig, CookieState, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer};
+use session_state::{
+    ConfigError, CookieConfig, CookieState, Evict, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer,
+};
 
 use crate::options::{Error, Options, State};
-use crate::stores;
+use crate::{devices, stores};
 
 /// Returns the layer, and the routes that only some states have.
 pub(crate) async fn layer(options: &Options) -> Result<(SessionLayer, Router), Error> {
@@ -15,7 +17,12 @@ pub(crate) async fn layer(options: &Options) -> Result<(SessionLayer, Router), E
         State::Memory => (SessionLayer::server(MemoryStore::new()), Router::new()),
         State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
     };
-    Ok((with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log), routes))
+    let mut sessions = with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log);
+    if let Some(most) = options.max_sessions {
+        sessions = sessions.with_max_sessions(most, Evict::Oldest)?;
+    }
+    let routes = routes.merge(devices::router(&sessions));
+    Ok((sessions, routes))
 }
 
 fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {

@@ -50,6 +50,13 @@ pub(crate) async fn open(engine: Engine, address: &str) -> Result<(SessionLayer,
         }
         #[cfg(feature = "redis")]
         Engine::Redis => Ok((SessionLayer::server(RedisStore::connect(address).await?), Router::new())),
+        // Nodes of a Cluster, with commas between.
+        #[cfg(feature = "redis-cluster")]
+        Engine::RedisCluster => {
+            let nodes = address.trim_start_matches("redis-cluster://").split(',');
+            let store = RedisStore::connect_cluster(nodes.map(|node| format!("redis://{node}"))).await?;
+            Ok((SessionLayer::server(store), Router::new()))
+        }
         #[cfg(feature = "memcached")]
         Engine::Memcached => Ok((SessionLayer::server(MemcachedStore::connect(address).await?), Router::new())),
         #[cfg(feature = "mongodb")]
@@ -62,7 +69,7 @@ pub(crate) async fn open(engine: Engine, address: &str) -> Result<(SessionLayer,
             feature = "sqlite",
             feature = "postgres",
             feature = "mysql",
-            feature = "redis",
+            feature = "redis-cluster",
             feature = "memcached",
             feature = "mongodb",
         )))]

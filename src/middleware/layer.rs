@@ -12,7 +12,7 @@ use super::service::Insert;
 use crate::clock::{Clock, SystemClock};
 use crate::cookie::{CookieConfig, CookieWriter};
 use crate::error::ConfigError;
-use crate::event::{Observer, Observers, SessionEvent};
+use crate::event::{Observers, SessionEvent};
 use crate::part::{Placement, SessionPart};
 use crate::record::lifetime::Timeouts;
 use crate::seal::KeyRing;
@@ -48,7 +48,7 @@ const SWEEP_BATCH: usize = 1000;
 #[derive(Clone)]
 #[must_use = "a layer does nothing until a router or service is given it"]
 pub struct SessionLayer {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     insert: Insert,
 }
 
@@ -220,22 +220,6 @@ impl SessionLayer {
         self
     }
 
-    /// Adds somebody who is told of [events](SessionEvent).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use session_state::{MemoryStore, SessionEvent, SessionLayer};
-    ///
-    /// let sessions = SessionLayer::server(MemoryStore::new())
-    ///     .add_observer(|event: &SessionEvent| eprintln!("session: {event:?}"));
-    /// # let _ = sessions;
-    /// ```
-    pub fn add_observer(mut self, observer: impl Observer) -> Self {
-        self.config_mut().observers.add(observer);
-        self
-    }
-
     /// Gives the sessions of this layer a marker, so that an application can have two layers side by side.
     ///
     /// Handlers ask for `Session<M>` and `Part<T, M>`. The cookies of the two must have different names.
@@ -310,6 +294,7 @@ impl SessionLayer {
             outside: Vec::new(),
             clock: Arc::new(SystemClock),
             observers: Observers::default(),
+            session_limit: None,
             conflict_policy: ConflictPolicy::default(),
             server_error_policy: ServerErrorPolicy::default(),
             store_timeout: STORE_TIMEOUT,
@@ -318,7 +303,7 @@ impl SessionLayer {
         Self { config: Arc::new(config), insert: insert::<Main> }
     }
 
-    fn config_mut(&mut self) -> &mut Config {
+    pub(super) fn config_mut(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
     }
 }

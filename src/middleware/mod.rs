@@ -11,8 +11,11 @@
 
 mod future;
 mod layer;
+mod observers;
 mod service;
+mod sessions;
 
 pub use future::ResponseFuture;
 pub use layer::SessionLayer;
 pub use service::SessionService;
+pub use sessions::{SessionInfo, Sessions};

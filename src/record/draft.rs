@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::changes::{At, Change, Key};
 use super::lifetime::{Age, Timeouts};
 use super::outside::Outside;
-use super::values::{Frame, frame_size, put_frame};
+use super::values::{Frame, JsonText, frame_size, put_frame};
 use super::{Handle, Record, Values, version_after};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -56,28 +56,6 @@ impl Overlaid {
     /// Returns where it stands: in the place of a frame of the base, or behind them all.
     fn place(&self) -> usize {
         self.replaces.as_ref().map_or(usize::MAX, |frame| frame.start)
-    }
-}
-
-/// A JSON text that can be used without the draft it comes from, and without copying it.
-#[derive(Clone)]
-pub(crate) enum JsonText {
-    Own(Arc<[u8]>),
-    OfRecord(Arc<Record>, Frame),
-}
-
-impl JsonText {
-    /// Returns the text of a value of a record.
-    pub(crate) fn of(record: &Arc<Record>, key: &str) -> Option<Self> {
-        let frame = record.values.find(key)?;
-        Some(Self::OfRecord(Arc::clone(record), frame))
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Own(text) => text,
-            Self::OfRecord(record, frame) => &record.values.as_frames()[frame.value.clone()],
-        }
     }
 }
 

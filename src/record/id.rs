@@ -1,7 +1,10 @@
 //! The three names of a session: the secret ID, the key its record is stored under, and its public handle.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 use crate::base64url;
@@ -145,7 +148,8 @@ impl fmt::Debug for StoreKey {
 
 /// The public name of a session: 128 random bits that stay the same when the ID is renewed.
 ///
-/// It names a session in lists, logs and events. It cannot be turned into an ID and opens nothing.
+/// It names a session in lists, forms, logs and events, as 22 characters of base64url. It cannot be turned into an ID and
+/// opens nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle([u8; 16]);
 
@@ -175,6 +179,54 @@ impl fmt::Debug for Handle {
         write!(f, "Handle({self})")
     }
 }
+
+/// Reads the 22 characters. There is one spelling of each handle.
+impl FromStr for Handle {
+    type Err = ParseHandleError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        base64url::decode_array(text.as_bytes()).map(Self).ok_or(ParseHandleError)
+    }
+}
+
+impl Serialize for Handle {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Handle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl de::Visitor<'_> for Text {
+            type Value = Handle;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the handle of a session")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Handle, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A text is not the handle of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParseHandleError;
+
+impl fmt::Display for ParseHandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the handle of a session is 22 characters of base64url")
+    }
+}
+
+impl StdError for ParseHandleError {}
 
 #[cfg(test)]
 mod tests {
@@ -221,6 +273,19 @@ mod tests {
 
     const FROZEN_STORE_KEY: &str = "e0de1894b966b7d2436ec1f233b7f7c3a8b8663f7083e39c6a00420cf954f262";
     const FROZEN_PAD: &str = "e5acaa9586b91d8f795fc80767bbc79fce996f69e7798991d3e05b5c862c9cbe";
+
+    #[test]
+    fn a_handle_comes_back_from_its_text_and_has_one_spelling() {
+        let handle = Handle::from_bytes([0xfb; 16]);
+        let text = handle.to_string();
+        assert_eq!((text.len(), text.parse()), (22, Ok(handle)));
+        let json = serde_json::to_string(&handle).expect("a handle is a text");
+        assert_eq!(serde_json::from_str::<Handle>(&json).expect("the same text"), handle);
+        for wrong in ["", &text[..21], &format!("{text}A"), &text.replace('_', "/"), &format!("{}x", &text[..21])] {
+            assert_eq!(wrong.parse::<Handle>(), Err(ParseHandleError), "{wrong}");
+            assert!(serde_json::from_value::<Handle>(wrong.into()).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn debug_output_shows_no_secret() {

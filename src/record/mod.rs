@@ -28,7 +28,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 
 pub use codec::DecodeRecordError;
-pub use id::{Handle, StoreKey};
+pub use id::{Handle, ParseHandleError, StoreKey};
 pub use lifetime::Lifetime;
 pub use values::Values;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Handle;
-use super::draft::JsonText;
+use super::values::JsonText;
 
 /// The parts of a session that live outside its record and that a request has asked for.
 #[derive(Clone, Debug, Default)]

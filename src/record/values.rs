@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::Record;
 use super::wire::{Reader, length_at, put_bytes, size_of_number};
 
 /// The values of a session: keys with JSON texts, in one run of bytes.
@@ -118,6 +120,28 @@ pub(super) fn put_frame(frames: &mut Vec<u8>, key: &str, value: &[u8]) {
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Values({} bytes)", self.frames.len())
+    }
+}
+
+/// A JSON text that can be used without the draft or record it comes from, and without copying it.
+#[derive(Clone)]
+pub(crate) enum JsonText {
+    Own(Arc<[u8]>),
+    OfRecord(Arc<Record>, Frame),
+}
+
+impl JsonText {
+    /// Returns the text of a value of a record.
+    pub(crate) fn of(record: &Arc<Record>, key: &str) -> Option<Self> {
+        let frame = record.values.find(key)?;
+        Some(Self::OfRecord(Arc::clone(record), frame))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(text) => text,
+            Self::OfRecord(record, frame) => &record.values.as_frames()[frame.value.clone()],
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{SessionLoader, Shared, from_json, to_json};
 use crate::error::Error;
 use crate::part::{Collection, PartPlace, Patch, SessionPart};
 use crate::record::changes::At;
-use crate::record::draft::JsonText;
+use crate::record::values::JsonText;
 use crate::state::OutsidePlace;
 
 /// A part of the session of the visitor who sent a request.

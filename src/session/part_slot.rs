@@ -7,7 +7,7 @@ use http::HeaderValue;
 use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
-use crate::record::draft::JsonText;
+use crate::record::values::JsonText;
 use crate::record::{Handle, Record, Values};
 use crate::state::{Config, PartCookie, ROOM_TO_GROW};
 

@@ -12,7 +12,8 @@ use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::Handle;
 use crate::record::changes::{At, Change, UpdateFn};
-use crate::record::draft::{Draft, JsonText};
+use crate::record::draft::Draft;
+use crate::record::values::JsonText;
 use crate::state::{self, Committed, Config, Loaded, ServerErrorPolicy, Work};
 
 use super::part_slot::{NO_HANDLE, PartSlot, StoredPart, removals_of_ended};

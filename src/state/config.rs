@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
 use crate::store::ErasedStore;
 
+use super::SessionLimit;
 use super::State;
 use super::outside::OutsidePlace;
 use super::sealed::SealedCookie;
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) outside: Vec<OutsidePlace>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Observers,
+    /// How many sessions a principal may have.
+    pub(crate) session_limit: Option<SessionLimit>,
     pub(crate) conflict_policy: ConflictPolicy,
     pub(crate) server_error_policy: ServerErrorPolicy,
     pub(crate) store_timeout: Duration,
@@ -100,6 +103,7 @@ impl Config {
         self.clock.now()
     }
 
+    #[inline]
     pub(crate) fn tell(&self, event: &SessionEvent) {
         self.observers.tell(event);
     }

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod outside;
 mod part_record;
+mod principals;
 mod sealed;
 mod server;
 
@@ -32,11 +33,13 @@ pub use client::CookieState;
 pub(crate) use config::{Config, PartCookie};
 pub use config::{ConflictPolicy, ServerErrorPolicy};
 pub(crate) use outside::OutsidePlace;
+pub(crate) use principals::Principals;
 pub(crate) use sealed::{ROOM_TO_GROW, SealedCookie};
-pub(crate) use server::ServerState;
+pub use server::Evict;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use server::Taking;
 use server::Unanswered;
+pub(crate) use server::{ServerState, SessionLimit};
 
 /// Where the state lives.
 #[derive(Clone, Debug)]

@@ -171,7 +171,7 @@ fn deadline(config: &Config, session: &Record) -> Option<Timestamp> {
 }
 
 /// Removes the parts of a session that has ended. One that cannot be removed now is out of reach, and expires.
-async fn end(config: &Config, session: Handle) {
+pub(super) async fn end(config: &Config, session: Handle) {
     for record in config.outside.iter().filter_map(|place| place.record(config, session)) {
         tell_failure(config, record.delete().await);
     }

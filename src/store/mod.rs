@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 
-pub use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
+pub use crate::record::{DecodeRecordError, Handle, ParseHandleError, Record, StoreKey, Values};
 pub(crate) use erased::{Answer, ErasedStore, Limited};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "memcached")]
@@ -94,6 +94,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// Returns what is kept under `key`, if it has not expired at `now`.
+    ///
+    /// The layer may ask with a time that is long past, and judges by itself what has expired since. So it learns of sessions
+    /// that have ended, as long as the store has them.
     fn load(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
     /// Puts a new record under `key`. Returns `false`, and changes nothing, when a record or a forward that has not

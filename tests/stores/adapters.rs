@@ -34,18 +34,18 @@ macro_rules! tests_of_adapter {
             }
         )*)*
     };
-    ([on_nodes] $state:expr, $($name:ident)*) => {
+    ([on_nodes] $module:ident $state:expr, $($name:ident)*) => {
         $(
             #[test]
             fn $name() {
                 if let Some(state) = $state {
-                    crate::nodes::$name(&state);
+                    crate::$module::$name(&state);
                 }
             }
         )*
     };
     ([nodes] $state:expr) => {
-        tests_of_adapter! { [on_nodes] $state,
+        tests_of_adapter! { [on_nodes] nodes $state,
             what_one_node_writes_the_others_read_at_once
             a_logout_on_one_node_is_at_once_one_on_all
             a_login_on_one_node_lets_the_old_id_die_on_all
@@ -55,6 +55,14 @@ macro_rules! tests_of_adapter {
             a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all
             a_node_that_is_killed_takes_no_session_with_it
             a_node_that_is_killed_among_additions_loses_none_that_was_acknowledged
+        }
+    };
+    ([devices] $state:expr) => {
+        tests_of_adapter! { [on_nodes] devices $state,
+            devices_are_listed_on_all_nodes_as_soon_as_they_log_in_and_no_longer_than_they_live
+            a_device_that_is_ended_on_one_node_is_anonymous_on_all
+            all_other_devices_and_all_devices_are_ended_on_all_nodes
+            a_hundred_logins_at_once_on_three_nodes_with_room_for_three_leave_exactly_three
         }
     };
     ($adapter:expr) => {
@@ -111,6 +119,7 @@ mod memcached {
     };
 
     tests_of_adapter!(ADAPTER);
+    tests_of_adapter! { [on_nodes] devices ADAPTER.engine.shared(), a_state_without_lists_has_none_of_their_routes }
 }
 
 #[cfg(feature = "mongodb")]
@@ -142,6 +151,7 @@ mod mongodb {
     };
 
     tests_of_adapter!(ADAPTER);
+    tests_of_adapter!([devices] ADAPTER.engine.shared());
 }
 
 #[cfg(feature = "redis")]
@@ -171,6 +181,7 @@ mod redis {
     };
 
     tests_of_adapter!(ADAPTER);
+    tests_of_adapter!([devices] ADAPTER.engine.shared());
 }
 
 #[cfg(feature = "postgres")]
@@ -201,6 +212,7 @@ mod postgres {
     };
 
     tests_of_adapter!(ADAPTER);
+    tests_of_adapter!([devices] ADAPTER.engine.shared());
 }
 
 #[cfg(feature = "mysql")]
@@ -231,6 +243,7 @@ mod mysql {
     };
 
     tests_of_adapter!(ADAPTER);
+    tests_of_adapter!([devices] ADAPTER.engine.shared());
 }
 
 /// A file, which needs no server; a network can do nothing to it.
@@ -239,6 +252,7 @@ mod sqlite {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     tests_of_adapter!([nodes] Some(new_database()));
+    tests_of_adapter!([devices] Some(new_database()));
 
     fn new_database() -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -14,12 +14,12 @@ use crate::support::visitor::Visitor;
 const VISITS: usize = 60;
 
 /// Starts nodes on one store.
-fn start<const N: usize>(state: &str, options: &[&str]) -> [Probe; N] {
+pub(crate) fn start<const N: usize>(state: &str, options: &[&str]) -> [Probe; N] {
     std::array::from_fn(|_| Probe::start(state, options))
 }
 
 /// Returns the visitor as one who now comes to another node.
-fn at<'p>(node: &'p Probe, visitor: &Visitor<'_>) -> Visitor<'p> {
+pub(crate) fn at<'p>(node: &'p Probe, visitor: &Visitor<'_>) -> Visitor<'p> {
     match &visitor.cookie {
         Some(cookie) => node.visitor_with(cookie),
         None => node.visitor(),

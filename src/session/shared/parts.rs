@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::part_slot::{PartSlot, StoredPart};
 use super::Shared;
 use crate::error::Error;
-use crate::record::draft::JsonText;
+use crate::record::values::JsonText;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use crate::record::{Record, id::SessionId};
 

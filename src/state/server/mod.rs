@@ -4,6 +4,7 @@
 //! faster, and then the changes are made again on what it left ([`catch_up`](follow::catch_up)); or silence, and then it is
 //! found out whether the write took place before anything is written again ([`unanswered`]).
 
+mod admission;
 mod follow;
 mod records;
 mod rows;
@@ -21,18 +22,21 @@ use http::HeaderValue;
 use super::{Committed, Config, Loaded, Work};
 use crate::clock::Timestamp;
 use crate::cookie::{Found, Received, find};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::SessionEvent;
 use crate::random;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
 use crate::store::{Entry, Outcome, StoreError, StoreErrorKind};
 
+use admission::{Lease, admit};
 use follow::{delete_following, successor};
 use records::Records;
 use unanswered::settle;
 use write::{create, renew, update};
 
+pub use admission::Evict;
+pub(crate) use admission::SessionLimit;
 pub(crate) use records::ServerState;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use taking::Taking;
@@ -45,26 +49,35 @@ pub(super) const MAX_ATTEMPTS: u32 = 40;
 /// the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
 const MAX_HOPS: usize = 8;
 
+/// Before anything has expired. A store that is asked for what was there then hands out what has expired since, as long as it
+/// has it.
+const LONG_AGO: Timestamp = Timestamp::from_millis(0);
+
 /// Loads the session of the ID that the request came with, or of the one that replaced it. A store that fails is asked once
 /// more.
+///
+/// What has expired is judged here and not by the store, so that the observers are told.
 pub(super) async fn load(config: &Config, server: &ServerState, received: &Received) -> Result<Loaded, Error> {
     let records = Records { config, server };
     let Some(mut id) = received_id(config, received) else { return Ok(Loaded::default()) };
     let (mut hops, mut has_failed) = (0, false);
     while hops < MAX_HOPS {
         let now = config.now();
-        match records.load(&id, now).await {
-            Ok(None) => break,
+        match records.load(&id, LONG_AGO).await {
+            Ok(None) => {
+                config.tell(&SessionEvent::UnknownIdUsed);
+                break;
+            }
             Ok(Some(Entry::Live(record))) => {
+                if let Some(expiry) = config.timeouts.expiry(&record, now) {
+                    config.tell(&SessionEvent::Expired { session: record.handle, expiry });
+                    break;
+                }
                 let Ok(record) = records.open(&id, record) else {
                     config.tell(&SessionEvent::UndecodableRecord);
                     break;
                 };
-                let Some(expiry) = config.timeouts.expiry(&record, now) else {
-                    return Ok(Loaded { record: Some(record), id: Some(id), tell_id: hops > 0, ..Loaded::default() });
-                };
-                config.tell(&SessionEvent::Expired { session: record.handle, expiry });
-                break;
+                return Ok(Loaded { record: Some(record), id: Some(id), tell_id: hops > 0, ..Loaded::default() });
             }
             Ok(Some(Entry::Retired(forward))) => match successor(&id, &forward) {
                 Some(successor) if now < forward.grace_until => (id, hops) = (successor, hops + 1),
@@ -109,7 +122,7 @@ pub(super) async fn commit(
         // each of many such requests would be a chain of IDs too long to follow.
         work.changes.renews = false;
     }
-    let (new_id, mut has_failed) = (&mut None, false);
+    let (new_id, lease, mut has_failed) = (&mut None, &mut None, false);
     for attempt in 0..MAX_ATTEMPTS {
         // Boxed, but for the update: the future is moved about, and what is seldom done shall not make it larger.
         let step = if work.unanswered.is_to_be_settled(work.changes.ends_session) {
@@ -118,11 +131,14 @@ pub(super) async fn commit(
             let now = config.now();
             match work.plan(config, may_set_cookie, now) {
                 Plan::Update => update(records, work, now).await,
-                plan => Box::pin(carry_out(records, work, plan, may_set_cookie, new_id, now)).await,
+                plan => Box::pin(carry_out(records, work, plan, may_set_cookie, (new_id, lease), now)).await,
             }
         };
         match step {
-            Ok(Step::Done(committed)) => return Ok(committed),
+            Ok(Step::Done(committed)) => {
+                give_back(records, lease).await;
+                return Ok(committed);
+            }
             Ok(Step::Again) => pause(attempt).await?,
             Ok(Step::Settled) => {}
             Ok(Step::Lost) => {
@@ -130,13 +146,29 @@ pub(super) async fn commit(
                     config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
                 }
                 work.loaded = Loaded::default();
+                give_back(records, lease).await;
                 return Ok(Committed { is_lost: true, ..Committed::default() });
             }
             Err(error) if !has_failed && store_failed(&error) => has_failed = true,
-            Err(error) => return Err(error),
+            Err(error) => {
+                // A store that has failed may be about to write what it was asked to. Until then nobody else is to log in.
+                if *error.kind() != ErrorKind::Unavailable {
+                    give_back(records, lease).await;
+                }
+                return Err(error);
+            }
         }
     }
+    give_back(records, lease).await;
     Err(Error::conflict())
+}
+
+/// Lets others log the principal in, if this commit kept them from it.
+#[inline(always)]
+async fn give_back(records: Records<'_>, lease: &mut Option<Box<Lease<'_>>>) {
+    if let Some(lease) = lease.take() {
+        Box::pin(lease.give_back(records)).await;
+    }
 }
 
 fn store_failed(error: &Error) -> bool {
@@ -144,16 +176,22 @@ fn store_failed(error: &Error) -> bool {
     error.is_some_and(|error| error.kind() == StoreErrorKind::Failed)
 }
 
-async fn carry_out(
-    records: Records<'_>,
+async fn carry_out<'c>(
+    records: Records<'c>,
     work: &mut Work,
     plan: Plan,
     may_set_cookie: bool,
-    new_id: &mut Option<SessionId>,
+    (new_id, lease): (&mut Option<SessionId>, &mut Option<Box<Lease<'c>>>),
     now: Timestamp,
 ) -> Result<Step, Error> {
     if plan.needs_cookie() && !may_set_cookie {
         return Err(Error::too_late());
+    }
+    if let Some(limit) = &records.config.session_limit
+        && work.changes.logs_in()
+        && plan.needs_cookie()
+    {
+        admit(records, limit, work, lease).await?;
     }
     match plan {
         Plan::Keep => Ok(Step::Done(keep(records, work, now).await)),
@@ -215,7 +253,13 @@ async fn touch(records: Records<'_>, work: &mut Work, now: Timestamp) -> Committ
 /// Whether the ID is still that of the session, for a request that writes nothing which would fail if it were not.
 async fn is_current(records: Records<'_>, loaded: &Loaded) -> bool {
     let Some(id) = &loaded.id else { return false };
-    matches!(records.load(id, records.config.now()).await, Ok(Some(Entry::Live(_))))
+    match records.load(id, records.config.now()).await {
+        Ok(found) => matches!(found, Some(Entry::Live(_))),
+        Err(error) => {
+            records.config.tell(&SessionEvent::StoreFailed { error: error.into() });
+            false
+        }
+    }
 }
 
 /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended it.

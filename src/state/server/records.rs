@@ -10,9 +10,12 @@ use crate::clock::Timestamp;
 
 use crate::random;
 use crate::record::Record;
+use crate::record::StoreKey;
 use crate::record::id::SessionId;
 use crate::seal::KeyRing;
-use crate::store::{Answer, Entry, ErasedStore, Forward, Limited, Outcome, RecordCall, Renewal, Store, StoreError};
+use crate::store::{
+    Answer, Entry, ErasedStore, Forward, Limited, Outcome, RecordCall, Renewal, Store, StoreError, StoreErrorKind,
+};
 
 /// Where the records are.
 #[derive(Clone, Debug)]
@@ -143,6 +146,27 @@ impl<'c> Records<'c> {
         'c: 'a,
     {
         self.within(self.server.store.delete(id.store_key(), now))
+    }
+
+    /// Puts a record that holds others off under a key, unless one is there. Whose it is shows in its handle.
+    pub(super) async fn reserve(self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        let store = &self.server.store;
+        match self.within(store.create(key, Arc::clone(&record), now)).await {
+            Err(error) if error.kind() == StoreErrorKind::Failed => {
+                if self.within(store.create(key, Arc::clone(&record), now)).await? {
+                    return Ok(true);
+                }
+                // It may be there from the first call, whose reply was lost.
+                let found = self.within(store.load(key, now)).await?;
+                Ok(matches!(found, Some(Entry::Live(found)) if found.handle == record.handle))
+            }
+            reserved => reserved,
+        }
+    }
+
+    /// Removes what was reserved.
+    pub(super) async fn release(self, key: &StoreKey, now: Timestamp) -> Result<(), StoreError> {
+        self.within(self.server.store.delete(key, now)).await.map(drop)
     }
 
     pub(super) fn failed(self, source: impl std::error::Error + Send + Sync + 'static) -> StoreError {

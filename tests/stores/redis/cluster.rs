@@ -26,6 +26,16 @@ impl Shared {
 
 conformance_on_server!(Shared, open);
 
+impl Shared {
+    /// Returns the Cluster as a state of the probe.
+    fn state(&self) -> Option<String> {
+        let nodes: Vec<_> = self.cluster()?.urls().iter().map(|url| url.replace("redis://", "")).collect();
+        Some(format!("redis-cluster://{}", nodes.join(",")))
+    }
+}
+
+tests_of_adapter!([devices] Shared.state());
+
 async fn open(urls: &str) -> RedisStore {
     RedisStore::connect_cluster(urls.split(' ')).await.unwrap().with_key_prefix(prefix()).unwrap()
 }

@@ -1,0 +1,74 @@
+//! The sessions of a principal: listed, and ended from outside.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use session_state::{Error, Session, SessionInfo, SessionLayer, Sessions};
+
+use crate::body::{Body, Principal, Revoke};
+use crate::routes::ok;
+
+/// Returns the routes that this layer can have: none of a state whose sessions nobody can list.
+pub(crate) fn router(layer: &SessionLayer) -> Router {
+    let Ok(sessions) = layer.sessions() else { return Router::new() };
+    Router::new()
+        .route("/sessions", get(list))
+        .route("/revoke", post(revoke))
+        .route("/revoke-others", post(revoke_others))
+        .route("/revoke-all", post(revoke_all))
+        .with_state(sessions)
+}
+
+async fn list(State(sessions): State<Sessions>, session: Session) -> Result<Json<Value>, Error> {
+    let own = match session.principal() {
+        Some(principal) => sessions.list(&principal).await?,
+        None => Vec::new(),
+    };
+    let shown = own.iter().map(|info| show(info, &session)).collect();
+    Ok(Json(Value::Array(shown)))
+}
+
+fn show(info: &SessionInfo, session: &Session) -> Value {
+    json!({
+        "handle": info.handle,
+        "current": info.is(session),
+        "created_at": seconds(info.created_at),
+        "last_seen_at": seconds(info.last_seen_at),
+    })
+}
+
+/// Returns the seconds since 1970, to the millisecond.
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// A handle that no session of the principal has ends nothing, and neither does a text that is none.
+async fn revoke(
+    State(sessions): State<Sessions>,
+    session: Session,
+    Body(Revoke { handle }): Body<Revoke>,
+) -> Result<Response, Error> {
+    let is_ended = match (session.principal(), handle.parse()) {
+        (Some(principal), Ok(handle)) => sessions.revoke(&principal, handle).await?,
+        _ => false,
+    };
+    Ok(if is_ended { ok().into_response() } else { StatusCode::NOT_FOUND.into_response() })
+}
+
+async fn revoke_others(State(sessions): State<Sessions>, session: Session) -> Result<Json<Value>, Error> {
+    sessions.revoke_others(&session).await?;
+    Ok(ok())
+}
+
+async fn revoke_all(
+    State(sessions): State<Sessions>,
+    Body(Principal { principal }): Body<Principal>,
+) -> Result<Json<Value>, Error> {
+    sessions.revoke_all(&principal).await?;
+    Ok(ok())
+}

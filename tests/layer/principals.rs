@@ -1,0 +1,455 @@
+//! The sessions of a principal: listed, ended from outside, and limited in number.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use session_state::store::{Record, Store as _, StoreKey};
+use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
+use session_state::{
+    Clock as _, CookieState, ErrorKind, Evict, Handle, InStore, KeyRing, MemoryStore, Part, Session, SessionInfo,
+    SessionLayer, SessionPart, Sessions,
+};
+
+use crate::browser::{App, Browser, Visit};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn log_in(browser: &mut Browser, app: &App, principal: &'static str) -> Visit<()> {
+    browser.visit(app, move |session| async move { session.login(principal) }).await
+}
+
+/// Returns a browser in which the principal is logged in.
+async fn device(app: &App, principal: &'static str) -> Browser {
+    let mut browser = Browser::default();
+    assert_eq!(log_in(&mut browser, app, principal).await.status, StatusCode::OK);
+    browser
+}
+
+async fn handle(browser: &mut Browser, app: &App) -> Option<Handle> {
+    browser.visit(app, |session| async move { session.handle() }).await.value()
+}
+
+async fn is_live(browser: &Browser, app: &App) -> bool {
+    browser.clone().visit(app, |session| async move { !session.is_new() }).await.value()
+}
+
+async fn are_live(browsers: &[Browser], app: &App) -> Vec<bool> {
+    join_all(browsers.iter().map(|browser| is_live(browser, app))).await
+}
+
+fn sessions(app: &App) -> Sessions {
+    app.layer.sessions().unwrap()
+}
+
+async fn listed(app: &App, principal: &str) -> Vec<SessionInfo> {
+    sessions(app).list(principal).await.unwrap()
+}
+
+/// An application with a store that fails on demand.
+fn faulty() -> (App, Faults) {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    (App::new(SessionLayer::server(store)), faults)
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_principal_are_listed_with_the_one_used_last_first() {
+    for app in &App::everywhere()[..2] {
+        let mut phone = device(app, "alice").await;
+        app.pass(2 * MINUTE);
+        let mut desk = device(app, "alice").await;
+        device(app, "bob").await;
+        Browser::default().set(app, "k", 1).await;
+        let named = phone.visit(app, |session| async move { session.set_label("Zoë's phone") }).await;
+        named.value().unwrap();
+        let (of_phone, of_desk) = (handle(&mut phone, app).await, handle(&mut desk, app).await);
+        app.pass(2 * MINUTE);
+        phone.get(app, "k").await;
+        let found = listed(app, "alice").await;
+        assert_eq!(found.iter().map(|info| Some(info.handle)).collect::<Vec<_>>(), [of_phone, of_desk]);
+        assert_eq!(found[0].label.as_deref(), Some("Zoë's phone"));
+        let now = SystemTime::from(app.clock.now());
+        assert_eq!((found[0].last_seen_at, found[0].created_at + 4 * MINUTE), (now, now));
+        assert_eq!((found[1].label.clone(), found[1].created_at), (None, found[0].created_at + 2 * MINUTE));
+        assert_eq!(found[1].authenticated_at, Some(found[1].created_at));
+        let infos = found.clone();
+        let is =
+            phone.visit(app, |session| async move { infos.iter().map(|info| info.is(&session)).collect::<Vec<_>>() });
+        assert_eq!(is.await.value(), [true, false]);
+        assert_eq!(sessions(app).count("alice").await.unwrap(), 2);
+        assert_eq!((listed(app, "nobody").await, sessions(app).count("").await.unwrap()), (Vec::new(), 0));
+    }
+}
+
+#[tokio::test]
+async fn what_has_expired_by_the_limits_of_today_is_not_listed() {
+    let app = App::memory();
+    device(&app, "alice").await;
+    app.pass(5 * MINUTE);
+    let stricter = app.clone().with(|layer| layer.with_idle_timeout(5 * MINUTE));
+    assert_eq!(listed(&app, "alice").await.len(), 1);
+    assert_eq!(listed(&stricter, "alice").await, []);
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_from_outside_is_gone_and_the_others_stay() {
+    let app = App::memory();
+    let mut devices = [device(&app, "alice").await, device(&app, "alice").await, device(&app, "bob").await];
+    let handles = [handle(&mut devices[0], &app).await.unwrap(), handle(&mut devices[2], &app).await.unwrap()];
+    app.events();
+    let sessions = sessions(&app);
+    assert!(!sessions.revoke("alice", handles[1]).await.unwrap(), "it is bob's");
+    assert!(!sessions.revoke("alice", Handle::from_bytes([0; 16])).await.unwrap());
+    assert!(!sessions.revoke("alice", Handle::from_bytes([0xff; 16])).await.unwrap());
+    assert_eq!(are_live(&devices, &app).await, [true, true, true]);
+    assert!(sessions.revoke("alice", handles[0]).await.unwrap());
+    assert!(!sessions.revoke("alice", handles[0]).await.unwrap(), "it has ended already");
+    assert_eq!(are_live(&devices, &app).await, [false, true, true]);
+    assert_eq!(app.events(), ["Revoked"]);
+}
+
+#[tokio::test]
+async fn log_out_my_other_devices_spares_the_one_that_asks() {
+    let app = App::memory();
+    let mut devices = [device(&app, "alice").await, device(&app, "alice").await, device(&app, "alice").await];
+    let bob = device(&app, "bob").await;
+    let handle = sessions(&app);
+    let ask = async move |session: Session| handle.revoke_others(&session).await.unwrap();
+    let asked = ask.clone();
+    assert_eq!(devices[1].visit(&app, |session| async move { asked(session).await }).await.value(), 2);
+    assert_eq!(are_live(&devices, &app).await, [false, true, false]);
+    assert!(is_live(&bob, &app).await);
+    let mut visitor = Browser::default();
+    visitor.set(&app, "k", 1).await;
+    assert_eq!(visitor.visit(&app, |session| async move { ask(session).await }).await.value(), 0);
+    assert!(is_live(&visitor, &app).await);
+}
+
+#[tokio::test]
+async fn a_request_that_is_under_way_cannot_bring_back_what_is_revoked() {
+    let app = App::memory();
+    for change in 0..4 {
+        let mut browser = device(&app, "alice").await;
+        let (all, before) = (sessions(&app), browser.clone());
+        let visit = browser.visit(&app, move |session| async move {
+            assert_eq!(all.revoke_all("alice").await.unwrap(), 1);
+            match change {
+                0 => session.insert("late", 1).unwrap(),
+                1 => session.renew(),
+                2 => session.login("alice"),
+                _ => session.logout(),
+            }
+        });
+        assert_eq!(visit.await.set_cookies(), [""; 0], "change {change}");
+        assert_eq!(listed(&app, "alice").await, [], "change {change}");
+        assert!(!is_live(&before, &app).await);
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_sessions_are_ended_in_bounded_batches() {
+    const MANY: usize = 10_000;
+    let store = FaultyStore::new(MemoryStore::new());
+    let (faults, inner) = (store.faults(), store.inner().clone());
+    let app = App::new(SessionLayer::server(store));
+    let now = app.clock.now();
+    for n in 0..MANY as u128 {
+        let mut record = Record::new(Handle::from_bytes((n << 64 | n).to_be_bytes()), now, now.after(10 * MINUTE));
+        record.principal = Some("alice".into());
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(&(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes());
+        assert!(inner.create(&StoreKey::from_bytes(key), record.into(), now).await.unwrap());
+    }
+    let mut bob = device(&app, "bob").await;
+    faults.reset_calls();
+    assert_eq!(listed(&app, "alice").await.len(), MANY);
+    assert_eq!(faults.calls(Call::List), MANY / 100 + 1);
+    assert_eq!(sessions(&app).revoke_all("alice").await.unwrap(), MANY);
+    assert_eq!(faults.calls(Call::Revoke), MANY / 100);
+    assert_eq!((sessions(&app).count("alice").await.unwrap(), inner.len()), (0, 1));
+    assert!(handle(&mut bob, &app).await.is_some());
+}
+
+#[tokio::test]
+async fn a_store_that_fails_once_is_asked_again_and_loses_no_revocation() {
+    for (call, fault) in [
+        (Call::List, Fault::Refuse),
+        (Call::Revoke, Fault::Refuse),
+        (Call::List, Fault::LoseReply),
+        (Call::Revoke, Fault::LoseReply),
+    ] {
+        let (app, faults) = faulty();
+        let device = device(&app, "alice").await;
+        app.events();
+        faults.next_of(call, 1, fault);
+        assert_eq!(sessions(&app).revoke_all("alice").await.unwrap(), 1, "{call:?} {fault:?}");
+        assert!(!is_live(&device, &app).await);
+        assert_eq!(app.events(), ["Revoked"], "{call:?} {fault:?}");
+        faults.next_of(call, 2, Fault::Refuse);
+        let failed = sessions(&app).revoke_all("alice").await;
+        assert!(call == Call::Revoke || *failed.unwrap_err().kind() == ErrorKind::Unavailable);
+    }
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Notes {
+    notes: Vec<String>,
+}
+
+impl SessionPart for Notes {
+    const NAME: &'static str = "notes";
+}
+
+#[tokio::test]
+async fn parts_in_stores_go_with_a_session_that_is_ended_from_outside() {
+    let parts = MemoryStore::new();
+    let app = App::memory().with(|layer| layer.with_part::<Notes>(InStore::new(parts.clone())));
+    let mut browsers = [device(&app, "alice").await, device(&app, "bob").await];
+    for browser in &mut browsers {
+        let noted = browser.send_raw(&app, |extensions| async move {
+            let mut part = Part::<Notes>::from_extensions(&extensions).await?;
+            part.notes.push(String::from("buy tea"));
+            Ok((StatusCode::OK, ()))
+        });
+        assert_eq!(noted.await.status, StatusCode::OK);
+    }
+    assert_eq!(parts.len(), 2);
+    assert_eq!(sessions(&app).revoke_all("alice").await.unwrap(), 1);
+    assert_eq!(parts.len(), 1);
+}
+
+#[test]
+fn a_layer_whose_sessions_cannot_be_found_says_so_when_it_is_built() {
+    let client = || SessionLayer::client(CookieState::encrypted(KeyRing::generate().unwrap()));
+    let error = client().sessions().unwrap_err().to_string();
+    assert!(error.contains("state in the cookie"), "{error}");
+    assert!(client().with_max_sessions(3, Evict::Oldest).is_err());
+    let server = || SessionLayer::server(MemoryStore::new());
+    let error = server().with_max_sessions(0, Evict::Refuse).unwrap_err().to_string();
+    assert!(error.contains("0 sessions"), "{error}");
+    assert!(server().with_max_sessions(1, Evict::Refuse).is_ok());
+}
+
+fn limited(most: usize, when_full: Evict) -> App {
+    App::memory().with(|layer| layer.with_max_sessions(most, when_full).unwrap())
+}
+
+#[tokio::test]
+async fn one_login_too_many_ends_the_session_that_began_first() {
+    let app = limited(2, Evict::Oldest);
+    let mut devices = Vec::new();
+    for _ in 0..3 {
+        devices.push(device(&app, "alice").await);
+        app.pass(MINUTE);
+    }
+    assert_eq!(are_live(&devices, &app).await, [false, true, true]);
+    assert_eq!(app.events().iter().filter(|event| *event == "Revoked").count(), 1);
+    // Neither another login of the same session nor another principal takes a place.
+    log_in(&mut devices[1], &app, "alice").await;
+    devices.push(device(&app, "bob").await);
+    assert_eq!(are_live(&devices, &app).await, [false, true, true, true]);
+    // Since it has logged in again, the second one is younger than the third.
+    app.pass(MINUTE);
+    devices.push(device(&app, "alice").await);
+    assert_eq!(are_live(&devices, &app).await, [false, true, false, true, true]);
+    // What has ended or expired makes room.
+    devices[1].visit(&app, |session| async move { session.logout() }).await;
+    devices.push(device(&app, "alice").await);
+    assert_eq!(are_live(&devices, &app).await, [false, false, false, true, true, true]);
+}
+
+#[tokio::test]
+async fn one_login_too_many_is_refused_and_keeps_nothing() {
+    let app = limited(1, Evict::Refuse);
+    let first = device(&app, "alice").await;
+    let mut second = Browser::default();
+    second.set(&app, "cart", 1).await;
+    app.events();
+    let before = second.clone();
+    let refused = second.visit(&app, |session| async move {
+        session.insert("user", 7).unwrap();
+        session.login("alice");
+    });
+    let refused = refused.await;
+    assert_eq!((refused.status, refused.set_cookies().len()), (StatusCode::FORBIDDEN, 0));
+    assert_eq!(*refused.error.unwrap().kind(), ErrorKind::TooManySessions { limit: 1 });
+    assert_eq!(app.events(), ["LoginRefused"]);
+    assert_eq!(second.jar, before.jar);
+    let seen = second.visit(&app, |session| async move {
+        (session.principal(), session.get("cart").unwrap(), session.get::<u32>("user").unwrap())
+    });
+    assert_eq!(seen.await.value(), (None, Some(1), None));
+    assert!(is_live(&first, &app).await);
+    // Who logs out and in again in one request takes the place of its own session.
+    let mut first = first;
+    let again = first.visit(&app, |session| async move {
+        session.logout();
+        session.login("alice");
+    });
+    assert_eq!(again.await.status, StatusCode::OK);
+    // Nobody waits for a lease that a refused login has left.
+    sessions(&app).revoke_all("alice").await.unwrap();
+    assert_eq!(log_in(&mut second, &app, "alice").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_handler_can_answer_a_refused_login_by_itself() {
+    let app = limited(1, Evict::Refuse);
+    device(&app, "alice").await;
+    let mut browser = Browser::default();
+    let answered = browser.visit(&app, |session| async move {
+        session.insert("user", 7).unwrap();
+        session.login("alice");
+        let refused = session.save().await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::TooManySessions { limit: 1 });
+        assert_eq!((session.principal(), session.get::<u32>("user").unwrap()), (None, None));
+        session.insert("message", "too many devices").unwrap();
+    });
+    assert_eq!(answered.await.status, StatusCode::OK);
+    let message = browser.visit(&app, |session| async move { session.get::<String>("message").unwrap() }).await;
+    assert_eq!(message.value().as_deref(), Some("too many devices"));
+    // A request that has logged out and cannot log in is logged out.
+    let mut bob = device(&app, "bob").await;
+    let old = bob.clone();
+    let refused = bob.visit(&app, |session| async move {
+        session.logout();
+        session.login("alice");
+    });
+    assert_eq!(refused.await.status, StatusCode::FORBIDDEN);
+    assert!(!is_live(&old, &app).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_logins_at_once_on_two_nodes_leave_exactly_three() {
+    for when_full in [Evict::Oldest, Evict::Refuse] {
+        let store = MemoryStore::new();
+        let node = || {
+            let layer = SessionLayer::server(store.clone()).with_max_sessions(3, when_full);
+            App::new(layer.unwrap())
+        };
+        let nodes = [node(), node()];
+        let logins = (0..100).map(|n| {
+            let app = nodes[n % 2].clone();
+            tokio::spawn(async move {
+                let mut browser = Browser::default();
+                (log_in(&mut browser, &app, "alice").await.status, browser)
+            })
+        });
+        let logins: Vec<_> = join_all(logins).await.into_iter().map(Result::unwrap).collect();
+        let welcome = logins.iter().filter(|(status, _)| *status == StatusCode::OK).count();
+        assert_eq!(welcome, if when_full == Evict::Refuse { 3 } else { 100 });
+        assert!(logins.iter().all(|(status, _)| matches!(status.as_u16(), 200 | 403)));
+        let browsers: Vec<_> = logins.into_iter().map(|(_, browser)| browser).collect();
+        let live = are_live(&browsers, &nodes[0]).await.into_iter().filter(|live| *live).count();
+        assert_eq!((live, listed(&nodes[1], "alice").await.len(), store.len()), (3, 3, 3), "{when_full:?}");
+    }
+}
+
+#[tokio::test]
+async fn logins_are_counted_exactly_though_calls_of_the_store_fail() {
+    for (call, fault) in [Call::Create, Call::List, Call::Revoke, Call::Renew, Call::Delete, Call::Load]
+        .into_iter()
+        .flat_map(|call| [(call, Fault::Refuse), (call, Fault::LoseReply)])
+    {
+        let (app, faults) = faulty();
+        let app = app.with(|layer| layer.with_max_sessions(2, Evict::Oldest).unwrap());
+        let mut devices = vec![device(&app, "alice").await];
+        app.pass(MINUTE);
+        devices.push(device(&app, "alice").await);
+        app.pass(MINUTE);
+        let mut third = Browser::default();
+        third.set(&app, "k", 1).await;
+        faults.next_of(call, 1, fault);
+        let status = log_in(&mut third, &app, "alice").await.status;
+        assert_eq!(status, StatusCode::OK, "{call:?} {fault:?}");
+        faults.heal();
+        devices.push(third);
+        assert_eq!(are_live(&devices, &app).await, [false, true, true], "{call:?} {fault:?}");
+        // A lease whose return failed is waited for until it ends.
+        app.pass(MINUTE);
+        devices.push(device(&app, "alice").await);
+        assert_eq!(are_live(&devices, &app).await, [false, false, true, true], "{call:?} {fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_somebody_died_with_holds_logins_off_until_it_ends() {
+    let (app, faults) = faulty();
+    let app = app.with(|layer| layer.with_max_sessions(2, Evict::Oldest).unwrap());
+    faults.next_of(Call::List, usize::MAX, Fault::Hang);
+    let mut browser = Browser::default();
+    // Its caller is gone before the store has answered.
+    let stuck = tokio::time::timeout(Duration::from_secs(1), log_in(&mut browser, &app, "alice")).await;
+    assert!(stuck.is_err());
+    faults.heal();
+    assert_eq!(log_in(&mut browser, &app, "alice").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(log_in(&mut browser, &app, "bob").await.status, StatusCode::OK);
+    app.pass(Duration::from_secs(20));
+    assert_eq!(log_in(&mut browser, &app, "alice").await.status, StatusCode::OK);
+    assert_eq!(listed(&app, "alice").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_label_stays_with_the_session_until_another_principal_takes_it_over() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let label = |session: Session| async move { session.label() };
+        let named = browser.visit(&app, |session| async move {
+            let too_long = session.set_label("x".repeat(257)).unwrap_err();
+            assert!(matches!(too_long.kind(), ErrorKind::TooLarge { what, size: 257, limit: 256 } if what == "label"));
+            session.set_label("Zoë's phone").unwrap();
+            session.label()
+        });
+        assert_eq!(named.await.value().as_deref(), Some("Zoë's phone"));
+        for step in 0..3 {
+            let renamed = browser.visit(&app, move |session| async move {
+                match step {
+                    0 => session.renew(),
+                    1 => session.login("alice"),
+                    _ => session.insert("k", 1).unwrap(),
+                }
+            });
+            renamed.await;
+            assert_eq!(browser.visit(&app, label).await.value().as_deref(), Some("Zoë's phone"), "{step}");
+        }
+        browser.visit(&app, |session| async move { session.login("alice") }).await;
+        browser.visit(&app, |session| async move { session.login("bob") }).await;
+        assert_eq!(browser.visit(&app, label).await.value(), None);
+        browser.visit(&app, |session| async move { session.set_label("").unwrap() }).await;
+        assert_eq!(browser.visit(&app, label).await.value().as_deref(), Some(""));
+        browser.visit(&app, |session| async move { session.remove_label() }).await;
+        assert_eq!(browser.visit(&app, label).await.value(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_proof_that_is_asked_for_again_is_recent_and_kills_the_old_id() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let check =
+            |session: Session| async move { session.require_recent_login(5 * MINUTE).map_err(|e| e.kind().clone()) };
+        assert_eq!(browser.visit(&app, check).await.value(), Err(ErrorKind::LoginRequired));
+        let anonymous = browser.visit(&app, |session| async move { session.mark_reauthenticated() }).await.value();
+        assert_eq!(*anonymous.unwrap_err().kind(), ErrorKind::LoginRequired);
+        assert_eq!(browser.id(), None);
+        log_in(&mut browser, &app, "alice").await;
+        let began = browser.visit(&app, |session| async move { session.created_at() }).await.value();
+        assert_eq!(browser.visit(&app, check).await.value(), Ok(()));
+        app.pass(5 * MINUTE - Duration::from_millis(1));
+        assert_eq!(browser.visit(&app, check).await.value(), Ok(()));
+        app.pass(Duration::from_millis(1));
+        assert_eq!(browser.visit(&app, check).await.value(), Err(ErrorKind::RecentLoginRequired));
+        let (old, now) = (browser.clone(), app.clock.now().into());
+        app.events();
+        browser.visit(&app, |session| async move { session.mark_reauthenticated().unwrap() }).await;
+        assert_eq!(app.events().last().map(String::as_str), Some("Reauthenticated"));
+        assert_ne!(browser.id(), old.id());
+        let times = |session: Session| async move { (session.authenticated_at(), session.created_at()) };
+        assert_eq!(browser.visit(&app, times).await.value(), (Some(now), began), "the absolute timeout runs on");
+        assert_eq!(browser.visit(&app, check).await.value(), Ok(()));
+        if app.layer.sessions().is_ok() {
+            assert!(!is_live(&old, &app).await, "the old id is dead");
+        }
+    }
+}
