@@ -118,7 +118,7 @@ fn keys() -> Result<KeyRing, Box<dyn Error>> {
 /// Puts the layers around the routes. The last one is the first to see a request.
 fn app(sessions: SessionLayer, database: Database) -> Result<Router, Box<dyn Error>> {
     let shop = Shop { database, sessions: sessions.sessions()? };
-    Ok(handlers::routes()
+    Ok(handlers::routes()?
         .layer(CsrfLayer::new())
         .layer(from_fn(middleware::explain_errors))
         .layer(sessions)

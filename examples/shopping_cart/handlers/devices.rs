@@ -6,16 +6,22 @@ use axum::Form;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use session_state::{ErrorKind, Handle, Session, SessionInfo, Sessions};
+use session_state::{ConfigError, Handle, RequireRecentLogin, Session, SessionInfo, Sessions, require_recent_login};
 
 use super::Failure;
-use super::login::{to_confirmation, to_login};
+use super::login::to_login;
 use crate::humanize::{ago, plural};
 use crate::pages::{DevicesPage, View};
 use crate::visitor::{Flash, Visitor};
 
 /// How long after the password was given nobody is asked for it again.
-pub(crate) const RECENTLY: Duration = Duration::from_secs(10 * 60);
+const RECENTLY: Duration = Duration::from_secs(10 * 60);
+
+/// Guards what must not be done with a session that somebody left open. Where the password was given longer ago, it is
+/// asked for again.
+pub(super) fn guard() -> Result<RequireRecentLogin, ConfigError> {
+    require_recent_login(RECENTLY).or_redirect_to("/confirm?next=/devices")
+}
 
 /// A session of the account, as the page shows it.
 #[derive(Debug)]
@@ -76,13 +82,8 @@ pub(super) async fn end(
     Ok(Redirect::to("/devices"))
 }
 
-/// `POST /devices/end-others`: not with a session that somebody left open, so the password must have been given recently.
+/// `POST /devices/end-others`, behind the [`guard`]
 pub(super) async fn end_others(session: Session, State(sessions): State<Sessions>) -> Result<Redirect, Failure> {
-    match session.require_recent_login(RECENTLY) {
-        Ok(()) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::RecentLoginRequired) => return Ok(to_confirmation("/devices")),
-        Err(_) => return Ok(to_login("/devices")),
-    }
     let ended = sessions.revoke_others(&session).await?;
     Flash::done(&session, format!("{} logged out. Only this one is left.", plural(ended, "device")))?;
     Ok(Redirect::to("/devices"))
@@ -251,7 +252,8 @@ mod tests {
         let asked = (StatusCode::SEE_OTHER, "/login?next=/devices".to_owned());
         assert_eq!(stranger.exchange(Request::get("/devices"), "").await, asked);
         assert_eq!(stranger.exchange(Request::get("/confirm?next=/devices"), "").await, asked);
-        assert_eq!(stranger.send("/devices/end-others", "").await, asked);
+        let first = (StatusCode::SEE_OTHER, "/confirm?next=/devices".to_owned());
+        assert_eq!(stranger.send("/devices/end-others", "").await, first);
         assert_eq!(stranger.send("/confirm", "next=/devices&password=shortbread").await, asked);
     }
 

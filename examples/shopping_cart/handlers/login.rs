@@ -86,7 +86,7 @@ pub(super) async fn confirm(session: Session, Form(form): Form<Credentials>) -> 
 }
 
 /// Asks the visitor for the password again, and comes back to `next` afterwards.
-pub(super) fn to_confirmation(next: &str) -> Redirect {
+fn to_confirmation(next: &str) -> Redirect {
     Redirect::to(&format!("/confirm?next={next}"))
 }
 

@@ -17,7 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
-use session_state::Sessions;
+use session_state::{ConfigError, Sessions};
 
 use crate::database::Database;
 
@@ -41,8 +41,8 @@ impl FromRef<Shop> for Sessions {
 }
 
 /// Every page and every form.
-pub(crate) fn routes() -> Router<Shop> {
-    Router::new()
+pub(crate) fn routes() -> Result<Router<Shop>, ConfigError> {
+    Ok(Router::new()
         .route("/", get(browse::window))
         .route("/biscuits/{sku}", get(browse::product))
         .route("/cart", get(cart::show))
@@ -57,12 +57,12 @@ pub(crate) fn routes() -> Router<Shop> {
         .route("/confirm", get(login::ask).post(login::confirm))
         .route("/devices", get(devices::list))
         .route("/devices/end", post(devices::end))
-        .route("/devices/end-others", post(devices::end_others))
+        .route("/devices/end-others", post(devices::end_others).route_layer(devices::guard()?))
         .route("/preferences", post(preferences::save))
         .route("/about-you", get(about_you::show))
         .route("/forget-me", post(about_you::forget))
         .fallback(|| async { StatusCode::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED }))
 }
 
 /// What is the same for everybody and needs no session.
