@@ -102,7 +102,8 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, RevocationCause, SessionEvent};
-pub use middleware::{ResponseFuture, SessionInfo, SessionLayer, SessionService, Sessions};
+pub use middleware::{RecentLoginService, RequireRecentLogin, require_recent_login};
+pub use middleware::{ResponseFuture, Revocations, SessionInfo, SessionLayer, SessionService, Sessions};
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use part::{InTables, Tables};

@@ -65,8 +65,9 @@ pub enum SessionEvent {
         /// Which timeout ended it.
         expiry: Expiry,
     },
-    /// A client came with an ID that was renewed and whose grace is over: a client that missed the renewal for long, or
-    /// a stolen ID.
+    /// A client came with what is dead: an ID that was renewed and whose grace is over, or the cookie of a session that was
+    /// ended where the state lives in it [and can be revoked](crate::CookieState::with_revocation). A client that missed the
+    /// answer, or a thief.
     RetiredIdUsed,
     /// A client came with an ID that the store does not know: that of a session which was ended, or has expired and been
     /// swept, or one that somebody made up. The request is anonymous.

@@ -60,13 +60,14 @@ impl SessionLayer {
         Self::new(|_| State::Server(ServerState::new(store)))
     }
 
-    /// Keeps sessions in the client's cookie, sealed. The server keeps nothing.
+    /// Keeps sessions in the client's cookie, sealed. The server keeps nothing, but for marks of ended sessions [if it is
+    /// to](CookieState::with_revocation).
     ///
     /// # Security
     ///
-    /// A copy of an old cookie is good again until its timeout, after a logout too; see [`CookieState`].
+    /// Without them a copy of an old cookie is good again until its timeout, after a logout too; see [`CookieState`].
     pub fn client(state: CookieState) -> Self {
-        Self::new(|writer| State::Client(state.into_cookie(writer.clone())))
+        Self::new(|writer| State::Client(state.into_state(writer.clone())))
     }
 
     /// Encrypts the values of sessions before the store gets them, with XAES-256-GCM.

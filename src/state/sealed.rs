@@ -196,7 +196,7 @@ mod tests {
     fn what_has_our_seal_and_is_no_record_is_no_forgery() {
         let writer = CookieWriter::new(&CookieConfig::new()).expect("the default cookie");
         let keys = KeyRing::generate().expect("random bytes");
-        let cookie = CookieState::signed(keys).into_cookie(writer);
+        let cookie = CookieState::signed(keys).into_state(writer).cookie;
         let sealed = |plaintext: &[u8]| {
             let mut text = Vec::new();
             cookie.with_context(None, |context| {

@@ -16,8 +16,10 @@ mod parts;
 mod parts_in_stores;
 mod principals;
 mod random;
+mod recent_login;
 mod renewals;
 mod resent;
+mod revocation;
 #[cfg(feature = "tracing")]
 mod spans;
 mod threads;
