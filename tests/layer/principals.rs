@@ -107,6 +107,7 @@ async fn a_session_that_is_ended_from_outside_is_gone_and_the_others_stay() {
     assert!(!sessions.revoke("alice", handles[0]).await.unwrap(), "it has ended already");
     assert_eq!(app.events(), ["Revoked"]);
     assert_eq!(are_live(&devices, &app).await, [false, true, true]);
+    assert_eq!(app.events(), ["UnknownIdUsed"]);
 }
 
 #[tokio::test]
