@@ -39,7 +39,15 @@ flaws! {
     SweepFailsBesideAnother
     KeysFoldCase KeysEndAtZero KeysLosePadding KeysAreLossyText KeysLoseHighBits
     PrincipalIsCut PrincipalIsAscii EmptyPrincipalIsNone NoValuesAreNull ValuesAreCut ValuesAreRewritten
+    LabelIsLost LabelIsCut EmptyLabelIsNone
     LifetimeIsThirtyDays DeadlineOverflows TimesAreSeconds
+    PrincipalsFoldCase PrincipalsLosePadding PrincipalsEndAtZero PrincipalsAreLong PrincipalsArePatterns
+    NobodyIsAnError NobodyIsEmpty
+    ListShowsExpired ListMissesRenewed ListDropsLabel ListIsUnordered ListIsSigned ListIsShort ListIsTwoSteps
+    PagesAreInclusive PagesHaveOneMore PagesOfNoneHaveAll CountIsOfExpired CountIsOfForwards
+    IndexMissesUpdate IndexMissesTouch IndexMissesLogin IndexKeepsDeleted IndexKeepsReplaced IndexTakesRefused
+    RevokeMissesRenewed RevokeIgnoresPrincipal RevokeIgnoresHandles RevokeEndsExpired RevokeReturnsAsked RevokeHides
+    RevokeChecksVersion RevokeIsTwoSteps RevokeCountsTwice
 }
 
 /// The plainest store: one map behind one lock. Each flaw is a small deviation from it.
@@ -47,6 +55,8 @@ flaws! {
 struct PlainStore {
     flaw: Option<Flaw>,
     entries: Mutex<BTreeMap<StoreKey, Entry>>,
+    /// What an index that is behind takes for the record under a key.
+    stale: Mutex<Entries>,
     is_sweeping: AtomicBool,
 }
 
@@ -59,6 +69,13 @@ impl PlainStore {
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the index miss something, if that is the flaw.
+    fn miss(&self, flaw: Flaw, key: StoreKey, record: &Record) {
+        if self.has(flaw) {
+            self.stale.lock().expect("no panic").entry(key).or_insert_with(|| Entry::Live(Arc::new(record.clone())));
+        }
     }
 
     fn key(&self, key: &StoreKey) -> StoreKey {
@@ -98,6 +115,9 @@ impl PlainStore {
                 record.principal = record.principal.map(|p| p.replace(|c| c > '\x7f', "?").into())
             }
             Some(EmptyPrincipalIsNone) => record.principal = record.principal.filter(|principal| !principal.is_empty()),
+            Some(LabelIsLost) => record.label = None,
+            Some(LabelIsCut) => record.label = record.label.map(|l| l.chars().take(100).collect::<String>().into()),
+            Some(EmptyLabelIsNone) => record.label = record.label.filter(|label| !label.is_empty()),
             Some(NoValuesAreNull) if record.values.is_empty() => {
                 record.values = Values::from_pairs([("", &b"null"[..])])
             }
@@ -121,20 +141,62 @@ impl PlainStore {
         record
     }
 
-    /// Returns the live sessions of a principal, in the order of their handles.
+    fn is_theirs(&self, record: &Record, principal: &str) -> bool {
+        let Some(found) = record.principal.as_deref() else { return self.has(NobodyIsEmpty) && principal.is_empty() };
+        let start = |text: &str| text.chars().take(255).collect::<String>();
+        match self.flaw {
+            Some(PrincipalsFoldCase) => found.to_lowercase() == principal.to_lowercase(),
+            Some(PrincipalsLosePadding) => found.trim_end_matches(' ') == principal.trim_end_matches(' '),
+            Some(PrincipalsEndAtZero) => found.split('\0').next() == principal.split('\0').next(),
+            Some(PrincipalsAreLong) => start(found) == start(principal),
+            Some(PrincipalsArePatterns) => {
+                principal.strip_suffix('%').map_or(found == principal, |p| found.starts_with(p))
+            }
+            _ => found == principal,
+        }
+    }
+
+    /// Returns the live sessions of a principal as the index has them, in the order of their handles.
     fn sessions_of(&self, principal: &str, now: Timestamp) -> Vec<(StoreKey, Arc<Record>)> {
-        let entries = self.lock();
-        let mut found: Vec<_> = entries
-            .iter()
-            .filter_map(|(key, entry)| match entry {
-                Entry::Live(record) if now < record.expires_at && record.principal.as_deref() == Some(principal) => {
-                    Some((*key, Arc::clone(record)))
-                }
-                _ => None,
-            })
-            .collect();
+        let mut indexed = self.lock().clone();
+        if !self.has(RevokeMissesRenewed) {
+            indexed.extend(self.stale.lock().expect("no panic").clone());
+        }
+        let now = if self.has(ListShowsExpired) { Timestamp::default() } else { now };
+        let records = indexed.into_iter().filter_map(|(key, entry)| match entry {
+            Entry::Live(record) => Some((key, record)),
+            Entry::Retired(_) => None,
+        });
+        let mut found: Vec<_> =
+            records.filter(|(_, record)| now < record.expires_at && self.is_theirs(record, principal)).collect();
         found.sort_by_key(|(_, record)| record.handle);
+        match self.flaw {
+            Some(ListIsUnordered) => found.sort_by_key(|(key, _)| *key),
+            Some(ListIsSigned) => found.sort_by_key(|(_, record)| record.handle.as_bytes().map(|byte| byte as i8)),
+            Some(ListIsShort) => found.truncate(100),
+            Some(ListDropsLabel) => found.iter_mut().for_each(|(_, record)| Arc::make_mut(record).label = None),
+            _ => {}
+        }
         found
+    }
+
+    fn is_revoked(
+        &self,
+        key: &StoreKey,
+        record: &Record,
+        principal: &str,
+        sessions: &[Handle],
+        now: Timestamp,
+    ) -> bool {
+        let is_live = now < record.expires_at || self.has(RevokeEndsExpired);
+        let is_asked_for = sessions.contains(&record.handle) || self.has(RevokeIgnoresHandles);
+        let is_theirs = self.is_theirs(record, principal) || self.has(RevokeIgnoresPrincipal);
+        let is_missed = match self.flaw {
+            Some(RevokeMissesRenewed) => self.stale.lock().expect("no panic").contains_key(key),
+            Some(RevokeChecksVersion) => record.version > (1 << 40) + 1,
+            _ => false,
+        };
+        is_live && is_asked_for && is_theirs && !is_missed
     }
 
     fn judge(&self, entry: Option<&Entry>, expected: u64, now: Timestamp) -> Outcome {
@@ -222,6 +284,12 @@ async fn let_others_run() {
     }
 }
 
+fn owned_by(record: &Record, principal: Option<Arc<str>>) -> Record {
+    let mut record = record.clone();
+    record.principal = principal;
+    record
+}
+
 fn end(entry: &Entry) -> Timestamp {
     match entry {
         Entry::Live(record) => record.expires_at,
@@ -265,8 +333,14 @@ impl Store for PlainStore {
         }
         let mut entries = self.lock();
         let free = is_free(entries.get(&key));
+        // Another key, which nobody uses.
+        let beside = StoreKey::from_bytes(key.as_bytes().map(|byte| !byte));
         if free {
-            entries.insert(key, Entry::Live(record));
+            if let Some(Entry::Live(replaced)) = entries.insert(key, Entry::Live(record)) {
+                self.miss(IndexKeepsReplaced, beside, &replaced);
+            }
+        } else {
+            self.miss(IndexTakesRefused, beside, &record);
         }
         Ok(free)
     }
@@ -295,6 +369,7 @@ impl Store for PlainStore {
             return Ok(if hidden { Outcome::Done } else { outcome });
         }
         if let Some(Entry::Live(old)) = entries.get(&key) {
+            self.miss(IndexMissesUpdate, key, old);
             match self.flaw {
                 Some(UpdateKeepsDeadline) => record.expires_at = old.expires_at,
                 Some(UpdateKeepsPrincipal) => record.principal = record.principal.or(old.principal.clone()),
@@ -337,6 +412,7 @@ impl Store for PlainStore {
         let outcome = self.judge(entries.get(&key), expected, now);
         match (&outcome, entries.get_mut(&key)) {
             (Outcome::Done, Some(Entry::Live(record))) => {
+                self.miss(IndexMissesTouch, key, record);
                 *record = Arc::new(self.touched(record, last_seen_at, expires_at));
             }
             (Outcome::Conflict(_), Some(Entry::Live(record))) if self.has(TouchIgnoresVersion) => {
@@ -379,6 +455,10 @@ impl Store for PlainStore {
             }
             let found = entries.get(&old).cloned();
             if let Some(Entry::Live(found)) = &found {
+                let nobodys = owned_by(&record, None);
+                self.miss(ListMissesRenewed, new, &nobodys);
+                self.miss(RevokeMissesRenewed, new, &nobodys);
+                self.miss(IndexMissesLogin, new, &owned_by(&record, found.principal.clone()));
                 match self.flaw {
                     Some(RenewKeepsDeadline) => record.expires_at = found.expires_at,
                     Some(RenewKeepsVersion) => record.version = found.version,
@@ -445,7 +525,8 @@ impl Store for PlainStore {
         Ok(match found {
             _ if is_expired => Outcome::Gone,
             Entry::Retired(forward) => Outcome::Retired(forward),
-            Entry::Live(_) => {
+            Entry::Live(record) => {
+                self.miss(IndexKeepsDeleted, key, &record);
                 entries.remove(&key);
                 Outcome::Done
             }
@@ -476,28 +557,62 @@ impl Store for PlainStore {
         now: Timestamp,
     ) -> Result<Vec<Arc<Record>>, StoreError> {
         let mut found = self.sessions_of(principal, now);
-        found.retain(|(_, record)| after.is_none_or(|after| record.handle > *after));
+        if found.is_empty() && self.has(NobodyIsAnError) {
+            return Err(StoreError::failed("plain", "nobody has this name"));
+        }
+        if self.has(ListIsTwoSteps) {
+            let_others_run().await;
+            found.retain(|(key, _)| matches!(self.lock().get(key), Some(Entry::Live(_))));
+        }
+        found.retain(|(_, record)| match after {
+            Some(after) if self.has(PagesAreInclusive) => record.handle >= *after,
+            Some(after) => record.handle > *after,
+            None => true,
+        });
+        let limit = match self.flaw {
+            Some(PagesHaveOneMore) => limit + 1,
+            Some(PagesOfNoneHaveAll) if limit == 0 => usize::MAX,
+            _ => limit,
+        };
         Ok(found.into_iter().take(limit).map(|(_, record)| record).collect())
     }
 
     async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
-        Ok(self.sessions_of(principal, now).len())
+        let now = if self.has(CountIsOfExpired) { Timestamp::default() } else { now };
+        let is_forward = |entry: &&Entry| matches!(entry, Entry::Retired(_)) && self.has(CountIsOfForwards);
+        let forwards = self.lock().values().filter(is_forward).count();
+        Ok(self.sessions_of(principal, now).len() + forwards)
     }
 
     async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+        let find = |entries: &Entries| -> Vec<_> {
+            let records = entries.iter().filter_map(|(key, entry)| match entry {
+                Entry::Live(record) => Some((*key, Arc::clone(record))),
+                Entry::Retired(_) => None,
+            });
+            records.filter(|(key, record)| self.is_revoked(key, record, principal, sessions, now)).collect()
+        };
+        let early = find(&self.lock());
+        if matches!(self.flaw, Some(RevokeIsTwoSteps | RevokeCountsTwice)) {
+            let_others_run().await;
+        }
         let mut entries = self.lock();
-        let mut ended = Vec::new();
-        entries.retain(|_, entry| {
-            let Entry::Live(record) = entry else { return true };
-            let is_asked_for = sessions.contains(&record.handle)
-                && now < record.expires_at
-                && record.principal.as_deref() == Some(principal);
-            if is_asked_for {
-                ended.push(record.handle);
+        let found = match self.flaw {
+            Some(RevokeCountsTwice) => early,
+            Some(RevokeIsTwoSteps) => {
+                let is_there = |key: &StoreKey| matches!(entries.get(key), Some(Entry::Live(_)));
+                early.into_iter().filter(|(key, _)| is_there(key)).collect()
             }
-            !is_asked_for
-        });
-        Ok(ended)
+            _ => find(&entries),
+        };
+        for (key, record) in &found {
+            if self.has(RevokeHides) {
+                self.miss(RevokeHides, *key, &owned_by(record, None));
+            } else {
+                entries.remove(key);
+            }
+        }
+        Ok(if self.has(RevokeReturnsAsked) { sessions.into() } else { found.iter().map(|(_, r)| r.handle).collect() })
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod future;
 mod layer;
+mod observers;
 mod recent_login;
 mod revocations;
 mod service;

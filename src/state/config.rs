@@ -103,6 +103,7 @@ impl Config {
         self.clock.now()
     }
 
+    #[inline]
     pub(crate) fn tell(&self, event: &SessionEvent) {
         self.observers.tell(event);
     }

@@ -7,6 +7,7 @@ mod at_rest;
 mod browser;
 mod commits;
 mod cookies;
+mod events;
 mod faults;
 mod interleavings;
 mod lifetimes;

@@ -133,7 +133,7 @@ impl MemcachedStore {
 
     /// Returns what is there at `now`, and remembers a record for the write that may follow.
     async fn find(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Found>, StoreError> {
-        let found = self.items.fetch(key, now).await?.filter(|found| !found.is_expired(now));
+        let found = self.items.fetch(key).await?.filter(|found| !found.is_expired(now));
         if let Some(Found { cas, entry: Entry::Live(record) }) = &found {
             self.recent.remember(key, *cas, record);
         }
@@ -180,7 +180,7 @@ impl MemcachedStore {
             };
             let is_done = match next(&record) {
                 Next::Put(value) => self.items.put(key, &value, Mode::Swap(cas), now).await?.is_some(),
-                Next::Remove => self.items.remove(key, Some(cas), now).await?,
+                Next::Remove => self.items.remove(key, Some(cas)).await?,
             };
             if is_done {
                 return Ok(Outcome::Done);
@@ -264,7 +264,7 @@ impl Store for MemcachedStore {
             (Outcome::Done, None) => {}
             (Outcome::Retired(found), _) if *found == forward => {}
             // Nothing leads to the new key, whatever has been done to it.
-            _ => drop(self.items.remove(&new, None, now).await?),
+            _ => drop(self.items.remove(&new, None).await?),
         }
         Ok(outcome)
     }

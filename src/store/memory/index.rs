@@ -63,7 +63,8 @@ impl Index {
     fn replace_named(&self, (old_key, old): (&StoreKey, &Record), (new_key, new): (&StoreKey, &Record)) {
         match (&old.principal, &new.principal) {
             (Some(before), Some(after)) if Arc::ptr_eq(before, after) || before == after => {
-                if (old.handle, old_key) != (new.handle, new_key) {
+                let stays = std::ptr::eq(old_key, new_key) && old.handle == new.handle;
+                if !stays {
                     // In one step: a session that is renewed is in the index all the while, once.
                     let hash = self.hash(after);
                     let mut places = self.lock(hash);

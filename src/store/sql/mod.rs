@@ -4,6 +4,7 @@
 //! - `dialect`: the statements all engines share, and what each has to add; `sqlite`, `postgres` and `mysql` add it.
 //! - `engine`: what needs a concrete engine of sqlx; `lent`: a connection of the pool.
 //! - `read`: rows as entries. `table`: the name of the table. `calls`: the calls of a [`Store`](super::Store).
+//! - `principals`: the calls that are about all sessions of a principal.
 //! - `place`: where the statements of a call are run. `rows`: rows of the application's tables beside the sessions.
 
 mod calls;
@@ -15,6 +16,7 @@ mod mysql;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod principals;
 mod read;
 mod rows;
 #[cfg(feature = "sqlite")]
@@ -61,6 +63,7 @@ pub(crate) use self::table::Table;
 /// | `expires_at` | when the row is no longer there; indexed |
 /// | `idle_timeout`, `absolute_timeout` | timeouts of the session's own, in milliseconds |
 /// | `principal` | who is logged in; indexed |
+/// | `label` | what the application calls the session in lists |
 /// | `data` | the values, as the text of one JSON object |
 /// | `successor`, `grace_until` | of a renewed ID; there the columns of a session are `NULL` |
 ///
