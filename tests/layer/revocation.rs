@@ -435,34 +435,6 @@ async fn a_login_that_revokes_the_others_ends_the_older_copies_of_its_own_sessio
 }
 
 #[tokio::test]
-async fn revocations_at_the_same_time_all_take_place() {
-    let [one, other] = nodes();
-    let mut browsers = Vec::new();
-    for _ in 0..20 {
-        browsers.push(logged_in(&one.app).await);
-    }
-    let mut spared = browsers.pop().unwrap();
-    let revocations = one.revocations();
-    spared
-        .visit(&one.app, |session| async move {
-            let (a, b) = (other.revocations(), revocations.clone());
-            let all = (0..10).map(|n| {
-                let revocations = if n % 2 == 0 { a.clone() } else { b.clone() };
-                tokio::spawn(async move { revocations.revoke_all("bob").await })
-            });
-            for task in all.collect::<Vec<_>>() {
-                task.await.unwrap().unwrap();
-            }
-            revocations.revoke_others(&session).await.unwrap();
-        })
-        .await;
-    assert!(is_live(&one.app, &spared).await);
-    for browser in &browsers {
-        assert!(!is_live(&one.app, browser).await);
-    }
-}
-
-#[tokio::test]
 async fn a_load_takes_one_round_trip_and_a_visitor_without_a_session_none() {
     let [node] = nodes();
     let (browser, mut anonymous) = (logged_in(&node.app).await, Browser::default());

@@ -57,6 +57,13 @@ macro_rules! tests_of_adapter {
             a_node_that_is_killed_among_additions_loses_none_that_was_acknowledged
         }
     };
+    ([cookies] $state:expr) => {
+        tests_of_adapter! { [on_nodes] cookies $state,
+            a_cookie_that_was_logged_out_is_refused_on_all_nodes
+            the_cookies_of_a_principal_are_ended_on_all_nodes_and_later_logins_live
+            thirty_revocations_at_once_on_three_nodes_all_take_place
+        }
+    };
     ([devices] $state:expr) => {
         tests_of_adapter! { [on_nodes] devices $state,
             devices_are_listed_on_all_nodes_as_soon_as_they_log_in_and_no_longer_than_they_live
@@ -84,6 +91,7 @@ macro_rules! tests_of_adapter {
             }
         }
         tests_of_adapter! { [nodes] $adapter.engine.shared() }
+        tests_of_adapter! { [cookies] $adapter.engine.shared() }
     };
 }
 
@@ -258,6 +266,7 @@ mod sqlite {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     tests_of_adapter!([nodes] Some(new_database()));
+    tests_of_adapter!([cookies] Some(new_database()));
     tests_of_adapter!([devices] Some(new_database()));
 
     fn new_database() -> String {

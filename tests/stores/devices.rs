@@ -11,12 +11,12 @@ use crate::support::process::Probe;
 use crate::support::visitor::Visitor;
 
 /// A principal of this test alone: the tests share the server.
-fn somebody() -> String {
+pub(crate) fn somebody() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("zoë {}-{} ", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn device<'p>(node: &'p Probe, principal: &str) -> Visitor<'p> {
+pub(crate) fn device<'p>(node: &'p Probe, principal: &str) -> Visitor<'p> {
     let mut visitor = node.visitor();
     assert_eq!(visitor.post("/login", json!({ "principal": principal })).status, 200);
     visitor
