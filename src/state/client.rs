@@ -273,13 +273,7 @@ fn seal(
 
 /// Leaves in the work what there is now.
 #[inline]
-fn finish(
-    config: &Config,
-    cookie: &SealedCookie,
-    work: &mut Work,
-    plan: Plan,
-    sealed: Option<Sealed>,
-) -> Committed {
+fn finish(config: &Config, cookie: &SealedCookie, work: &mut Work, plan: Plan, sealed: Option<Sealed>) -> Committed {
     let chunks = work.loaded.chunks;
     let Some((record, cookies)) = sealed else {
         if plan != Plan::Destroy {
