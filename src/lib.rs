@@ -59,6 +59,7 @@
 //! - [Timeouts](guide::timeouts), [keys](guide::keys) and [stores](guide::stores).
 //! - [Parts](guide::parts), [which state goes where](guide::places), and [parts in tables](guide::tables).
 //! - [Accounts](guide::accounts): logins, devices, and sessions that are ended from outside.
+//! - [Events](guide::events): what happens to sessions, and what to be alarmed at.
 //! - [Security](guide::security): the rules that are kept, where each comes from, and what cannot be had.
 //! - [Design](guide::design): why it is made the way it is.
 //! - [Comparison](guide::comparison) with other crates, read in their sources.
@@ -73,8 +74,8 @@
 //! | `sqlite`, `postgres`, `mysql` | no | `SqliteStore`, `PostgresStore`, `MySqlStore` (MariaDB too), over a pool of sqlx, and `InTables` for parts |
 //! | `redis` | no | `RedisStore`: one server of Redis or Valkey, or any connection of the crate `redis` |
 //! | `redis-cluster`, `redis-sentinel` | no | `RedisStore::connect_cluster`, `RedisStore::connect_sentinel` |
-//! | `tracing` | no | a span around each call of a store |
-//! | `test-kit` | no | for `[dev-dependencies]`: a suite that tries the contract on a store, a clock that stands still, a store that fails on demand |
+//! | `tracing` | no | [events](guide::events) of sessions, and a span around each call of a store |
+//! | `test-kit` | no | for `[dev-dependencies]`: a suite that tries the contract on a store, a clock that stands still, an observer that remembers, a store that fails on demand |
 //!
 //! The crate needs Rust 1.88, and 1.94 with the features for SQL. It runs on tokio, whose timers bound the calls of a store, and has no unsafe code.
 
@@ -101,7 +102,8 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, RevocationCause, SessionEvent};
-pub use middleware::{ResponseFuture, SessionInfo, SessionLayer, SessionService, Sessions};
+pub use middleware::{RecentLoginService, RequireRecentLogin, require_recent_login};
+pub use middleware::{ResponseFuture, Revocations, SessionInfo, SessionLayer, SessionService, Sessions};
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use part::{InTables, Tables};

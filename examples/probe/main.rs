@@ -44,6 +44,8 @@ const USAGE: u8 = 64;
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -81,10 +83,17 @@ async fn serve(sessions: SessionLayer, routes: Router, options: &Options) -> std
     let stop = stop_signal()?;
     tokio::spawn(sessions.sweeper(SWEEP_INTERVAL));
     // Outside of the sessions: a panic passes through their layer as one, and nothing is committed.
-    let app = routes::router().merge(routes).layer(sessions).layer(map_response(explain)).layer(CatchPanicLayer::new());
+    let app = routes::router()
+        .merge(routes)
+        .layer(sessions.clone())
+        .layer(map_response(explain))
+        .layer(CatchPanicLayer::new());
     // Standard output is flushed at the end of each line.
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    // What is still to be logged is: a reader of the log that has gone away holds nothing up for long.
+    let _ = tokio::time::timeout(FLUSH_TIMEOUT, sessions.flush_observers()).await;
+    Ok(())
 }
 
 /// Says what was wrong with the session where the layer answered in place of the handler: that has a status and no body.

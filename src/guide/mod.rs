@@ -8,6 +8,7 @@
 //! - [`tables`]: parts in tables of the application, and how they become record data.
 //! - [`accounts`]: logins, devices, and sessions that are ended from outside.
 //! - [`stores`]: what a store must do, and how to write one.
+//! - [`events`]: what happens to sessions, and what to be alarmed at.
 //! - [`security`]: the rules the crate keeps, where each comes from, and what it cannot do.
 //! - [`design`]: why it is made the way it is.
 //! - [`comparison`]: what other crates do, read in their sources.
@@ -38,6 +39,9 @@ pub mod accounts {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("stores.md"))]
 pub mod stores {}
+
+#[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("events.md"))]
+pub mod events {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("security.md"))]
 pub mod security {}

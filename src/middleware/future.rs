@@ -89,7 +89,7 @@ fn apply(effects: Effects, headers: &mut HeaderMap) {
 
 /// Answers instead of a handler whose changes could not be saved. A middleware that finds the error in the extensions
 /// may put a better page in its place.
-fn failure<B: Default>(error: Error) -> Response<B> {
+pub(super) fn failure<B: Default>(error: Error) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = error.status();
     cookie::forbid_caching(response.headers_mut());

@@ -12,7 +12,7 @@ use super::service::Insert;
 use crate::clock::{Clock, SystemClock};
 use crate::cookie::{CookieConfig, CookieWriter};
 use crate::error::ConfigError;
-use crate::event::{Observer, Observers, SessionEvent};
+use crate::event::{Observers, SessionEvent};
 use crate::part::{Placement, SessionPart};
 use crate::record::lifetime::Timeouts;
 use crate::seal::KeyRing;
@@ -60,13 +60,14 @@ impl SessionLayer {
         Self::new(|_| State::Server(ServerState::new(store)))
     }
 
-    /// Keeps sessions in the client's cookie, sealed. The server keeps nothing.
+    /// Keeps sessions in the client's cookie, sealed. The server keeps nothing, but for marks of ended sessions [if it is
+    /// to](CookieState::with_revocation).
     ///
     /// # Security
     ///
-    /// A copy of an old cookie is good again until its timeout, after a logout too; see [`CookieState`].
+    /// Without them a copy of an old cookie is good again until its timeout, after a logout too; see [`CookieState`].
     pub fn client(state: CookieState) -> Self {
-        Self::new(|writer| State::Client(state.into_cookie(writer.clone())))
+        Self::new(|writer| State::Client(state.into_state(writer.clone())))
     }
 
     /// Encrypts the values of sessions before the store gets them, with XAES-256-GCM.
@@ -217,22 +218,6 @@ impl SessionLayer {
     /// Sets the clock. Default: the system's. For tests.
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.config_mut().clock = Arc::new(clock);
-        self
-    }
-
-    /// Adds somebody who is told of [events](SessionEvent).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use session_state::{MemoryStore, SessionEvent, SessionLayer};
-    ///
-    /// let sessions = SessionLayer::server(MemoryStore::new())
-    ///     .add_observer(|event: &SessionEvent| eprintln!("session: {event:?}"));
-    /// # let _ = sessions;
-    /// ```
-    pub fn add_observer(mut self, observer: impl Observer) -> Self {
-        self.config_mut().observers.add(observer);
         self
     }
 

@@ -11,10 +11,15 @@
 
 mod future;
 mod layer;
+mod observers;
+mod recent_login;
+mod revocations;
 mod service;
 mod sessions;
 
 pub use future::ResponseFuture;
 pub use layer::SessionLayer;
+pub use recent_login::{RecentLoginService, RequireRecentLogin, require_recent_login};
+pub use revocations::Revocations;
 pub use service::SessionService;
 pub use sessions::{SessionInfo, Sessions};

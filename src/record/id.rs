@@ -16,6 +16,7 @@ const PART_KEY_LABEL: &[u8; 20] = b"session-state prt v1";
 const PART_HANDLE_LABEL: &[u8; 20] = b"session-state phd v1";
 const LOGIN_LOCK_LABEL: &[u8; 20] = b"session-state lck v1";
 const ENDED_LABEL: &[u8; 20] = b"session-state end v1";
+const LONGER_LABEL: &[u8; 20] = b"session-state lng v1";
 const NOT_BEFORE_LABEL: &[u8; 20] = b"session-state nbf v1";
 const SEAL_LABEL: &[u8; 20] = b"session-state row v1";
 
@@ -114,6 +115,11 @@ impl StoreKey {
     /// Returns the key of the mark of a session that lived in a cookie and was ended.
     pub(crate) fn of_ended(session: Handle) -> Self {
         Self::of_text(ENDED_LABEL, &session.0)
+    }
+
+    /// Returns the key of what says that copies of a session's cookie live longer than is usual.
+    pub(crate) fn of_longer(session: Handle) -> Self {
+        Self::of_text(LONGER_LABEL, &session.0)
     }
 
     /// Returns the key of the mark that ends the sessions of a principal that began before a time.

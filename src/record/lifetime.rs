@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 pub(crate) const LONGEST_UNUSED: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// How far ahead of ours the clock of another node may be before the times it sealed are refused.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// The timeouts of a layer. Each of the first two can be overridden by a session.
 #[derive(Clone, Debug)]

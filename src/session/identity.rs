@@ -1,11 +1,12 @@
 //! Whose session it is: logins, proofs that are asked for again, and what names the session.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Session;
 use crate::error::Error;
-use crate::record::Handle;
 use crate::record::changes::Change;
+use crate::record::{Handle, Record};
 
 /// The most bytes of a label.
 const LONGEST_LABEL: usize = 256;
@@ -20,9 +21,12 @@ impl<M: 'static> Session<M> {
     ///
     /// # Security
     ///
-    /// Check who it is before, and call this at every login, also at one that confirms who is logged in already. State
-    /// in the cookie has no ID that could die: a copy of the cookie from before the login stays what it was, a
-    /// visitor's.
+    /// Check who it is before, and call this at every login, also at one that confirms who is logged in already.
+    ///
+    /// State in the cookie has no ID that could die. A copy of the cookie from before the login stays what it was: a
+    /// visitor's, or, after a login that confirms, one that is logged in until its timeouts. The former session of another
+    /// principal can be replayed too, unless there is [revocation](crate::CookieState::with_revocation), which ends it as a
+    /// logout does.
     pub fn login(&self, principal: impl Into<String>) {
         self.shared.change(Change::Login { principal: principal.into().into(), fresh: false });
     }
@@ -117,6 +121,15 @@ impl<M: 'static> Session<M> {
     pub fn authenticated_at(&self) -> Option<SystemTime> {
         let now = self.shared.config().now();
         self.draft(|draft| draft.authenticated_at(now).map(SystemTime::from))
+    }
+
+    /// Returns who is logged in, and what the session was loaded as, unless the login is one that this request makes.
+    pub(crate) fn logged_in(&self) -> Option<(Arc<str>, Option<Arc<Record>>)> {
+        self.shared.with(|work| {
+            let principal = work.draft.principal()?;
+            let record = work.loaded.record.clone().filter(|_| !work.changes.logs_in());
+            Some((Arc::clone(principal), record))
+        })
     }
 
     /// Returns the public name of the session, for logs and lists. It opens nothing.

@@ -201,6 +201,11 @@ impl<M: 'static> Session<M> {
     }
 
     /// Ends the session of the principal: the same as [`destroy`](Self::destroy), by the name of what it is used for.
+    ///
+    /// # Security
+    ///
+    /// Where the state lives in the cookie, a copy of it outlives the logout unless there is
+    /// [revocation](crate::CookieState::with_revocation): see [`destroy`](Self::destroy).
     pub fn logout(&self) {
         self.destroy();
     }
@@ -213,8 +218,11 @@ impl<M: 'static> Session<M> {
     ///
     /// # Security
     ///
-    /// State in the cookie is removed from the browser and nowhere else: a copy of the cookie is good until its
-    /// timeout.
+    /// State in the cookie is removed from the browser and nowhere else: a copy of the cookie is logged in again until it
+    /// was not used for the idle timeout, and with steady use until the absolute one, 12 hours after the login by default.
+    /// [With revocation](crate::CookieState::with_revocation) every copy is refused once the response of this request has
+    /// been sent, by other nodes after their [delay](crate::CookieState::with_revocation_delay) at the latest. If that
+    /// cannot be written down, the answer is 503 and the session goes on.
     pub fn destroy(&self) {
         self.shared.end_session();
     }

@@ -1,12 +1,20 @@
 //! State that lives in the client's cookie.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::HeaderValue;
+
+use super::revocation::{Login, Marks, Revocation};
 use super::{Committed, Config, Loaded, ROOM_TO_GROW, SealedCookie, Work};
+use crate::clock::Timestamp;
 use crate::cookie::{CookieWriter, MAX_CHUNKS, Received};
 use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::record::Record;
 use crate::record::plan::Plan;
 use crate::seal::{Algorithm, KeyRing};
+use crate::store::{ErasedStore, Store};
 
 /// Session state that lives in the client's cookie, for [`SessionLayer::client`](crate::SessionLayer::client).
 ///
@@ -15,8 +23,12 @@ use crate::seal::{Algorithm, KeyRing};
 ///
 /// # Security
 ///
-/// - A copy of an old cookie is good again until its idle or absolute timeout: after a logout, and after a change that
-///   the application would rather forget. What must be revocable belongs into a [store](crate::store).
+/// - A copy of an older cookie is good again until its idle or absolute timeout, whichever is sooner: 30 minutes after that
+///   copy was last used by default, and 12 hours after the login if it is used all the while. Whoever has such a copy is
+///   logged in again after a logout, and undoes what was changed since, such as a used voucher.
+/// - [`with_revocation`](Self::with_revocation) bounds the first: what was logged out or revoked is refused at once. An
+///   older copy of a session that has *not* ended is good all the same. What must not be undone belongs into a
+///   [store](crate::store).
 /// - Of concurrent requests that change the state the last answer to arrive wins; there is nothing to merge with.
 ///
 /// # Examples
@@ -36,6 +48,15 @@ pub struct CookieState {
     algorithm: Algorithm,
     application: Arc<str>,
     max_chunks: usize,
+    revocation_store: Option<Arc<dyn ErasedStore>>,
+    revocation_delay: Duration,
+}
+
+/// Where the state of a layer is.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientState {
+    pub(crate) cookie: SealedCookie,
+    pub(crate) revocation: Option<Revocation>,
 }
 
 impl CookieState {
@@ -72,13 +93,77 @@ impl CookieState {
         self
     }
 
-    fn new(keys: KeyRing, algorithm: Algorithm) -> Self {
-        Self { keys, algorithm, application: "".into(), max_chunks: 1 }
+    /// Lets sessions be ended before their time: by a logout, and by [`Revocations`](crate::Revocations).
+    ///
+    /// The store keeps no session, only marks: one for each session that was ended, until no copy of its cookie can be good
+    /// any more, and one for each principal whose sessions were ended together. Any [`Store`] will do, also one that holds
+    /// other sessions; let it be [swept](crate::SessionLayer::sweeper). Without this call the server keeps nothing, a
+    /// logout removes the cookie from the browser alone, and [`SessionLayer::revocations`](crate::SessionLayer::revocations)
+    /// is an error.
+    ///
+    /// What it costs: a request that asks for its session asks the store for it, in one round trip; see
+    /// [`with_revocation_delay`](Self::with_revocation_delay) for less. A login takes another, a logout two, and so does a
+    /// session that is given a longer absolute timeout than the layer's. A request without a session that opens does not
+    /// reach the store. When the store cannot be asked the answer is 503, and the client keeps
+    /// its cookie: a session that may have been revoked is not let in.
+    ///
+    /// A mark takes about 150 bytes. That of a logout stays for the absolute timeout of the layer, or the longest that the
+    /// session was ever given, counted from the logout; where there is none, and for what was revoked from outside, for 400
+    /// days. A session that was not used for 400 days ends, whatever its timeouts say. So there are never more marks than
+    /// there were logouts, and sessions with a longer timeout of their own, within that time.
+    ///
+    /// # Security
+    ///
+    /// - All nodes need it, and the same store. A [`MemoryStore`](crate::MemoryStore) is for one process and forgets when
+    ///   that ends; memcached may forget at any time. What is forgotten can be replayed.
+    /// - Turned on later, it lets the sessions that are there live on, and can end them. An absolute timeout that was
+    ///   lengthened before is known only of the copy that is logged out with.
+    /// - It knows sessions, not versions of them: an older copy of a session that goes on is good.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use session_state::{CookieState, KeyRing, MemoryStore, SessionLayer};
+    ///
+    /// let state = CookieState::encrypted(KeyRing::generate()?)
+    ///     .with_revocation(MemoryStore::new())
+    ///     .with_revocation_delay(Duration::from_secs(10));
+    /// let sessions = SessionLayer::client(state);
+    /// let revocations = sessions.revocations()?;
+    /// # let _ = (sessions, revocations);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_revocation(mut self, store: impl Store) -> Self {
+        self.revocation_store = Some(Arc::new(store));
+        self
     }
 
-    pub(crate) fn into_cookie(self, writer: CookieWriter) -> SealedCookie {
-        let Self { keys, algorithm, application, max_chunks } = self;
-        SealedCookie { writer, keys, algorithm, what: "session", purpose: "session".into(), application, max_chunks }
+    /// Lets a node go by what the [revocation store](Self::with_revocation) has told it less than this long ago. Default:
+    /// zero, each request asks.
+    ///
+    /// Most requests then take no round trip. What another node has ended is refused after the delay at the latest; what
+    /// this one has ended, at once. The copy holds the answers that were asked for last, 32 768 at least and twice as many
+    /// at most, in up to about 15 MB. A login always asks the store.
+    #[must_use]
+    pub fn with_revocation_delay(mut self, delay: Duration) -> Self {
+        self.revocation_delay = delay;
+        self
+    }
+
+    fn new(keys: KeyRing, algorithm: Algorithm) -> Self {
+        let (revocation_store, revocation_delay) = (None, Duration::ZERO);
+        Self { keys, algorithm, application: "".into(), max_chunks: 1, revocation_store, revocation_delay }
+    }
+
+    pub(crate) fn into_state(self, writer: CookieWriter) -> ClientState {
+        let Self { keys, algorithm, application, max_chunks, revocation_store, revocation_delay } = self;
+        let purpose = "session".into();
+        ClientState {
+            cookie: SealedCookie { writer, keys, algorithm, what: "session", purpose, application, max_chunks },
+            revocation: revocation_store.map(|store| Revocation::new(store, revocation_delay)),
+        }
     }
 }
 
@@ -101,6 +186,7 @@ pub(super) fn load(config: &Config, cookie: &SealedCookie, received: &Received) 
 /// State in the cookie has no other writer to be told from, and is the shorter for it.
 const NO_MARK: u32 = 0;
 
+/// Carries out what a request did. Nothing has to be waited for.
 pub(super) fn commit(
     config: &Config,
     cookie: &SealedCookie,
@@ -108,34 +194,100 @@ pub(super) fn commit(
     may_set_cookie: bool,
 ) -> Result<Committed, Error> {
     let now = config.now();
-    let plan = match work.plan(config, may_set_cookie, now) {
-        plan if may_set_cookie || plan == Plan::Keep => plan,
-        // Nobody has asked for it.
-        Plan::Touch => Plan::Keep,
-        _ => return Err(Error::too_late()),
-    };
-    let chunks = work.loaded.chunks;
-    match plan {
-        Plan::Keep => Ok(Committed::default()),
-        Plan::Destroy => {
-            work.tell_end(config);
-            work.loaded = Loaded { chunks, ..Loaded::default() };
-            Ok(Committed { cookies: cookie.removals(0, chunks).collect(), ..Committed::default() })
-        }
-        Plan::Create | Plan::Replace | Plan::Touch | Plan::Update | Plan::Renew { .. } => {
-            let mut record = work.to_record(config, NO_MARK, now)?;
-            if matches!(plan, Plan::Renew { .. }) {
-                Arc::make_mut(&mut record).renewed_at = now;
-            }
-            let room = if work.draft.is_changed() { ROOM_TO_GROW } else { 0 };
-            let cookies = cookie.seal(&record, None, config.max_age(&record, now), chunks, room)?;
-            if plan == Plan::Replace {
-                work.tell_end(config);
-            }
-            work.tell_written(config, plan, record.handle);
-            // The browser still has the chunks it sent: nothing of this request has reached it yet.
-            work.loaded = Loaded { record: Some(record), chunks, outside: work.written_outside(), ..Loaded::default() };
-            Ok(Committed { cookies, ..Committed::default() })
-        }
+    let plan = planned(config, work, may_set_cookie, now)?;
+    let sealed = seal(config, cookie, work, plan, now, |_| {})?;
+    Ok(finish(config, cookie, work, plan, sealed))
+}
+
+/// Carries out what a request did where sessions can be revoked. A session that ends is marked before the client loses its
+/// cookie, and what is to be sealed has been by then: whichever of the two fails, the request changes nothing.
+pub(super) async fn commit_with(
+    marks: Marks<'_>,
+    cookie: &SealedCookie,
+    work: &mut Work,
+    may_set_cookie: bool,
+) -> Result<Committed, Error> {
+    let (config, now) = (marks.config, marks.config.now());
+    let plan = planned(config, work, may_set_cookie, now)?;
+    let login = if work.changes.logs_in() { marks.login(work, now).await? } else { Login::None };
+    if login == Login::InEnded {
+        return Ok(lose(config, work));
     }
+    let before = work.draft.base().filter(|_| work.draft.kept_handle().is_some());
+    let sealed = seal(config, cookie, work, plan, now, |record| login.stamp(record, before))?;
+    if let Some((record, _)) = &sealed
+        && !marks.lengthen(record, before, login).await?
+    {
+        return Ok(lose(config, work));
+    }
+    if let Some(ended) = work.loaded.record.as_ref().filter(|_| work.ends_session()) {
+        marks.end(ended).await?;
+    }
+    Ok(finish(config, cookie, work, plan, sealed))
+}
+
+/// Drops the changes of a session that has been ended meanwhile.
+fn lose(config: &Config, work: &mut Work) -> Committed {
+    if let Some(record) = &work.loaded.record {
+        config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
+    }
+    work.loaded = Loaded { chunks: work.loaded.chunks, ..Loaded::default() };
+    Committed { is_lost: true, ..Committed::default() }
+}
+
+/// Returns what is to be done, unless it takes a cookie and that cannot be sent any more.
+fn planned(config: &Config, work: &Work, may_set_cookie: bool, now: Timestamp) -> Result<Plan, Error> {
+    match work.plan(config, may_set_cookie, now) {
+        plan if may_set_cookie || plan == Plan::Keep => Ok(plan),
+        // Nobody has asked for it.
+        Plan::Touch => Ok(Plan::Keep),
+        _ => Err(Error::too_late()),
+    }
+}
+
+/// A record, and the cookies that carry it.
+type Sealed = (Arc<Record>, Vec<HeaderValue>);
+
+/// Seals the record that is to be, if there is one, after `stamp` has seen it.
+#[inline]
+fn seal(
+    config: &Config,
+    cookie: &SealedCookie,
+    work: &Work,
+    plan: Plan,
+    now: Timestamp,
+    stamp: impl FnOnce(&mut Record),
+) -> Result<Option<Sealed>, Error> {
+    if matches!(plan, Plan::Keep | Plan::Destroy) {
+        return Ok(None);
+    }
+    let mut record = work.to_record(config, NO_MARK, now)?;
+    if matches!(plan, Plan::Renew { .. }) {
+        Arc::make_mut(&mut record).renewed_at = now;
+    }
+    stamp(Arc::make_mut(&mut record));
+    let room = if work.draft.is_changed() { ROOM_TO_GROW } else { 0 };
+    let cookies = cookie.seal(&record, None, config.max_age(&record, now), work.loaded.chunks, room)?;
+    Ok(Some((record, cookies)))
+}
+
+/// Leaves in the work what there is now.
+#[inline]
+fn finish(config: &Config, cookie: &SealedCookie, work: &mut Work, plan: Plan, sealed: Option<Sealed>) -> Committed {
+    let chunks = work.loaded.chunks;
+    let Some((record, cookies)) = sealed else {
+        if plan != Plan::Destroy {
+            return Committed::default();
+        }
+        work.tell_end(config);
+        work.loaded = Loaded { chunks, ..Loaded::default() };
+        return Committed { cookies: cookie.removals(0, chunks).collect(), ..Committed::default() };
+    };
+    if plan == Plan::Replace {
+        work.tell_end(config);
+    }
+    work.tell_written(config, plan, record.handle);
+    // The browser still has the chunks it sent: nothing of this request has reached it yet.
+    work.loaded = Loaded { record: Some(record), chunks, outside: work.written_outside(), ..Loaded::default() };
+    Committed { cookies, ..Committed::default() }
 }

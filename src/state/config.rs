@@ -103,6 +103,7 @@ impl Config {
         self.clock.now()
     }
 
+    #[inline]
     pub(crate) fn tell(&self, event: &SessionEvent) {
         self.observers.tell(event);
     }
@@ -111,8 +112,8 @@ impl Config {
     pub(crate) fn set_cookie(&mut self, cookie: CookieConfig) -> Result<(), ConfigError> {
         self.cookie_writer = CookieWriter::new(&cookie)?;
         self.cookie = cookie;
-        if let State::Client(state) = &mut self.state {
-            state.writer = self.cookie_writer.clone();
+        if let State::Client(client) = &mut self.state {
+            client.cookie.writer = self.cookie_writer.clone();
         }
         for placed in &mut self.part_cookies {
             placed.cookie = Arc::new(placed.cookie.for_part_of(&self.cookie)?);
@@ -149,11 +150,11 @@ impl Config {
         Ok(())
     }
 
-    /// Returns the stores that hold sessions and parts of them.
+    /// Returns the stores that hold sessions, parts of them, or marks of those that were revoked.
     pub(crate) fn stores(&self) -> impl Iterator<Item = &dyn ErasedStore> {
         let of_sessions = match &self.state {
             State::Server(server) => Some(&*server.store),
-            State::Client(_) => None,
+            State::Client(client) => client.revocation.as_ref().map(|revocation| &*revocation.store),
         };
         of_sessions.into_iter().chain(self.outside.iter().filter_map(OutsidePlace::store))
     }

@@ -9,6 +9,7 @@ mod config;
 mod outside;
 mod part_record;
 mod principals;
+mod revocation;
 mod sealed;
 mod server;
 
@@ -29,11 +30,13 @@ use crate::record::outside::Outside;
 use crate::record::plan::{Plan, plan};
 use crate::record::{Handle, Record};
 
+use client::ClientState;
 pub use client::CookieState;
 pub(crate) use config::{Config, PartCookie};
 pub use config::{ConflictPolicy, ServerErrorPolicy};
 pub(crate) use outside::OutsidePlace;
 pub(crate) use principals::Principals;
+pub(crate) use revocation::Marks;
 pub(crate) use sealed::{ROOM_TO_GROW, SealedCookie};
 pub use server::Evict;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -44,7 +47,7 @@ pub(crate) use server::{ServerState, SessionLimit};
 /// Where the state lives.
 #[derive(Clone, Debug)]
 pub(crate) enum State {
-    Client(SealedCookie),
+    Client(ClientState),
     Server(ServerState),
 }
 
@@ -200,7 +203,10 @@ impl Committed {
 /// Finds out which session a request belongs to.
 pub(crate) async fn load(config: &Config, received: &Received) -> Result<Loaded, Error> {
     match &config.state {
-        State::Client(cookie) => Ok(client::load(config, cookie, received)),
+        State::Client(client) => match Marks::of_client(config, client) {
+            None => Ok(client::load(config, &client.cookie, received)),
+            Some(marks) => Box::pin(marks.check(client::load(config, &client.cookie, received))).await,
+        },
         State::Server(server) => server::load(config, server, received).await,
     }
 }
@@ -218,7 +224,10 @@ pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: boo
         return Box::pin(outside::commit(config, work, may_set_cookie)).await;
     }
     match &config.state {
-        State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),
+        State::Client(client) => match Marks::of_client(config, client) {
+            None => client::commit(config, &client.cookie, work, may_set_cookie),
+            Some(marks) => Box::pin(client::commit_with(marks, &client.cookie, work, may_set_cookie)).await,
+        },
         State::Server(server) => server::commit(config, server, work, may_set_cookie).await,
     }
 }
@@ -226,7 +235,10 @@ pub(crate) async fn commit(config: &Config, work: &mut Work, may_set_cookie: boo
 /// Carries out what a request did to the session itself, once its parts in stores have been written.
 async fn commit_session(config: &Config, work: &mut Work, may_set_cookie: bool) -> Result<Committed, Error> {
     match &config.state {
-        State::Client(cookie) => client::commit(config, cookie, work, may_set_cookie),
+        State::Client(client) => match Marks::of_client(config, client) {
+            None => client::commit(config, &client.cookie, work, may_set_cookie),
+            Some(marks) => Box::pin(client::commit_with(marks, &client.cookie, work, may_set_cookie)).await,
+        },
         State::Server(server) => server::commit(config, server, work, may_set_cookie).await,
     }
 }

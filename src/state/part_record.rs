@@ -26,6 +26,7 @@ pub(super) struct PartRecord<'c> {
     name: &'static str,
     key: StoreKey,
     handle: Handle,
+    session: Handle,
     keys: Option<&'c KeyRing>,
 }
 
@@ -36,7 +37,7 @@ impl<'c> PartRecord<'c> {
             State::Server(server) => server.at_rest.as_ref(),
             State::Client(_) => None,
         };
-        Self { config, place, name, key, handle, keys: place.keys.as_ref().or(keys_of_layer) }
+        Self { config, place, name, key, handle, session, keys: place.keys.as_ref().or(keys_of_layer) }
     }
 
     /// Loads the part, and lets it live as long as its session may.
@@ -71,6 +72,7 @@ impl<'c> PartRecord<'c> {
                 work.changes.forget_part(self.name);
                 return Ok(());
             };
+            self.config.tell(&SessionEvent::Conflict { session: self.session });
             if self.config.conflict_policy == ConflictPolicy::Fail {
                 return Err(Error::conflict());
             }

@@ -87,7 +87,7 @@ impl SealedCookie {
         let opened = self.with_context(binding, |context| seal::open(self.algorithm, &self.keys, context, text));
         let Some(opened) = opened else { return Err(Some(SessionEvent::InvalidCookie)) };
         // What has our seal was a record of ours; one of a later release, or with a clock far ahead, is refused.
-        let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::InvalidCookie)) };
+        let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::UndecodableRecord)) };
         if Timeouts::is_from_the_future(&record, now) {
             return Err(Some(SessionEvent::InvalidCookie));
         }
@@ -184,5 +184,34 @@ impl SealedCookie {
             application: self.application.as_bytes(),
             binding,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::CookieState;
+
+    #[test]
+    fn what_has_our_seal_and_is_no_record_is_no_forgery() {
+        let writer = CookieWriter::new(&CookieConfig::new()).expect("the default cookie");
+        let keys = KeyRing::generate().expect("random bytes");
+        let cookie = CookieState::signed(keys).into_state(writer).cookie;
+        let sealed = |plaintext: &[u8]| {
+            let mut text = Vec::new();
+            cookie.with_context(None, |context| {
+                seal::seal_onto(&mut text, cookie.algorithm, &cookie.keys, context, plaintext, &[0; _]);
+            });
+            text
+        };
+        let now = Timestamp::from_millis(1_000);
+        let open = |text: &[u8]| cookie.open_text(text, 1, None, &Timeouts::default(), now);
+        let mut record = Record::new(Handle::from_bytes([1; 16]), now, now.after(Duration::from_secs(1))).encode();
+        assert!(open(&sealed(&record)).is_ok());
+        record[0] = u8::MAX;
+        assert!(matches!(open(&sealed(&record)), Err(Some(SessionEvent::UndecodableRecord))), "a format to come");
+        let mut forged = sealed(&record);
+        forged[20] ^= 1;
+        assert!(matches!(open(&forged), Err(Some(SessionEvent::InvalidCookie))));
     }
 }

@@ -94,6 +94,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// Returns what is kept under `key`, if it has not expired at `now`.
+    ///
+    /// The layer may ask with a time that is long past, and judges by itself what has expired since. So it learns of sessions
+    /// that have ended, as long as the store has them.
     fn load(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
     /// Puts a new record under `key`. Returns `false`, and changes nothing, when a record or a forward that has not

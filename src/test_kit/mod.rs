@@ -1,7 +1,8 @@
-//! What tests of sessions and of stores need: a clock that stands still, a store that fails on demand, and the suite
-//! that every store has to pass.
+//! What tests of sessions and of stores need: a clock that stands still, an observer that remembers, a store that fails on
+//! demand, and the suite that every store has to pass.
 //!
 //! - [`FakeClock`] shows the time that the test wants. Nothing has to sleep.
+//! - [`EventLog`] remembers the events that it was told.
 //! - [`FaultyStore`] stands before any store, makes calls fail or hang when it is told to, and counts round trips.
 //! - [`store_conformance_tests!`](crate::store_conformance_tests) makes a `#[test]` of each rule of the contract of a
 //!   [`Store`](crate::store::Store). See [`conformance`].
@@ -39,7 +40,9 @@
 
 mod clock;
 pub mod conformance;
+mod events;
 mod faulty;
 
 pub use clock::FakeClock;
+pub use events::EventLog;
 pub use faulty::{Call, Fault, Faults, FaultyStore};

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Extensions, HeaderMap, Request, Response, StatusCode};
-use session_state::test_kit::FakeClock;
+use session_state::test_kit::{EventLog, FakeClock};
 use session_state::{CookieState, Error, KeyRing, MemoryStore, Session, SessionEvent, SessionLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -17,19 +20,20 @@ use tower::{Layer, ServiceExt, service_fn};
 pub(crate) struct App {
     pub(crate) layer: SessionLayer,
     pub(crate) clock: FakeClock,
-    events: Arc<Mutex<Vec<String>>>,
+    events: EventLog,
 }
 
 impl App {
     pub(crate) fn new(layer: SessionLayer) -> Self {
-        let (clock, events) = (FakeClock::default(), Arc::<Mutex<Vec<String>>>::default());
-        let told = Arc::clone(&events);
-        let layer = layer.with_clock(clock.clone()).add_observer(move |event: &SessionEvent| {
-            let name = format!("{event:?}");
-            let end = name.find([' ', '{']).unwrap_or(name.len());
-            told.lock().unwrap().push(name[..end].to_owned());
-        });
-        Self { layer, clock, events }
+        let app = Self::unobserved(layer);
+        let events = app.events.clone();
+        app.with(|layer| layer.add_observer(events))
+    }
+
+    /// An application without an observer.
+    pub(crate) fn unobserved(layer: SessionLayer) -> Self {
+        let (clock, events) = (FakeClock::default(), EventLog::default());
+        Self { layer: layer.with_clock(clock.clone()), clock, events }
     }
 
     pub(crate) fn memory() -> Self {
@@ -61,7 +65,32 @@ impl App {
 
     /// Takes the names of the events so far.
     pub(crate) fn events(&self) -> Vec<String> {
-        std::mem::take(&mut *self.events.lock().unwrap())
+        // Not subject to tokio's budget: in here, it would never be given another.
+        wait_for(tokio::task::unconstrained(self.events.take(&self.layer))).iter().map(name).collect()
+    }
+}
+
+/// Returns the name of an event.
+pub(crate) fn name(event: &SessionEvent) -> String {
+    let text = format!("{event:?}");
+    text.split([' ', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// Waits in this thread for what other threads do.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 

@@ -193,6 +193,7 @@ async fn a_conflict_can_be_told_instead() {
         })
         .await;
     assert_eq!(visit.status, StatusCode::CONFLICT);
+    assert_eq!(app.events(), ["Created", "Conflict"]);
     assert_eq!(pages(&mut browser, &app).await, ["one", "two"]);
 }
 

@@ -105,8 +105,9 @@ async fn a_session_that_is_ended_from_outside_is_gone_and_the_others_stay() {
     assert_eq!(are_live(&devices, &app).await, [true, true, true]);
     assert!(sessions.revoke("alice", handles[0]).await.unwrap());
     assert!(!sessions.revoke("alice", handles[0]).await.unwrap(), "it has ended already");
-    assert_eq!(are_live(&devices, &app).await, [false, true, true]);
     assert_eq!(app.events(), ["Revoked"]);
+    assert_eq!(are_live(&devices, &app).await, [false, true, true]);
+    assert_eq!(app.events(), ["UnknownIdUsed"]);
 }
 
 #[tokio::test]
@@ -184,8 +185,8 @@ async fn a_store_that_fails_once_is_asked_again_and_loses_no_revocation() {
         app.events();
         faults.next_of(call, 1, fault);
         assert_eq!(sessions(&app).revoke_all("alice").await.unwrap(), 1, "{call:?} {fault:?}");
-        assert!(!is_live(&device, &app).await);
         assert_eq!(app.events(), ["Revoked"], "{call:?} {fault:?}");
+        assert!(!is_live(&device, &app).await);
         faults.next_of(call, 2, Fault::Refuse);
         let failed = sessions(&app).revoke_all("alice").await;
         assert!(call == Call::Revoke || *failed.unwrap_err().kind() == ErrorKind::Unavailable);

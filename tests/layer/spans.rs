@@ -1,13 +1,19 @@
-//! What `tracing` is told of the calls of a store.
+//! What `tracing` is told: of the calls of a store, and of what happens to sessions.
 
 use std::fmt::Debug;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use session_state::test_kit::{Call, Fault, FaultyStore};
+use session_state::{KeyRing, MemoryStore, SessionEvent, SessionLayer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::browser::{App, Browser};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Writes down every span and event, with all of their fields.
 #[derive(Clone, Default)]
@@ -24,6 +30,11 @@ impl Visit for Line {
 impl Notes {
     fn note(&self, line: Line) {
         self.0.lock().unwrap().push(line.0);
+    }
+
+    /// Returns the lines of one kind.
+    fn take(&self, is_asked_for: impl Fn(&String) -> bool) -> Vec<String> {
+        self.0.lock().unwrap().drain(..).filter(is_asked_for).collect()
     }
 }
 
@@ -46,7 +57,7 @@ impl Subscriber for Notes {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line("event".to_owned());
+        let mut line = Line(format!("{} {}:", event.metadata().level(), event.metadata().target()));
         event.record(&mut line);
         self.note(line);
     }
@@ -71,5 +82,124 @@ async fn each_call_of_a_store_is_a_span_that_names_no_session() {
     browser.visit(&app, |session| async move { session.logout() }).await.value();
     let expected = ["create", "load", "update", "load", "renew", "load", "delete"];
     let spans = expected.map(|operation| format!("session_store store=\"memory\" operation=\"{operation}\""));
-    assert_eq!(*notes.0.lock().unwrap(), spans);
+    assert_eq!(notes.take(|line| line.starts_with("session_store")), spans);
+}
+
+#[tokio::test]
+async fn what_happens_to_sessions_is_told_at_once_with_handles_and_no_secrets() {
+    let notes = Notes::default();
+    let _other = tracing::Dispatch::new(Notes::default());
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let (store, keys) = (FaultyStore::new(MemoryStore::new()), KeyRing::generate().unwrap());
+    let faults = store.faults();
+    // Nobody observes: `tracing` needs no observer.
+    let sealed = App::unobserved(SessionLayer::server(store.clone()).encrypt_at_rest(keys).unwrap());
+    let app = App::unobserved(SessionLayer::server(store).with_renewal(HOUR).with_idle_timeout(HOUR));
+    let mut secrets = ["a-key", "a-value", "a-principal", "a-label"].map(str::to_owned).to_vec();
+
+    let mut browser = Browser::default();
+    browser.visit(&app, |session| async move { session.insert("a-key", "a-value").unwrap() }).await.value();
+    let handle = browser.visit(&app, |session| async move { session.handle().unwrap() }).await.value();
+    secrets.extend(browser.jar.values().cloned());
+    let mut old = browser.clone();
+    browser.visit(&app, |session| async move { session.login("a-principal") }).await.value();
+    browser.visit(&app, |session| async move { session.mark_reauthenticated().unwrap() }).await.value();
+    secrets.extend(browser.jar.values().cloned());
+    assert_eq!(old.get(&app, "n").await, None);
+    let (mut faster, same_app) = (browser.clone(), app.clone());
+    let conflict = browser.visit(&app, |session| async move {
+        faster.set(&same_app, "n", 1).await;
+        session.set_label("a-label").unwrap();
+    });
+    conflict.await.value();
+    app.pass(Duration::from_secs(60));
+    faults.next_of(Call::Touch, 2, Fault::Refuse);
+    assert_eq!(browser.get(&app, "n").await, Some(1));
+    assert_eq!(browser.get(&sealed, "n").await, None);
+    let (mut faster, same_app) = (browser.clone(), app.clone());
+    let discarded = browser.visit(&app, |session| async move {
+        faster.visit(&same_app, |session| async move { session.logout() }).await.value();
+        session.insert("a-key", "another").unwrap();
+    });
+    discarded.await.value();
+    assert_eq!(browser.get(&app, "n").await, None);
+    browser.jar.insert("__Host-Http-id".into(), "a-value".into());
+    assert_eq!(browser.get(&app, "n").await, None);
+    browser.jar.insert("other".into(), "1; __Host-Http-id=a-value".into());
+    assert_eq!(browser.get(&app, "n").await, None);
+
+    let session = |text: &str| format!("{text} session={handle}");
+    let expected = [
+        session("DEBUG session_state: message=session created"),
+        session("DEBUG session_state: message=session renewed"),
+        session("INFO session_state: message=logged in"),
+        session("DEBUG session_state: message=session renewed"),
+        session("INFO session_state: message=reauthenticated"),
+        "WARN session_state: message=retired id used".to_owned(),
+        session("DEBUG session_state: message=conflict"),
+        "WARN session_state: message=store failed error=the session store is unavailable".to_owned(),
+        "WARN session_state: message=undecodable record".to_owned(),
+        session("INFO session_state: message=logged out"),
+        session("DEBUG session_state: message=session destroyed"),
+        session("DEBUG session_state: message=changes discarded"),
+        "DEBUG session_state: message=unknown id used".to_owned(),
+        "WARN session_state: message=invalid cookie".to_owned(),
+        "WARN session_state: message=duplicate cookie".to_owned(),
+    ];
+    let told = notes.take(|line| !line.starts_with("session_store"));
+    assert_eq!(told, expected);
+    for line in told {
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_session_and_changes_that_are_not_saved_are_told_too() {
+    let notes = Notes::default();
+    let _other = tracing::Dispatch::new(Notes::default());
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let app = App::unobserved(SessionLayer::server(MemoryStore::new()).with_idle_timeout(HOUR));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let session = browser.visit(&app, |session| async move { session }).await.value();
+    let handle = session.handle().unwrap();
+    session.insert("n", 2).unwrap();
+    drop(session);
+    app.pass(HOUR);
+    browser.get(&app, "n").await;
+    let expected = [
+        format!("DEBUG session_state: message=session created session={handle}"),
+        "WARN session_state: message=changes unsaved".to_owned(),
+        format!("DEBUG session_state: message=session expired session={handle} expiry=Idle"),
+    ];
+    assert_eq!(notes.take(|line| !line.starts_with("session_store")), expected);
+}
+
+#[tokio::test]
+async fn events_that_an_observer_misses_are_told_in_its_thread() {
+    let (notes, _other) = (Notes::default(), tracing::Dispatch::new(Notes::default()));
+    let ((arrived, arrival), (go_on, go)) = (channel(), channel());
+    let (of_thread, go) = (notes.clone(), Mutex::new(go));
+    let app = App::unobserved(SessionLayer::server(MemoryStore::new())).with(|layer| {
+        layer.add_observer(move |event: &SessionEvent| {
+            if let SessionEvent::InvalidCookie = event
+                && arrived.send(()).is_ok()
+            {
+                // For as long as the thread lives.
+                std::mem::forget(tracing::subscriber::set_default(of_thread.clone()));
+                go.lock().unwrap().recv().unwrap();
+            }
+        })
+    });
+    let mut browser = Browser::default();
+    browser.jar.insert("__Host-Http-id".into(), "forged".into());
+    browser.get(&app, "n").await;
+    arrival.recv().unwrap();
+    drop(arrival);
+    for _ in 0..1030 {
+        browser.get(&app, "n").await;
+    }
+    go_on.send(()).unwrap();
+    app.layer.flush_observers().await;
+    assert_eq!(notes.take(|_| true), ["WARN session_state: message=events lost count=6"]);
 }

@@ -6,7 +6,8 @@ use http::{Request, Response};
 use session_state::store::{Entry, Outcome, Record, Renewal, StoreError, Values};
 use session_state::{
     ConfigError, CookieConfig, CookieState, Error, Handle, InCookie, InStore, Key, KeyRing, Main, MemoryStore, Part,
-    Placement, ResponseFuture, Session, SessionEvent, SessionLayer, SessionLoader, SessionPart, SessionService,
+    Placement, RecentLoginService, RequireRecentLogin, ResponseFuture, Revocations, Session, SessionEvent,
+    SessionLayer, SessionLoader, SessionPart, SessionService,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -32,6 +33,7 @@ const _: () = {
     is_shared::<Part<Cart, Tied>>();
     is_shared::<SessionLayer>();
     is_shared::<SessionService<Main>>();
+    is_shared::<(Revocations, RequireRecentLogin<Tied>, RecentLoginService<Main, Tied>)>();
     is_shared::<(Error, ConfigError, StoreError, SessionEvent)>();
     is_shared::<(CookieConfig, CookieState, InCookie, InStore, Placement<Cart>, Key, KeyRing)>();
     is_shared::<(MemoryStore, Handle, Record, Values)>();

@@ -49,26 +49,35 @@ pub(super) const MAX_ATTEMPTS: u32 = 40;
 /// the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
 const MAX_HOPS: usize = 8;
 
+/// Before anything has expired. A store that is asked for what was there then hands out what has expired since, as long as it
+/// has it.
+const LONG_AGO: Timestamp = Timestamp::from_millis(0);
+
 /// Loads the session of the ID that the request came with, or of the one that replaced it. A store that fails is asked once
 /// more.
+///
+/// What has expired is judged here and not by the store, so that the observers are told.
 pub(super) async fn load(config: &Config, server: &ServerState, received: &Received) -> Result<Loaded, Error> {
     let records = Records { config, server };
     let Some(mut id) = received_id(config, received) else { return Ok(Loaded::default()) };
     let (mut hops, mut has_failed) = (0, false);
     while hops < MAX_HOPS {
         let now = config.now();
-        match records.load(&id, now).await {
-            Ok(None) => break,
+        match records.load(&id, LONG_AGO).await {
+            Ok(None) => {
+                config.tell(&SessionEvent::UnknownIdUsed);
+                break;
+            }
             Ok(Some(Entry::Live(record))) => {
+                if let Some(expiry) = config.timeouts.expiry(&record, now) {
+                    config.tell(&SessionEvent::Expired { session: record.handle, expiry });
+                    break;
+                }
                 let Ok(record) = records.open(&id, record) else {
                     config.tell(&SessionEvent::UndecodableRecord);
                     break;
                 };
-                let Some(expiry) = config.timeouts.expiry(&record, now) else {
-                    return Ok(Loaded { record: Some(record), id: Some(id), tell_id: hops > 0, ..Loaded::default() });
-                };
-                config.tell(&SessionEvent::Expired { session: record.handle, expiry });
-                break;
+                return Ok(Loaded { record: Some(record), id: Some(id), tell_id: hops > 0, ..Loaded::default() });
             }
             Ok(Some(Entry::Retired(forward))) => match successor(&id, &forward) {
                 Some(successor) if now < forward.grace_until => (id, hops) = (successor, hops + 1),
@@ -244,7 +253,13 @@ async fn touch(records: Records<'_>, work: &mut Work, now: Timestamp) -> Committ
 /// Whether the ID is still that of the session, for a request that writes nothing which would fail if it were not.
 async fn is_current(records: Records<'_>, loaded: &Loaded) -> bool {
     let Some(id) = &loaded.id else { return false };
-    matches!(records.load(id, records.config.now()).await, Ok(Some(Entry::Live(_))))
+    match records.load(id, records.config.now()).await {
+        Ok(found) => matches!(found, Some(Entry::Live(_))),
+        Err(error) => {
+            records.config.tell(&SessionEvent::StoreFailed { error: error.into() });
+            false
+        }
+    }
 }
 
 /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended it.

@@ -31,8 +31,8 @@ impl Items {
     }
 
     /// Returns what is stored, expired or not.
-    pub(super) async fn fetch(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Found>, StoreError> {
-        let reply = self.pool.call(&format!("mg {} v c", self.key(key)), None, now).await.map_err(failed)?;
+    pub(super) async fn fetch(&self, key: &StoreKey) -> Result<Option<Found>, StoreError> {
+        let reply = self.pool.call(&format!("mg {} v c", self.key(key)), None).await.map_err(failed)?;
         match (reply.code, reply.cas) {
             (Code::NotFound, _) => Ok(None),
             (Code::Value, Some(cas)) => {
@@ -53,7 +53,7 @@ impl Items {
     ) -> Result<Option<u64>, StoreError> {
         let (bytes, lifetime) = (&value.bytes, lifetime(value.expires_at, now, SystemClock.now()));
         let command = format!("ms {} {} {mode} T{lifetime} c", self.key(key), bytes.len());
-        let reply = self.pool.call(&command, Some(bytes), now).await.map_err(failed)?;
+        let reply = self.pool.call(&command, Some(bytes)).await.map_err(failed)?;
         match (reply.code, reply.cas) {
             (Code::Done, Some(cas)) => Ok(Some(cas)),
             (Code::NotStored | Code::NotFound | Code::Changed, _) => Ok(None),
@@ -62,9 +62,9 @@ impl Items {
     }
 
     /// Removes the entry if it is still the one with this number, or whatever there is.
-    pub(super) async fn remove(&self, key: &StoreKey, cas: Option<u64>, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) async fn remove(&self, key: &StoreKey, cas: Option<u64>) -> Result<bool, StoreError> {
         let condition = cas.map_or(String::new(), |cas| format!(" C{cas}"));
-        let reply = self.pool.call(&format!("md {}{condition}", self.key(key)), None, now).await.map_err(failed)?;
+        let reply = self.pool.call(&format!("md {}{condition}", self.key(key)), None).await.map_err(failed)?;
         match reply.code {
             Code::Done => Ok(true),
             Code::NotFound | Code::Changed => Ok(false),
@@ -86,7 +86,7 @@ impl Items {
             if let Some(cas) = self.put(key, &value, mode, now).await? {
                 return Ok(Some(cas));
             }
-            mode = match self.fetch(key, now).await? {
+            mode = match self.fetch(key).await? {
                 None => Mode::Add,
                 Some(found) if gives_way(&found) => Mode::Swap(found.cas),
                 Some(_) => return Ok(None),

@@ -40,6 +40,13 @@ const LONGEST_PREFIX: usize = 200;
 /// proxy or a client-side ring that sends a key to another server while its own is away, and back again later, brings
 /// back what was there before; so does a server that is started with its old memory (`-e`). Don't keep sessions there.
 ///
+/// # No lists of sessions
+///
+/// The store does not [find the sessions of a principal](Store::FINDS_PRINCIPALS): it neither lists nor counts nor revokes
+/// them. memcached has no index; one of our own would be an item like any other, which may be thrown out while the sessions
+/// in it live on. "Log out everywhere" would then say that it did, and leave somebody logged in. For lists of devices, for
+/// revocation and for a limit of sessions take another store.
+///
 /// # Errors
 ///
 /// A record that is larger than an item of the server (`-I`, 1 MiB by default) is refused with
@@ -133,7 +140,7 @@ impl MemcachedStore {
 
     /// Returns what is there at `now`, and remembers a record for the write that may follow.
     async fn find(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Found>, StoreError> {
-        let found = self.items.fetch(key, now).await?.filter(|found| !found.is_expired(now));
+        let found = self.items.fetch(key).await?.filter(|found| !found.is_expired(now));
         if let Some(Found { cas, entry: Entry::Live(record) }) = &found {
             self.recent.remember(key, *cas, record);
         }
@@ -180,7 +187,7 @@ impl MemcachedStore {
             };
             let is_done = match next(&record) {
                 Next::Put(value) => self.items.put(key, &value, Mode::Swap(cas), now).await?.is_some(),
-                Next::Remove => self.items.remove(key, Some(cas), now).await?,
+                Next::Remove => self.items.remove(key, Some(cas)).await?,
             };
             if is_done {
                 return Ok(Outcome::Done);
@@ -264,7 +271,7 @@ impl Store for MemcachedStore {
             (Outcome::Done, None) => {}
             (Outcome::Retired(found), _) if *found == forward => {}
             // Nothing leads to the new key, whatever has been done to it.
-            _ => drop(self.items.remove(&new, None, now).await?),
+            _ => drop(self.items.remove(&new, None).await?),
         }
         Ok(outcome)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::connection::{ClientError, Connection, Reply};
-use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::clock::{Clock as _, SystemClock};
 
 /// What lies unused for longer may have been forgotten by a firewall on the way, which tells nobody.
 const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -28,15 +28,15 @@ impl Pool {
     ///
     /// The connection belongs to this future until the answer is whole. If the future is dropped before, so is the
     /// connection: an answer that comes late is read by nobody.
-    pub(super) async fn call(&self, command: &str, value: Option<&[u8]>, now: Timestamp) -> Result<Reply, ClientError> {
+    pub(super) async fn call(&self, command: &str, value: Option<&[u8]>) -> Result<Reply, ClientError> {
         let _permit = self.permits.acquire().await;
-        let mut connection = match self.take(now) {
+        let mut connection = match self.take() {
             Some(connection) => connection,
             None => Connection::open(&self.address).await?,
         };
         let answer = connection.call(command, value).await;
         match &answer {
-            Ok(_) | Err(ClientError::TooLarge { .. }) => self.put_back(connection, now),
+            Ok(_) | Err(ClientError::TooLarge { .. }) => self.put_back(connection),
             // What happened to one has happened to the others: the server was restarted.
             Err(ClientError::Io(_)) => self.idle().clear(),
             Err(_) => {}
@@ -47,11 +47,12 @@ impl Pool {
     /// Opens a connection for the calls to come, which shows whether there is a server.
     pub(super) async fn warm_up(&self) -> Result<(), ClientError> {
         let connection = Connection::open(&self.address).await?;
-        self.put_back(connection, SystemClock.now());
+        self.put_back(connection);
         Ok(())
     }
 
-    fn take(&self, now: Timestamp) -> Option<Connection> {
+    fn take(&self) -> Option<Connection> {
+        let now = SystemClock.now();
         let mut idle = self.idle();
         idle.retain(|connection| now.since(connection.used_at) < LONGEST_REST);
         while let Some(connection) = idle.pop() {
@@ -62,8 +63,8 @@ impl Pool {
         None
     }
 
-    fn put_back(&self, mut connection: Connection, now: Timestamp) {
-        connection.used_at = now;
+    fn put_back(&self, mut connection: Connection) {
+        connection.used_at = SystemClock.now();
         self.idle().push(connection);
     }
 

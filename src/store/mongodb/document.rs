@@ -11,19 +11,24 @@ use crate::store::{DecodeRecordError, Entry, Forward, Handle, Record, StoreKey, 
 
 pub(super) const ID: &str = "_id";
 pub(super) const VERSION: &str = "version";
+pub(super) const HANDLE: &str = "handle";
+pub(super) const PRINCIPAL: &str = "principal";
+pub(super) const VALUES: &str = "values";
 pub(super) const LAST_SEEN_AT: &str = "last_seen_at";
 pub(super) const EXPIRES_AT: &str = "expires_at";
 /// When the engine is to remove the document, by its own clock.
 pub(super) const PURGE_AT: &str = "purge_at";
+/// Which attempt of a renewal put the document here.
+pub(super) const RENEWED_BY: &str = "renewed_by";
+/// Which revocation ended the session, which is then to be removed.
+pub(super) const REVOKED_BY: &str = "revoked_by";
 
-const HANDLE: &str = "handle";
 const CREATED_AT: &str = "created_at";
 const RENEWED_AT: &str = "renewed_at";
 const IDLE_TIMEOUT: &str = "idle_timeout";
 const ABSOLUTE_TIMEOUT: &str = "absolute_timeout";
-const PRINCIPAL: &str = "principal";
 const AUTHENTICATED_AT: &str = "authenticated_at";
-const VALUES: &str = "values";
+const LABEL: &str = "label";
 const SUCCESSOR: &str = "successor";
 const GRACE_UNTIL: &str = "grace_until";
 
@@ -44,8 +49,10 @@ pub(super) fn of_record(key: &StoreKey, record: &Record, purge_at: DateTime) -> 
             document.insert(name, whole(whole_millis(timeout)));
         }
     }
-    if let Some(principal) = &record.principal {
-        document.insert(PRINCIPAL, String::from(&**principal));
+    for (name, text) in [(PRINCIPAL, &record.principal), (LABEL, &record.label)] {
+        if let Some(text) = text {
+            document.insert(name, String::from(&**text));
+        }
     }
     if let Some(authenticated_at) = record.authenticated_at {
         document.insert(AUTHENTICATED_AT, millis(authenticated_at));
@@ -75,15 +82,29 @@ pub(super) fn to_entry(document: &Document) -> Result<Entry, DecodeRecordError> 
     entry.ok_or(DecodeRecordError::malformed())
 }
 
+/// Reads a record whose values were not asked for, which then has none.
+pub(super) fn without_values(mut document: Document) -> Result<Record, DecodeRecordError> {
+    document.insert(VALUES, binary(&[]));
+    to_record(&document).ok_or(DecodeRecordError::malformed())
+}
+
+pub(super) fn handle(document: &Document) -> Result<Handle, DecodeRecordError> {
+    handle_in(document).ok_or(DecodeRecordError::malformed())
+}
+
+fn handle_in(document: &Document) -> Option<Handle> {
+    Some(Handle::from_bytes(bytes(document, HANDLE)?.try_into().ok()?))
+}
+
 fn to_record(document: &Document) -> Option<Record> {
-    let handle = Handle::from_bytes(bytes(document, HANDLE)?.try_into().ok()?);
-    let mut record = Record::new(handle, time(document, CREATED_AT)?, time(document, EXPIRES_AT)?);
+    let mut record = Record::new(handle_in(document)?, time(document, CREATED_AT)?, time(document, EXPIRES_AT)?);
     record.renewed_at = time(document, RENEWED_AT)?;
     record.last_seen_at = time(document, LAST_SEEN_AT)?;
     record.idle_timeout = optional(document, IDLE_TIMEOUT, number)?.map(Duration::from_millis);
     record.absolute_timeout = optional(document, ABSOLUTE_TIMEOUT, number)?.map(Duration::from_millis);
-    record.principal = optional(document, PRINCIPAL, |document, name| document.get_str(name).ok())?.map(Arc::from);
+    record.principal = optional(document, PRINCIPAL, text)?.map(Arc::from);
     record.authenticated_at = optional(document, AUTHENTICATED_AT, time)?;
+    record.label = optional(document, LABEL, text)?.map(Arc::from);
     record.version = document.get_i64(VERSION).ok()?.cast_unsigned();
     record.values = Values::from_frames(bytes(document, VALUES)?)?;
     Some(record)
@@ -108,6 +129,10 @@ fn optional<'d, T>(
 
 fn bytes<'d>(document: &'d Document, name: &str) -> Option<&'d [u8]> {
     document.get_binary_generic(name).ok().map(Vec::as_slice)
+}
+
+fn text<'d>(document: &'d Document, name: &str) -> Option<&'d str> {
+    document.get_str(name).ok()
 }
 
 fn number(document: &Document, name: &str) -> Option<u64> {
@@ -143,6 +168,7 @@ mod tests {
         record.absolute_timeout = Some(Duration::from_millis(9));
         record.principal = Some("Zoë".into());
         record.authenticated_at = Some(at(10));
+        record.label = Some("Firefox on Zoë's desk".into());
         record.version = u64::MAX - 3;
         record.values = Values::from_pairs([("a", b"1".as_slice())]);
         record

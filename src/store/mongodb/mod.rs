@@ -1,18 +1,20 @@
 //! Sessions in MongoDB.
 
 mod document;
+mod principals;
+mod renew;
 
 use std::fmt;
 use std::sync::Arc;
 
-use mongodb::bson::{DateTime, Document, doc, serialize_to_bson};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::{Error as DriverError, ErrorKind, WriteFailure};
 use mongodb::options::{
     ClientOptions, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database, IndexModel};
 
-use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use super::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::clock::{Clock as _, SystemClock, Timestamp, whole_millis};
 use crate::error::ConfigError;
 use document::{EXPIRES_AT, ID, LAST_SEEN_AT, PURGE_AT, VERSION, binary, millis};
@@ -22,7 +24,7 @@ const NAME: &str = "mongodb";
 const DEFAULT_DATABASE: &str = "session_state";
 const DEFAULT_COLLECTION: &str = "sessions";
 
-/// The most bytes of a document, less what it takes beside the values and the principal.
+/// The most bytes of a document, less what it takes beside the values, the principal and the label.
 const MOST_BYTES: usize = 16 * 1024 * 1024 - 4_096;
 
 /// The end of the year 9999, after which dates are not what they seem.
@@ -34,17 +36,18 @@ const DUPLICATE_KEY: i32 = 11_000;
 /// Keeps sessions in a collection of [MongoDB](https://www.mongodb.com) 6 or later, over the official driver.
 ///
 /// A session is one document. Its `_id` is the key, a hash of the session's ID; times are milliseconds since the Unix
-/// epoch; `version`, `handle` and `principal` are fields of their own, which an index of yours may list a principal's
-/// sessions by; `values` is opaque. A session that was renewed leaves a document with `grace_until` under its old key.
+/// epoch; `version`, `handle`, `principal` and `label` are fields of their own; `values` is opaque. A session that was
+/// renewed leaves a document with `grace_until` under its old key.
 ///
 /// Every write names the version and the deadline that it replaces, in one conditional command. Nothing needs a
 /// transaction, so a standalone server will do.
 ///
 /// # Setting up
 ///
-/// [`migrate`](Self::migrate) makes the one index there is. By it the server removes what has expired, about once a
+/// [`migrate`](Self::migrate) makes the two indexes there are. By one the server removes what has expired, about once a
 /// minute and by its own clock; the store never returns what has expired, removed or not. Without it the collection
-/// grows for ever: [sweeping](Store::sweep) has nothing to do here.
+/// grows for ever: [sweeping](Store::sweep) has nothing to do here. By the other it finds the sessions of a principal;
+/// without it they are found all the same, by reading the whole collection. Anonymous sessions are not in it.
 ///
 /// # Concerns
 ///
@@ -150,8 +153,9 @@ impl MongodbStore {
         self
     }
 
-    /// Makes the index by which the server removes what has expired, if it is not there. To be called when the
-    /// application starts, or when it is deployed; any number of nodes may do so at once.
+    /// Makes the indexes that are not there: by one the server removes what has expired, by the other it finds the
+    /// sessions of a principal. To be called when the application starts, or when it is deployed; any number of nodes may
+    /// do so at once.
     ///
     /// # Errors
     ///
@@ -159,7 +163,7 @@ impl MongodbStore {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let options = IndexOptions::builder().expire_after(std::time::Duration::ZERO).build();
         let index = IndexModel::builder().keys(doc! { PURGE_AT: 1 }).options(options).build();
-        self.sessions.create_index(index).await.map(drop).map_err(failed)
+        self.sessions.create_indexes([index, principals::index()]).await.map(drop).map_err(failed)
     }
 
     async fn find(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
@@ -176,35 +180,6 @@ impl MongodbStore {
             None => Outcome::Gone,
         })
     }
-
-    /// Puts the record under its new key and the forward under the old one, in one command. Returns whether the old key
-    /// still had the expected version, without which there is no forward.
-    async fn move_record(&self, renewal: &Renewal, now: Timestamp) -> Result<bool, StoreError> {
-        let Renewal { old, expected, new, record, forward } = renewal;
-        let record = document::of_record(new, record, purge_at(record.expires_at, now));
-        let forward = document::of_forward(old, forward, purge_at(forward.expires_at, now));
-        let write_concern = serialize_to_bson(&self.write_concern).map_err(|error| StoreError::failed(NAME, error))?;
-        let command = doc! {
-            "update": self.sessions.name(),
-            "ordered": true,
-            "updates": [
-                // Whatever is there is what an earlier attempt left: nobody else has the key.
-                { "q": by_key(new), "u": record, "upsert": true },
-                { "q": by_version(old, *expected, now), "u": forward },
-            ],
-            "writeConcern": write_concern,
-        };
-        let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
-        let answer = self.database.run_command(command).selection_criteria(primary).await.map_err(failed)?;
-        if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
-            return Err(StoreError::failed(NAME, Refused));
-        }
-        match answer.get_i32("n") {
-            Ok(2) => Ok(true),
-            Ok(1) => Ok(false),
-            _ => Err(StoreError::failed(NAME, Refused)),
-        }
-    }
 }
 
 impl fmt::Debug for MongodbStore {
@@ -214,6 +189,8 @@ impl fmt::Debug for MongodbStore {
 }
 
 impl Store for MongodbStore {
+    const FINDS_PRINCIPALS: bool = true;
+
     fn name(&self) -> &'static str {
         NAME
     }
@@ -265,26 +242,7 @@ impl Store for MongodbStore {
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        check_size(&renewal.record)?;
-        // The old key is looked at first: a renewal that is made again must not bring back a session that has ended
-        // under its new key meanwhile.
-        match self.find(&renewal.old, now).await? {
-            None => return Ok(Outcome::Gone),
-            Some(Entry::Retired(forward)) => return Ok(Outcome::Retired(forward)),
-            Some(Entry::Live(current)) if current.version != renewal.expected => {
-                return Ok(Outcome::Conflict(Some(current)));
-            }
-            Some(Entry::Live(_)) => {}
-        }
-        if self.move_record(&renewal, now).await? {
-            return Ok(Outcome::Done);
-        }
-        let outcome = self.outcome(&renewal.old, now).await?;
-        if outcome != Outcome::Retired(renewal.forward) {
-            // Nothing leads to the new key, whatever has been done to it.
-            self.sessions.delete_one(by_key(&renewal.new)).await.map_err(failed)?;
-        }
-        Ok(outcome)
+        renew::renew(self, &renewal, now).await
     }
 
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
@@ -300,6 +258,24 @@ impl Store for MongodbStore {
             Outcome::Conflict(_) => Ok(Outcome::Gone),
             outcome => Ok(outcome),
         }
+    }
+
+    async fn list(
+        &self,
+        principal: &str,
+        after: Option<&Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Record>>, StoreError> {
+        principals::list(&self.sessions, principal, after, limit, now).await
+    }
+
+    async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
+        principals::count(&self.sessions, principal, now).await
+    }
+
+    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+        principals::revoke(&self.sessions, principal, sessions, now).await
     }
 }
 
@@ -339,7 +315,8 @@ fn to_document(key: &StoreKey, record: &Record, now: Timestamp) -> Result<Docume
 }
 
 fn check_size(record: &Record) -> Result<(), StoreError> {
-    let size = record.values.as_frames().len() + record.principal.as_deref().map_or(0, str::len);
+    let texts = [&record.principal, &record.label].into_iter().flatten().map(|text| text.len()).sum::<usize>();
+    let size = record.values.as_frames().len() + texts;
     if size > MOST_BYTES { Err(StoreError::too_large(NAME, size, MOST_BYTES)) } else { Ok(()) }
 }
 

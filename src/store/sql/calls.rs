@@ -12,10 +12,12 @@ use super::place::Place;
 use super::read;
 use super::statement::{Call, Row, Statement};
 use crate::clock::Timestamp;
-use crate::record::{Record, StoreKey};
+use crate::record::{Handle, Record, StoreKey};
 use crate::store::{Entry, Outcome, Renewal, Store, StoreError};
 
 impl<D: Dialect> Store for SqlStore<D> {
+    const FINDS_PRINCIPALS: bool = true;
+
     fn name(&self) -> &'static str {
         D::STORE
     }
@@ -78,6 +80,24 @@ impl<D: Dialect> Store for SqlStore<D> {
             }
         }
         Ok(removed)
+    }
+
+    async fn list(
+        &self,
+        principal: &str,
+        after: Option<&Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Record>>, StoreError> {
+        self.list_of(principal, after, limit, now).await
+    }
+
+    async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
+        self.count_of(principal, now).await
+    }
+
+    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+        self.revoke_of(principal, sessions, now).await
     }
 }
 

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::engine::Engine;
+use super::principals::OfPrincipal;
 use super::statement::Statement;
 use super::table::Table;
 
 /// The columns in the order in which rows are read; the key is not among them.
-pub(crate) const COLUMNS: [&str; 13] = [
+pub(crate) const COLUMNS: [&str; 14] = [
     "handle",
     "version",
     "created_at",
@@ -18,13 +19,14 @@ pub(crate) const COLUMNS: [&str; 13] = [
     "absolute_timeout",
     "principal",
     "authenticated_at",
+    "label",
     "data",
     "successor",
     "grace_until",
 ];
 
 /// How many columns a record has; those behind them are of a forward.
-const RECORD_COLUMNS: usize = 11;
+const RECORD_COLUMNS: usize = 12;
 
 /// Where the columns begin that a renewal changes. The handle stays: rows of other tables may refer to it.
 const MOVED_COLUMNS: usize = 1;
@@ -54,6 +56,14 @@ pub(crate) trait Dialect: Engine {
     /// Whether a statement that changes one row answers with one row: 1 if it was changed, behind the columns of what is
     /// there if it was not. Otherwise a second statement has to find out.
     const ANSWERS_WITH_ROW: bool = false;
+    /// Which rows are of a principal: those in which each byte is the same, in words by which the index finds them.
+    const IS_PRINCIPAL: &'static str = "principal = :principal";
+    /// Which rows are of a principal and behind the handle `:after`. The index has them in the order of
+    /// [`IN_ORDER`](Self::IN_ORDER).
+    const IS_BEHIND: &'static str = "principal = :principal AND handle > :after";
+    const IN_ORDER: &'static str = "handle";
+    /// Whether a `DELETE` can return what it removes.
+    const DELETE_RETURNS_ROWS: bool = true;
 
     fn placeholder(number: usize) -> Cow<'static, str>;
 
@@ -66,6 +76,16 @@ pub(crate) trait Dialect: Engine {
     /// Makes a statement that changes one row answer as [`ANSWERS_WITH_ROW`](Self::ANSWERS_WITH_ROW) says.
     fn changing(_table: &Table, change: &str) -> String {
         change.to_owned()
+    }
+
+    /// Returns the table, of which rows are found by their principal.
+    fn by_principal(table: &Table) -> String {
+        table.quoted(Self::QUOTE)
+    }
+
+    /// Returns the table, of which rows are found by their keys.
+    fn by_key(table: &Table) -> String {
+        table.quoted(Self::QUOTE)
     }
 
     /// Moves a live record of the expected version to the new key, and leaves a forward. The row of the session stays and
@@ -89,12 +109,13 @@ pub(crate) trait Dialect: Engine {
     /// Each leads from the version of its index to the next.
     fn schema_steps(table: &Table) -> Vec<String>;
 
-    fn principal_to_sql(principal: &str) -> Cow<'_, str> {
-        principal.into()
+    /// Returns a principal or a label as it is stored.
+    fn name_to_sql(name: &str) -> Cow<'_, str> {
+        name.into()
     }
 
-    fn principal_from_sql(principal: &str) -> Cow<'_, str> {
-        principal.into()
+    fn name_from_sql(name: &str) -> Cow<'_, str> {
+        name.into()
     }
 }
 
@@ -116,6 +137,7 @@ pub(crate) struct Statements {
     pub(crate) arrive: Statement,
     pub(crate) delete: Statement,
     pub(crate) sweep: Statement,
+    pub(crate) of_principal: OfPrincipal,
 }
 
 /// A live record of the expected version. A forward has no version.
@@ -146,6 +168,7 @@ impl Statements {
                 "DELETE FROM {name} WHERE id_hash = :key AND version IS NOT NULL AND expires_at > :now"
             )),
             sweep: Statement::new::<D>(&D::sweep(table)),
+            of_principal: OfPrincipal::new::<D>(table),
         }
     }
 }

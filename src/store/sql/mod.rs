@@ -4,6 +4,7 @@
 //! - `dialect`: the statements all engines share, and what each has to add; `sqlite`, `postgres` and `mysql` add it.
 //! - `engine`: what needs a concrete engine of sqlx; `lent`: a connection of the pool.
 //! - `read`: rows as entries. `table`: the name of the table. `calls`: the calls of a [`Store`](super::Store).
+//! - `principals`: the calls that are about all sessions of a principal.
 //! - `place`: where the statements of a call are run. `rows`: rows of the application's tables beside the sessions.
 
 mod calls;
@@ -15,6 +16,7 @@ mod mysql;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod principals;
 mod read;
 mod rows;
 #[cfg(feature = "sqlite")]
@@ -60,7 +62,8 @@ pub(crate) use self::table::Table;
 /// | `created_at`, `renewed_at`, `last_seen_at`, `authenticated_at` | times |
 /// | `expires_at` | when the row is no longer there; indexed |
 /// | `idle_timeout`, `absolute_timeout` | timeouts of the session's own, in milliseconds |
-/// | `principal` | who is logged in; indexed |
+/// | `principal` | who is logged in; indexed, with the `handle` behind it |
+/// | `label` | what the application calls the session in lists |
 /// | `data` | the values, as the text of one JSON object |
 /// | `successor`, `grace_until` | of a renewed ID; there the columns of a session are `NULL` |
 ///
@@ -75,13 +78,18 @@ pub(crate) use self::table::Table;
 /// an index that begins with it, and `FOREIGN KEY (session) REFERENCES session_state (handle) ON DELETE CASCADE`. Its rows
 /// stay when the session is renewed, and go when it is deleted or swept, or taken over by the login of another principal.
 ///
+/// The sessions of a principal are found in the index, by whole pages in the order of their handles, without their `data`.
+/// In MySQL and PostgreSQL an entry of that index holds only the beginning of a principal. A statement of your own uses it
+/// in PostgreSQL with `left(principal, 500) = left('alice', 500) AND principal = 'alice'`. Spaces at the end of a principal,
+/// which MySQL does not see, make it another one here too.
+///
 /// Expired rows are never returned, but they take room until they are swept: let
 /// [`SessionLayer::sweeper`](crate::SessionLayer::sweeper) run, on any number of nodes.
 ///
 /// # Security
 ///
 /// No statement holds a value: all of them are bound. What sqlx logs of a statement is its text, never what is bound. The
-/// database holds the values, the names of principals and no ID. Whoever may write the table can log in as anybody.
+/// database holds the values, the names of principals, labels and no ID. Whoever may write the table can log in as anybody.
 pub struct SqlStore<D: Database> {
     shared: Arc<Shared<D>>,
 }

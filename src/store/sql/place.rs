@@ -56,6 +56,22 @@ impl<D: Dialect> Place<'_, D> {
         Ok(affected)
     }
 
+    /// Runs a statement and returns all of its rows.
+    pub(super) async fn fetch_all(&mut self, statement: &Statement, call: &Call<'_>) -> Result<Vec<D::Row>, Error> {
+        let mut tries = Tries::default();
+        loop {
+            let arguments = arguments::<D>(statement, call)?;
+            let fetched = match self {
+                Self::Pool(pool) => D::fetch_all(pool, statement, arguments).await,
+                Self::Transaction(connection) => return D::fetch_all_on(connection, statement, arguments).await,
+            };
+            match fetched {
+                Err(error) if tries.may_go_on::<D>(&error) => {}
+                ended => return ended,
+            }
+        }
+    }
+
     /// Runs a statement and returns its first row.
     pub(super) async fn fetch(&mut self, statement: &Statement, call: &Call<'_>) -> Result<Option<D::Row>, Error> {
         let mut tries = Tries::default();

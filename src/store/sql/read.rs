@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dialect::Dialect;
 use crate::clock::Timestamp;
-use crate::record::{DecodeRecordError, Handle, Record, Values};
+use crate::record::{DecodeRecordError, Handle, Record, StoreKey, Values};
 use crate::store::{Entry, Forward, StoreError};
 
 /// Where each column is, in the order of [`COLUMNS`](super::dialect::COLUMNS).
@@ -19,10 +19,11 @@ const IDLE_TIMEOUT: usize = 6;
 const ABSOLUTE_TIMEOUT: usize = 7;
 const PRINCIPAL: usize = 8;
 const AUTHENTICATED_AT: usize = 9;
-const DATA: usize = 10;
-const SUCCESSOR: usize = 11;
-const GRACE_UNTIL: usize = 12;
-const CHANGED: usize = 13;
+const LABEL: usize = 10;
+const DATA: usize = 11;
+const SUCCESSOR: usize = 12;
+const GRACE_UNTIL: usize = 13;
+const CHANGED: usize = 14;
 
 /// Reads what is in a row: `None` where the row stands for nothing.
 pub(crate) fn entry<D: Dialect>(row: &D::Row) -> Result<Option<Entry>, StoreError> {
@@ -42,11 +43,34 @@ pub(crate) fn has_changed<D: Dialect>(row: &D::Row) -> Result<bool, StoreError> 
     Ok(Reader::<D>(row).integer(CHANGED)? != Some(0))
 }
 
+/// Reads a row of a list, which is always of a session.
+pub(crate) fn live<D: Dialect>(row: &D::Row) -> Result<Arc<Record>, StoreError> {
+    match entry::<D>(row)? {
+        Some(Entry::Live(record)) => Ok(record),
+        _ => there::<D, _>(None),
+    }
+}
+
+/// Reads a row that is a number of rows.
+pub(crate) fn count<D: Dialect>(row: &D::Row) -> Result<usize, StoreError> {
+    there::<D, _>(Reader::<D>(row).integer(0)?.and_then(|count| usize::try_from(count).ok()))
+}
+
+/// Reads a row that begins with a handle.
+pub(crate) fn handle<D: Dialect>(row: &D::Row) -> Result<Handle, StoreError> {
+    Ok(Handle::from_bytes(there::<D, _>(Reader::<D>(row).bytes(HANDLE)?)?))
+}
+
+/// Reads a row of a handle and a key.
+pub(crate) fn found<D: Dialect>(row: &D::Row) -> Result<(Handle, StoreKey), StoreError> {
+    let key = there::<D, _>(Reader::<D>(row).bytes(1)?)?;
+    Ok((handle::<D>(row)?, StoreKey::from_bytes(key)))
+}
+
 struct Reader<'r, D: Dialect>(&'r D::Row);
 
 impl<'r, D: Dialect> Reader<'r, D> {
     fn record(&self, version: u64) -> Result<Record, StoreError> {
-        let principal = D::text(self.0, PRINCIPAL).map_err(failed::<D>)?;
         let data = D::text(self.0, DATA).map_err(failed::<D>)?;
         let values = Values::from_json(there::<D, _>(data)?);
         Ok(Record {
@@ -57,9 +81,9 @@ impl<'r, D: Dialect> Reader<'r, D> {
             expires_at: there::<D, _>(self.time(EXPIRES_AT)?)?,
             idle_timeout: self.duration(IDLE_TIMEOUT)?,
             absolute_timeout: self.duration(ABSOLUTE_TIMEOUT)?,
-            principal: principal.map(|principal| D::principal_from_sql(principal).into()),
+            principal: self.name(PRINCIPAL)?,
             authenticated_at: self.time(AUTHENTICATED_AT)?,
-            label: None,
+            label: self.name(LABEL)?,
             version,
             values: values.map_err(|error| StoreError::undecodable(D::STORE, error))?,
         })
@@ -71,6 +95,10 @@ impl<'r, D: Dialect> Reader<'r, D> {
             grace_until: there::<D, _>(self.time(GRACE_UNTIL)?)?,
             expires_at: there::<D, _>(self.time(EXPIRES_AT)?)?,
         })
+    }
+
+    fn name(&self, column: usize) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(D::text(self.0, column).map_err(failed::<D>)?.map(|name| D::name_from_sql(name).into()))
     }
 
     fn integer(&self, column: usize) -> Result<Option<i64>, StoreError> {

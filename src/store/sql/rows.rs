@@ -43,13 +43,7 @@ impl<D: Dialect> SqlStore<D> {
     /// Runs a statement about a session and returns all of its rows.
     pub(crate) async fn rows(&self, statement: &Statement, session: Option<&Handle>) -> Result<Vec<D::Row>, SqlxError> {
         let call = Call { session, ..Call::default() };
-        let mut tries = Tries::default();
-        loop {
-            match D::fetch_all(&self.shared.pool, statement, arguments::<D>(statement, &call)?).await {
-                Err(error) if tries.may_go_on::<D>(&error) => {}
-                ended => return ended,
-            }
-        }
+        Place::<D>::Pool(&self.shared.pool).fetch_all(statement, &call).await
     }
 
     /// Makes a call and writes rows of its session in one transaction. When the call does not take place, no row is written.

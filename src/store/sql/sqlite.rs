@@ -123,13 +123,14 @@ impl Dialect for Sqlite {
     absolute_timeout INTEGER,
     principal TEXT,
     authenticated_at INTEGER,
+    label TEXT,
     data TEXT,
     successor BLOB,
     grace_until INTEGER
 ) STRICT;
 CREATE INDEX IF NOT EXISTS {expires_at} ON {bare} (expires_at);
 CREATE UNIQUE INDEX IF NOT EXISTS {handle} ON {bare} (handle);
-CREATE INDEX IF NOT EXISTS {principal} ON {bare} (principal) WHERE principal IS NOT NULL;
+CREATE INDEX IF NOT EXISTS {principal} ON {bare} (principal, handle) WHERE principal IS NOT NULL;
 INSERT INTO {versions} (version) VALUES (1) ON CONFLICT DO NOTHING;
 ",
             expires_at = index("_expires_at"),

@@ -36,12 +36,18 @@ pub(crate) enum Parameter {
     AbsoluteTimeout,
     Principal,
     AuthenticatedAt,
+    Label,
     Data,
     Successor,
     GraceUntil,
     ForwardExpiresAt,
     Session,
     Rows,
+    After,
+    /// One of those that are asked for at once.
+    Asked(u8),
+    /// The key of one.
+    Found(u8),
 }
 
 impl Parameter {
@@ -65,16 +71,32 @@ impl Parameter {
             "absolute_timeout" => Self::AbsoluteTimeout,
             "principal" => Self::Principal,
             "authenticated_at" => Self::AuthenticatedAt,
+            "label" => Self::Label,
             "data" => Self::Data,
             "successor" => Self::Successor,
             "grace_until" => Self::GraceUntil,
             "forward_expires_at" => Self::ForwardExpiresAt,
             "session" => Self::Session,
             "rows" => Self::Rows,
+            "after" => Self::After,
             _ => return None,
         })
     }
+
+    /// Returns what stands in a list that is called `name` in a template.
+    fn each_named(name: &str) -> Option<[Self; MOST_AT_ONCE]> {
+        let each: fn(u8) -> Self = match name {
+            "sessions" => Self::Asked,
+            "keys" => Self::Found,
+            _ => return None,
+        };
+        let mut numbers = 0..;
+        Some([(); MOST_AT_ONCE].map(|()| each(numbers.next().unwrap_or_default())))
+    }
 }
+
+/// How many sessions one statement asks for. Where there are fewer, the last one stands in the list several times.
+pub(crate) const MOST_AT_ONCE: usize = 100;
 
 impl Statement {
     /// Makes a statement of a template, in which a parameter is its name behind a colon.
@@ -85,9 +107,11 @@ impl Statement {
         for piece in pieces {
             let end = piece.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(piece.len());
             let (name, rest) = piece.split_at(end);
-            match Parameter::named(name) {
-                Some(parameter) => text.push_str(&D::placeholder(number::<D>(&mut parameters, parameter))),
-                None => text.extend([":", name]),
+            let mut placeholder = |parameter| D::placeholder(number::<D>(&mut parameters, parameter));
+            match (Parameter::named(name), Parameter::each_named(name)) {
+                (Some(parameter), _) => text.push_str(&placeholder(parameter)),
+                (None, Some(each)) => text.push_str(&each.map(placeholder).join(", ")),
+                (None, None) => text.extend([":", name]),
             }
             text.push_str(rest);
         }
@@ -144,6 +168,14 @@ pub(crate) struct Call<'c> {
     pub(crate) session: Option<&'c Handle>,
     /// Such rows, as JSON.
     pub(crate) rows: Option<&'c str>,
+    /// Whose sessions are meant, when it is not the principal of a row.
+    pub(crate) principal: Option<&'c str>,
+    /// Behind which session a list goes on.
+    pub(crate) after: Option<&'c Handle>,
+    /// Which of the sessions are meant.
+    pub(crate) sessions: &'c [Handle],
+    /// The keys of such sessions.
+    pub(crate) keys: &'c [StoreKey],
 }
 
 impl<'c> Call<'c> {
@@ -152,6 +184,7 @@ impl<'c> Call<'c> {
         let key = |key: Option<&'c StoreKey>| Value::Bytes(key.map(|key| &key.as_bytes()[..]));
         let time = |time: Option<Timestamp>| Value::Integer(time.map(time_to_sql));
         let timeout = |timeout: Option<Duration>| time(timeout.map(whole_millis).map(Timestamp::from_millis));
+        let name = |name: Option<&'c str>| Value::Text(name.map(D::name_to_sql));
         match parameter {
             Parameter::Key => key(self.key),
             Parameter::NewKey => key(self.new_key),
@@ -169,9 +202,10 @@ impl<'c> Call<'c> {
             Parameter::IdleTimeout => timeout(record.and_then(|record| record.idle_timeout)),
             Parameter::AbsoluteTimeout => timeout(record.and_then(|record| record.absolute_timeout)),
             Parameter::Principal => {
-                Value::Text(record.and_then(|record| record.principal.as_deref()).map(D::principal_to_sql))
+                name(self.principal.or_else(|| record.and_then(|record| record.principal.as_deref())))
             }
             Parameter::AuthenticatedAt => time(record.and_then(|record| record.authenticated_at)),
+            Parameter::Label => name(record.and_then(|record| record.label.as_deref())),
             Parameter::Data => Value::Text(self.row.map(|row| Cow::Borrowed(row.data))),
             Parameter::Successor => {
                 Value::Bytes(self.forward.and_then(|forward| forward.successor.as_ref()).map(|sealed| &sealed[..]))
@@ -180,8 +214,16 @@ impl<'c> Call<'c> {
             Parameter::ForwardExpiresAt => time(self.forward.map(|forward| forward.expires_at)),
             Parameter::Session => Value::Bytes(self.session.map(|session| &session.as_bytes()[..])),
             Parameter::Rows => Value::Text(self.rows.map(Cow::Borrowed)),
+            // Nothing comes before the first handle.
+            Parameter::After => Value::Bytes(Some(self.after.map_or(&[], |after| &after.as_bytes()[..]))),
+            Parameter::Asked(n) => Value::Bytes(nth_or_last(self.sessions, n).map(|session| &session.as_bytes()[..])),
+            Parameter::Found(n) => key(nth_or_last(self.keys, n)),
         }
     }
+}
+
+fn nth_or_last<T>(list: &[T], n: u8) -> Option<&T> {
+    list.get(usize::from(n)).or_else(|| list.last())
 }
 
 /// A time that is later than the engine can write down becomes the latest that it can.

@@ -26,9 +26,13 @@ macro_rules! tests_of_sql_store {
 
         impl Scene {
             async fn open() -> Option<Self> {
-                let (pool, table) = (pool().await?, crate::sql::table_name());
+                Some(Self::at(pool().await?))
+            }
+
+            fn at(pool: Pool) -> Self {
+                let table = crate::sql::table_name();
                 let store = $store::new(pool.clone()).with_table(&table).unwrap();
-                Some(Self { pool, table, store })
+                Self { pool, table, store }
             }
 
             async fn migrated() -> Option<Self> {
@@ -119,6 +123,7 @@ macro_rules! tests_of_sql_store {
                 assert_eq!(scene.number(&format!("SELECT {column} FROM @t")).await, expected, "{column}");
             }
             assert_eq!(scene.text("SELECT principal FROM @t").await, "alice");
+            assert_eq!(scene.text("SELECT label FROM @t").await, "Zoë's phone");
             assert_eq!(scene.text("SELECT data FROM @t").await, cases::DATA);
             let hex = format!("SELECT COUNT(*) FROM @t WHERE id_hash = {}", literal(key.as_bytes()));
             assert_eq!(scene.number(&hex).await, 1);
@@ -131,8 +136,8 @@ macro_rules! tests_of_sql_store {
             let Some(scene) = Scene::migrated().await else { return };
             cases::renew(&scene.store).await;
             assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 2);
-            let nothing = "handle IS NULL AND version IS NULL AND principal IS NULL AND data IS NULL \
-                           AND created_at IS NULL AND authenticated_at IS NULL AND idle_timeout IS NULL";
+            let nothing = "handle IS NULL AND version IS NULL AND principal IS NULL AND label IS NULL \
+                           AND data IS NULL AND created_at IS NULL AND authenticated_at IS NULL AND idle_timeout IS NULL";
             let forwards = format!("SELECT COUNT(*) FROM @t WHERE {nothing} AND grace_until IS NOT NULL");
             assert_eq!(scene.number(&forwards).await, 1);
         }
@@ -229,6 +234,7 @@ pub(crate) async fn place(store: &impl Store) -> (StoreKey, Record) {
     record.idle_timeout = Some(Duration::from_millis(1_500));
     record.absolute_timeout = Some(24 * HOUR);
     record.principal = Some("alice".into());
+    record.label = Some("Zoë's phone".into());
     record.authenticated_at = Some(record.created_at.after(Duration::from_millis(3)));
     assert!(store.create(&key(1), Arc::new(record.clone()), now()).await.unwrap());
     (key(1), record)

@@ -1,15 +1,19 @@
-//! What happens to sessions, told to an [`Observer`].
+//! What happens to sessions, told to each [`Observer`] and, with the feature `tracing`, to the subscriber of that.
 
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod observers;
+#[cfg_attr(not(feature = "tracing"), path = "no_trace.rs")]
+mod trace;
 
 use crate::error::Error;
 use crate::record::Handle;
 use crate::record::lifetime::Expiry;
 
+pub(crate) use observers::Observers;
+
 /// Something that happened to a session.
 ///
-/// Events name a session by its public [`Handle`] and never hold an ID, a cookie's value or a value of the session.
+/// Events name a session by its public [`Handle`] and never hold an ID, a cookie's value, a principal or a value of the
+/// session. [The guide](crate::guide::events) says what to do about which, and what `tracing` is told.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SessionEvent {
@@ -53,22 +57,28 @@ pub enum SessionEvent {
         /// The session.
         session: Handle,
     },
-    /// A client came with a session that had ended by itself.
+    /// A client came with a session that had ended by itself. A store whose engine removes what has expired no longer knows
+    /// of it, and then it is [`UnknownIdUsed`](Self::UnknownIdUsed).
     Expired {
         /// The session.
         session: Handle,
         /// Which timeout ended it.
         expiry: Expiry,
     },
-    /// A client came with an ID that was renewed and whose grace is over: a client that missed the renewal for long, or
-    /// a stolen ID.
+    /// A client came with what is dead: an ID that was renewed and whose grace is over, or the cookie of a session that was
+    /// ended where the state lives in it [and can be revoked](crate::CookieState::with_revocation). A client that missed the
+    /// answer, or a thief.
     RetiredIdUsed,
+    /// A client came with an ID that the store does not know: that of a session which was ended, or has expired and been
+    /// swept, or one that somebody made up. The request is anonymous.
+    UnknownIdUsed,
     /// A client sent the cookie more than once: somebody may have planted one. The request is anonymous.
     DuplicateCookie,
     /// A client sent a cookie that is no session ID, or is sealed by none of our keys, or was changed, or holds a part
     /// that is bound to another session. The request is anonymous, or the part is the default.
     InvalidCookie,
-    /// Another request changed the session first, and the changes were made again on the newer record.
+    /// Another request changed the session first, or a part of it. The changes are made again on what it left, unless the
+    /// layer is told to [fail](crate::ConflictPolicy::Fail).
     Conflict {
         /// The session.
         session: Handle,
@@ -80,12 +90,17 @@ pub enum SessionEvent {
     },
     /// A request changed the session after its response had been sent and did not save: the changes are lost.
     ChangesUnsaved,
-    /// What the store holds is no record this release can read. The request is anonymous.
+    /// What the store holds, or the client under our seal, is no record this release can read. The request is anonymous.
     UndecodableRecord,
     /// The store failed in a call whose failure harms no request: a touch, or a sweep.
     StoreFailed {
         /// The failure.
         error: Error,
+    },
+    /// More happened than this observer took note of in time, and it is not told of so many events.
+    EventsLost {
+        /// How many.
+        count: u64,
     },
 }
 
@@ -105,8 +120,19 @@ pub enum RevocationCause {
 
 /// Somebody who is told of [events](SessionEvent): a log, a counter, an alarm.
 ///
-/// It is called while a request waits, so it should hand the event on and return. An observer that panics harms no
-/// request. Closures are observers: see [`SessionLayer::add_observer`](crate::SessionLayer::add_observer).
+/// Each observer of a layer has a thread of its own, in which it is told one event after another, in the order in which they
+/// were told. It may take its time, wait for a disk or a network, or panic: no request waits for it, and no other observer.
+/// After a panic it goes on with the next event.
+///
+/// Up to 1024 events wait for an observer. While there is no room for another, events are lost, and the observer is told how
+/// many, in the place where they would have been ([`EventsLost`](SessionEvent::EventsLost)).
+///
+/// What waits when the process ends is lost: see
+/// [`SessionLayer::flush_observers`](crate::SessionLayer::flush_observers). The thread starts with the first event, and ends
+/// when the last clone of the layer is gone and the observer has been told everything. Then the observer is dropped; one that
+/// holds a clone of its own layer never is.
+///
+/// Closures are observers: see [`SessionLayer::add_observer`](crate::SessionLayer::add_observer).
 pub trait Observer: Send + Sync + 'static {
     /// Takes note of an event.
     fn observe(&self, event: &SessionEvent);
@@ -115,28 +141,5 @@ pub trait Observer: Send + Sync + 'static {
 impl<F: Fn(&SessionEvent) + Send + Sync + 'static> Observer for F {
     fn observe(&self, event: &SessionEvent) {
         self(event);
-    }
-}
-
-/// The observers of a layer.
-#[derive(Clone, Default)]
-pub(crate) struct Observers(Vec<std::sync::Arc<dyn Observer>>);
-
-impl Observers {
-    pub(crate) fn add(&mut self, observer: impl Observer) {
-        self.0.push(std::sync::Arc::new(observer));
-    }
-
-    pub(crate) fn tell(&self, event: &SessionEvent) {
-        for observer in &self.0 {
-            // What the observer leaves half done is its own; the session is not in its reach.
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
-        }
-    }
-}
-
-impl fmt::Debug for Observers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Observers({})", self.0.len())
     }
 }

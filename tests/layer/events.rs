@@ -1,0 +1,318 @@
+//! What observers are told, and that no request waits for one of them.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::StatusCode;
+use session_state::test_kit::{Call, EventLog, Fault, FaultyStore};
+use session_state::{Expiry, MemoryStore, Observer, Session, SessionEvent, SessionLayer};
+
+use crate::browser::{App, Browser, name};
+
+/// How many events wait for an observer.
+const MOST_WAITING: u64 = 1024;
+
+/// Long enough for whatever is under way in another thread.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Forges a cookie and visits the application, which tells one event and touches no store.
+async fn come_with_forged_cookie(app: &App) {
+    let mut browser = Browser::default();
+    browser.jar.insert("__Host-Http-id".into(), "forged".into());
+    assert_eq!(browser.get(app, "n").await, None);
+}
+
+/// An observer that waits at each event until it may go on, and says when it is dropped.
+struct Blocked {
+    arrived: Sender<SessionEvent>,
+    go_on: Mutex<Receiver<()>>,
+    /// Is told by which thread this is dropped.
+    dropped: Sender<thread::ThreadId>,
+}
+
+/// The test's side of it.
+struct Gate {
+    arrived: Receiver<SessionEvent>,
+    go_on: Option<Sender<()>>,
+    dropped: Receiver<thread::ThreadId>,
+}
+
+fn blocked() -> (Blocked, Gate) {
+    let ((arrived, arrivals), (go_on, go), (dropped, drops)) = (channel(), channel(), channel());
+    let gate = Gate { arrived: arrivals, go_on: Some(go_on), dropped: drops };
+    (Blocked { arrived, go_on: Mutex::new(go), dropped }, gate)
+}
+
+impl Observer for Blocked {
+    fn observe(&self, event: &SessionEvent) {
+        self.arrived.send(event.clone()).unwrap();
+        // Once the test has let go, nothing is waited for.
+        let _ = self.go_on.lock().unwrap().recv();
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let _ = self.dropped.send(thread::current().id());
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_at_each_event_is_told_all_of_them_and_no_request_fails() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let observer = move |_: &SessionEvent| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        panic!("an observer panics");
+    };
+    let app = App::memory().with(|layer| layer.add_observer(observer));
+    let mut browser = Browser::default();
+    for n in 0..10 {
+        assert_eq!(browser.set(&app, "n", n).await.status, StatusCode::OK);
+        browser.visit(&app, |session| async move { session.renew() }).await.value();
+    }
+    assert_eq!(app.events().len(), 11);
+    assert_eq!(calls.load(Ordering::Relaxed), 11);
+}
+
+/// A panic with this is one when it is caught, too.
+struct PanicsAgain;
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        panic!("and again");
+    }
+}
+
+#[tokio::test]
+async fn an_observer_goes_on_after_a_panic_that_panics_when_it_is_caught() {
+    let app = App::memory().with(|layer| {
+        layer.add_observer(|_: &SessionEvent| {
+            std::panic::panic_any(PanicsAgain);
+        })
+    });
+    for _ in 0..3 {
+        come_with_forged_cookie(&app).await;
+        assert_eq!(app.events(), ["InvalidCookie"], "and the panicking one is waited for as well");
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_blocks_holds_up_no_request_and_no_other_observer_and_hears_what_it_missed() {
+    let (observer, gate) = blocked();
+    let app = App::memory().with(|layer| layer.add_observer(observer));
+    // The first one is in its hands, and others wait until there is no more room.
+    come_with_forged_cookie(&app).await;
+    let first = gate.arrived.recv_timeout(SOON).unwrap();
+    assert!(matches!(first, SessionEvent::InvalidCookie));
+    let (lost, mut handles) = (500, Vec::new());
+    for _ in 0..MOST_WAITING + lost {
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await.value();
+        handles.push(browser.visit(&app, |session| async move { session.handle().unwrap() }).await.value());
+    }
+    let told = app.layer.flush_observers();
+    come_with_forged_cookie(&app).await;
+    assert!(told.now_or_never().is_none(), "there is one that has not taken note");
+
+    drop(gate.go_on);
+    let created = |event: SessionEvent| match event {
+        SessionEvent::Created { session } => session,
+        other => panic!("{other:?}"),
+    };
+    let mut rest = Vec::new();
+    while rest.last().is_none_or(|last| !matches!(last, SessionEvent::EventsLost { .. })) {
+        rest.push(gate.arrived.recv_timeout(SOON).unwrap());
+    }
+    assert!(matches!(rest.pop(), Some(SessionEvent::EventsLost { count }) if count == lost + 1));
+    let rest: Vec<_> = rest.into_iter().map(created).collect();
+    assert_eq!(rest[..], handles[..MOST_WAITING as usize]);
+
+    app.layer.flush_observers().await;
+    come_with_forged_cookie(&app).await;
+    let next = gate.arrived.recv_timeout(SOON).unwrap();
+    assert!(matches!(next, SessionEvent::InvalidCookie));
+}
+
+#[tokio::test]
+async fn other_observers_are_told_everything_in_order_while_one_blocks_for_ever() {
+    let (observer, gate) = blocked();
+    let (teller, told) = channel();
+    let other = move |event: &SessionEvent| teller.send(name(event)).unwrap();
+    let app = App::memory().with(|layer| layer.add_observer(observer).add_observer(other));
+    // More than wait for an observer: those of the other are taken in between.
+    for _ in 0..20 {
+        for _ in 0..100 {
+            let mut browser = Browser::default();
+            browser.set(&app, "n", 1).await.value();
+            browser.visit(&app, |session| async move { session.logout() }).await.value();
+        }
+        for name in ["Created", "Destroyed"].repeat(100) {
+            assert_eq!(told.recv_timeout(SOON).unwrap(), name);
+        }
+    }
+    assert!(matches!(gate.arrived.recv_timeout(SOON).unwrap(), SessionEvent::Created { .. }));
+    assert_eq!(gate.arrived.try_iter().count(), 0);
+}
+
+#[tokio::test]
+async fn a_flush_that_is_dropped_is_as_if_it_had_not_been() {
+    let (observer, gate) = blocked();
+    let app = App::memory().with(|layer| layer.add_observer(observer));
+    come_with_forged_cookie(&app).await;
+    for _ in 0..3 {
+        assert!(app.layer.flush_observers().now_or_never().is_none());
+    }
+    drop(gate.go_on);
+    app.layer.flush_observers().await;
+    assert_eq!(gate.arrived.try_iter().count(), 1);
+    assert!(app.layer.flush_observers().now_or_never().is_some(), "there is nothing to wait for");
+}
+
+#[tokio::test]
+async fn a_layer_starts_nothing_until_there_is_an_event() {
+    let (observer, gate) = blocked();
+    let app = App::memory().with(|layer| layer.add_observer(observer));
+    let mut browser = Browser::default();
+    assert_eq!(browser.get(&app, "n").await, None);
+    assert!(app.layer.flush_observers().now_or_never().is_some());
+    drop(app);
+    // A thread would have dropped it by itself.
+    assert_eq!(gate.dropped.try_recv(), Ok(thread::current().id()));
+}
+
+#[tokio::test]
+async fn the_thread_of_an_observer_ends_when_the_layer_is_gone_and_it_was_told_everything() {
+    let (observer, mut gate) = blocked();
+    let app = App::memory().with(|layer| layer.add_observer(observer));
+    let (clone, session) = (app.layer.clone(), Browser::default().visit(&app, |session| async move { session }).await);
+    for _ in 0..3 {
+        come_with_forged_cookie(&app).await;
+    }
+    let go_on = gate.go_on.take().unwrap();
+    drop((app, clone));
+    for _ in 0..2 {
+        go_on.send(()).unwrap();
+    }
+    assert_eq!(gate.arrived.iter().take(3).count(), 3);
+    let flushed = session.output.unwrap();
+    drop(flushed);
+    assert!(gate.dropped.try_recv().is_err(), "it is at its last event");
+    go_on.send(()).unwrap();
+    assert_ne!(gate.dropped.recv_timeout(SOON).unwrap(), thread::current().id());
+    assert_eq!(gate.arrived.try_iter().count(), 0);
+}
+
+#[tokio::test]
+async fn the_life_of_a_session_is_told_wherever_it_lives() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        browser.get(&app, "n").await;
+        assert_eq!(app.events(), [""; 0], "a visitor who looks has no session");
+        browser.set(&app, "n", 1).await;
+        browser.set(&app, "n", 2).await;
+        assert_eq!(app.events(), ["Created"]);
+        browser.visit(&app, |session| async move { session.renew() }).await.value();
+        assert_eq!(app.events(), ["Renewed"]);
+        browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+        assert_eq!(app.events(), ["Renewed", "LoggedIn"]);
+        browser.visit(&app, |session| async move { session.mark_reauthenticated().unwrap() }).await.value();
+        assert_eq!(app.events(), ["Renewed", "Reauthenticated"]);
+        browser.visit(&app, |session| async move { session.login("bob") }).await.value();
+        assert_eq!(app.events(), ["LoggedOut", "Destroyed", "Created", "LoggedIn"]);
+        browser.visit(&app, |session| async move { session.logout() }).await.value();
+        assert_eq!(app.events(), ["LoggedOut", "Destroyed"]);
+        browser.visit(&app, |session| async move { session.login_fresh("alice") }).await.value();
+        assert_eq!(app.events(), ["Created", "LoggedIn"]);
+        let goodbye = |session: Session| async move {
+            session.destroy();
+            session.insert("message", "goodbye").unwrap();
+        };
+        browser.visit(&app, goodbye).await.value();
+        let mut told = app.events();
+        told.sort();
+        assert_eq!(told, ["Created", "Destroyed", "LoggedOut"]);
+        browser.visit(&app, |session| async move { session.destroy() }).await.value();
+        assert_eq!(app.events(), ["Destroyed"], "nobody was logged in");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_has_expired_is_told_with_the_timeout_that_ended_it() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    for (steps, ended_by) in [(vec![30], Expiry::Idle), (vec![29; 25], Expiry::Absolute)] {
+        for app in App::everywhere() {
+            let log = EventLog::default();
+            let app = app.with(|layer| layer.add_observer(log.clone()));
+            let mut browser = Browser::default();
+            browser.set(&app, "n", 1).await;
+            let session = browser.visit(&app, |session| async move { session.handle().unwrap() }).await.value();
+            log.take(&app.layer).await;
+            let (last, uses) = steps.split_last().unwrap();
+            for step in uses {
+                app.pass(*step * MINUTE);
+                assert_eq!(browser.get(&app, "n").await, Some(1));
+            }
+            assert!(log.take(&app.layer).await.is_empty());
+            app.pass(*last * MINUTE);
+            assert_eq!(browser.get(&app, "n").await, None);
+            let told = log.take(&app.layer).await;
+            let [SessionEvent::Expired { session: ended, expiry }] = told[..] else { panic!("{told:?}") };
+            assert_eq!((ended, expiry), (session, ended_by));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_dead_is_told_however_it_died() {
+    let store = MemoryStore::new();
+    let app = App::new(SessionLayer::server(store.clone()));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let mut before = browser.clone();
+    browser.visit(&app, |session| async move { session.renew() }).await.value();
+    let _ = app.events();
+    assert_eq!(before.clone().get(&app, "n").await, Some(1), "within the grace it lives");
+    assert_eq!(app.events(), [""; 0]);
+    app.pass(Duration::from_secs(10));
+    before.get(&app, "n").await;
+    assert_eq!(app.events(), ["RetiredIdUsed"]);
+    // The forward has expired and was not swept.
+    app.pass(Duration::from_secs(24 * 60 * 60));
+    before.get(&app, "n").await;
+    assert_eq!(app.events(), ["RetiredIdUsed"]);
+
+    let mut ended = Browser::default();
+    ended.set(&app, "n", 1).await;
+    let mut copy = ended.clone();
+    ended.visit(&app, |session| async move { session.logout() }).await.value();
+    let _ = app.events();
+    copy.get(&app, "n").await;
+    assert_eq!(app.events(), ["UnknownIdUsed"]);
+    copy.set(&app, "n", 1).await;
+    assert_eq!(app.events(), ["UnknownIdUsed", "Created"]);
+    assert_ne!(copy.id(), before.id());
+}
+
+#[tokio::test]
+async fn a_store_that_fails_to_say_whether_an_id_is_current_is_told() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    let old = browser.clone();
+    browser.visit(&app, |session| async move { session.renew() }).await.value();
+    let _ = app.events();
+    let visit = old
+        .send(&app, move |_| async move {
+            faults.next_of(Call::Load, 1, Fault::Refuse);
+        })
+        .await;
+    assert!(visit.set_cookies().is_empty());
+    assert_eq!(app.events(), ["StoreFailed"]);
+}
