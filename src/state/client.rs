@@ -245,6 +245,9 @@ fn planned(config: &Config, work: &Work, may_set_cookie: bool, now: Timestamp) -
     }
 }
 
+/// A record, and the cookies that carry it.
+type Sealed = (Arc<Record>, Vec<HeaderValue>);
+
 /// Seals the record that is to be, if there is one, after `stamp` has seen it.
 #[inline]
 fn seal(
@@ -254,7 +257,7 @@ fn seal(
     plan: Plan,
     now: Timestamp,
     stamp: impl FnOnce(&mut Record),
-) -> Result<Option<(Arc<Record>, Vec<HeaderValue>)>, Error> {
+) -> Result<Option<Sealed>, Error> {
     if matches!(plan, Plan::Keep | Plan::Destroy) {
         return Ok(None);
     }
@@ -270,13 +273,7 @@ fn seal(
 
 /// Leaves in the work what there is now.
 #[inline]
-fn finish(
-    config: &Config,
-    cookie: &SealedCookie,
-    work: &mut Work,
-    plan: Plan,
-    sealed: Option<(Arc<Record>, Vec<HeaderValue>)>,
-) -> Committed {
+fn finish(config: &Config, cookie: &SealedCookie, work: &mut Work, plan: Plan, sealed: Option<Sealed>) -> Committed {
     let chunks = work.loaded.chunks;
     let Some((record, cookies)) = sealed else {
         if plan != Plan::Destroy {
