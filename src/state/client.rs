@@ -214,7 +214,7 @@ pub(super) async fn commit_with(
         return Ok(lose(config, work));
     }
     let before = work.draft.base().filter(|_| work.draft.kept_handle().is_some());
-    let sealed = seal(config, cookie, work, plan, now, |record| login.stamp(record, before))?;
+    let sealed = seal(config, cookie, work, plan, now, |record| login.stamp(Arc::make_mut(record), before))?;
     if let Some((record, _)) = &sealed
         && !marks.lengthen(record, before, login).await?
     {
@@ -256,7 +256,7 @@ fn seal(
     work: &Work,
     plan: Plan,
     now: Timestamp,
-    stamp: impl FnOnce(&mut Record),
+    stamp: impl FnOnce(&mut Arc<Record>),
 ) -> Result<Option<Sealed>, Error> {
     if matches!(plan, Plan::Keep | Plan::Destroy) {
         return Ok(None);
@@ -265,7 +265,7 @@ fn seal(
     if matches!(plan, Plan::Renew { .. }) {
         Arc::make_mut(&mut record).renewed_at = now;
     }
-    stamp(Arc::make_mut(&mut record));
+    stamp(&mut record);
     let room = if work.draft.is_changed() { ROOM_TO_GROW } else { 0 };
     let cookies = cookie.seal(&record, None, config.max_age(&record, now), work.loaded.chunks, room)?;
     Ok(Some((record, cookies)))
