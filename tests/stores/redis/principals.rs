@@ -222,7 +222,7 @@ async fn an_index_takes_no_further_round_trip_but_for_touches_and_logouts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_sessions_of_one_principal_are_listed_and_ended_in_pages() {
-    const COUNT: u64 = 10_000;
+    const COUNT: u64 = 2_000;
     let Some((store, mut connection, prefix)) = begin().await else { return };
     let mut clients = JoinSet::new();
     for client in 0..50 {
