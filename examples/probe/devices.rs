@@ -1,4 +1,4 @@
-//! The sessions of a principal: listed, and ended from outside.
+//! The sessions of a principal: listed, and ended from outside. Of state in the cookie they can only be ended.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,14 +8,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use session_state::{Error, Session, SessionInfo, SessionLayer, Sessions};
+use session_state::{Error, Revocations, Session, SessionInfo, SessionLayer, Sessions};
 
 use crate::body::{Body, Principal, Revoke};
 use crate::routes::ok;
 
 /// Returns the routes that this layer can have: none of a state whose sessions nobody can list.
 pub(crate) fn router(layer: &SessionLayer) -> Router {
-    let Ok(sessions) = layer.sessions() else { return Router::new() };
+    match (layer.sessions(), layer.revocations()) {
+        (Ok(sessions), _) => of_store(sessions),
+        (_, Ok(revocations)) => of_cookie(revocations),
+        _ => Router::new(),
+    }
+}
+
+fn of_store(sessions: Sessions) -> Router {
     Router::new()
         .route("/sessions", get(list))
         .route("/revoke", post(revoke))
@@ -70,5 +77,39 @@ async fn revoke_all(
     Body(Principal { principal }): Body<Principal>,
 ) -> Result<Json<Value>, Error> {
     sessions.revoke_all(&principal).await?;
+    Ok(ok())
+}
+
+fn of_cookie(revocations: Revocations) -> Router {
+    Router::new()
+        .route("/revoke", post(revoke_own_cookie))
+        .route("/revoke-others", post(revoke_other_cookies))
+        .route("/revoke-all", post(revoke_all_cookies))
+        .with_state(revocations)
+}
+
+/// Of the sessions in cookies a request knows but its own.
+async fn revoke_own_cookie(
+    State(revocations): State<Revocations>,
+    session: Session,
+    Body(Revoke { handle }): Body<Revoke>,
+) -> Result<Response, Error> {
+    match handle.parse() {
+        Ok(handle) if session.handle() == Some(handle) => revocations.revoke(handle).await?,
+        _ => return Ok(StatusCode::NOT_FOUND.into_response()),
+    }
+    Ok(ok().into_response())
+}
+
+async fn revoke_other_cookies(State(revocations): State<Revocations>, session: Session) -> Result<Json<Value>, Error> {
+    revocations.revoke_others(&session).await?;
+    Ok(ok())
+}
+
+async fn revoke_all_cookies(
+    State(revocations): State<Revocations>,
+    Body(Principal { principal }): Body<Principal>,
+) -> Result<Json<Value>, Error> {
+    revocations.revoke_all(&principal).await?;
     Ok(ok())
 }

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) grace: Option<Duration>,
     pub(crate) store_timeout: Option<Duration>,
     pub(crate) max_sessions: Option<usize>,
+    /// Where sessions that live in the cookie are remembered when they have ended.
+    pub(crate) revocation: Option<State>,
     /// Base64 texts, the one that seals first.
     pub(crate) keys: Vec<String>,
     pub(crate) cookie_name: Option<String>,
@@ -76,11 +78,12 @@ impl Options {
         let (mut state, mut listen, mut keys) = (None, None, Vec::new());
         let (mut idle, mut absolute, mut touch_interval) = (None, None, None);
         let (mut renewal, mut grace, mut store_timeout) = (None, None, None);
+        let mut revocation = None;
         let (mut max_sessions, mut cookie_name, mut insecure) = (None, None, false);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} has no value"));
             match name.as_str() {
-                "--state" => state = Some(state_of(&value()?)?),
+                "--state" => state = Some(state_of(&name, &value()?)?),
                 "--listen" => listen = Some(parsed(&name, &value()?)?),
                 "--idle" => idle = Some(duration(&name, &value()?)?),
                 "--absolute" => absolute = Some(duration(&name, &value()?)?),
@@ -92,7 +95,7 @@ impl Options {
                 "--cookie-name" => cookie_name = Some(value()?),
                 "--insecure" => insecure = true,
                 "--max-sessions" => max_sessions = Some(parsed(&name, &value()?)?),
-                "--revocation" => return Err(format!("{name} is not built yet").into()),
+                "--revocation" => revocation = Some(state_of(&name, &value()?)?),
                 _ => return Err(format!("{name:?} is no option").into()),
             }
         }
@@ -108,6 +111,7 @@ impl Options {
             grace,
             store_timeout,
             max_sessions,
+            revocation,
             keys,
             cookie_name,
             insecure,
@@ -134,10 +138,10 @@ impl FromStr for State {
     }
 }
 
-/// Reads a state. One with a URL is not shown, in which there may be a password.
-fn state_of(value: &str) -> Result<State, Error> {
+/// Reads a state, or a store for revocations. One with a URL is not shown, in which there may be a password.
+fn state_of(name: &str, value: &str) -> Result<State, Error> {
     let shown = value.split_once("//").map_or(value, |(scheme, _)| scheme);
-    value.parse().map_err(|error| format!("--state {shown}: {error}").into())
+    value.parse().map_err(|error| format!("{name} {shown}: {error}").into())
 }
 
 fn parsed<T: FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, Error> {

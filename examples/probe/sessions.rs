@@ -12,8 +12,11 @@ use crate::{devices, stores};
 pub(crate) async fn layer(options: &Options) -> Result<(SessionLayer, Router), Error> {
     let (keys, cookie) = (keys(&options.keys)?, cookie(options)?);
     let (sessions, routes) = match &options.state {
-        State::CookieEncrypted => (SessionLayer::client(CookieState::encrypted(keys)), Router::new()),
-        State::CookieSigned => (SessionLayer::client(CookieState::signed(keys)), Router::new()),
+        State::CookieEncrypted => client(CookieState::encrypted(keys), options).await?,
+        State::CookieSigned => client(CookieState::signed(keys), options).await?,
+        _ if options.revocation.is_some() => {
+            return Err("--revocation is for state in the cookie: a session in a store ends in the store".into());
+        }
         State::Memory => (SessionLayer::server(MemoryStore::new()), Router::new()),
         State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
     };
@@ -23,6 +26,20 @@ pub(crate) async fn layer(options: &Options) -> Result<(SessionLayer, Router), E
     }
     let routes = routes.merge(devices::router(&sessions));
     Ok((sessions, routes))
+}
+
+async fn client(state: CookieState, options: &Options) -> Result<(SessionLayer, Router), Error> {
+    let state = match &options.revocation {
+        None => state,
+        Some(State::Memory) => state.with_revocation(MemoryStore::new()),
+        Some(State::Stored(engine, address)) => stores::remember(state, *engine, &address.0).await?,
+        Some(State::CookieEncrypted | State::CookieSigned) => {
+            return Err(
+                "--revocation takes a store: a cookie remembers nothing that its client would rather forget".into()
+            );
+        }
+    };
+    Ok((SessionLayer::client(state), Router::new()))
 }
 
 fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {

@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | the cart ([`cart::Cart`]) | a part in a table of the shop, `cart_items`, a row for each product |
 //! | the checkout form ([`handlers::checkout::Checkout`]) | a part in the session's record, on the server |
-//! | flash messages ([`visitor::Flash`]) and who is logged in | values of the session's record |
+//! | flash messages ([`visitor::Flash`]), who is logged in and on which [`device`] | the session's record |
 //! | currency and theme ([`preferences::Preferences`]) | a part in an encrypted cookie of its own |
 //! | orders ([`orders::Order`]) and what is on the shelves ([`stock::Stock`]) | no session at all: they outlive it |
 //!
@@ -25,6 +25,7 @@ mod accounts;
 mod cart;
 mod catalog;
 mod database;
+mod device;
 mod handlers;
 mod humanize;
 mod middleware;
@@ -45,11 +46,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, map_response};
-use session_state::{InCookie, InTables, Key, KeyRing, MySqlStore, PostgresStore, SessionLayer, SqliteStore};
+use session_state::{Evict, InCookie, InTables, Key, KeyRing, MySqlStore, PostgresStore, SessionLayer, SqliteStore};
 use tower_http::csrf::CsrfLayer;
 
 use crate::cart::Cart;
 use crate::database::Database;
+use crate::handlers::Shop;
 use crate::options::Options;
 use crate::preferences::Preferences;
 
@@ -72,7 +74,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     tokio::spawn(sessions.sweeper(Duration::from_secs(60)));
     println!("sessions, carts and orders are in {}", database.describe());
     println!("listening on http://localhost:{}", listener.local_addr()?.port());
-    server::serve(listener, app(sessions, database.clone())).await?;
+    server::serve(listener, app(sessions, database.clone())?).await?;
     database.close().await;
     Ok(())
 }
@@ -99,7 +101,8 @@ async fn sessions(database: &Database) -> Result<SessionLayer, Box<dyn Error>> {
     Ok(sessions
         .with_part::<Preferences>(InCookie::encrypted(keys()?).free_standing())
         .with_idle_timeout(Duration::from_secs(30 * 60))
-        .with_absolute_timeout(Duration::from_secs(12 * 60 * 60)))
+        .with_absolute_timeout(Duration::from_secs(12 * 60 * 60))
+        .with_max_sessions(10, Evict::Oldest)?)
 }
 
 /// The keys that seal the preferences: 32 random bytes as base64 from `SESSION_KEY`, the same on every node.
@@ -113,13 +116,14 @@ fn keys() -> Result<KeyRing, Box<dyn Error>> {
 }
 
 /// Puts the layers around the routes. The last one is the first to see a request.
-fn app(sessions: SessionLayer, database: Database) -> Router {
-    handlers::routes()
+fn app(sessions: SessionLayer, database: Database) -> Result<Router, Box<dyn Error>> {
+    let shop = Shop { database, sessions: sessions.sessions()? };
+    Ok(handlers::routes()?
         .layer(CsrfLayer::new())
         .layer(from_fn(middleware::explain_errors))
         .layer(sessions)
         .merge(handlers::assets())
         .layer(map_response(middleware::protect))
         .layer(from_fn(middleware::log))
-        .with_state(database)
+        .with_state(shop))
 }

@@ -10,6 +10,7 @@ use crate::cart::Quote;
 use crate::catalog::{PRODUCTS, Product};
 use crate::handlers::about_you::Fact;
 use crate::handlers::checkout::{Address, Problems};
+use crate::handlers::devices::Device;
 use crate::money::Currency;
 use crate::orders::Order;
 use crate::preferences::Theme;
@@ -61,6 +62,21 @@ pub(crate) struct CartPage {
 pub(crate) struct LoginPage {
     pub(crate) page: Page,
     pub(crate) next: String,
+}
+
+#[derive(Template)]
+#[template(path = "confirmation.html")]
+pub(crate) struct ConfirmationPage {
+    pub(crate) page: Page,
+    pub(crate) account: String,
+    pub(crate) next: String,
+}
+
+#[derive(Template)]
+#[template(path = "devices.html")]
+pub(crate) struct DevicesPage {
+    pub(crate) page: Page,
+    pub(crate) devices: Vec<Device>,
 }
 
 #[derive(Template)]

@@ -214,7 +214,7 @@ pub(super) async fn commit_with(
         return Ok(lose(config, work));
     }
     let before = work.draft.base().filter(|_| work.draft.kept_handle().is_some());
-    let sealed = seal(config, cookie, work, plan, now, |record| login.stamp(record, before))?;
+    let sealed = seal(config, cookie, work, plan, now, |record| login.stamp(Arc::make_mut(record), before))?;
     if let Some((record, _)) = &sealed
         && !marks.lengthen(record, before, login).await?
     {
@@ -245,6 +245,9 @@ fn planned(config: &Config, work: &Work, may_set_cookie: bool, now: Timestamp) -
     }
 }
 
+/// A record, and the cookies that carry it.
+type Sealed = (Arc<Record>, Vec<HeaderValue>);
+
 /// Seals the record that is to be, if there is one, after `stamp` has seen it.
 #[inline]
 fn seal(
@@ -253,8 +256,8 @@ fn seal(
     work: &Work,
     plan: Plan,
     now: Timestamp,
-    stamp: impl FnOnce(&mut Record),
-) -> Result<Option<(Arc<Record>, Vec<HeaderValue>)>, Error> {
+    stamp: impl FnOnce(&mut Arc<Record>),
+) -> Result<Option<Sealed>, Error> {
     if matches!(plan, Plan::Keep | Plan::Destroy) {
         return Ok(None);
     }
@@ -262,7 +265,7 @@ fn seal(
     if matches!(plan, Plan::Renew { .. }) {
         Arc::make_mut(&mut record).renewed_at = now;
     }
-    stamp(Arc::make_mut(&mut record));
+    stamp(&mut record);
     let room = if work.draft.is_changed() { ROOM_TO_GROW } else { 0 };
     let cookies = cookie.seal(&record, None, config.max_age(&record, now), work.loaded.chunks, room)?;
     Ok(Some((record, cookies)))
@@ -270,13 +273,7 @@ fn seal(
 
 /// Leaves in the work what there is now.
 #[inline]
-fn finish(
-    config: &Config,
-    cookie: &SealedCookie,
-    work: &mut Work,
-    plan: Plan,
-    sealed: Option<(Arc<Record>, Vec<HeaderValue>)>,
-) -> Committed {
+fn finish(config: &Config, cookie: &SealedCookie, work: &mut Work, plan: Plan, sealed: Option<Sealed>) -> Committed {
     let chunks = work.loaded.chunks;
     let Some((record, cookies)) = sealed else {
         if plan != Plan::Destroy {

@@ -33,8 +33,9 @@ STICKS_OUT = """
 class Walk:
     """One visitor with one browser. The steps build on each other, in the order of `STEPS`."""
 
-    def __init__(self, browser, shop, pictures, name):
-        self.browser, self.shop, self.pictures, self.name, self.looks = browser, shop, pictures, name, 0
+    def __init__(self, driver, browser, shop, pictures, name):
+        self.driver, self.browser, self.shop = driver, browser, shop
+        self.pictures, self.name, self.looks = pictures, name, 0
 
     def go(self, path):
         self.browser.open(self.shop + path)
@@ -259,6 +260,41 @@ class Walk:
             assert place in places.lower(), f"{place!r} is not among the places: {places!r}"
         self.look("about-you")
 
+    def an_account_sees_its_devices_and_ends_the_others(self):
+        self.go("/devices")
+        self.counts(".device", 1)
+        self.says("main", "You are logged in nowhere else.")
+        with Browser(self.driver, width=800, height=600) as elsewhere:
+            other = Walk(self.driver, elsewhere, self.shop, self.pictures, self.name)
+            for button, answer in (".device button", "That device is logged out."), ("#end-others", "1 device logged out."):
+                other.go("/login?next=/orders")
+                other.log_in("alice", "shortbread")
+                other.is_at("/orders")
+                self.go("/devices")
+                self.counts(".device", 2)
+                self.counts(".device:first-child .place", 1)
+                self.says(".device:last-child h2", "Chrome on ")
+                self.look("devices")
+                self.browser.follow(button)
+                self.is_at("/devices")
+                self.says(".flash", answer)
+                self.counts(".device", 1)
+                other.go("/orders")
+                other.is_at("/login?next=/orders")
+        self.says("#cart-count", "1")
+        self.look("one-device")
+
+    def a_password_is_asked_for_again(self):
+        self.go("/confirm?next=/devices")
+        self.look("confirmation")
+        before = self.browser.cookies()[SESSION]["value"]
+        for password, path in ("gingerbread", "/confirm?next=/devices"), ("shortbread", "/devices"):
+            self.browser.fill("#password", password)
+            self.browser.follow("#confirm")
+            self.is_at(path)
+        self.says(".flash", "Thank you.")
+        assert self.browser.cookies()[SESSION]["value"] != before, "the session kept its ID"
+
     def a_form_of_another_site_is_refused(self):
         form = f"<form method=post action={self.shop}/cart/add><input name=sku value=stroopwafel><button>x</button></form>"
         self.browser.open("data:text/html," + urllib.parse.quote(form))
@@ -306,6 +342,8 @@ class Walk:
         a_checkout_of_more_than_there_is_orders_nothing,
         a_form_sent_by_an_impatient_finger_is_one_order,
         the_server_tells_what_it_knows,
+        an_account_sees_its_devices_and_ends_the_others,
+        a_password_is_asked_for_again,
         a_form_of_another_site_is_refused,
         a_missing_page_shows_the_way_back,
         logging_out_ends_the_session_for_good,
@@ -319,7 +357,7 @@ def same(what, found, expected):
 def walk(driver, shop, pictures, name, **device):
     """Takes every step with a fresh browser; a step that fails leaves a picture of where."""
     with Browser(driver, **device) as browser:
-        visitor = Walk(browser, shop, pictures, name)
+        visitor = Walk(driver, browser, shop, pictures, name)
         for step in Walk.STEPS:
             title = step.__name__.replace("_", " ")
             try:

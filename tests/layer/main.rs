@@ -20,6 +20,7 @@ mod recent_login;
 mod renewals;
 mod resent;
 mod revocation;
+mod revocation_races;
 #[cfg(feature = "tracing")]
 mod spans;
 mod threads;

@@ -18,6 +18,7 @@ mod at_rest;
 mod browser;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod carts;
+mod cookies;
 mod devices;
 mod faults;
 #[cfg(feature = "memcached")]

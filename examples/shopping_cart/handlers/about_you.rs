@@ -97,7 +97,10 @@ fn session(session: &Session) -> Fact {
         name: "Your session",
         place: Place::Record,
         holds: match session.principal() {
-            Some(name) => format!("That you are {name}, and messages for the next page."),
+            Some(name) => {
+                let device = session.label().unwrap_or_default();
+                format!("That you are {name}, what you use ({device}), and messages for the next page.")
+            }
             None if session.is_new() => "Nothing. You have only looked around, so there is no session.".to_owned(),
             None => "Messages for the next page. Nobody is logged in, so not who you are.".to_owned(),
         },

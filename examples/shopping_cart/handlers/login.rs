@@ -2,13 +2,15 @@
 
 use axum::Form;
 use axum::extract::Query;
-use axum::response::Redirect;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use session_state::Session;
 
 use super::{Failure, LocalPath};
 use crate::accounts;
-use crate::pages::{LoginPage, View};
+use crate::device;
+use crate::pages::{ConfirmationPage, LoginPage, View};
 use crate::visitor::{Flash, Visitor};
 
 /// Where to go once the visitor is logged in.
@@ -33,13 +35,20 @@ pub(super) async fn show(visitor: Visitor, Query(destination): Query<Destination
 
 /// `POST /login`
 ///
-/// `login` gives the session a new ID, so a known old one is worth nothing. What is in the cart stays there.
-pub(super) async fn login(session: Session, Form(form): Form<Credentials>) -> Result<Redirect, Failure> {
+/// `login` gives the session a new ID, so a known old one is worth nothing. What is in the cart stays there. The label is
+/// what the page of the account's devices calls this one.
+pub(super) async fn login(
+    session: Session,
+    headers: HeaderMap,
+    Form(form): Form<Credentials>,
+) -> Result<Redirect, Failure> {
     let Some(account) = accounts::check(form.name.trim(), &form.password) else {
         Flash::problem(&session, "That name and password do not belong together. Please try again.")?;
         return Ok(to_login(&form.next.0));
     };
     session.login(account.name);
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    session.set_label(device::name(user_agent.unwrap_or_default()))?;
     Flash::done(&session, format!("Welcome back, {}.", account.name))?;
     Ok(Redirect::to(&form.next.0))
 }
@@ -51,6 +60,34 @@ pub(super) async fn logout(session: Session) -> Result<Redirect, Failure> {
     session.logout();
     Flash::done(&session, "You are logged out. Come back before you get peckish.")?;
     Ok(Redirect::to("/"))
+}
+
+/// `GET /confirm?next=/devices`
+pub(super) async fn ask(visitor: Visitor, Query(destination): Query<Destination>) -> Result<Response, Failure> {
+    let page = visitor.page()?;
+    Ok(match page.account.clone() {
+        Some(account) => View(ConfirmationPage { page, account, next: destination.next.0 }).into_response(),
+        None => to_login(&destination.next.0).into_response(),
+    })
+}
+
+/// `POST /confirm`: the same as a login, but nothing of the session ends or changes hands.
+pub(super) async fn confirm(session: Session, Form(form): Form<Credentials>) -> Result<Redirect, Failure> {
+    let Some(account) = session.principal() else {
+        return Ok(to_login(&form.next.0));
+    };
+    if accounts::check(&account, &form.password).is_none() {
+        Flash::problem(&session, format!("That is not the password of {account}. Please try again."))?;
+        return Ok(to_confirmation(&form.next.0));
+    }
+    session.mark_reauthenticated()?;
+    Flash::done(&session, "Thank you. Now go ahead.")?;
+    Ok(Redirect::to(&form.next.0))
+}
+
+/// Asks the visitor for the password again, and comes back to `next` afterwards.
+fn to_confirmation(next: &str) -> Redirect {
+    Redirect::to(&format!("/confirm?next={next}"))
 }
 
 /// Asks the visitor to log in first, and comes back to `next` afterwards.

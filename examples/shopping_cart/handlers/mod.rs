@@ -6,21 +6,43 @@ pub(crate) mod about_you;
 mod browse;
 mod cart;
 pub(crate) mod checkout;
+pub(crate) mod devices;
 mod login;
 mod orders;
 mod preferences;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
+use session_state::{ConfigError, Sessions};
 
 use crate::database::Database;
 
+/// What handlers work with beside the visitor's own session.
+#[derive(Clone)]
+pub(crate) struct Shop {
+    pub(crate) database: Database,
+    pub(crate) sessions: Sessions,
+}
+
+impl FromRef<Shop> for Database {
+    fn from_ref(shop: &Shop) -> Self {
+        shop.database.clone()
+    }
+}
+
+impl FromRef<Shop> for Sessions {
+    fn from_ref(shop: &Shop) -> Self {
+        shop.sessions.clone()
+    }
+}
+
 /// Every page and every form.
-pub(crate) fn routes() -> Router<Database> {
-    Router::new()
+pub(crate) fn routes() -> Result<Router<Shop>, ConfigError> {
+    Ok(Router::new()
         .route("/", get(browse::window))
         .route("/biscuits/{sku}", get(browse::product))
         .route("/cart", get(cart::show))
@@ -32,15 +54,19 @@ pub(crate) fn routes() -> Router<Database> {
         .route("/orders/{number}", get(orders::show))
         .route("/login", get(login::show).post(login::login))
         .route("/logout", post(login::logout))
+        .route("/confirm", get(login::ask).post(login::confirm))
+        .route("/devices", get(devices::list))
+        .route("/devices/end", post(devices::end))
+        .route("/devices/end-others", post(devices::end_others).route_layer(devices::guard()?))
         .route("/preferences", post(preferences::save))
         .route("/about-you", get(about_you::show))
         .route("/forget-me", post(about_you::forget))
         .fallback(|| async { StatusCode::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED }))
 }
 
 /// What is the same for everybody and needs no session.
-pub(crate) fn assets() -> Router<Database> {
+pub(crate) fn assets() -> Router<Shop> {
     Router::new()
         .route("/style.css", get(|| async { asset("text/css; charset=utf-8", include_str!("../style.css")) }))
         .route("/favicon.svg", get(|| async { asset("image/svg+xml", include_str!("../art/favicon.svg")) }))

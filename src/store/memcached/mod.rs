@@ -40,6 +40,13 @@ const LONGEST_PREFIX: usize = 200;
 /// proxy or a client-side ring that sends a key to another server while its own is away, and back again later, brings
 /// back what was there before; so does a server that is started with its old memory (`-e`). Don't keep sessions there.
 ///
+/// # No lists of sessions
+///
+/// The store does not [find the sessions of a principal](Store::FINDS_PRINCIPALS): it neither lists nor counts nor revokes
+/// them. memcached has no index; one of our own would be an item like any other, which may be thrown out while the sessions
+/// in it live on. "Log out everywhere" would then say that it did, and leave somebody logged in. For lists of devices, for
+/// revocation and for a limit of sessions take another store.
+///
 /// # Errors
 ///
 /// A record that is larger than an item of the server (`-I`, 1 MiB by default) is refused with

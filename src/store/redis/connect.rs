@@ -1,7 +1,8 @@
 //! Stores with a connection of their own.
 
 use super::super::StoreError;
-use super::{RedisConnection, RedisStore, failed};
+use super::reply::failed;
+use super::{RedisConnection, RedisStore};
 
 impl RedisStore {
     /// Connects to one server: `redis://[user][:password@]host[:port][/database]`, or `rediss://` for TLS.

@@ -8,12 +8,16 @@
 //! | 17 to 24 | deadline | deadline |
 //! | 25 on | [`Record::encode`] | the sealed successor, if there is one |
 //!
+//! A session of a principal has a `P` instead of the `L`, a `Q` instead of the `S`, and its [`Owner`] in 48 bytes before
+//! the record, so that a script which is given nothing but a key can say whose it is.
+//!
 //! Numbers are big-endian. What the head of a session says counts, since a touch changes nothing else. The mark of a
-//! deleted session of kind `S` is a `D` without anything behind it. Another layout would have other letters.
+//! deleted session of kind `S` or `Q` is a `D` without anything behind it. Another layout would have other letters.
 
 use std::sync::Arc;
 
 use super::super::{DecodeRecordError, Entry, Forward, Record};
+use super::index::{OWNER, Owner};
 use crate::clock::Timestamp;
 
 /// The bytes before the body.
@@ -21,6 +25,8 @@ const HEAD: usize = 25;
 
 const LIVE: u8 = b'L';
 const SUCCESSOR: u8 = b'S';
+const OWNED: u8 = b'P';
+const OWNED_SUCCESSOR: u8 = b'Q';
 const FORWARD: u8 = b'F';
 
 /// What is left for a while where a session of kind `S` was deleted.
@@ -28,29 +34,37 @@ pub(super) const MARK: &[u8] = b"D";
 
 /// Returns the bytes of a session.
 pub(super) fn live(record: &Record) -> Vec<u8> {
-    head(LIVE, [record.version, record.last_seen_at.as_millis(), record.expires_at.as_millis()], &record.encode())
+    session([LIVE, OWNED], record)
 }
 
 /// Returns the bytes of a session that a renewal places before it retires the old key.
 pub(super) fn successor(record: &Record) -> Vec<u8> {
-    let mut bytes = live(record);
-    bytes[0] = SUCCESSOR;
-    bytes
+    session([SUCCESSOR, OWNED_SUCCESSOR], record)
+}
+
+fn session([anonymous, owned]: [u8; 2], record: &Record) -> Vec<u8> {
+    let numbers = [record.version, record.last_seen_at.as_millis(), record.expires_at.as_millis()];
+    match Owner::of(record) {
+        None => head(anonymous, numbers, &[&record.encode()]),
+        Some(owner) => head(owned, numbers, &[owner.as_bytes(), &record.encode()]),
+    }
 }
 
 /// Returns the bytes of a forward to a record.
 pub(super) fn forward(forward: &Forward, record: &Record) -> Vec<u8> {
     let numbers = [record.version, forward.grace_until.as_millis(), forward.expires_at.as_millis()];
-    head(FORWARD, numbers, forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice))
+    head(FORWARD, numbers, &[forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice)])
 }
 
-fn head(kind: u8, numbers: [u64; 3], body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD + body.len());
+fn head(kind: u8, numbers: [u64; 3], rest: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + rest.iter().map(|part| part.len()).sum::<usize>());
     bytes.push(kind);
     for number in numbers {
         bytes.extend_from_slice(&number.to_be_bytes());
     }
-    bytes.extend_from_slice(body);
+    for part in rest {
+        bytes.extend_from_slice(part);
+    }
     bytes
 }
 
@@ -64,7 +78,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
     let (version, middle, deadline) =
         (number(1), Timestamp::from_millis(number(9)), Timestamp::from_millis(number(17)));
     match head[0] {
-        LIVE | SUCCESSOR => {
+        LIVE | SUCCESSOR | OWNED | OWNED_SUCCESSOR => {
+            let is_owned = matches!(head[0], OWNED | OWNED_SUCCESSOR);
+            let body = body.get(if is_owned { OWNER } else { 0 }..).ok_or_else(DecodeRecordError::malformed)?;
             let record = Record { version, last_seen_at: middle, expires_at: deadline, ..Record::decode(body)? };
             Ok(Some(Entry::Live(Arc::new(record))))
         }
@@ -74,6 +90,37 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
             Ok(Some(Entry::Retired(Forward { successor, grace_until: middle, expires_at: deadline })))
         }
         _ => Err(DecodeRecordError::malformed()),
+    }
+}
+
+/// What the first bytes of an entry say.
+pub(super) enum Beginning {
+    /// A session of a principal.
+    Owned {
+        owner: Owner,
+        expires_at: Timestamp,
+    },
+    Forward,
+    /// Nothing, or something else.
+    Other,
+}
+
+impl Beginning {
+    /// How many bytes it takes.
+    pub(super) const LEN: usize = HEAD + OWNER;
+
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        match bytes.split_first_chunk::<HEAD>() {
+            Some((&[OWNED | OWNED_SUCCESSOR, .., a, b, c, d, e, f, g, h], rest)) => match rest.first_chunk() {
+                Some(&owner) => {
+                    let expires_at = Timestamp::from_millis(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+                    Self::Owned { owner: Owner::from_bytes(owner), expires_at }
+                }
+                None => Self::Other,
+            },
+            Some(([FORWARD, ..], _)) => Self::Forward,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -91,6 +138,10 @@ mod tests {
         record
     }
 
+    fn owned_record() -> Record {
+        Record { principal: Some("alice".into()), ..record() }
+    }
+
     fn forward_with(successor: Option<[u8; 32]>) -> Forward {
         let [grace_until, expires_at] = [4_000, 5_000].map(Timestamp::from_millis);
         Forward { successor, grace_until, expires_at }
@@ -100,6 +151,9 @@ mod tests {
     fn entries_come_back_as_they_were() {
         for bytes in [live(&record()), successor(&record())] {
             assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(record())))));
+        }
+        for bytes in [live(&owned_record()), successor(&owned_record())] {
+            assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(owned_record())))));
         }
         for sealed in [None, Some([0; 32]), Some(SUCCESSOR_ID)] {
             let expected = forward_with(sealed);
@@ -123,6 +177,10 @@ mod tests {
         for cut in (0..HEAD + 10).chain([session.len() - 1]) {
             assert!(read(&session[..cut]).is_err(), "{cut}");
         }
+        let owned = live(&owned_record());
+        for cut in (0..HEAD + OWNER + 10).chain([owned.len() - 1]) {
+            assert!(read(&owned[..cut]).is_err(), "{cut}");
+        }
         for cut in (0..HEAD).chain(HEAD + 1..forward.len()) {
             assert!(read(&forward[..cut]).is_err(), "{cut}");
         }
@@ -137,9 +195,31 @@ mod tests {
         let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x07\xd0\0\0\0\0\0\0\x0b\xb8";
         assert_eq!(live(&record()), [b"L", head.as_slice(), &record().encode()].concat());
         assert_eq!(successor(&record()), [b"S", head.as_slice(), &record().encode()].concat());
+        let record_of_alice = owned_record().encode();
+        for (letter, bytes) in [(b"P", live(&owned_record())), (b"Q", successor(&owned_record()))] {
+            assert_eq!(bytes, [letter, head.as_slice(), &HASH_OF_ALICE, &[7; 16], &record_of_alice].concat());
+        }
         let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x0f\xa0\0\0\0\0\0\0\x13\x88";
         let bytes = forward(&forward_with(Some(SUCCESSOR_ID)), &record());
         assert_eq!(bytes, [b"F", head.as_slice(), &SUCCESSOR_ID].concat());
         assert_eq!(forward(&forward_with(None), &record()), [b"F", head.as_slice()].concat());
     }
+
+    #[test]
+    fn the_beginning_says_whose_a_session_is() {
+        let [owned, anonymous] = [live(&owned_record()), live(&record())];
+        let Beginning::Owned { owner, expires_at } = Beginning::read(&owned[..Beginning::LEN]) else { panic!() };
+        assert!(owner == Owner::new("alice", &Handle::from_bytes([7; 16])));
+        assert_eq!(expires_at.as_millis(), 3_000);
+        assert!(matches!(Beginning::read(&owned[..Beginning::LEN - 1]), Beginning::Other));
+        assert!(matches!(Beginning::read(&anonymous), Beginning::Other));
+        assert!(matches!(Beginning::read(&forward(&forward_with(None), &record())), Beginning::Forward));
+        assert!(matches!(Beginning::read(MARK), Beginning::Other));
+    }
+
+    // Computed with Python: hashlib.sha256(b"session-state prn v1" + b"alice").
+    const HASH_OF_ALICE: [u8; 32] = [
+        0xd1, 0x00, 0x2c, 0x1b, 0xfd, 0xaf, 0x37, 0x32, 0x8d, 0xa2, 0xd8, 0xcd, 0x34, 0x78, 0xf6, 0x39, 0xc7, 0x96,
+        0x74, 0xc7, 0xf1, 0x75, 0x0b, 0x51, 0x57, 0xf5, 0x39, 0xe2, 0xa8, 0x13, 0xb1, 0xa0,
+    ];
 }

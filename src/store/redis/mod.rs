@@ -3,11 +3,14 @@
 mod connect;
 mod connection;
 mod entry;
+mod index;
+mod principals;
 mod renew;
+mod reply;
 mod script;
+mod write;
 
 use std::borrow::Cow;
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,8 +19,9 @@ use std::time::Duration;
 use redis::aio::ConnectionLike;
 use redis::{Cmd, RedisError, Value};
 
+use self::reply::{failed, unexpected};
 use self::script::Script;
-use super::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use super::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use crate::base64url;
 use crate::clock::{Timestamp, whole_millis};
 use crate::error::ConfigError;
@@ -69,6 +73,19 @@ const MARK_TTL: Duration = Duration::from_secs(5 * 60);
 /// A session that was renewed in a Cluster and then ended leaves a mark of one byte for five minutes, so that no
 /// renewal which was on its way for long can bring it back.
 ///
+/// # Finding the sessions of a principal
+///
+/// For each principal that is logged in there is one more key, the prefix and `p:` and a hash of the principal: a sorted set
+/// of handles and keys, about 160 bytes a session. It is gone with the last session, at the latest an hour after that has
+/// expired; each login removes up to eight that have. The script that writes a session writes the set too. A touch and a
+/// logout, which are not told whose the session is, take a second round trip where somebody is logged in.
+///
+/// In a Cluster, where the set is on another node, a session is in it before it is there and until it is gone: a `create`
+/// takes two round trips then, a login two, a renewal three, an update one, a touch two or three, a logout two.
+///
+/// To list and to count reads the whole set and then each session, up to a hundred at a time. What was renewed meanwhile is
+/// looked up again.
+///
 /// # Durability
 ///
 /// As much as the server's. Redis replicates asynchronously: a failover can lose writes that were acknowledged shortly
@@ -80,11 +97,17 @@ const MARK_TTL: Duration = Duration::from_secs(5 * 60);
 /// (503) while logouts still work. With a `volatile-*` or `allkeys-*` policy it evicts live sessions instead: their
 /// visitors are logged out. Prefer `volatile-ttl` then, which takes those first that would end soonest.
 ///
+/// A set that was evicted or lost in a failover hides its sessions from lists and from
+/// [`revoke`](Store::revoke) until each is written or touched the next time. To be sure that all sessions of somebody have
+/// ended takes `noeviction`, and replicas that keep up.
+///
 /// # Security
 ///
 /// Keys are hashes of IDs, so who can read the server cannot take over a session, but reads its values. Let nobody else
-/// on: use TLS, and an ACL user with `+get +evalsha +eval` and the commands that the scripts call (`+getrange +set
-/// +setrange +pexpire +del`) on the prefix.
+/// on: use TLS, and an ACL user with `+get +getrange +zrange +evalsha +eval` and the commands that the scripts call beside
+/// these (`+set +setrange +pexpire +del +zadd +zrem`) on the prefix.
+///
+/// The name of a principal is in no key. Whoever can guess it can tell from the keys whether it has sessions.
 #[derive(Clone)]
 pub struct RedisStore<C = RedisConnection> {
     connection: C,
@@ -147,16 +170,14 @@ where
     async fn run(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]]) -> Result<Value, RedisError> {
         script.run(&mut self.connection.clone(), keys, args).await
     }
-
-    async fn change(&self, script: &Script, key: &StoreKey, args: &[&[u8]]) -> Result<Outcome, StoreError> {
-        outcome(&self.run(script, &[&self.key(key)], args).await.map_err(failed)?)
-    }
 }
 
 impl<C> Store for RedisStore<C>
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
 {
+    const FINDS_PRINCIPALS: bool = true;
+
     fn name(&self) -> &'static str {
         NAME
     }
@@ -166,11 +187,7 @@ where
     }
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        let args: [&[u8]; 3] = [&bytes(now), &entry::live(&record), &ttl(record.expires_at, now)];
-        match self.run(&script::CREATE, &[&self.key(key)], &args).await.map_err(failed)? {
-            Value::Int(created @ 0..=1) => Ok(created == 1),
-            _ => Err(unexpected()),
-        }
+        self.create_at(key, &record, now).await
     }
 
     async fn update(
@@ -180,8 +197,7 @@ where
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let (entry, ttl) = (entry::live(&record), ttl(record.expires_at, now));
-        self.change(&script::UPDATE, key, &[&bytes(now), &expected.to_be_bytes(), &entry, &ttl]).await
+        self.update_at(key, expected, &record, now).await
     }
 
     async fn touch(
@@ -192,9 +208,7 @@ where
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let (expected, ttl) = (expected.to_be_bytes(), ttl(expires_at, now));
-        self.change(&script::TOUCH, key, &[&bytes(now), &expected, &bytes(last_seen_at), &bytes(expires_at), &ttl])
-            .await
+        self.touch_at(key, expected, last_seen_at, expires_at, now).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
@@ -202,7 +216,25 @@ where
     }
 
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.change(&script::DELETE, key, &[&bytes(now), entry::MARK, &millis(MARK_TTL)]).await
+        self.delete_at(key, now).await
+    }
+
+    async fn list(
+        &self,
+        principal: &str,
+        after: Option<&Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Record>>, StoreError> {
+        self.list_at(principal, after, limit, now).await
+    }
+
+    async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
+        self.count_at(principal, now).await
+    }
+
+    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+        self.revoke_at(principal, sessions, now).await
     }
 }
 
@@ -234,50 +266,3 @@ fn is_expired(entry: &Entry, now: Timestamp) -> bool {
         Entry::Retired(forward) => now >= forward.expires_at,
     }
 }
-
-/// Reads what a script answers: that it is done, that nothing was there, or what is there instead.
-fn outcome(reply: &Value) -> Result<Outcome, StoreError> {
-    match reply {
-        Value::Int(1) => Ok(Outcome::Done),
-        Value::Nil => Ok(Outcome::Gone),
-        Value::BulkString(bytes) => match entry::read(bytes) {
-            Ok(Some(Entry::Live(record))) => Ok(Outcome::Conflict(Some(record))),
-            Ok(Some(Entry::Retired(forward))) => Ok(Outcome::Retired(forward)),
-            Ok(None) => Err(unexpected()),
-            Err(source) => Err(StoreError::undecodable(NAME, source)),
-        },
-        _ => Err(unexpected()),
-    }
-}
-
-fn failed(error: RedisError) -> StoreError {
-    // The server repeats the arguments of a command that it does not know, and with them the session.
-    let repeats = error.detail().is_some_and(|detail| detail.contains("with args beginning with"));
-    if repeats { StoreError::failed(NAME, UnknownCommand) } else { StoreError::failed(NAME, error) }
-}
-
-fn unexpected() -> StoreError {
-    StoreError::failed(NAME, UnexpectedReply)
-}
-
-#[derive(Debug)]
-struct UnexpectedReply;
-
-impl fmt::Display for UnexpectedReply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server's reply is not one that the command has")
-    }
-}
-
-impl StdError for UnexpectedReply {}
-
-#[derive(Debug)]
-struct UnknownCommand;
-
-impl fmt::Display for UnknownCommand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server does not know a command that the store needs: GET, EVALSHA or EVAL")
-    }
-}
-
-impl StdError for UnknownCommand {}

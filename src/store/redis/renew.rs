@@ -1,34 +1,41 @@
 //! Renewals: in one step where the server has both keys, in two where they are on different nodes of a Cluster.
 
-use std::sync::atomic::Ordering;
-
+use futures_util::future::join;
 use redis::aio::ConnectionLike;
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, RedisError, Value};
 
 use super::super::{Entry, Outcome, Renewal, StoreError};
-use super::{RedisStore, bytes, entry, failed, is_expired, outcome, script, ttl, unexpected};
+use super::index::Owner;
+use super::reply::{failed, reply, unexpected};
+use super::{RedisStore, bytes, entry, is_expired, script, ttl};
 use crate::clock::Timestamp;
-
-const CROSS_SLOT: ErrorKind = ErrorKind::Server(ServerErrorKind::CrossSlot);
 
 impl<C> RedisStore<C>
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
 {
     pub(super) async fn renew_at(&self, renewal: &Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        if !self.is_split.load(Ordering::Relaxed) {
-            match self.retire(renewal, Some(entry::live(&renewal.record)), now).await {
-                Err(error) if error.kind() == CROSS_SLOT => self.is_split.store(true, Ordering::Relaxed),
-                reply => return outcome(&reply.map_err(failed)?),
-            }
+        match self.renew_in_one_step(renewal, now).await? {
+            Some(answer) => self.end_of(reply(&answer)?, &renewal.old, now).await,
+            None => self.renew_in_two_steps(renewal, now).await,
         }
-        self.renew_in_two_steps(renewal, now).await
+    }
+
+    async fn renew_in_one_step(&self, renewal: &Renewal, now: Timestamp) -> Result<Option<Value>, StoreError> {
+        let Renewal { old, new, record, .. } = renewal;
+        let (old, new, index) = (self.key(old), self.key(new), Owner::of(record).map(|owner| self.index_key(&owner)));
+        let keys: Vec<&[u8]> = [&old, &new].into_iter().chain(&index).map(Vec::as_slice).collect();
+        let [a, b, c, d] = &retirement(renewal, now);
+        let args: [&[u8]; 6] = [a, b, c, d, &entry::live(record), &ttl(record.expires_at, now)];
+        self.run_whole(&script::RENEW, &keys, &args).await
     }
 
     /// Places the successor, and then retires the old key. A process that dies in between leaves a session that nobody
-    /// knows of.
+    /// knows of; it goes with the other one.
     async fn renew_in_two_steps(&self, renewal: &Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        let is_ours = self.place(renewal, now).await?;
+        let (listed, placed) = join(self.enlist_successor(renewal, now), self.place(renewal, now)).await;
+        listed?;
+        let is_ours = placed?;
         if is_ours.is_none()
             && let Some(outcome) = self.judge(renewal, now).await?
         {
@@ -39,17 +46,25 @@ where
             // Nobody knows of it.
             self.overwrite(renewal, now).await.map_err(failed)?;
         }
-        let reply = self.retire(renewal, None, now).await.map_err(failed)?;
-        let outcome = outcome(&reply)?;
+        let (old, [a, b, c, d]) = (self.key(&renewal.old), &retirement(renewal, now));
+        let answer = self.run(&script::RENEW, &[&old], &[a, b, c, d]).await.map_err(failed)?;
+        let outcome = self.end_of(reply(&answer)?, &renewal.old, now).await?;
         if outcome == Outcome::Done || is_ours == Some(false) {
             return Ok(outcome);
         }
-        if matches!(&reply, Value::BulkString(bytes) if *bytes == entry::forward(&renewal.forward, &renewal.record)) {
+        if matches!(&answer, Value::BulkString(bytes) if *bytes == entry::forward(&renewal.forward, &renewal.record)) {
             // The client has sent the command again by itself.
             return Ok(Outcome::Done);
         }
         self.take_back(renewal, now).await;
         Ok(outcome)
+    }
+
+    async fn enlist_successor(&self, renewal: &Renewal, now: Timestamp) -> Result<(), StoreError> {
+        match Owner::of(&renewal.record) {
+            Some(owner) => self.enlist(&owner, &renewal.new, renewal.record.expires_at, now).await,
+            None => Ok(()),
+        }
     }
 
     /// Puts the successor under its key: `Some(true)`. Or it is there from an earlier attempt whose reply was lost:
@@ -84,21 +99,23 @@ where
         command.exec_async(&mut self.connection.clone()).await
     }
 
-    /// Puts the forward under the old key, and in the same step the successor under the new one, if it is given.
-    async fn retire(&self, renewal: &Renewal, successor: Option<Vec<u8>>, now: Timestamp) -> Result<Value, RedisError> {
-        let Renewal { old, expected, new, record, forward } = renewal;
-        let (old, new) = (self.key(old), self.key(new));
-        let (now_bytes, expected) = (bytes(now), expected.to_be_bytes());
-        let (retired, retired_ttl) = (entry::forward(forward, record), ttl(forward.expires_at, now));
-        let args: [&[u8]; 4] = [&now_bytes, &expected, &retired, &retired_ttl];
-        let Some(successor) = successor else { return self.run(&script::RENEW, &[&old], &args).await };
-        let [a, b, c, d] = args;
-        self.run(&script::RENEW, &[&old, &new], &[a, b, c, d, &successor, &ttl(record.expires_at, now)]).await
-    }
-
     /// Removes what was placed in vain. If that fails it expires in its time, and nobody knows of it.
     async fn take_back(&self, renewal: &Renewal, now: Timestamp) {
         let args: [&[u8]; 2] = [&bytes(now), &renewal.record.version.to_be_bytes()];
-        let _ = self.run(&script::TAKE_BACK, &[&self.key(&renewal.new)], &args).await;
+        let taken = self.run(&script::TAKE_BACK, &[&self.key(&renewal.new)], &args).await;
+        if let (Ok(Value::Int(1)), Some(owner)) = (taken, Owner::of(&renewal.record)) {
+            self.unlist(&owner, &renewal.new, now).await;
+        }
     }
+}
+
+/// Returns what the script needs to put the forward under the old key.
+fn retirement(renewal: &Renewal, now: Timestamp) -> [Vec<u8>; 4] {
+    let Renewal { expected, record, forward, .. } = renewal;
+    [
+        bytes(now).to_vec(),
+        expected.to_be_bytes().to_vec(),
+        entry::forward(forward, record),
+        ttl(forward.expires_at, now),
+    ]
 }

@@ -14,26 +14,30 @@ pub(super) struct Script {
 }
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $($file:literal)*;)*) => {$(
         $(#[$doc])*
         pub(super) static $name: Script = {
-            const TEXT: &str = concat!(include_str!("lua/head.lua"), include_str!($file));
+            const TEXT: &str = concat!($(include_str!(concat!("lua/", $file, ".lua"))),*);
             Script { text: TEXT, hash: LazyLock::new(|| redis::Script::new(TEXT).get_hash().to_owned()) }
         };
     )*};
 }
 
 scripts! {
-    CREATE = "lua/create.lua";
-    UPDATE = "lua/update.lua";
-    TOUCH = "lua/touch.lua";
-    DELETE = "lua/delete.lua";
-    /// Retires a key, and with a second key puts the successor there in the same step.
-    RENEW = "lua/renew.lua";
+    CREATE = "head" "index" "create";
+    UPDATE = "head" "index" "update";
+    TOUCH = "head" "index" "touch";
+    DELETE = "head" "delete";
+    /// Retires a key, and with more keys puts the successor there, and into an index, in the same step.
+    RENEW = "head" "index" "renew";
     /// Puts a successor where nothing is.
-    PLACE = "lua/place.lua";
+    PLACE = "head" "place";
     /// Removes a successor that was placed in vain.
-    TAKE_BACK = "lua/take_back.lua";
+    TAKE_BACK = "head" "take_back";
+    /// Puts a session into an index.
+    ENLIST = "index" "enlist";
+    /// Removes sessions from an index.
+    UNLIST = "index" "unlist";
 }
 
 impl Script {

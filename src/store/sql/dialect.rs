@@ -58,6 +58,10 @@ pub(crate) trait Dialect: Engine {
     const ANSWERS_WITH_ROW: bool = false;
     /// Which rows are of a principal: those in which each byte is the same, in words by which the index finds them.
     const IS_PRINCIPAL: &'static str = "principal = :principal";
+    /// Which rows are of a principal and behind the handle `:after`. The index has them in the order of
+    /// [`IN_ORDER`](Self::IN_ORDER).
+    const IS_BEHIND: &'static str = "principal = :principal AND handle > :after";
+    const IN_ORDER: &'static str = "handle";
     /// Whether a `DELETE` can return what it removes.
     const DELETE_RETURNS_ROWS: bool = true;
 

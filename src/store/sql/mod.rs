@@ -62,7 +62,7 @@ pub(crate) use self::table::Table;
 /// | `created_at`, `renewed_at`, `last_seen_at`, `authenticated_at` | times |
 /// | `expires_at` | when the row is no longer there; indexed |
 /// | `idle_timeout`, `absolute_timeout` | timeouts of the session's own, in milliseconds |
-/// | `principal` | who is logged in; indexed |
+/// | `principal` | who is logged in; indexed, with the `handle` behind it |
 /// | `label` | what the application calls the session in lists |
 /// | `data` | the values, as the text of one JSON object |
 /// | `successor`, `grace_until` | of a renewed ID; there the columns of a session are `NULL` |
@@ -78,13 +78,18 @@ pub(crate) use self::table::Table;
 /// an index that begins with it, and `FOREIGN KEY (session) REFERENCES session_state (handle) ON DELETE CASCADE`. Its rows
 /// stay when the session is renewed, and go when it is deleted or swept, or taken over by the login of another principal.
 ///
+/// The sessions of a principal are found in the index, by whole pages in the order of their handles, without their `data`.
+/// In MySQL and PostgreSQL an entry of that index holds only the beginning of a principal. A statement of your own uses it
+/// in PostgreSQL with `left(principal, 500) = left('alice', 500) AND principal = 'alice'`. Spaces at the end of a principal,
+/// which MySQL does not see, make it another one here too.
+///
 /// Expired rows are never returned, but they take room until they are swept: let
 /// [`SessionLayer::sweeper`](crate::SessionLayer::sweeper) run, on any number of nodes.
 ///
 /// # Security
 ///
 /// No statement holds a value: all of them are bound. What sqlx logs of a statement is its text, never what is bound. The
-/// database holds the values, the names of principals and no ID. Whoever may write the table can log in as anybody.
+/// database holds the values, the names of principals, labels and no ID. Whoever may write the table can log in as anybody.
 pub struct SqlStore<D: Database> {
     shared: Arc<Shared<D>>,
 }

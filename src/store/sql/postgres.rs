@@ -74,6 +74,13 @@ impl Dialect for Postgres {
     const UNDONE: &'static [&'static str] = &["40001", "40P01"];
     const ANSWERS_WITH_ROW: bool = true;
     const IS_PRINCIPAL: &'static str = "left(principal, 500) = left(:principal, 500) AND principal = :principal";
+    /// The planner knows nothing of the index by which to tell how many rows a principal has. Of a condition in which the
+    /// beginning is equal it believes that there are few rows, and may read and sort the many that there are for each page
+    /// of them. Of this one it believes that there are many.
+    const IS_BEHIND: &'static str = "(left(principal, 500), handle) > (left(:principal, 500), :after) \
+                                     AND left(principal, 500) <= left(:principal, 500) \
+                                     AND COALESCE(principal = :principal, FALSE)";
+    const IN_ORDER: &'static str = "left(principal, 500), handle";
 
     fn placeholder(number: usize) -> Cow<'static, str> {
         format!("${number}").into()

@@ -1,15 +1,17 @@
 //! The sessions of a principal: listed, counted and ended.
 //!
 //! The row of a session keeps its handle wherever a renewal moves it. PostgreSQL and SQLite find it by that in the one
-//! statement that removes it: a `DELETE` that has waited for a renewal looks at the row as it is then. MySQL would go on
-//! behind the place in the index where the row was, and has no `DELETE` that returns what it removed. There the rows are
-//! first looked for, and then locked and removed by their keys; those that have moved meanwhile are looked for again.
+//! statement that removes it: a `DELETE` that has waited for a renewal looks at the row as it is then.
+//!
+//! MySQL has no `DELETE` that returns what it removed. A statement of its that locks rows as it finds them by their handles
+//! does not find one that is renewed several times meanwhile, or it and the renewal each wait for the other. So rows are
+//! looked for without locks, and then locked and removed by their keys; those that have moved are looked for again.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::{Connection as _, Error as SqlxError};
+use sqlx::{Connection as _, Error as SqlxError, SqlStr};
 
 use super::SqlStore;
 use super::dialect::{COLUMNS, Dialect};
@@ -51,13 +53,12 @@ impl OfPrincipal {
         // Values stay where they are.
         let columns = COLUMNS.map(|column| if column == "data" { "'{}'" } else { column }).join(", ");
         // The sign keeps the index of the deadlines out of this, by which an engine would find nearly the whole table.
-        let (live, theirs) = ("+expires_at > :now", D::IS_PRINCIPAL);
+        let (live, theirs, behind, order) = ("+expires_at > :now", D::IS_PRINCIPAL, D::IS_BEHIND, D::IN_ORDER);
         let asked = format!("handle IN (:sessions) AND {theirs} AND {live}");
         let statement = |template: String| Statement::new::<D>(&template);
         Self {
             list: statement(format!(
-                "SELECT {columns} FROM {by_principal} WHERE {theirs} AND handle > :after AND {live} \
-                 ORDER BY handle LIMIT :limit"
+                "SELECT {columns} FROM {by_principal} WHERE {behind} AND {live} ORDER BY {order} LIMIT :limit"
             )),
             count: statement(format!("SELECT COUNT(*) FROM {by_principal} WHERE {theirs} AND {live}")),
             revoke: if D::DELETE_RETURNS_ROWS {
@@ -176,7 +177,8 @@ impl<D: Dialect> SqlStore<D> {
         found: &[Found],
     ) -> Result<Vec<Found>, SqlxError> {
         let keys = |found: &[Found]| found.iter().map(|(_, key)| *key).collect::<Vec<_>>();
-        let mut transaction = connection.begin_with(D::BEGIN_CALL).await?;
+        // Of a plain `&'static str` the compiler forgets here that it is static, and that the future can be sent.
+        let mut transaction = connection.begin_with(SqlStr::from_static(D::BEGIN_CALL)).await?;
         let of_keys = Call { keys: &keys(found), ..*call };
         let rows = D::fetch_all_on(&mut transaction, lock, arguments::<D>(lock, &of_keys)?).await?;
         let locked = rows.iter().map(read::found::<D>).collect::<Result<Vec<_>, _>>();

@@ -11,10 +11,10 @@ use super::servers::{Cluster, url};
 use super::{HOUR, MINUTE, PREFIX, ask, beside, key, keys, keys_without_ttl, now, prefix, record};
 
 /// A Cluster that the tests of this process share.
-struct Shared;
+pub(super) struct Shared;
 
 impl Shared {
-    fn cluster(&self) -> Option<&'static Cluster> {
+    pub(super) fn cluster(&self) -> Option<&'static Cluster> {
         static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
         CLUSTER.get_or_init(Cluster::start).as_ref()
     }

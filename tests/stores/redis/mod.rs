@@ -1,12 +1,15 @@
 //! Redis and Valkey: one server, a Cluster, and servers watched by Sentinels.
 
 mod faults;
+mod principals;
 mod single;
 
 #[cfg(feature = "redis-cluster")]
 mod cluster;
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
 mod failover;
+#[cfg(feature = "redis-cluster")]
+mod pieces;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]

@@ -206,7 +206,7 @@ async fn any_asynchronous_connection_will_do() {
 async fn a_user_who_may_do_no_more_than_is_documented_can_do_all() {
     let Some(server) = REDIS.start() else { return };
     let mut connection = beside(&REDIS.url(server.address()));
-    let commands = "+get +evalsha +eval +getrange +set +setrange +pexpire +del";
+    let commands = "+get +getrange +zrange +evalsha +eval +set +setrange +pexpire +del +zadd +zrem";
     ask::<()>(&mut connection, &format!("ACL SETUSER sessions on >secret ~session:* {commands}"));
     let url = format!("redis://sessions:secret@{}/", server.address());
     let store = session_state::RedisStore::connect(&url).await.unwrap();
@@ -216,5 +216,10 @@ async fn a_user_who_may_do_no_more_than_is_documented_can_do_all() {
     assert_eq!(store.renew(renewal(1, 2, 2, record(3, 3)), now()).await.unwrap(), Outcome::Done);
     assert!(store.load(&key(2), now()).await.unwrap().is_some());
     assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    let handle = super::principals::sign_in_and_change(&store, 11).await;
+    assert_eq!((store.list("alice", None, 9, now()).await.unwrap().len(), handle.len()), (1, 1));
+    assert_eq!(store.count("alice", now()).await.unwrap(), 1);
+    assert_eq!(store.revoke("alice", &handle, now()).await.unwrap(), handle);
+    assert_eq!(keys(&mut connection, "session:p:"), [""; 0]);
     assert!(store.with_key_prefix("other:").unwrap().load(&key(1), now()).await.is_err());
 }

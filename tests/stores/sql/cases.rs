@@ -26,9 +26,13 @@ macro_rules! tests_of_sql_store {
 
         impl Scene {
             async fn open() -> Option<Self> {
-                let (pool, table) = (pool().await?, crate::sql::table_name());
+                Some(Self::at(pool().await?))
+            }
+
+            fn at(pool: Pool) -> Self {
+                let table = crate::sql::table_name();
                 let store = $store::new(pool.clone()).with_table(&table).unwrap();
-                Some(Self { pool, table, store })
+                Self { pool, table, store }
             }
 
             async fn migrated() -> Option<Self> {

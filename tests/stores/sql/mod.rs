@@ -1,7 +1,7 @@
 //! The stores of SQL: the suite on each, and what they promise beyond the contract.
 //!
 //! `cases` are the promises that all engines share, `references` those to tables that refer to a session,
-//! `parts` those to parts in tables. The modules of the engines run them, and add their own.
+//! `principals` those about many sessions of one principal, `parts` those to parts in tables. The modules of the engines run them, and add their own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod cases;
 #[macro_use]
 pub(crate) mod parts;
+#[macro_use]
+mod principals;
 #[macro_use]
 mod references;
 #[cfg(feature = "mysql")]

@@ -16,6 +16,8 @@ mod conformance {
 }
 
 tests_of_sql_store!(MySqlStore);
+tests_of_principals!();
+tests_of_principals!([waiting]);
 tests_of_references!();
 
 mod parts {
@@ -94,10 +96,42 @@ async fn what_is_looked_up_is_looked_up_in_an_index() {
         ("id_hash = UNHEX(SHA2(5, 256)) AND expires_at > 11", "PRIMARY"),
         ("expires_at <= 11 ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED", "@_expires_at"),
         ("handle = LEFT(UNHEX(SHA2(5, 256)), 16) AND expires_at > 11", "@_handle"),
-        ("principal = 'user 1' AND expires_at > 11", "@_principal"),
+        ("principal = 'user 1' AND +expires_at > 11", "@_principal"),
+        ("principal = 'user 1' AND handle > x'01' AND +expires_at > 11 ORDER BY handle LIMIT 100", "@_principal"),
+        ("handle IN (x'01', x'02') AND principal = 'user 1' AND +expires_at > 11", "@_handle"),
     ] {
         let plan = scene.text(&format!("EXPLAIN FORMAT = JSON SELECT * FROM @t WHERE {condition}")).await;
         let is_used = plan.contains(&format!("\"key\": \"{}\"", index.replace('@', &scene.table)));
         assert!(is_used, "{condition}: {plan}");
     }
 }
+
+/// Counts what all statements of the connection have read.
+async fn work(scene: &Scene) -> u64 {
+    let status = "SHOW SESSION STATUS LIKE 'Handler_read%'";
+    let counts: Vec<(String, String)> = sqlx::query_as(status).fetch_all(&scene.pool).await.unwrap();
+    counts.iter().map(|(_, count)| count.parse::<u64>().unwrap()).sum()
+}
+
+/// A row is read, and when it is removed read to be locked, and once more; the counters are read as a table.
+const WORK_PER_ROW: u64 = 4;
+
+/// As [`pool_at`], with one connection, whose counters are those of the store.
+async fn counting_pool() -> Option<Pool> {
+    let options = MySqlPoolOptions::new().max_connections(1).test_before_acquire(false);
+    Some(options.connect(&MYSQL.shared()?).await.unwrap())
+}
+
+/// Puts sessions of a principal into the table.
+const FILL: &str = "INSERT INTO @t (id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data) \
+     WITH digits AS (SELECT 0 AS n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
+     UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9), numbers AS (SELECT a.n + 10 * b.n + 100 * c.n \
+     + 1000 * d.n + 10000 * e.n AS n FROM digits AS a, digits AS b, digits AS c, digits AS d, digits AS e) \
+     SELECT UNHEX(SHA2(CONCAT(n, @principal), 256)), LEFT(UNHEX(SHA2(CONCAT('h', n, @principal), 256)), 16), \
+     1, 1, 1, 1, 1000000000000, @principal, '{}' FROM numbers WHERE n < @count; ANALYZE TABLE @t";
+
+const EACH_ANOTHER: &str = "CONCAT('user ', n)";
+
+/// Counts the statements that are to lock rows of the table.
+const WAITING: &str = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Execute' \
+     AND INFO LIKE '%@t%FOR UPDATE' AND ID <> CONNECTION_ID()";

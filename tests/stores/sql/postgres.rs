@@ -13,6 +13,8 @@ mod conformance {
 }
 
 tests_of_sql_store!(PostgresStore);
+tests_of_principals!();
+tests_of_principals!([waiting]);
 tests_of_references!();
 
 mod parts {
@@ -79,7 +81,13 @@ async fn what_is_looked_up_is_looked_up_in_an_index() {
         ("id_hash = '\\x01'::bytea AND expires_at > 11", "pkey"),
         ("expires_at <= 11 ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED", "expires_at"),
         ("handle = '\\x01'::bytea AND expires_at > 11", "handle"),
-        ("principal = 'user 1' AND expires_at > 11", "principal"),
+        ("left(principal, 500) = 'user 1' AND principal = 'user 1' AND +expires_at > 11", "principal"),
+        (
+            "(left(principal, 500), handle) > ('user 1', '\\x01'::bytea) AND left(principal, 500) <= 'user 1' \
+             AND COALESCE(principal = 'user 1', FALSE) AND +expires_at > 11 ORDER BY left(principal, 500), handle LIMIT 10",
+            "principal",
+        ),
+        ("handle IN ('\\x01'::bytea, '\\x02'::bytea) AND principal = 'user 1' AND +expires_at > 11", "handle"),
     ] {
         let explain = format!("EXPLAIN SELECT * FROM {} WHERE {condition}", scene.table);
         let plan: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(explain)).fetch_all(&scene.pool).await.unwrap();
@@ -90,3 +98,35 @@ async fn what_is_looked_up_is_looked_up_in_an_index() {
         );
     }
 }
+
+/// Counts what all statements have read of the table and its indexes.
+async fn work(scene: &Scene) -> u64 {
+    let mut connection = scene.pool.acquire().await.unwrap();
+    sqlx::raw_sql("SELECT pg_stat_force_next_flush()").execute(&mut *connection).await.unwrap();
+    let read = format!(
+        "SELECT (seq_tup_read + idx_tup_fetch + (SELECT SUM(idx_tup_read) FROM pg_stat_user_indexes AS i \
+         WHERE i.relid = t.relid))::BIGINT FROM pg_stat_user_tables AS t WHERE relname = '{}'",
+        scene.table
+    );
+    let read: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(read)).fetch_one(&mut *connection).await.unwrap();
+    read.try_into().unwrap()
+}
+
+/// An entry of an index and the row, which its removal may read once more.
+const WORK_PER_ROW: u64 = 3;
+
+/// As [`pool_at`], with one connection, whose counters are those of the store.
+async fn counting_pool() -> Option<Pool> {
+    let options = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+    Some(options.connect(&POSTGRES.shared()?).await.unwrap())
+}
+
+/// Puts sessions of a principal into the table.
+const FILL: &str = "INSERT INTO @t (id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data) \
+     SELECT sha256(convert_to(n || @principal, 'UTF8')), substring(sha256(convert_to('h' || n || @principal, 'UTF8')) \
+     FOR 16), 1, 1, 1, 1, 1000000000000, @principal, '{}' FROM generate_series(1, @count) AS n; ANALYZE @t";
+
+const EACH_ANOTHER: &str = "'user ' || n";
+
+/// Counts the statements that wait for a lock on the table.
+const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%@t%'";

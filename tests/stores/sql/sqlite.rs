@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use session_state::SqliteStore;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -21,6 +22,7 @@ mod conformance {
 }
 
 tests_of_sql_store!(SqliteStore);
+tests_of_principals!();
 tests_of_references!();
 
 mod parts {
@@ -75,7 +77,12 @@ async fn what_is_looked_up_is_looked_up_in_an_index() {
         ("id_hash = x'01' AND expires_at > 11", "sqlite_autoindex"),
         ("expires_at <= 11 ORDER BY expires_at LIMIT 100", "_expires_at"),
         ("handle = x'01' AND expires_at > 11", "_handle"),
-        ("principal = 'user 1' AND expires_at > 11", "_principal"),
+        ("principal = 'user 1' AND +expires_at > 11", "_principal (principal=?)"),
+        (
+            "principal = 'user 1' AND handle > x'01' AND +expires_at > 11 ORDER BY handle LIMIT 100",
+            "_principal (principal=? AND handle>?)",
+        ),
+        ("handle IN (x'01', x'02') AND principal = 'user 1' AND +expires_at > 11", "handle=?)"),
     ] {
         let explain = format!("EXPLAIN QUERY PLAN SELECT * FROM {} WHERE {condition}", scene.table);
         let plan = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&scene.pool).await.unwrap();
@@ -102,3 +109,33 @@ async fn connect_makes_a_file_that_others_can_read_meanwhile() {
     assert_eq!(store.delete(&key, cases::now()).await.unwrap(), Outcome::Done);
     reading.commit().await.unwrap();
 }
+
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts the steps of all statements on connections of [`counting_pool`]. SQLite counts no rows.
+async fn work(_: &Scene) -> u64 {
+    STEPS.load(Ordering::SeqCst)
+}
+
+/// How many steps it takes to read a row, or to remove it from the table and its indexes.
+const WORK_PER_ROW: u64 = 100;
+
+/// A pool whose statements are counted, for one test.
+async fn counting_pool() -> Option<Pool> {
+    const AT_ONCE: i32 = 10;
+    let options = SqlitePoolOptions::new().max_connections(1).after_connect(|connection, _| {
+        Box::pin(async move {
+            let count = || STEPS.fetch_add(AT_ONCE.unsigned_abs().into(), Ordering::SeqCst) < u64::MAX;
+            connection.lock_handle().await?.set_progress_handler(AT_ONCE, count);
+            Ok(())
+        })
+    });
+    Some(options.connect(&format!("sqlite:{}?mode=rwc", file().display())).await.unwrap())
+}
+
+/// Puts sessions of a principal into the table.
+const FILL: &str = "INSERT INTO @t (id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data) \
+     WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < @count) \
+     SELECT randomblob(32), randomblob(16), 1, 1, 1, 1, 1000000000000, @principal, '{}' FROM numbers; ANALYZE @t";
+
+const EACH_ANOTHER: &str = "'user ' || n";

@@ -1,0 +1,252 @@
+//! Revocations, logins and logouts of one principal at the same time, in every order that their calls of the store can
+//! have: each call waits once before it takes place, and a run is one list of turns.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use session_state::{CookieState, KeyRing, MemoryStore, Revocations, Session, SessionLayer, Timestamp};
+
+use crate::browser::{App, Browser, Visit};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many turns a run decides. When they are over, the first goes on to its end, then the other.
+const TURNS: u32 = 9;
+
+/// A store whose every call lets the others go first, once.
+#[derive(Clone, Debug, Default)]
+struct Slow(MemoryStore);
+
+async fn turn() {
+    let mut has_waited = false;
+    std::future::poll_fn(|_| match std::mem::replace(&mut has_waited, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
+impl Store for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+        turn().await;
+        self.0.load(key, now).await
+    }
+
+    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        turn().await;
+        self.0.create(key, record, now).await
+    }
+
+    async fn update(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        turn().await;
+        self.0.update(key, expected, record, now).await
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        expected: u64,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        turn().await;
+        self.0.touch(key, expected, last_seen_at, expires_at, now).await
+    }
+
+    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.0.renew(renewal, now).await
+    }
+
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.0.delete(key, now).await
+    }
+}
+
+/// The same application twice: with a store that takes turns, and without, to prepare and to look.
+struct World {
+    slow: App,
+    app: App,
+}
+
+impl World {
+    fn new() -> Self {
+        let (keys, store) = (KeyRing::generate().unwrap(), MemoryStore::new());
+        let state = CookieState::encrypted(keys);
+        Self {
+            slow: App::new(SessionLayer::client(state.clone().with_revocation(Slow(store.clone())))),
+            app: App::new(SessionLayer::client(state.with_revocation(store))),
+        }
+    }
+
+    fn revocations(&self) -> Revocations {
+        self.slow.layer.revocations().unwrap()
+    }
+
+    async fn log_in(&self) -> Browser {
+        let mut browser = Browser::default();
+        browser.visit(&self.app, |session| async move { session.login("alice") }).await;
+        browser
+    }
+
+    async fn is_live(&self, browser: &Browser) -> bool {
+        browser.send(&self.app, |session| async move { !session.is_new() }).await.value()
+    }
+
+    /// A request in which something is done to the session. It returns whether there was one.
+    fn request(&self, browser: &Browser, change: fn(&Session)) -> Running<Visit<bool>> {
+        let (browser, app) = (browser.clone(), self.slow.clone());
+        let handler = move |session: Session| async move {
+            let has_come = !session.is_new();
+            change(&session);
+            has_come
+        };
+        Box::pin(async move { browser.send(&app, handler).await })
+    }
+}
+
+type Running<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Takes turns as the bits of a number say, until both are done.
+fn run<A, B>(mut turns: u32, (mut one, mut other): (Running<A>, Running<B>)) -> (A, B) {
+    let (mut first, mut second) = (None, None);
+    let mut context = Context::from_waker(Waker::noop());
+    for step in 0.. {
+        assert!(step < 1000, "it never ends");
+        let is_first = turns & 1 == 0;
+        turns >>= 1;
+        match (&first, &second) {
+            (Some(_), Some(_)) => break,
+            (None, _) if is_first || second.is_some() => {
+                if let Poll::Ready(output) = one.as_mut().poll(&mut context) {
+                    first = Some(output);
+                }
+            }
+            _ => {
+                if let Poll::Ready(output) = other.as_mut().poll(&mut context) {
+                    second = Some(output);
+                }
+            }
+        }
+    }
+    first.zip(second).unwrap()
+}
+
+/// A browser with what it had and what the response set.
+fn after(browser: &Browser, visit: &Visit<bool>) -> Browser {
+    let mut browser = browser.clone();
+    browser.receive(visit);
+    browser
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_ends_each_copy_for_good_whichever_request_of_it_is_under_way() {
+    let others: [fn(&Session); 4] = [
+        |session| {
+            session.set_idle_timeout(90 * DAY);
+            session.set_absolute_timeout(90 * DAY);
+        },
+        |session| {
+            session.login("alice");
+            session.set_idle_timeout(90 * DAY);
+            session.set_absolute_timeout(90 * DAY);
+        },
+        |session| session.login("alice"),
+        |session| session.insert("n", 1).unwrap(),
+    ];
+    for other in others {
+        let mut met = 0;
+        for turns in 0..1 << TURNS {
+            let world = World::new();
+            let browser = world.log_in().await;
+            let logout = world.request(&browser, Session::logout);
+            let (gone, visit) = run(turns, (logout, world.request(&browser, other)));
+            let thief = after(&browser, &visit);
+            assert!(gone.set_cookies()[0].contains("Max-Age=0"), "{turns:b}");
+            if !visit.value() {
+                // It came after the logout, and is the first of a new visitor.
+                continue;
+            }
+            met += 1;
+            for days in [0, 1, 88] {
+                world.app.pass(days * DAY);
+                assert!(!world.is_live(&thief).await, "{turns:b}");
+            }
+        }
+        assert!(met > 1 << (TURNS - 1), "most of them meet");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn revocations_at_the_same_time_all_take_place() {
+    for is_there in [false, true] {
+        for turns in 0..1 << TURNS {
+            let world = World::new();
+            if is_there {
+                world.app.layer.revocations().unwrap().revoke_all("alice").await.unwrap();
+            }
+            let (own, phone) = (world.log_in().await, world.log_in().await);
+            let [one, other] = [(); 2].map(|()| world.revocations());
+            let (app, with) = (world.slow.clone(), own.clone());
+            let others: Running<()> = Box::pin(async move {
+                let revoke = |session: Session| async move { one.revoke_others(&session).await.unwrap() };
+                with.send(&app, revoke).await.value();
+            });
+            let all: Running<()> = Box::pin(async move { other.revoke_all("alice").await.unwrap() });
+            run(turns, (others, all));
+            for dead in [&own, &phone] {
+                assert!(!world.is_live(dead).await, "{turns:b}");
+            }
+            assert!(world.is_live(&world.log_in().await).await, "{turns:b}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_exception_of_two_equal_revocations_is_kept() {
+    for turns in 0..1 << TURNS {
+        let world = World::new();
+        let (own, phone) = (world.log_in().await, world.log_in().await);
+        let [one, other] = [(); 2].map(|()| {
+            let (revocations, app, own) = (world.revocations(), world.slow.clone(), own.clone());
+            let revoke = |session: Session| async move { revocations.revoke_others(&session).await.unwrap() };
+            let running: Running<()> = Box::pin(async move { own.send(&app, revoke).await.value() });
+            running
+        });
+        run(turns, (one, other));
+        assert!(world.is_live(&own).await, "{turns:b}");
+        assert!(!world.is_live(&phone).await, "{turns:b}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_was_answered_before_a_revocation_is_ended_by_it_and_one_that_begins_after_it_is_not() {
+    for turns in 0..1 << TURNS {
+        let world = World::new();
+        let before = world.log_in().await;
+        let revocations = world.revocations();
+        let all: Running<()> = Box::pin(async move { revocations.revoke_all("alice").await.unwrap() });
+        let (visit, ()) = run(turns, (world.request(&Browser::default(), |session| session.login("alice")), all));
+        // One at the same time may live or not, and stays as it is.
+        let during = after(&Browser::default(), &visit);
+        let was_live = world.is_live(&during).await;
+        let later = world.log_in().await;
+        assert!(!world.is_live(&before).await, "{turns:b}");
+        assert!(world.is_live(&later).await, "{turns:b}");
+        assert_eq!(world.is_live(&during).await, was_live, "{turns:b}");
+    }
+}

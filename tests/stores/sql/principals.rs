@@ -1,0 +1,176 @@
+//! What the sessions of one principal cost among those of many others, and what holds a revocation up.
+
+use session_state::Timestamp;
+use session_state::store::{Handle, Store};
+
+/// Makes the tests that all engines share, in a module that has those of `tests_of_references`, and in it
+/// `async fn counting_pool() -> Option<Pool>`, `async fn work(&Scene) -> u64`, which counts what the statements on its
+/// connections read, `const WORK_PER_ROW: u64`, and `const FILL: &str` and `const EACH_ANOTHER: &str` for many sessions.
+/// With `[waiting]`, those for engines in which a statement waits for a row that another one has changed, and in the module
+/// `const WAITING: &str`.
+macro_rules! tests_of_principals {
+    () => {
+        use crate::sql::principals;
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn calls_about_a_principal_read_the_rows_of_no_other() {
+            let Some(pool) = counting_pool().await else { return };
+            let scene = Scene::at(pool);
+            scene.store.migrate().await.unwrap();
+            for (principal, count) in [("'other'", 50_000), (EACH_ANOTHER, 50_000), ("'busy'", 10_000)] {
+                let fill = FILL.replace("@principal", principal).replace("@count", &count.to_string());
+                scene.run(&fill).await;
+            }
+            // More than a row costs, for what a statement begins with.
+            let most = |rows: u64| WORK_PER_ROW * (rows + 10);
+            let mut after = None;
+            for page in 0..100 {
+                let before = work(&scene).await;
+                let handles = principals::page(&scene.store, after).await;
+                let done = work(&scene).await - before;
+                assert!(done <= most(100), "page {page} took {done}");
+                assert!(handles.len() == 100 && handles.is_sorted() && handles.first().copied() > after);
+                after = handles.last().copied();
+            }
+            // The first times, PostgreSQL plans for what is bound, and then for anything.
+            for _ in 0..8 {
+                let before = work(&scene).await;
+                assert_eq!(scene.store.count("busy", principals::NOW).await.unwrap(), 10_000);
+                let done = work(&scene).await - before;
+                assert!(done <= most(10_000), "a count took {done}");
+            }
+            for batch in 0..20 {
+                let handles = principals::page(&scene.store, None).await;
+                let before = work(&scene).await;
+                let ended = scene.store.revoke("busy", &handles, principals::NOW).await.unwrap();
+                let done = work(&scene).await - before;
+                assert!(done <= most(100), "batch {batch} took {done}");
+                assert_eq!(principals::sorted(ended), handles);
+            }
+            assert_eq!(scene.store.count("busy", principals::NOW).await.unwrap(), 8_000);
+            assert_eq!(scene.store.count("other", principals::NOW).await.unwrap(), 50_000);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn what_refers_to_a_session_goes_when_it_is_revoked() {
+            let Some(scene) = Scene::with_lines().await else { return };
+            let (key, record) = cases::place(&scene.store).await;
+            let other = cases::create(&scene.store, 2, record.expires_at).await;
+            scene.add_lines().await;
+            let ended = scene.store.revoke("alice", &[record.handle], record.created_at).await;
+            assert_eq!(ended.unwrap(), [record.handle]);
+            assert_eq!(scene.lines().await, 3, "those of the other session are left");
+            assert_eq!(scene.store.load(&key, record.created_at).await.unwrap(), None);
+            assert!(scene.store.load(&other, record.created_at).await.unwrap().is_some());
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn any_number_of_sessions_is_revoked_at_once() {
+            let Some(scene) = Scene::migrated().await else { return };
+            scene.run(&FILL.replace("@principal", "'busy'").replace("@count", "345")).await;
+            let handles: Vec<_> = scene.store.list("busy", None, 1_000, principals::NOW).await.unwrap();
+            let mut handles: Vec<_> = handles.iter().map(|record| record.handle).collect();
+            let left = handles.pop();
+            assert_eq!(scene.store.revoke("busy", &[], principals::NOW).await.unwrap(), []);
+            let ended = scene.store.revoke("busy", &handles, principals::NOW).await.unwrap();
+            assert_eq!(principals::sorted(ended), handles);
+            assert_eq!(principals::page(&scene.store, None).await.first().copied(), left);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn principal_and_label_can_be_read_when_values_are_encrypted() {
+            let Some(scene) = Scene::migrated().await else { return };
+            let layer = session_state::SessionLayer::server(scene.store.clone());
+            let app = App::new(layer.encrypt_at_rest(session_state::KeyRing::generate().unwrap()).unwrap());
+            let mut browser = Browser::default();
+            let log_in = async |session: session_state::Session| {
+                session.insert("secret", "of values").unwrap();
+                session.login("alice");
+                session.set_label("laptop").unwrap();
+            };
+            browser.visit(&app, log_in).await.value();
+            assert_eq!(scene.text("SELECT principal FROM @t WHERE version IS NOT NULL").await, "alice");
+            assert_eq!(scene.text("SELECT label FROM @t WHERE version IS NOT NULL").await, "laptop");
+            let data = scene.text("SELECT data FROM @t WHERE version IS NOT NULL").await;
+            assert!(data.starts_with("{\"sealed\":"), "{data}");
+            let label = browser.visit(&app, async |session| session.label()).await.value();
+            assert_eq!(label.as_deref(), Some("laptop"));
+        }
+    };
+    ([waiting]) => {
+        /// Lets a revocation of the session of `alice` wait until a transaction ends that has made these changes. Returns
+        /// how many sessions it has ended.
+        async fn revoke_meanwhile(scene: &Scene, changes: &str, end: &str) -> usize {
+            let mut transaction = scene.pool.acquire().await.unwrap();
+            let begun = format!("BEGIN; {}", changes.replace("@t", &scene.table));
+            sqlx::raw_sql(sqlx::AssertSqlSafe(begun)).execute(&mut *transaction).await.unwrap();
+            let handle = cases::record(1, cases::now()).handle;
+            let store = scene.store.clone();
+            let revocation = tokio::spawn(async move { store.revoke("alice", &[handle], cases::now()).await });
+            while scene.number(WAITING).await == 0 {
+                assert!(!revocation.is_finished(), "it waits");
+                tokio::task::yield_now().await;
+            }
+            sqlx::raw_sql(sqlx::AssertSqlSafe(end.to_owned())).execute(&mut *transaction).await.unwrap();
+            revocation.await.unwrap().unwrap().len()
+        }
+
+        const LIVE: &str = "SELECT COUNT(*) FROM @t WHERE version IS NOT NULL";
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn a_revocation_that_waits_for_a_renewal_ends_the_session_where_it_is_then() {
+            let Some(scene) = Scene::migrated().await else { return };
+            // Before and behind the old key.
+            for new in [[0; 32], [0xff; 32]] {
+                let (old, _) = cases::place(&scene.store).await;
+                let (old, new) = (literal(old.as_bytes()), literal(&new));
+                let renewal = format!(
+                    "UPDATE @t SET id_hash = {new}, version = 2 WHERE id_hash = {old}; \
+                     INSERT INTO @t (id_hash, expires_at, grace_until) VALUES ({old}, 9000000000000, 0)"
+                );
+                assert_eq!(revoke_meanwhile(&scene, &renewal, "ROLLBACK").await, 1, "the renewal is undone");
+                cases::place(&scene.store).await;
+                assert_eq!(revoke_meanwhile(&scene, &renewal, "COMMIT").await, 1, "the renewal is done");
+                assert_eq!(scene.number(LIVE).await, 0);
+                assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 1, "the forward stays");
+                scene.run("DELETE FROM @t").await;
+            }
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn a_revocation_that_waits_for_a_takeover_or_a_delete_ends_nothing() {
+            let Some(scene) = Scene::migrated().await else { return };
+            let (old, _) = cases::place(&scene.store).await;
+            let (old, new) = (literal(old.as_bytes()), literal(&[7; 32]));
+            let delete = format!("DELETE FROM @t WHERE id_hash = {old}");
+            let takeover = format!(
+                "{delete}; INSERT INTO @t (id_hash, handle, version, expires_at, principal) \
+                 VALUES ({new}, {}, 1, 9000000000000, 'alice')",
+                literal(&[9; 16])
+            );
+            assert_eq!(revoke_meanwhile(&scene, &takeover, "COMMIT").await, 0);
+            assert_eq!(scene.number(LIVE).await, 1, "the session that has come has another handle");
+            scene.run("DELETE FROM @t").await;
+            cases::place(&scene.store).await;
+            assert_eq!(revoke_meanwhile(&scene, &delete, "COMMIT").await, 0);
+            cases::place(&scene.store).await;
+            let logout = format!("UPDATE @t SET principal = NULL WHERE id_hash = {old}");
+            assert_eq!(revoke_meanwhile(&scene, &logout, "COMMIT").await, 0);
+            assert_eq!(scene.number(LIVE).await, 1, "the session is nobody's then");
+        }
+    };
+}
+
+/// When all sessions live that are put into a table.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(11);
+
+/// Returns the handles of a page of a hundred sessions.
+pub(crate) async fn page(store: &impl Store, after: Option<Handle>) -> Vec<Handle> {
+    let list = store.list("busy", after.as_ref(), 100, NOW).await.unwrap();
+    list.iter().map(|record| record.handle).collect()
+}
+
+pub(crate) fn sorted(mut handles: Vec<Handle>) -> Vec<Handle> {
+    handles.sort();
+    handles
+}
