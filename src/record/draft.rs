@@ -24,7 +24,7 @@ pub(crate) struct Draft {
     /// In the order in which they stand in the record. Most requests change one value.
     overlay: SmallVec<[Overlaid; 1]>,
     login: Option<Arc<str>>,
-    /// What is seldom changed. Boxed, since every request has a draft.
+    /// What is seldom changed, if any of it is. Boxed, since every request has a draft.
     rare: Option<Box<RareChanges>>,
     /// What was the session of one principal is now that of another, with a name of its own.
     is_new_identity: bool,
@@ -102,7 +102,8 @@ impl Draft {
                 }
                 self.login = Some(Arc::clone(principal));
             }
-            Change::Reauthenticated => self.rare_mut().has_reauthenticated |= self.principal().is_some(),
+            Change::Reauthenticated if self.principal().is_some() => self.rare_mut().has_reauthenticated = true,
+            Change::Reauthenticated => {}
             Change::Label(label) => self.set_label(label.clone()),
             Change::IdleTimeout(timeout) => self.idle_timeout = Some(*timeout),
             Change::AbsoluteTimeout(timeout) => self.absolute_timeout = Some(*timeout),
@@ -198,7 +199,7 @@ impl Draft {
             || self.login.is_some()
             || self.idle_timeout.is_some()
             || self.absolute_timeout.is_some()
-            || self.rare.as_ref().is_some_and(|rare| rare.has_reauthenticated || rare.label.is_some())
+            || self.rare.is_some()
             || self.outside.as_ref().is_some_and(|outside| outside.is_changed())
     }
 

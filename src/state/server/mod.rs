@@ -136,7 +136,9 @@ pub(super) async fn commit(
         };
         match step {
             Ok(Step::Done(committed)) => {
-                give_back(records, lease).await;
+                if lease.is_some() {
+                    Box::pin(give_back(records, lease)).await;
+                }
                 return Ok(committed);
             }
             Ok(Step::Again) => pause(attempt).await?,
@@ -146,28 +148,27 @@ pub(super) async fn commit(
                     config.tell(&SessionEvent::ChangesDiscarded { session: record.handle });
                 }
                 work.loaded = Loaded::default();
-                give_back(records, lease).await;
+                Box::pin(give_back(records, lease)).await;
                 return Ok(Committed { is_lost: true, ..Committed::default() });
             }
             Err(error) if !has_failed && store_failed(&error) => has_failed = true,
             Err(error) => {
                 // A store that has failed may be about to write what it was asked to. Until then nobody else is to log in.
                 if *error.kind() != ErrorKind::Unavailable {
-                    give_back(records, lease).await;
+                    Box::pin(give_back(records, lease)).await;
                 }
                 return Err(error);
             }
         }
     }
-    give_back(records, lease).await;
+    Box::pin(give_back(records, lease)).await;
     Err(Error::conflict())
 }
 
 /// Lets others log the principal in, if this commit kept them from it.
-#[inline(always)]
 async fn give_back(records: Records<'_>, lease: &mut Option<Box<Lease<'_>>>) {
     if let Some(lease) = lease.take() {
-        Box::pin(lease.give_back(records)).await;
+        lease.give_back(records).await;
     }
 }
 

@@ -191,6 +191,7 @@ impl<'c> Records<'c> {
         self.within(rows.write(self.server.store.name(), operation, call, now))
     }
 
+    #[inline(always)]
     fn within<T>(self, answer: Answer<'_, T>) -> Limited<'_, T> {
         answer.within(self.config.store_timeout, self.server.store.name())
     }
