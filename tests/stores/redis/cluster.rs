@@ -100,7 +100,7 @@ async fn a_renewal_that_arrives_again_brings_nothing_back() {
 }
 
 /// Waits for a call until it has had this many chances to go on. A limit of time would fall where the machine lets it.
-async fn drop_after<T>(chances: u64, call: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn drop_after<T>(chances: u64, call: impl Future<Output = T>) -> Option<T> {
     let (mut call, mut taken) = (std::pin::pin!(call), 0);
     std::future::poll_fn(|context| {
         taken += 1;

@@ -7,7 +7,7 @@ use redis::cluster::{ClusterClient, ClusterConnection};
 use session_state::RedisStore;
 use session_state::store::{Entry, Outcome, Store as _, StoreKey};
 
-use super::cluster::Shared;
+use super::cluster::{Shared, drop_after};
 use super::principals::{ALICE, SLACK, handle, handles, hers, renewal, sign_in_and_change};
 use super::{HOUR, MINUTE, key, now, prefix};
 
@@ -177,4 +177,41 @@ async fn logins_and_logouts_leave_nothing() {
         assert_eq!(it.store.delete(&key(last), now()).await.unwrap(), Outcome::Done);
         assert_eq!(it.members(), [b""; 0]);
     }
+}
+
+/// Whatever has been written of them.
+#[tokio::test]
+async fn calls_that_are_dropped_anywhere_hide_no_session() {
+    let Some(it) = Pieces::begin().await else { return };
+    let (store, mut dropped) = (&it.store, 0);
+    let mut note = |is_dropped| dropped += u32::from(is_dropped);
+    for n in 0..150 {
+        let (old, new, chances) = (key(n), key(n + 1_000), 1 + n % 10);
+        let first = Arc::new(hers(n, 1));
+        note(drop_after(chances, store.create(&old, Arc::clone(&first), now())).await.is_none());
+        assert!(!it.is_live(n).await || handles(store).await == [handle(n)]);
+        let _ = store.create(&old, first, now()).await.unwrap();
+        assert_eq!(handles(store).await, [handle(n)]);
+        let renewal = renewal(n, 1, n + 1_000, hers(n, 2));
+        note(drop_after(chances, store.renew(renewal.clone(), now())).await.is_none());
+        assert_eq!(handles(store).await, [handle(n)]);
+        let again = store.renew(renewal, now()).await.unwrap();
+        assert!(matches!(again, Outcome::Done | Outcome::Retired(_)), "{again:?}");
+        assert_eq!(handles(store).await, [handle(n)]);
+        let mut next = hers(n, 3);
+        next.expires_at = now().after(if n % 2 == 0 { HOUR } else { 30 * HOUR });
+        note(drop_after(chances, store.update(&new, 2, Arc::new(next), now())).await.is_none());
+        note(drop_after(chances, store.touch(&new, 3, now(), now().after(60 * HOUR), now())).await.is_none());
+        assert_eq!(handles(store).await, [handle(n)]);
+        if n % 3 == 0 {
+            note(drop_after(chances, store.delete(&new, now())).await.is_none());
+            store.delete(&new, now()).await.unwrap();
+        } else {
+            note(drop_after(chances, store.revoke(ALICE, &[handle(n)], now())).await.is_none());
+            store.revoke(ALICE, &[handle(n)], now()).await.unwrap();
+        }
+        assert!(!it.is_live(n + 1_000).await);
+        assert_eq!(handles(store).await, []);
+    }
+    assert!(dropped > 100, "only {dropped} were dropped");
 }
