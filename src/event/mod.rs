@@ -129,8 +129,8 @@ pub enum RevocationCause {
 ///
 /// What waits when the process ends is lost: see
 /// [`SessionLayer::flush_observers`](crate::SessionLayer::flush_observers). The thread starts with the first event, and ends
-/// when the last clone of the layer is gone and the observer has been told everything. Then the observer is dropped; one that
-/// holds a clone of its own layer never is.
+/// when the layer is gone, with its clones, services and requests, and the observer has been told everything. Then the
+/// observer is dropped; one that holds a clone of its own layer never is.
 ///
 /// Closures are observers: see [`SessionLayer::add_observer`](crate::SessionLayer::add_observer).
 pub trait Observer: Send + Sync + 'static {

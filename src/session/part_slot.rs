@@ -49,8 +49,8 @@ impl PartSlot {
 }
 
 impl StoredPart {
-    /// Opens the cookie of a part. One that is bound to its session opens only in `session`. What the observers are to be
-    /// told comes along: they are code of the application, and the caller holds a lock.
+    /// Opens the cookie of a part. One that is bound to its session opens only in `session`. The event that is to be told
+    /// comes along: a subscriber of `tracing` is code of the application, and the caller holds a lock.
     pub(super) fn open(
         config: &Config,
         received: &Received,

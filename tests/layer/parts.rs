@@ -1,12 +1,9 @@
 //! Parts: typed, each in its place.
 
-use std::sync::{Arc, Mutex};
-
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use session_state::{
-    ErrorKind, InCookie, InStore, KeyRing, MemoryStore, Part, PartPlace, ServerErrorPolicy, Session, SessionEvent,
-    SessionPart,
+    ErrorKind, InCookie, InStore, KeyRing, MemoryStore, Part, PartPlace, ServerErrorPolicy, Session, SessionPart,
 };
 
 use crate::browser::{App, Browser, Visit};
@@ -373,42 +370,6 @@ async fn a_part_too_large_for_its_cookie_is_named_and_nothing_is_stored() {
     browser = before;
     assert_eq!(browser.get(&app, "n").await, None);
     assert_eq!(cart(&mut browser, &app).await.lines, ["pen"]);
-}
-
-#[tokio::test]
-async fn an_observer_is_told_of_a_part_while_nothing_is_locked() {
-    let asked = Arc::new(Mutex::new(None::<Session>));
-    let observer = {
-        let asked = Arc::clone(&asked);
-        move |_: &SessionEvent| {
-            if let Some(session) = &*asked.lock().unwrap() {
-                assert!(session.is_new());
-            }
-        }
-    };
-    let keys = KeyRing::generate().unwrap();
-    let app = App::memory()
-        .with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys).free_standing()).add_observer(observer));
-    let mut browser = Browser::default();
-    browser.jar.insert("__Host-Http-cart".into(), "forged".into());
-    let request = async move {
-        let visit = browser.send_raw(&app, move |extensions| async move {
-            let session = Session::from_extensions(&extensions)?.load().await?;
-            *asked.lock().unwrap() = Some(session);
-            let cart = Part::<Cart>::from_extensions(&extensions).await?;
-            asked.lock().unwrap().take();
-            Ok((StatusCode::OK, (*cart).clone()))
-        });
-        (visit.await.value(), app.events())
-    };
-    // In a thread of its own: a deadlock would be one of threads.
-    let (done, answer) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        done.send(runtime.block_on(request)).unwrap();
-    });
-    let (cart, events) = answer.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
-    assert_eq!((cart, events), (Cart::default(), vec!["InvalidCookie".to_owned()]));
 }
 
 #[tokio::test]

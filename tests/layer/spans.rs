@@ -5,8 +5,10 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
 use session_state::test_kit::{Call, Fault, FaultyStore};
-use session_state::{KeyRing, MemoryStore, SessionEvent, SessionLayer};
+use session_state::{InCookie, KeyRing, MemoryStore, Part, Session, SessionEvent, SessionLayer, SessionPart};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -17,7 +19,11 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Writes down every span and event, with all of their fields.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<String>>>);
+struct Notes {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// A session that is asked at each event.
+    asked: Arc<Mutex<Option<Session>>>,
+}
 
 struct Line(String);
 
@@ -29,12 +35,12 @@ impl Visit for Line {
 
 impl Notes {
     fn note(&self, line: Line) {
-        self.0.lock().unwrap().push(line.0);
+        self.lines.lock().unwrap().push(line.0);
     }
 
     /// Returns the lines of one kind.
     fn take(&self, is_asked_for: impl Fn(&String) -> bool) -> Vec<String> {
-        self.0.lock().unwrap().drain(..).filter(is_asked_for).collect()
+        self.lines.lock().unwrap().drain(..).filter(is_asked_for).collect()
     }
 }
 
@@ -60,6 +66,9 @@ impl Subscriber for Notes {
         let mut line = Line(format!("{} {}:", event.metadata().level(), event.metadata().target()));
         event.record(&mut line);
         self.note(line);
+        if let Some(session) = &*self.asked.lock().unwrap() {
+            assert!(session.is_new());
+        }
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
@@ -202,4 +211,37 @@ async fn events_that_an_observer_misses_are_told_in_its_thread() {
     go_on.send(()).unwrap();
     app.layer.flush_observers().await;
     assert_eq!(notes.take(|_| true), ["WARN session_state: message=events lost count=6"]);
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Cart {}
+
+impl SessionPart for Cart {
+    const NAME: &'static str = "cart";
+}
+
+#[tokio::test]
+async fn a_subscriber_is_told_of_a_part_while_nothing_is_locked() {
+    let keys = KeyRing::generate().unwrap();
+    let layer = SessionLayer::server(MemoryStore::new()).with_part::<Cart>(InCookie::encrypted(keys).free_standing());
+    let (app, mut browser) = (App::unobserved(layer), Browser::default());
+    browser.jar.insert("__Host-Http-cart".into(), "forged".into());
+    let (done, answer) = channel();
+    // In a thread of its own: a deadlock would be one of threads.
+    std::thread::spawn(move || {
+        let (notes, _other) = (Notes::default(), tracing::Dispatch::new(Notes::default()));
+        let _guard = tracing::subscriber::set_default(notes.clone());
+        let asked = Arc::clone(&notes.asked);
+        let request = browser.send_raw(&app, |extensions| async move {
+            let session = Session::from_extensions(&extensions)?.load().await?;
+            *asked.lock().unwrap() = Some(session);
+            drop(Part::<Cart>::from_extensions(&extensions).await?);
+            asked.lock().unwrap().take();
+            Ok((StatusCode::OK, ()))
+        });
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(request).value();
+        done.send(notes.take(|_| true)).unwrap();
+    });
+    let told = answer.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert_eq!(told, ["WARN session_state: message=invalid cookie"]);
 }
