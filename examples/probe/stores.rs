@@ -22,6 +22,13 @@ use crate::cart;
 use crate::options::{Engine, Error};
 
 /// Opens the store at an address. A table or an index that is missing is made.
+#[cfg(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "mongodb",
+    feature = "redis-cluster"
+))]
 macro_rules! open {
     (migrated $store:ident $address:expr) => {{
         let store = $store::connect($address).await?;
@@ -104,7 +111,10 @@ pub(crate) async fn remember(state: CookieState, engine: Engine, address: &str) 
             feature = "memcached",
             feature = "mongodb",
         )))]
-        _ => Err(not_built(engine, address)),
+        _ => {
+            drop(state);
+            Err(not_built(engine, address))
+        }
     }
 }
 

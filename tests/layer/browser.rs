@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use http::header::{COOKIE, SET_COOKIE};
@@ -78,18 +78,19 @@ pub(crate) fn name(event: &SessionEvent) -> String {
 
 /// Waits in this thread for what other threads do.
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
+    struct Bell(SyncSender<()>);
+    impl Wake for Bell {
         fn wake(self: Arc<Self>) {
-            self.0.unpark();
+            let _ = self.0.try_send(());
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (bell, rings) = sync_channel(1);
+    let waker = Waker::from(Arc::new(Bell(bell)));
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => rings.recv_timeout(Duration::from_secs(60)).expect("other threads do it in a minute"),
         }
     }
 }

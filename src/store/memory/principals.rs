@@ -49,25 +49,83 @@ impl MemoryStore {
 
     /// Ends a live session of a principal, and returns whether there was one.
     pub(super) fn end_session(&self, principal: &str, handle: &Handle, now: Timestamp) -> bool {
-        let mut last = None;
-        while let Some(key) = self.shared.index.find(principal, handle).filter(|key| last != Some(*key)) {
+        let place = self.shared.index.find(principal, handle);
+        place.is_some_and(|key| self.end_session_from(principal, handle, key, now))
+    }
+
+    /// Ends a session that was under this key, wherever it has moved to since.
+    fn end_session_from(&self, principal: &str, handle: &Handle, mut key: StoreKey, now: Timestamp) -> bool {
+        loop {
             let mut shard = self.shard(&key);
-            match shard.get(&key) {
-                Some(Slot::Live(record)) if record.handle == *handle => {
-                    let ends = is_theirs(record, principal, now);
-                    if ends && let Some(slot) = shard.remove(&key) {
-                        self.forget(&key, &slot);
-                    }
-                    return ends;
+            if let Some(Slot::Live(record)) = shard.get(&key)
+                && record.handle == *handle
+            {
+                let ends = is_theirs(record, principal, now);
+                if ends && let Some(slot) = shard.remove(&key) {
+                    self.forget(&key, &slot);
                 }
-                // It has moved since.
-                _ => last = Some(key),
+                return ends;
+            }
+            drop(shard);
+            match self.shared.index.find(principal, handle) {
+                Some(moved) if moved != key => key = moved,
+                _ => return false,
             }
         }
-        false
     }
 }
 
 fn is_theirs(record: &Record, principal: &str, now: Timestamp) -> bool {
     record.principal.as_deref() == Some(principal) && !record.is_expired(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Forward, Outcome, Renewal, Store as _};
+
+    const HANDLE: Handle = Handle::from_bytes([7; 16]);
+    const NOW: Timestamp = Timestamp::from_millis(0);
+    const END: Timestamp = Timestamp::from_millis(10);
+
+    fn key(n: u8) -> StoreKey {
+        StoreKey::from_bytes([n; 32])
+    }
+
+    /// Returns a store with a session of `a` that has moved from key 1 to key 2 and on to key 3.
+    async fn with_a_session_that_moved() -> MemoryStore {
+        let record = Arc::new(Record { principal: Some("a".into()), ..Record::new(HANDLE, NOW, END) });
+        let store = MemoryStore::new();
+        assert!(store.create(&key(1), Arc::clone(&record), NOW).await.expect("an answer"));
+        for n in 1..3 {
+            let forward = Forward { successor: None, grace_until: NOW, expires_at: END };
+            let renewal = Renewal { old: key(n), expected: 1, new: key(n + 1), record: Arc::clone(&record), forward };
+            assert_eq!(store.renew(renewal, NOW).await.expect("an answer"), Outcome::Done);
+        }
+        store
+    }
+
+    #[tokio::test]
+    async fn a_session_that_moved_since_its_place_was_read_is_found_and_ended() {
+        for known in 1..=3 {
+            let store = with_a_session_that_moved().await;
+            assert!(store.session("a", &HANDLE, key(known), NOW).is_some());
+            assert!(store.end_session_from("a", &HANDLE, key(known), NOW));
+            assert!(!store.end_session_from("a", &HANDLE, key(known), NOW));
+            assert!(store.session("a", &HANDLE, key(known), NOW).is_none());
+            assert_eq!((store.shared.index.len(), store.len()), (0, 0));
+        }
+    }
+
+    /// As if two principals had the same hash, or the session had changed hands since its place was read.
+    #[tokio::test]
+    async fn a_session_of_another_principal_is_neither_found_nor_ended() {
+        let store = with_a_session_that_moved().await;
+        for known in 1..=3 {
+            assert!(store.session("b", &HANDLE, key(known), NOW).is_none());
+            assert!(!store.end_session_from("b", &HANDLE, key(known), NOW));
+            assert!(!store.end_session_from("a", &HANDLE, key(known), END));
+        }
+        assert_eq!((store.shared.index.len(), store.len()), (1, 1));
+    }
 }

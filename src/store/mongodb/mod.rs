@@ -42,6 +42,9 @@ const DUPLICATE_KEY: i32 = 11_000;
 /// Every write names the version and the deadline that it replaces, in one conditional command. Nothing needs a
 /// transaction, so a standalone server will do.
 ///
+/// A renewal that loses against another write removes again what it had put under the new key. Should its node die at that
+/// moment, a document is left that no ID leads to. It is in lists of its principal until it expires or is revoked.
+///
 /// # Setting up
 ///
 /// [`migrate`](Self::migrate) makes the two indexes there are. By one the server removes what has expired, about once a

@@ -102,10 +102,13 @@ where
         members: Vec<Member>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        let removed = Mutex::new(Vec::new());
-        let search = self.search(whose, members, |member| self.end(whose, member, &removed, now), now).await?;
-        self.unlist_all(whose, &search.stale, now).await;
-        let mut removed = removed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ended = Mutex::new(Vec::new());
+        let search = self.search(whose, members, |member| self.end(whose, member, &ended, now), now).await;
+        let mut gone = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut removed: Vec<Handle> = gone.iter().map(Member::handle).collect();
+        gone.extend(search.as_ref().map_or(&[][..], |search| search.stale.as_slice()).iter().cloned());
+        self.unlist_all(whose, &gone, now).await;
+        search?;
         removed.sort_unstable();
         removed.dedup();
         Ok(removed)
@@ -194,12 +197,12 @@ where
         Ok((member, seen))
     }
 
-    /// Ends the session of a member if it is there, and then notes its handle.
+    /// Ends the session of a member if it is there, and then notes it.
     async fn end(
         &self,
         whose: &Owner,
         member: Member,
-        ended: &Mutex<Vec<Handle>>,
+        ended: &Mutex<Vec<Member>>,
         now: Timestamp,
     ) -> Result<(Member, Seen<()>), StoreError> {
         let theirs = whose.with_handle(&member.handle());
@@ -207,8 +210,9 @@ where
         let answer = self.run(&script::DELETE, &[&self.key_of(&member)], &args).await.map_err(failed)?;
         let seen = match reply(&answer)? {
             Reply::Ended(Outcome::Done, _) => {
-                ended.lock().unwrap_or_else(PoisonError::into_inner).push(member.handle());
-                Seen::Over
+                ended.lock().unwrap_or_else(PoisonError::into_inner).push(member.clone());
+                // In a Cluster a renewal may have placed it a second time.
+                if self.is_split() { Seen::Over } else { Seen::Found(()) }
             }
             Reply::Ended(Outcome::Retired(_), _) => Seen::Over,
             Reply::Ended(Outcome::Gone, _) => Seen::Absent,

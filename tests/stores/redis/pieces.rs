@@ -171,7 +171,10 @@ async fn logins_and_logouts_leave_nothing() {
     for n in (0..200).step_by(2) {
         sign_in_and_change(&it.store, n).await;
         assert_eq!(it.members().len(), 1);
-        assert_eq!(it.store.delete(&key(n + 1), now()).await.unwrap(), Outcome::Done);
+        let last = n + 10_000;
+        assert_eq!(it.store.renew(renewal(n + 1, 3, last, hers(n, 4)), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(it.members().len(), 1);
+        assert_eq!(it.store.delete(&key(last), now()).await.unwrap(), Outcome::Done);
         assert_eq!(it.members(), [b""; 0]);
     }
 }

@@ -75,8 +75,10 @@ async fn after_a_thousand_logins_and_logouts_nothing_of_a_principal_is_left() {
     let Some((store, mut connection, prefix)) = begin().await else { return };
     for n in (0..2_000).step_by(2) {
         sign_in_and_change(&store, n).await;
-        assert_eq!(indexes(&mut connection, &prefix).len(), usize::from(n % 100 == 0).max(1));
-        assert_eq!(store.delete(&key(n + 1), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(indexes(&mut connection, &prefix).len(), 1);
+        let last = n + 10_000;
+        assert_eq!(store.renew(renewal(n + 1, 3, last, hers(n, 4)), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(store.delete(&key(last), now()).await.unwrap(), Outcome::Done);
         assert_eq!(indexes(&mut connection, &prefix), [""; 0]);
     }
 }
@@ -213,14 +215,14 @@ async fn an_index_takes_no_further_round_trip_but_for_touches_and_logouts() {
         count(store.create(&key(n + 3), Arc::new(hers(n, 1)), now).await.unwrap());
         count(store.revoke(ALICE, &[handle(n)], now).await.unwrap() == [handle(n)]);
         if n == 20 {
-            assert_eq!(trips, [1, 1, 1, 1, 2, 1, 2, 2, 2, 1, 4]);
+            assert_eq!(trips, [1, 1, 1, 1, 2, 1, 2, 2, 2, 1, 3]);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_sessions_of_one_principal_are_listed_and_ended_in_pages() {
-    const COUNT: u64 = 10_000;
+    const COUNT: u64 = 2_000;
     let Some((store, mut connection, prefix)) = begin().await else { return };
     let mut clients = JoinSet::new();
     for client in 0..50 {

@@ -32,10 +32,13 @@ macro_rules! tests_of_principals {
                 assert!(handles.len() == 100 && handles.is_sorted() && handles.first().copied() > after);
                 after = handles.last().copied();
             }
-            let before = work(&scene).await;
-            assert_eq!(scene.store.count("busy", principals::NOW).await.unwrap(), 10_000);
-            let done = work(&scene).await - before;
-            assert!(done <= most(10_000), "a count took {done}");
+            // The first times, PostgreSQL plans for what is bound, and then for anything.
+            for _ in 0..8 {
+                let before = work(&scene).await;
+                assert_eq!(scene.store.count("busy", principals::NOW).await.unwrap(), 10_000);
+                let done = work(&scene).await - before;
+                assert!(done <= most(10_000), "a count took {done}");
+            }
             for batch in 0..20 {
                 let handles = principals::page(&scene.store, None).await;
                 let before = work(&scene).await;
