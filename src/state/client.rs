@@ -107,7 +107,7 @@ impl CookieState {
     /// reach the store. When the store cannot be asked the answer is 503, and the client keeps
     /// its cookie: a session that may have been revoked is not let in.
     ///
-    /// A mark takes about 150 bytes. That of a logout stays for the absolute timeout of the layer, or the longest that the
+    /// A mark is a record without values. That of a logout stays for the absolute timeout of the layer, or the longest that the
     /// session was ever given, counted from the logout; where there is none, and for what was revoked from outside, for 400
     /// days. A session that was not used for 400 days ends, whatever its timeouts say. So there are never more marks than
     /// there were logouts, and sessions with a longer timeout of their own, within that time.
@@ -145,7 +145,7 @@ impl CookieState {
     ///
     /// Most requests then take no round trip. What another node has ended is refused after the delay at the latest; what
     /// this one has ended, at once. The copy holds the answers that were asked for last, 32 768 at least and twice as many
-    /// at most, in up to about 15 MB. A login always asks the store.
+    /// at most, in about 11 MB. A login always asks the store.
     #[must_use]
     pub fn with_revocation_delay(mut self, delay: Duration) -> Self {
         self.revocation_delay = delay;

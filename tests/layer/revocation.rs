@@ -686,17 +686,46 @@ async fn a_session_that_was_to_be_remembered_stays_ended_for_as_long_as_it_would
     }
 }
 
+fn remember(session: &Session) {
+    session.set_idle_timeout(90 * DAY);
+    session.set_absolute_timeout(90 * DAY);
+}
+
+#[tokio::test]
+async fn a_session_that_was_to_be_remembered_and_logs_in_again_stays_ended_for_as_long_as_that_would_have_been() {
+    let [node] = nodes();
+    let mut browser = logged_in(&node.app).await;
+    browser.visit(&node.app, |session| async move { remember(&session) }).await;
+    node.app.pass(80 * DAY);
+    log_in(&node.app, &mut browser).await;
+    let thief = browser.clone();
+    browser.visit(&node.app, |session| async move { session.reset_timeouts() }).await;
+    log_out(&node.app, &mut browser).await;
+    for _ in 0..4 {
+        assert!(!is_live(&node.app, &thief).await);
+        node.app.pass(22 * DAY);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_remembered_before_revocation_was_turned_on_can_be_revoked() {
+    let (keys, store) = (KeyRing::generate().unwrap(), MemoryStore::new());
+    let before = App::new(SessionLayer::client(CookieState::encrypted(keys.clone())));
+    let after = App::new(SessionLayer::client(CookieState::encrypted(keys).with_revocation(store)));
+    let mut browser = logged_in(&before).await;
+    browser.visit(&before, |session| async move { remember(&session) }).await;
+    let handle = browser.send(&after, |session| async move { session.handle().unwrap() }).await.value();
+    after.layer.revocations().unwrap().revoke(handle).await.unwrap();
+    after.pass(90 * DAY - SECOND);
+    assert!(!is_live(&after, &browser).await);
+}
+
 #[tokio::test]
 async fn a_thief_who_is_remembered_is_refused_for_as_long_as_that_would_have_been() {
     let [one, other] = nodes();
     let mut browser = logged_in(&one.app).await;
     let mut thief = browser.clone();
-    thief
-        .visit(&other.app, |session| async move {
-            session.set_idle_timeout(90 * DAY);
-            session.set_absolute_timeout(90 * DAY);
-        })
-        .await;
+    thief.visit(&other.app, |session| async move { remember(&session) }).await;
     assert!(is_live(&one.app, &thief).await);
     // The copy that is logged out with knows nothing of it.
     log_out(&one.app, &mut browser).await;
