@@ -23,7 +23,7 @@ impl SessionLayer {
     /// handler that would rather answer itself [saves](crate::Session::save) after the login, and gets the error.
     ///
     /// A node that dies while it logs a principal in keeps the other logins of that principal waiting for up to four
-    /// [store timeouts](Self::with_store_timeout).
+    /// [store timeouts](Self::with_store_timeout), a minute at most.
     ///
     /// # Errors
     ///

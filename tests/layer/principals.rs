@@ -295,6 +295,20 @@ async fn one_login_too_many_is_refused_and_keeps_nothing() {
 }
 
 #[tokio::test]
+async fn a_limit_that_was_lowered_refuses_no_session_that_logs_in_again() {
+    let app = App::memory();
+    let mut devices = [device(&app, "alice").await, device(&app, "alice").await, device(&app, "alice").await];
+    let stricter = app.clone().with(|layer| layer.with_max_sessions(2, Evict::Refuse).unwrap());
+    assert_eq!(log_in(&mut devices[0], &stricter, "alice").await.status, StatusCode::OK);
+    assert_eq!(log_in(&mut Browser::default(), &stricter, "alice").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(are_live(&devices, &app).await, [true, true, true]);
+    let stricter = app.clone().with(|layer| layer.with_max_sessions(2, Evict::Oldest).unwrap());
+    assert_eq!(log_in(&mut devices[0], &stricter, "alice").await.status, StatusCode::OK);
+    assert_eq!(listed(&app, "alice").await.len(), 2);
+    assert!(is_live(&devices[0], &app).await);
+}
+
+#[tokio::test]
 async fn a_handler_can_answer_a_refused_login_by_itself() {
     let app = limited(1, Evict::Refuse);
     device(&app, "alice").await;

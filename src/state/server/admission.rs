@@ -64,8 +64,11 @@ impl fmt::Debug for Turns {
     }
 }
 
-/// A lease lasts for so many of the layer's store timeouts. Whoever has it makes a few calls of the store.
+/// A lease lasts for so many of the layer's store timeouts, up to a minute. Whoever has it makes a few calls of the store.
 const LEASE: u32 = 4;
+
+/// What counts as the store timeout of a layer that has a longer one.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
 
 /// For so many of them a lease is waited for: longer than one that somebody died with lasts.
 const LONGEST_WAIT: u32 = 6;
@@ -80,7 +83,7 @@ pub(super) struct Lease<'c> {
 impl Lease<'_> {
     /// Whether there is time for one more call of the store.
     fn is_good(&self, config: &Config, now: Timestamp) -> bool {
-        now.after(config.store_timeout) < self.until
+        now.after(call_time(config)) < self.until
     }
 
     /// Lets the next one log in. A lease that may have ended by now could be another's, and is left alone.
@@ -111,8 +114,9 @@ pub(super) async fn admit<'c>(
     let principals = Principals::new(config, records.server);
     let mut others = principals.list(&principal).await?;
     // The session that the request came with is none of the others, whether it goes on or ends.
-    let own = work.loaded.record.as_ref().map(|record| record.handle);
-    others.retain(|record| Some(record.handle) != own);
+    let own = work.loaded.record.as_deref();
+    let is_theirs = own.is_some_and(|record| record.principal.as_ref() == Some(&principal));
+    others.retain(|record| own.is_none_or(|own| own.handle != record.handle));
     let too_many = (others.len() + 1).saturating_sub(limit.most);
     if too_many == 0 {
         return Ok(());
@@ -124,6 +128,8 @@ pub(super) async fn admit<'c>(
             principals.end(&principal, &oldest, RevocationCause::Evicted).await?;
             Ok(())
         }
+        // It makes no more than there are, which may be too many since the limit was lowered.
+        Evict::Refuse if is_theirs => Ok(()),
         Evict::Refuse => {
             config.tell(&SessionEvent::LoginRefused);
             refuse(records, work).await?;
@@ -145,6 +151,11 @@ async fn refuse(records: Records<'_>, work: &mut Work) -> Result<(), Error> {
     Ok(())
 }
 
+/// Returns how long a call of the store may take for those who have a lease.
+fn call_time(config: &Config) -> Duration {
+    config.store_timeout.min(LONGEST_CALL)
+}
+
 async fn take_lease<'c>(records: Records<'c>, limit: &'c SessionLimit, principal: &str) -> Result<Lease<'c>, Error> {
     let config = records.config;
     let name = records.server.store.name();
@@ -154,7 +165,7 @@ async fn take_lease<'c>(records: Records<'c>, limit: &'c SessionLimit, principal
         let holder = Handle::from_bytes(random::bytes()?);
         for attempt in 0.. {
             let now = config.now();
-            let until = now.after(config.store_timeout * LEASE);
+            let until = now.after(call_time(config) * LEASE);
             if records.reserve(&key, Arc::new(Record::new(holder, now, until)), now).await? {
                 return Ok(Lease { _turn: turn, key, until });
             }
@@ -162,6 +173,5 @@ async fn take_lease<'c>(records: Records<'c>, limit: &'c SessionLimit, principal
         }
         Err(Error::conflict())
     };
-    let longest: Duration = config.store_timeout * LONGEST_WAIT;
-    timeout(longest, taking).await.unwrap_or_else(|_| Err(StoreError::timed_out(name).into()))
+    timeout(call_time(config) * LONGEST_WAIT, taking).await.unwrap_or_else(|_| Err(StoreError::timed_out(name).into()))
 }
