@@ -9,6 +9,7 @@ mod support;
 mod adoption;
 mod answers;
 mod concurrency;
+mod devices;
 mod headers;
 mod lifetimes;
 mod logout;
