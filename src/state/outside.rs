@@ -154,11 +154,15 @@ pub(super) async fn commit(config: &Config, work: &mut Work, may_set_cookie: boo
         }
     }
     let before = work.loaded.record.clone();
-    let ended = before.as_ref().filter(|_| work.ends_session()).map(|record| record.handle);
+    let ends_session = work.ends_session();
     let committed = commit_session(config, work, may_set_cookie).await?;
-    match (ended, before, work.loaded.record.clone()) {
-        (Some(ended), ..) => end(config, ended).await,
-        (None, Some(before), Some(after)) if deadline(config, &after) > deadline(config, &before) => {
+    match (before, work.loaded.record.clone()) {
+        (Some(ended), _) if ends_session => {
+            for record in config.outside.iter().filter_map(|place| place.record(config, ended.handle)) {
+                tell_failure(config, record.delete_of(&ended).await);
+            }
+        }
+        (Some(before), Some(after)) if deadline(config, &after) > deadline(config, &before) => {
             extend(config, &after).await;
         }
         _ => {}
@@ -170,7 +174,7 @@ fn deadline(config: &Config, session: &Record) -> Option<Timestamp> {
     config.timeouts.absolute_deadline(session.into())
 }
 
-/// Removes the parts of a session that has ended. One that cannot be removed now is out of reach, and expires.
+/// Removes the parts of a session that was ended from outside. One that cannot be removed now is out of reach, and expires.
 pub(super) async fn end(config: &Config, session: Handle) {
     for record in config.outside.iter().filter_map(|place| place.record(config, session)) {
         tell_failure(config, record.delete().await);

@@ -6,6 +6,7 @@ use super::at_rest::{self, SealedRow};
 use super::outside::StoredPart;
 use super::server::{LostReplyError, MAX_ATTEMPTS, pause};
 use super::{Config, ConflictPolicy, State, Work};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::part::InStore;
@@ -43,6 +44,10 @@ impl<'c> PartRecord<'c> {
     /// Loads the part, and lets it live as long as its session may.
     pub(super) async fn load(&self, session: &Record) -> Result<StoredPart, Error> {
         let Some(record) = self.find().await? else { return Ok(StoredPart::default()) };
+        if self.is_ahead_of(&record, session.authenticated_at) {
+            self.config.tell(&SessionEvent::RetiredIdUsed);
+            return Ok(StoredPart::default());
+        }
         let now = self.config.now();
         let deadline = self.config.timeouts.absolute_deadline(session.into());
         // Where there is no such deadline, half of the longest time is soon enough.
@@ -52,6 +57,25 @@ impl<'c> PartRecord<'c> {
             self.ask(|| store.touch(&self.key, record.version, now, expires_at, now)).await?;
         }
         self.read(&record)
+    }
+
+    /// Removes the part of a session that has ended, unless that was an older copy of one that goes on.
+    pub(super) async fn delete_of(&self, session: &Record) -> Result<(), Error> {
+        let is_of_copy = match &self.config.state {
+            State::Server(_) => false,
+            State::Client(_) => {
+                self.find().await?.is_some_and(|record| self.is_ahead_of(&record, session.authenticated_at))
+            }
+        };
+        if is_of_copy { Ok(()) } else { self.delete().await }
+    }
+
+    /// Whether the part was written after a login that a session knows nothing of.
+    ///
+    /// State in the cookie keeps its name through a login, and a copy of the cookie from before it stays what it was. Who
+    /// has planted or seen that must not find what was written since.
+    fn is_ahead_of(&self, part: &Record, authenticated_at: Option<Timestamp>) -> bool {
+        matches!(self.config.state, State::Client(_)) && part.authenticated_at > authenticated_at
     }
 
     pub(super) async fn delete(&self) -> Result<(), Error> {
@@ -73,7 +97,8 @@ impl<'c> PartRecord<'c> {
                 return Ok(());
             };
             self.config.tell(&SessionEvent::Conflict { session: self.session });
-            if self.config.conflict_policy == ConflictPolicy::Fail {
+            let is_copy = newer.as_ref().is_some_and(|newer| self.is_ahead_of(newer, record.authenticated_at));
+            if is_copy || self.config.conflict_policy == ConflictPolicy::Fail {
                 return Err(Error::conflict());
             }
             let newer = newer.map(|newer| self.read(&newer)).transpose()?;
@@ -128,6 +153,9 @@ impl<'c> PartRecord<'c> {
         let mut record = Record::new(self.handle, now, deadline.unwrap_or(now.after(LONGEST_UNUSED)));
         record.version = version_after(before.unwrap_or(0), mark);
         record.values = Values::from_pairs([(PART_KEY, value)]);
+        if matches!(self.config.state, State::Client(_)) {
+            record.authenticated_at = work.draft.authenticated_at(now);
+        }
         Ok(Arc::new(record))
     }
 

@@ -32,6 +32,41 @@ impl SessionPart for Draft {
     const NAME: &'static str = "draft";
 }
 
+#[tokio::test]
+async fn a_copy_of_a_cookie_from_before_the_login_finds_nothing_of_what_was_written_since() {
+    let parted = Parted::in_cookie();
+    let app = &parted.app;
+    let mut planted = Browser::default();
+    assert_eq!(note(&mut planted, app, "planted").await.status, StatusCode::OK);
+    let mut victim = planted.clone();
+    victim.visit(app, |session| async move { session.login("alice") }).await;
+    assert_eq!(pages(&mut victim, app).await, ["planted"], "what a visitor has written stays");
+    assert_eq!(note(&mut victim, app, "secret").await.status, StatusCode::OK);
+    assert_eq!(pages(&mut planted, app).await, [""; 0]);
+    assert_eq!(note(&mut planted, app, "forged").await.status, StatusCode::CONFLICT);
+    planted.visit(app, |session| async move { session.logout() }).await;
+    assert_eq!(pages(&mut victim, app).await, ["planted", "secret"]);
+    victim.visit(app, |session| async move { session.logout() }).await;
+    assert_eq!(parted.kept(), 0);
+}
+
+async fn note(browser: &mut Browser, app: &App, page: &'static str) -> Visit<()> {
+    let visit = browser.send_raw(app, move |extensions| async move {
+        Part::<Draft>::from_extensions(&extensions).await?.pages.push(page.to_owned());
+        Ok((StatusCode::OK, ()))
+    });
+    let visit = visit.await;
+    browser.receive(&visit);
+    visit
+}
+
+async fn pages(browser: &mut Browser, app: &App) -> Vec<String> {
+    let visit = browser.send_raw(app, |extensions| async move {
+        Ok((StatusCode::OK, Part::<Draft>::from_extensions(&extensions).await?.pages.clone()))
+    });
+    visit.await.value()
+}
+
 /// An application that keeps the part in a store of its own, and what that store is told to do.
 struct Parted {
     app: App,
@@ -75,17 +110,6 @@ async fn send_write(browser: &Browser, app: &App, page: &'static str) -> Visit<(
             Ok((StatusCode::OK, ()))
         })
         .await
-}
-
-async fn pages(browser: &mut Browser, app: &App) -> Vec<String> {
-    let visit = browser
-        .send_raw(app, |extensions| async move {
-            let draft = Part::<Draft>::from_extensions(&extensions).await?;
-            Ok((StatusCode::OK, draft.pages.clone()))
-        })
-        .await;
-    browser.receive(&visit);
-    visit.value()
 }
 
 #[tokio::test]
