@@ -17,7 +17,9 @@ impl<M: 'static> Session<M> {
     /// The session gets a new ID and the old one is dead at once, so that nobody who planted or saw it is logged in
     /// along with the visitor (OWASP ASVS 5.0, 7.2.4). Its absolute timeout begins anew. The values of a visitor stay,
     /// as a shopping cart must; those of *another* principal go, and with them the timeouts it had of its own. See
-    /// [`login_fresh`](Self::login_fresh) for keeping nothing.
+    /// [`login_fresh`](Self::login_fresh) for keeping nothing. Where the number of sessions is
+    /// [limited](crate::SessionLayer::with_max_sessions), whether there is room for this one shows when it is
+    /// [saved](Self::save).
     ///
     /// # Security
     ///
