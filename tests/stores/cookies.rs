@@ -6,34 +6,43 @@ use serde_json::json;
 
 use crate::devices::{device, somebody};
 use crate::nodes::{at, start};
-use crate::support::process::Probe;
+use crate::support::process::{COOKIE_STATES, Probe};
 
 const KEY: &str = "P1DnqKqMUVvXRpCAGUzy+rZgOMrZVpSkq2cmgGEkHo0=";
 
 fn nodes<const N: usize>(store: &str) -> [Probe; N] {
-    start("cookie-encrypted", &["--keys", KEY, "--revocation", store, "--store-timeout", "30s"])
+    nodes_of("cookie-encrypted", store)
+}
+
+fn nodes_of<const N: usize>(state: &str, store: &str) -> [Probe; N] {
+    start(state, &["--keys", KEY, "--revocation", store, "--store-timeout", "30s"])
 }
 
 pub(crate) fn a_cookie_that_was_logged_out_is_refused_on_all_nodes(store: &str) {
-    let [one, other] = nodes(store);
-    let mut browser = device(&one, &somebody());
-    let late = at(&other, &browser).hold("/set", json!({ "key": "late", "value": 1 }));
+    for state in COOKIE_STATES {
+        a_cookie_is_refused(&nodes_of(state, store));
+    }
+}
+
+fn a_cookie_is_refused([one, other]: &[Probe; 2]) {
+    let mut browser = device(one, &somebody());
+    let late = at(other, &browser).hold("/set", json!({ "key": "late", "value": 1 }));
     let thief = browser.clone();
-    assert!(at(&other, &thief).cookie_is_live());
+    assert!(at(other, &thief).cookie_is_live());
     assert_eq!(browser.post("/logout", json!({})).status, 200);
-    for node in [&one, &other] {
+    for node in [one, other] {
         assert!(!at(node, &thief).cookie_is_live());
     }
     let cookie = late.release().cookie().expect("state in the cookie is sealed anew").value;
-    for node in [&one, &other] {
+    for node in [one, other] {
         assert!(!node.visitor_with(&*cookie).cookie_is_live(), "a request that was late has brought the session back");
     }
     // Somebody else takes the session over.
-    let mut browser = device(&one, &somebody());
+    let mut browser = device(one, &somebody());
     let thief = browser.clone();
     assert_eq!(browser.post("/login", json!({ "principal": somebody() })).status, 200);
-    assert!(!at(&other, &thief).cookie_is_live());
-    assert!(at(&other, &browser).cookie_is_live());
+    assert!(!at(other, &thief).cookie_is_live());
+    assert!(at(other, &browser).cookie_is_live());
 }
 
 pub(crate) fn the_cookies_of_a_principal_are_ended_on_all_nodes_and_later_logins_live(store: &str) {

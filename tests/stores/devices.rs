@@ -142,32 +142,3 @@ pub(crate) fn a_state_without_lists_has_none_of_their_routes(state: &str) {
     assert_eq!(status, Some(64), "{said}");
     assert!(said.contains("does not find sessions by their principal"), "{said}");
 }
-
-/// Sessions that live in cookies, and a store that remembers which of them have ended.
-pub(crate) fn a_stolen_cookie_is_refused_on_every_node_as_soon_as_its_session_has_ended(state: &str) {
-    const KEYS: &str = "WmDVnSnzdXarYzDfWe0oopkLCmPbkz4fwFpewdhDxW0=";
-    for cookie in ["cookie-encrypted", "cookie-signed"] {
-        let nodes = start::<3>(cookie, &["--keys", KEYS, "--revocation", state]);
-        let (alice, bob) = (somebody(), somebody());
-        let mut visitor = device(&nodes[0], &alice);
-        let (stolen, stranger) = (visitor.clone(), device(&nodes[1], &bob));
-        assert!(nodes.iter().all(|node| at(node, &stolen).cookie_is_live()));
-        let late = at(&nodes[2], &stolen).hold("/set", json!({ "key": "late", "value": 1 }));
-        visitor.post("/logout", json!({}));
-        assert!(nodes.iter().all(|node| !at(node, &stolen).cookie_is_live()), "{cookie}");
-        if let Some(cookie) = late.release().cookie() {
-            assert!(!nodes[0].visitor_with(cookie.value).cookie_is_live(), "a late request brings nothing back");
-        }
-        let mut devices = [device(&nodes[0], &alice), device(&nodes[1], &alice), device(&nodes[2], &alice)];
-        assert_eq!(at(&nodes[2], &devices[1]).post("/revoke-others", json!({})).status, 200);
-        for node in &nodes {
-            assert_eq!([0, 1, 2].map(|n| at(node, &devices[n]).cookie_is_live()), [false, true, false], "{cookie}");
-        }
-        assert_eq!(devices[1].post("/revoke", json!({ "handle": "x" })).status, 404);
-        assert_eq!(devices[1].get("/sessions").status, 404, "nobody can list them");
-        assert_eq!(nodes[1].visitor().post("/revoke-all", json!({ "principal": alice })).status, 200);
-        assert!(nodes.iter().all(|node| !at(node, &devices[1]).cookie_is_live()), "{cookie}");
-        assert!(at(&nodes[0], &device(&nodes[2], &alice)).cookie_is_live(), "she can log in again");
-        assert!(nodes.iter().all(|node| at(node, &stranger).cookie_is_live()));
-    }
-}

@@ -34,6 +34,7 @@ impl Shared {
     }
 }
 
+tests_of_adapter!([cookies] Shared.state());
 tests_of_adapter!([devices] Shared.state());
 
 async fn open(urls: &str) -> RedisStore {
