@@ -2,12 +2,12 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
-use smallvec::SmallVec;
 
 use crate::error::Error;
 
@@ -15,13 +15,58 @@ use crate::error::Error;
 const MAX_DEPTH: usize = 120;
 
 pub(crate) fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Arc<[u8]>, Error> {
-    // Most values are short and need no allocation here.
-    let mut json = SmallVec::<[u8; 256]>::new();
-    serde_json::to_writer(&mut json, value).map_err(|error| Error::encode(key, JsonError::from(&error).into()))?;
-    if is_too_deep(&json) {
+    let mut serializer = serde_json::Serializer::new(Text::new());
+    value.serialize(&mut serializer).map_err(|error| Error::encode(key, JsonError::from(&error).into()))?;
+    let text = serializer.into_inner();
+    if is_too_deep(text.as_slice()) {
         return Err(Error::encode(key, JsonError::TooDeep.into()));
     }
-    Ok(json.as_slice().into())
+    Ok(text.as_slice().into())
+}
+
+/// Where a value is written. Most are short and need no allocation here; a serializer writes in many small pieces.
+struct Text {
+    short: [u8; 256],
+    len: usize,
+    /// All of it, once it is too long.
+    long: Vec<u8>,
+}
+
+impl Text {
+    fn new() -> Self {
+        Self { short: [0; 256], len: 0, long: Vec::new() }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        if self.long.is_empty() { &self.short[..self.len] } else { &self.long }
+    }
+}
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.short.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) if self.long.is_empty() => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            _ => {
+                if self.long.is_empty() {
+                    self.long.extend_from_slice(&self.short[..self.len]);
+                }
+                self.long.extend_from_slice(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(crate) fn from_json<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, Error> {
