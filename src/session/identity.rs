@@ -41,7 +41,8 @@ impl<M: 'static> Session<M> {
     /// Notes that the principal who is logged in has just proved again to be that, as before a payment or a new password.
     ///
     /// [`authenticated_at`](Self::authenticated_at) is now, and the session gets a new ID, the old one being dead at once, as
-    /// with a [login](Self::login) (OWASP ASVS 5.0, 7.2.4). Everything else stays, the absolute timeout too.
+    /// with a [login](Self::login) (OWASP ASVS 5.0, 7.2.4). Everything else stays, the absolute timeout too. State in the
+    /// cookie has no ID: it is sealed anew, and a copy from before says what it said before.
     ///
     /// # Errors
     ///

@@ -405,6 +405,31 @@ async fn a_lease_that_somebody_died_with_holds_logins_off_until_it_ends() {
     assert_eq!(listed(&app, "alice").await.len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_the_lease_of_another_principal() {
+    let (app, faults) = faulty();
+    let app = app.with(|layer| layer.with_max_sessions(2, Evict::Oldest).unwrap());
+    faults.next_of(Call::List, usize::MAX, Fault::Hang);
+    let mut browser = Browser::default();
+    let stuck = tokio::time::timeout(Duration::from_secs(1), log_in(&mut browser, &app, "alice")).await;
+    assert!(stuck.is_err());
+    faults.heal();
+    // Alice tries again, and meanwhile everybody else logs in. There are fewer turns than principals.
+    let waiting = tokio::spawn({
+        let app = app.clone();
+        async move { log_in(&mut Browser::default(), &app, "alice").await.status }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = tokio::time::Instant::now();
+    for n in 0..300 {
+        let login =
+            Browser::default().visit(&app, move |session| async move { session.login(format!("user {n}")) }).await;
+        assert_eq!(login.status, StatusCode::OK, "user {n}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "they took {:?}", began.elapsed());
+    assert_eq!(waiting.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
 #[tokio::test]
 async fn the_label_stays_with_the_session_until_another_principal_takes_it_over() {
     for app in App::everywhere() {

@@ -160,15 +160,17 @@ async fn take_lease<'c>(records: Records<'c>, limit: &'c SessionLimit, principal
     let config = records.config;
     let name = records.server.store.name();
     let taking = async {
-        let turn = limit.turn(principal).lock().await;
         let key = StoreKey::of_login_lock(principal);
         let holder = Handle::from_bytes(random::bytes()?);
         for attempt in 0.. {
+            // Given up between two attempts: those who share it are not to wait for another node, which may have died.
+            let turn = limit.turn(principal).lock().await;
             let now = config.now();
             let until = now.after(call_time(config) * LEASE);
             if records.reserve(&key, Arc::new(Record::new(holder, now, until)), now).await? {
                 return Ok(Lease { _turn: turn, key, until });
             }
+            drop(turn);
             pause(attempt + 1).await?;
         }
         Err(Error::conflict())
