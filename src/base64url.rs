@@ -10,10 +10,10 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 static PAIRS: [[u8; 2]; 4096] = pairs();
 /// The bits of each character at each of the four places of a group, in a little-endian number of three bytes.
 static PLACES: [[u32; 256]; 4] = places();
-/// What [`PLACES`] has for a byte that is no character of the alphabet: a bit that no group has.
+/// Entry of [`PLACES`] for a byte that is no character of the alphabet: a bit that no group has.
 const INVALID: u32 = 1 << 31;
 
-/// What is encoded and decoded in one go, so that the output grows seldom.
+/// Size of the blocks in which text is encoded and decoded, so that the output seldom grows.
 const BLOCK: usize = 96;
 const BLOCK_TEXT: usize = encoded_len(BLOCK);
 

@@ -1,7 +1,10 @@
-//! Time: [`Timestamp`], the [`Clock`] it comes from, and the only call of the system's clock.
+//! Time: [`Timestamp`] and the [`Clock`] it comes from, for times that are stored; [`MonotonicTime`], for ages within
+//! this process. The only calls of the system's clocks.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 /// A point in time, in whole milliseconds since the Unix epoch.
 ///
@@ -83,9 +86,37 @@ impl Clock for SystemClock {
     }
 }
 
+/// A point in monotonic time, for ages and deadlines within this process.
+///
+/// Unlike a [`Timestamp`] it does not jump when the wall clock is set. Tests drive it by tokio's paused time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MonotonicTime(Instant);
+
+impl MonotonicTime {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0 + duration)
+    }
+
+    /// Returns how long ago this time was.
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_age_grows_with_monotonic_time() {
+        let start = MonotonicTime::now();
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(90));
+    }
 
     #[test]
     fn a_time_that_never_comes_is_shown_as_the_end_of_the_year_9999() {

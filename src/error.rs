@@ -1,4 +1,4 @@
-//! What can go wrong: [`Error`] while a request is served, [`ConfigError`] while a layer is built.
+//! Errors: [`Error`] while a request is served, [`ConfigError`] while a layer is built.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -9,11 +9,10 @@ use http::StatusCode;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What went wrong with a session while a request was served.
+/// Error of a session while a request is served.
 ///
-/// The error says what kind of trouble it is ([`kind`](Self::kind)), which status answers it
-/// ([`status`](Self::status)) and, where another error caused it, which one ([`source`](StdError::source)). It never
-/// holds a session ID, a cookie's value or a key. Cloning it is cheap.
+/// It has a [`kind`](Self::kind), the HTTP [`status`](Self::status) that answers it and, where another error caused it,
+/// that [`source`](StdError::source). It never holds a session ID, a cookie's value or a key. Cloning it is cheap.
 ///
 /// With the feature `axum` it is the rejection of the extractors and can be returned by a handler.
 #[derive(Clone)]
@@ -30,15 +29,22 @@ struct Inner {
 pub enum ErrorKind {
     /// No `SessionLayer` of this marker served the request: the route is outside the layer.
     MissingLayer,
-    /// The store could not be reached, failed, or took longer than its time limit. What was to be written was not, or it
-    /// was and the store's reply is lost.
+    /// The store could not be reached, failed, or took longer than its time limit. Nothing was written, unless the
+    /// store wrote it and its reply was lost.
     Unavailable,
-    /// Other requests kept changing the session, or changed it once and the layer is told to fail on that.
+    /// Other requests kept changing the session, or changed it once and the layer is set to
+    /// [fail](crate::ConflictPolicy::Fail) on that, or two changes of a part do not merge into one that can be decoded.
     Conflict,
-    /// A rule of a table of the application's forbids what a part was to write there: a unique key, a foreign key, a check,
-    /// the type of a column. Nothing of the request was written.
+    /// The session has ended, or another request has logged in, while the request was under way. Its unsaved changes
+    /// were dropped.
+    Ended,
+    /// The request ended without a response, because its handler panicked or its client went away. Its unsaved changes
+    /// were dropped. Returned by [`Session::save`](crate::Session::save) in tasks that outlive the request.
+    Abandoned,
+    /// A constraint of the application's table refuses a row of a part: a unique key, a foreign key, a check, the type
+    /// of a column. Nothing of the request was written.
     Constraint,
-    /// The state does not fit the place it is kept in. Nothing was changed; what the client had stays valid.
+    /// The state does not fit its place. Nothing was changed; the client's state stays valid.
     TooLarge {
         /// Which state it is: `session`, or the name of a part.
         what: Cow<'static, str>,
@@ -52,7 +58,7 @@ pub enum ErrorKind {
         /// The key of the value, or the name of the part.
         key: String,
     },
-    /// A value cannot be written as JSON.
+    /// A value cannot be written as JSON: it is nested too deep, has NaN or an infinity, or does not decode again.
     Encode {
         /// The key of the value, or the name of the part.
         key: String,
@@ -67,15 +73,15 @@ pub enum ErrorKind {
         /// The name of the part.
         part: &'static str,
     },
-    /// The principal has as many sessions as the layer allows, and the layer is told to refuse another. Nothing of the
-    /// request was written.
+    /// The principal has as many sessions as the layer allows, and the layer
+    /// [refuses](crate::SessionLimitPolicy::RefuseLogin) further logins. Nothing of the request was written.
     TooManySessions {
         /// The most sessions that a principal may have.
         limit: usize,
     },
-    /// Nobody is logged in.
+    /// The session has no principal.
     LoginRequired,
-    /// The principal has not proved who it is for longer than is allowed here.
+    /// The principal last authenticated longer ago than is allowed here.
     RecentLoginRequired,
     /// The change needs a cookie, but the head of the response has already been sent.
     TooLate,
@@ -92,13 +98,13 @@ impl Error {
 
     /// Returns the HTTP status that answers this error.
     ///
-    /// 503 when the store is unavailable, 409 for a conflict or what a table refuses, 401 when nobody is logged in, 403 for
-    /// a login that is not recent enough or is one too many, otherwise 500.
+    /// 503 when the store is unavailable; 409 for a conflict, an ended session or a violated constraint; 401 without a
+    /// login; 403 for a login that is too old or over the limit; otherwise 500.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.0.kind {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Conflict | ErrorKind::Constraint => StatusCode::CONFLICT,
+            ErrorKind::Conflict | ErrorKind::Ended | ErrorKind::Constraint => StatusCode::CONFLICT,
             ErrorKind::LoginRequired => StatusCode::UNAUTHORIZED,
             ErrorKind::RecentLoginRequired | ErrorKind::TooManySessions { .. } => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -119,6 +125,14 @@ impl Error {
 
     pub(crate) fn conflict() -> Self {
         Self::new(ErrorKind::Conflict, None)
+    }
+
+    pub(crate) fn ended() -> Self {
+        Self::new(ErrorKind::Ended, None)
+    }
+
+    pub(crate) fn abandoned() -> Self {
+        Self::new(ErrorKind::Abandoned, None)
     }
 
     pub(crate) fn constraint(source: BoxError) -> Self {
@@ -176,7 +190,13 @@ impl fmt::Display for Error {
             }
             ErrorKind::Unavailable => f.write_str("the session store is unavailable"),
             ErrorKind::Conflict => f.write_str("the session was changed by another request at the same time"),
-            ErrorKind::Constraint => f.write_str("a rule of a table forbids what was to be written there"),
+            ErrorKind::Ended => f.write_str(
+                "the session ended, or another request logged in, while this one was under way: its changes were dropped",
+            ),
+            ErrorKind::Abandoned => {
+                f.write_str("the request ended without a response: its unsaved changes were dropped")
+            }
+            ErrorKind::Constraint => f.write_str("a constraint of a table refuses a row of the part"),
             ErrorKind::TooLarge { what, size, limit } => {
                 write!(f, "{what} takes {size} bytes where at most {limit} fit")
             }
@@ -189,8 +209,8 @@ impl fmt::Display for Error {
             ErrorKind::TooManySessions { limit } => {
                 write!(f, "the principal has {limit} sessions, and no more are allowed: end one of them first")
             }
-            ErrorKind::LoginRequired => f.write_str("nobody is logged in"),
-            ErrorKind::RecentLoginRequired => f.write_str("this takes a login that is more recent"),
+            ErrorKind::LoginRequired => f.write_str("no principal is logged in"),
+            ErrorKind::RecentLoginRequired => f.write_str("the last login is too long ago: authenticate again"),
             ErrorKind::TooLate => f.write_str(
                 "the change needs a cookie, but the response head was already sent: change the session before answering",
             ),
@@ -211,7 +231,7 @@ impl StdError for Error {
     }
 }
 
-/// Why a layer, a cookie or a key ring cannot be built as asked.
+/// Error of a layer, a cookie or a key ring that cannot be built with these settings.
 ///
 /// The message names the thing, its value unless that is secret, and the rule it breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,13 +32,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - **Two requests at once do not overwrite each other.** In a store, what a request did to its session is applied to
-//!   the newest version of it: different keys merge, and every [`update`](Session::update) counts.
-//! - **What was ended stays ended.** In a store, a slow request cannot bring a session back after a logout.
+//! - **Concurrent requests do not overwrite each other.** In a store, the changes of a request are applied to the
+//!   newest version of the session: different keys merge, and every [`update`](Session::update) counts.
+//! - **What was ended stays ended.** In a store, a slow request cannot bring a session back after a logout. If it
+//!   changed something, it gets [`Ended`](ErrorKind::Ended) (409): a client never sees success for a change that was
+//!   dropped.
 //! - **No extractor, no work.** A handler that does not ask for its session costs no look-up, and a visitor who only
 //!   looks gets no record and no cookie.
 //! - **Idle and absolute timeout together**, both enforced by the server, and either of them settable for one session.
-//! - **Nothing to deadlock with.** A handler holds no guard; every access after the extractor is immediate.
+//! - **Nothing to deadlock with.** A handler holds no guard, every access after the extractor is immediate, and no code
+//!   of the application runs under a lock. A response may be dropped at any point and holds up no other request.
 //!
 //! # Where the state lives
 //!
@@ -50,17 +53,17 @@
 //! | a part of it in a record of its own | [`SessionLayer::with_part`] with [`InStore`] | an ID | large state that few requests need |
 //! | a part of it in tables | [`SessionLayer::with_part`] with `InTables` | an ID | what is queried, or becomes data that stays |
 //!
-//! A handler does not change with it. The store that comes with the crate is the [`MemoryStore`], with its features there
-//! are more, and others implement [`Store`](store::Store).
+//! Handlers stay the same. The crate comes with the [`MemoryStore`], its features add stores for servers, and yours
+//! implements [`Store`](store::Store).
 //!
 //! # The guide
 //!
 //! - [Quick start](guide::quick_start): from nothing to a login and a logout.
 //! - [Timeouts](guide::timeouts), [keys](guide::keys) and [stores](guide::stores).
 //! - [Parts](guide::parts), [which state goes where](guide::places), and [parts in tables](guide::tables).
-//! - [Accounts](guide::accounts): logins, devices, and sessions that are ended from outside.
+//! - [Accounts](guide::accounts): logins, devices, and ending sessions from outside.
 //! - [Events](guide::events): what happens to sessions, and what to be alarmed at.
-//! - [Security](guide::security): the rules that are kept, where each comes from, and what cannot be had.
+//! - [Security](guide::security): the rules, their sources, and what cannot be had.
 //! - [Design](guide::design): why it is made the way it is.
 //! - [Comparison](guide::comparison) with other crates, read in their sources.
 //!
@@ -77,10 +80,12 @@
 //! | `tracing` | no | [events](guide::events) of sessions, and a span around each call of a store |
 //! | `test-kit` | no | for `[dev-dependencies]`: a suite that tries the contract on a store, a clock that stands still, an observer that remembers, a store that fails on demand |
 //!
-//! The crate needs Rust 1.88, and 1.94 with the features for SQL. It runs on tokio, whose timers bound the calls of a store, and has no unsafe code.
+//! The crate needs Rust 1.88, and 1.94 with the features for SQL. It runs on tokio, whose timers bound the calls of a
+//! store, and has no unsafe code.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod account;
 mod base64url;
 mod clock;
 mod cookie;
@@ -98,12 +103,13 @@ pub mod store;
 #[cfg(feature = "test-kit")]
 pub mod test_kit;
 
+pub use account::{RecentLoginService, RequireRecentLogin, require_recent_login};
+pub use account::{Revocations, SessionInfo, Sessions};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, RevocationCause, SessionEvent};
-pub use middleware::{RecentLoginService, RequireRecentLogin, require_recent_login};
-pub use middleware::{ResponseFuture, Revocations, SessionInfo, SessionLayer, SessionService, Sessions};
+pub use middleware::{ResponseFuture, SessionLayer, SessionService};
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use part::{InTables, Tables};
@@ -112,8 +118,8 @@ pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use session::PartTransaction;
-pub use session::{Main, Part, PartInfo, Session, SessionLoader};
-pub use state::{ConflictPolicy, CookieState, Evict, ServerErrorPolicy};
+pub use session::{Main, Part, PartInfo, PartOrDefault, Session, SessionLoader};
+pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy, SessionLimitPolicy};
 #[cfg(feature = "memcached")]
 pub use store::MemcachedStore;
 #[cfg(feature = "mongodb")]

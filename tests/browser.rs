@@ -1,7 +1,7 @@
-//! The example shop, started as the README says and used the way people use it.
+//! The example shop, started as in the README and used through a real browser.
 //!
 //! The walk needs `python3`, `chromium` and `chromedriver` (Debian: `chromium chromium-driver`). Without them it is
-//! skipped, which is said; with `SESSION_STATE_NO_SKIP=1` it fails instead. Its pictures are left in `artifacts/shop`.
+//! skipped with a message; with `SESSION_STATE_NO_SKIP=1` it fails instead. Screenshots are left in `artifacts/shop`.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use session_state::Key;
 /// The first start compiles the shop.
 const STARTS_WITHIN: Duration = Duration::from_secs(900);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
-/// What `walk.py` exits with when a program is missing.
+/// The exit status of `walk.py` when a program is missing.
 const SKIPPED: i32 = 77;
 
-/// What `walk.py` prints when the shop is to lose its power, and come back.
+/// What `walk.py` prints when the shop should be killed and restarted.
 const POWER_CUT: &str = "power cut";
 
 /// A running shop on a port of its own, with a database of its own. It is killed when it is dropped.
@@ -31,7 +31,7 @@ struct Shop {
     setting: Setting,
 }
 
-/// What stays when a shop comes back.
+/// What survives a restart of the shop.
 struct Setting {
     folder: PathBuf,
     key: String,
@@ -76,7 +76,7 @@ impl Shop {
         format!("http://localhost:{}", self.port)
     }
 
-    /// Kills the shop in the middle of what it does (`kill -9`), and opens it again.
+    /// Kills the shop in the middle of its work (`kill -9`), and restarts it.
     fn cut_the_power(&mut self) {
         self.process.kill().expect("it is running");
         self.process.wait().expect("it has ended");
@@ -84,11 +84,11 @@ impl Shop {
         (self.process, self.lines, self.port) = self.setting.open(self.port);
     }
 
-    /// Tells the shop to stop and returns what it had printed. It must end by itself, and well.
+    /// Stops the shop and returns its output. It must exit by itself, successfully.
     #[cfg(unix)]
     fn close(mut self) -> Vec<String> {
         let id = self.process.id().to_string();
-        // The `kill` of the shell, since a small machine has no other.
+        // The shell's `kill`: a minimal system has no other.
         let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &id]).status();
         assert!(kill.expect("sh runs").success());
         loop {
@@ -110,7 +110,8 @@ impl Drop for Shop {
     }
 }
 
-/// The command of the README, with a port, a database and a key. On Unix `cargo run` becomes the shop, so signals reach it.
+/// The command of the README, with a port, a database and a key. On Unix `cargo run` becomes the shop, so signals reach
+/// it.
 fn shop(port: u16, setting: &Setting) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "--features", "sqlite,postgres,mysql", "--example", "shopping_cart"]);
@@ -120,7 +121,7 @@ fn shop(port: u16, setting: &Setting) -> Command {
     command
 }
 
-/// Lets a browser walk through the shop, and returns how the walk ended and what it has printed.
+/// Walks through the shop with a browser, and returns the exit status and the output.
 fn walk(shop: &mut Shop) -> io::Result<(ExitStatus, String)> {
     let root = env!("CARGO_MANIFEST_DIR");
     let (script, pictures) = (format!("{root}/tests/browser/walk.py"), format!("{root}/artifacts/shop"));
@@ -144,11 +145,11 @@ fn walk(shop: &mut Shop) -> io::Result<(ExitStatus, String)> {
 
 fn skip(why: &str) {
     assert!(env::var_os("SESSION_STATE_NO_SKIP").is_none(), "the browser walk may not be skipped: {why}");
-    // Past the test harness, which shows nothing that a passing test prints.
+    // Bypasses the test harness, which hides the output of passing tests.
     let _ = writeln!(io::stderr(), "\nSKIPPED: no browser walked through the shop: {why}");
 }
 
-/// Every line but the first and the last is `method path status milliseconds ms`, and nothing else fits in.
+/// Every line but the first and the last is exactly `method path status milliseconds ms`.
 #[cfg(unix)]
 fn is_log_line(line: &str) -> bool {
     let words: Vec<&str> = line.split(' ').collect();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values};
+use session_state::store::{
+    Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values, Version,
+};
 use session_state::{MemoryStore, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_millis(1_735_689_600_000);
@@ -27,7 +29,7 @@ fn record() -> Arc<Record> {
 
 fn renewal(old: u32, new: u32) -> Renewal {
     let forward = Forward { successor: None, grace_until: NOW, expires_at: NOW.after(HOUR) };
-    Renewal { old: key(old), expected: 1, new: key(new), record: record(), forward }
+    Renewal { old: key(old), expected: Version::FIRST, new: key(new), record: record(), forward }
 }
 
 async fn holding(sessions: u32, max_sessions: usize) -> MemoryStore {
@@ -64,10 +66,21 @@ async fn a_full_store_makes_room_when_sessions_expire_or_end() {
 }
 
 #[tokio::test]
+async fn a_full_store_makes_room_also_after_the_clock_was_set_back() {
+    let store = holding(3, 3).await;
+    let late = NOW.after(HOUR / 4);
+    assert!(store.create(&key(3), record(), late).await.is_err(), "none has expired");
+    store.delete(&key(0), late).await.expect("an answer");
+    assert!(store.create(&key(3), record_until(NOW.after(Duration::from_secs(1))), NOW).await.expect("room"));
+    let expired = NOW.after(Duration::from_secs(2));
+    assert!(store.create(&key(4), record(), expired).await.expect("one has expired"));
+}
+
+#[tokio::test]
 async fn a_full_store_goes_on_serving_the_sessions_it_has() {
     let store = holding(1, 1).await;
-    store.touch(&key(0), 1, NOW, NOW.after(2 * HOUR), NOW).await.expect("a touch needs no room");
-    let outcome = store.update(&key(0), 1, record(), NOW).await;
+    store.touch(&key(0), Version::FIRST, NOW, NOW.after(2 * HOUR), NOW).await.expect("a touch needs no room");
+    let outcome = store.update(&key(0), Version::FIRST, record(), NOW).await;
     assert_eq!(outcome.expect("an update needs no room"), Outcome::Done);
     let outcome = store.renew(renewal(0, 1), NOW).await;
     assert_eq!(outcome.expect("a login must not fail for want of room"), Outcome::Done);
@@ -81,8 +94,8 @@ async fn the_length_counts_each_session_once_and_no_forward() {
     assert!(store.create(&key(0), record(), NOW).await.expect("an answer"));
     assert!(!store.create(&key(0), record(), NOW).await.expect("an answer"));
     assert_eq!(store.len(), 1, "after a create that was refused");
-    store.update(&key(0), 1, record(), NOW).await.expect("an answer");
-    store.update(&key(5), 1, record(), NOW).await.expect("an answer");
+    store.update(&key(0), Version::FIRST, record(), NOW).await.expect("an answer");
+    store.update(&key(5), Version::FIRST, record(), NOW).await.expect("an answer");
     assert_eq!(store.len(), 1, "after updates");
     store.renew(renewal(0, 1), NOW).await.expect("an answer");
     store.renew(renewal(0, 2), NOW).await.expect("an answer");

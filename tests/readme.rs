@@ -1,4 +1,4 @@
-//! What the README shows is what is built.
+//! The README shows the code and commands that are tested.
 
 /// The code of the first Rust block of the README.
 fn first_block(readme: &str) -> Option<&str> {

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The JSON body of a request. No body at all counts as `{}`.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -19,6 +20,30 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await.map_err(NoBody::Unread)?;
         let json = if bytes.is_empty() { b"{}" } else { bytes.as_ref() };
         serde_json::from_slice(json).map(Self).map_err(NoBody::Unfit)
+    }
+}
+
+/// The JSON body of a request that waits between loading and changing: `hold_ms`, beside the fields of `T`.
+pub(crate) struct HeldBody<T> {
+    pub(crate) hold_ms: u64,
+    pub(crate) body: T,
+}
+
+/// Reads the bytes twice in place of `#[serde(flatten)]`, which would buffer numbers as 64 bits.
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for HeldBody<T> {
+    type Rejection = NoBody;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, NoBody> {
+        #[derive(Deserialize)]
+        struct Hold {
+            #[serde(default)]
+            hold_ms: u64,
+        }
+
+        let Body(json) = Body::<Box<RawValue>>::from_request(request, state).await?;
+        let Hold { hold_ms } = serde_json::from_str(json.get()).map_err(NoBody::Unfit)?;
+        let body = serde_json::from_str(json.get()).map_err(NoBody::Unfit)?;
+        Ok(Self { hold_ms, body })
     }
 }
 

@@ -71,8 +71,8 @@ fn failed(error: &sqlx::Error) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the order was not placed" }))).into_response()
 }
 
-/// Makes a module for an engine: `prepare` makes the tables that are missing and says where the cart lives, `checkout` is
-/// the handler that turns the rows of the cart into an order.
+/// Makes a module for an engine: `prepare` makes the tables that are missing and says where the cart lives, `checkout`
+/// is the handler that turns the rows of the cart into an order.
 macro_rules! engine {
     ($engine:ident, $order:expr, $line:literal, $schema:expr) => {
         use axum::response::{IntoResponse, Response};
@@ -84,7 +84,7 @@ macro_rules! engine {
         use crate::options::Error;
 
         pub(crate) async fn prepare(store: &SqlStore<$engine>) -> Result<Tables<Cart>, Error> {
-            let cart = InTables::new(store).with_collection("lines", "cart_items", &["sku"]);
+            let cart = InTables::new(store).add_collection("lines", "cart_items", &["sku"]);
             let schema = format!("{}{}", cart.schema::<Cart>()?, $schema);
             // Engines may let nodes fail that make a table at the same time; the second time it is there.
             for _ in 0..5 {

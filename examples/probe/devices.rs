@@ -1,4 +1,4 @@
-//! The sessions of a principal: listed, and ended from outside. Of state in the cookie they can only be ended.
+//! The sessions of a principal: listed, and ended from outside. Sessions in cookies cannot be listed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -54,7 +54,7 @@ fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// A handle that no session of the principal has ends nothing, and neither does a text that is none.
+/// A handle of another principal or an invalid one ends nothing.
 async fn revoke(
     State(sessions): State<Sessions>,
     session: Session,
@@ -88,14 +88,14 @@ fn of_cookie(revocations: Revocations) -> Router {
         .with_state(revocations)
 }
 
-/// Of the sessions in cookies a request knows but its own.
+/// With state in cookies, a request knows its own session only.
 async fn revoke_own_cookie(
     State(revocations): State<Revocations>,
     session: Session,
     Body(Revoke { handle }): Body<Revoke>,
 ) -> Result<Response, Error> {
     match handle.parse() {
-        Ok(handle) if session.handle() == Some(handle) => revocations.revoke(handle).await?,
+        Ok(handle) if session.handle() == Some(handle) => revocations.revoke_session(handle).await?,
         _ => return Ok(StatusCode::NOT_FOUND.into_response()),
     }
     Ok(ok().into_response())

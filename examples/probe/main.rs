@@ -10,34 +10,39 @@
 //! It stops on SIGTERM or SIGINT, after the requests in flight are finished.
 //!
 //! - `options` reads the command line, and refuses what it does not know,
-//! - `sessions` makes the layer that the options ask for, `stores` connects to the store below it,
-//! - `routes` are the handlers, `body` what they take; `devices` are those that list and end the sessions of a principal;
-//!   `cart` is a part in tables, with handlers of its own.
+//! - `sessions` makes the layers that the options ask for, `stores` connects to the store below them,
+//! - `routes` are the handlers, `body` the JSON they take; `devices` are those that list and end the sessions of a
+//!   principal; `cart` is a part in tables, with handlers of its own; `wizard` is a part in the place that
+//!   `--part-place` names (`record`, `cookie` or `store`), with handlers that two requests at once can be held in;
+//!   `later` are the routes that are not built yet.
+//!
+//! `--conflict` (`merge` or `fail`) says what becomes of the later of two changes.
 
 mod body;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod cart;
 mod devices;
+mod later;
 mod options;
 mod routes;
 mod sessions;
 mod stores;
+mod wizard;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::map_response;
 use axum::response::Response;
-use session_state::SessionLayer;
 use session_state::store::StoreError;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::options::{Error, Options};
+use crate::sessions::Layers;
 
 /// The exit status for a command line that is not right: `EX_USAGE` of `sysexits.h`.
 const USAGE: u8 = 64;
@@ -52,15 +57,15 @@ async fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
-    let (sessions, routes) = match sessions::layer(&options).await {
-        Ok(opened) => opened,
+    let layers = match Layers::open(&options).await {
+        Ok(layers) => layers,
         Err(error) if error.is::<StoreError>() => {
             eprintln!("probe: {}", with_causes(&*error));
             return ExitCode::FAILURE;
         }
         Err(error) => return usage(&error),
     };
-    match serve(sessions, routes, &options).await {
+    match serve(layers, &options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("probe: {}: {error}", options.listen);
@@ -78,14 +83,18 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     error.source().map_or(error.to_string(), |source| format!("{error}: {}", with_causes(source)))
 }
 
-async fn serve(sessions: SessionLayer, routes: Router, options: &Options) -> std::io::Result<()> {
+async fn serve(layers: Layers, options: &Options) -> std::io::Result<()> {
+    let Layers { sessions, breaking, routes } = layers;
     let listener = TcpListener::bind(options.listen).await?;
     let stop = stop_signal()?;
     tokio::spawn(sessions.sweeper(SWEEP_INTERVAL));
     // Outside of the sessions: a panic passes through their layer as one, and nothing is committed.
     let app = routes::router()
         .merge(routes)
+        .merge(wizard::router())
         .layer(sessions.clone())
+        .merge(wizard::breaking_router().layer(breaking))
+        .merge(later::router())
         .layer(map_response(explain))
         .layer(CatchPanicLayer::new());
     // Standard output is flushed at the end of each line.
@@ -96,7 +105,8 @@ async fn serve(sessions: SessionLayer, routes: Router, options: &Options) -> std
     Ok(())
 }
 
-/// Says what was wrong with the session where the layer answered in place of the handler: that has a status and no body.
+/// Says what was wrong with the session where the layer answered in place of the handler: that has a status and no
+/// body.
 async fn explain(mut response: Response) -> Response {
     if let Some(error) = response.extensions().get::<session_state::Error>() {
         let explanation = serde_json::json!({ "error": error.to_string() });

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use session_state::ConflictPolicy;
+
 /// What the command line asks for. `None` stands for the crate's own default.
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -19,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) max_sessions: Option<usize>,
     /// Where sessions that live in the cookie are remembered when they have ended.
     pub(crate) revocation: Option<State>,
+    pub(crate) conflict: ConflictPolicy,
+    pub(crate) part_place: PartPlace,
     /// Base64 texts, the one that seals first.
     pub(crate) keys: Vec<String>,
     pub(crate) cookie_name: Option<String>,
@@ -32,6 +36,14 @@ pub(crate) enum State {
     CookieSigned,
     Memory,
     Stored(Engine, Address),
+}
+
+/// Where the part of `/part` lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PartPlace {
+    Record,
+    Cookie,
+    Store,
 }
 
 /// What keeps the state on the server side.
@@ -79,6 +91,7 @@ impl Options {
         let (mut idle, mut absolute, mut touch_interval) = (None, None, None);
         let (mut renewal, mut grace, mut store_timeout) = (None, None, None);
         let mut revocation = None;
+        let (mut conflict, mut part_place) = (ConflictPolicy::Merge, PartPlace::Record);
         let (mut max_sessions, mut cookie_name, mut insecure) = (None, None, false);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} has no value"));
@@ -96,6 +109,8 @@ impl Options {
                 "--insecure" => insecure = true,
                 "--max-sessions" => max_sessions = Some(parsed(&name, &value()?)?),
                 "--revocation" => revocation = Some(state_of(&name, &value()?)?),
+                "--conflict" => conflict = conflict_policy(&name, &value()?)?,
+                "--part-place" => part_place = parsed(&name, &value()?)?,
                 _ => return Err(format!("{name:?} is no option").into()),
             }
         }
@@ -112,6 +127,8 @@ impl Options {
             store_timeout,
             max_sessions,
             revocation,
+            conflict,
+            part_place,
             keys,
             cookie_name,
             insecure,
@@ -135,6 +152,27 @@ impl FromStr for State {
                 None => Err("no such state".to_owned()),
             },
         }
+    }
+}
+
+impl FromStr for PartPlace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "record" => Ok(Self::Record),
+            "cookie" => Ok(Self::Cookie),
+            "store" => Ok(Self::Store),
+            _ => Err("a part lives in its session's record, a cookie or a store"),
+        }
+    }
+}
+
+fn conflict_policy(name: &str, value: &str) -> Result<ConflictPolicy, Error> {
+    match value {
+        "merge" => Ok(ConflictPolicy::Merge),
+        "fail" => Ok(ConflictPolicy::Fail),
+        _ => Err(format!("{name} {value}: the policy is merge or fail").into()),
     }
 }
 

@@ -171,7 +171,7 @@ pub(crate) fn ok() -> Json<Value> {
     Json(json!({ "ok": true }))
 }
 
-async fn hold(milliseconds: u64) {
+pub(crate) async fn hold(milliseconds: u64) {
     if milliseconds > 0 {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }

@@ -2,44 +2,77 @@
 
 use axum::Router;
 use session_state::{
-    ConfigError, CookieConfig, CookieState, Evict, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer,
+    ConfigError, CookieConfig, CookieState, InCookie, InStore, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer,
+    SessionLimitPolicy, SessionPart,
 };
 
-use crate::options::{Error, Options, State};
+use crate::options::{Error, Options, PartPlace, State};
+use crate::stores::Opened;
+use crate::wizard::{Unreadable, Wizard};
 use crate::{devices, stores};
 
-/// Returns the layer, and the routes that only some states have.
-pub(crate) async fn layer(options: &Options) -> Result<(SessionLayer, Router), Error> {
-    let (keys, cookie) = (keys(&options.keys)?, cookie(options)?);
-    let (sessions, routes) = match &options.state {
-        State::CookieEncrypted => client(CookieState::encrypted(keys), options).await?,
-        State::CookieSigned => client(CookieState::signed(keys), options).await?,
-        _ if options.revocation.is_some() => {
-            return Err("--revocation is for state in the cookie: a session in a store ends in the store".into());
-        }
-        State::Memory => (SessionLayer::server(MemoryStore::new()), Router::new()),
-        State::Stored(engine, address) => stores::open(*engine, &address.0).await?,
-    };
-    let mut sessions = with_timeouts(sessions, options).with_cookie(cookie)?.add_observer(log);
-    if let Some(most) = options.max_sessions {
-        sessions = sessions.with_max_sessions(most, Evict::Oldest)?;
-    }
-    let routes = routes.merge(devices::router(&sessions));
-    Ok((sessions, routes))
+/// The layers that the options ask for, and the routes that only some states have.
+pub(crate) struct Layers {
+    pub(crate) sessions: SessionLayer,
+    /// A layer over the same sessions, in which the place of the wizard holds an [`Unreadable`].
+    pub(crate) breaking: SessionLayer,
+    pub(crate) routes: Router,
 }
 
-async fn client(state: CookieState, options: &Options) -> Result<(SessionLayer, Router), Error> {
-    let state = match &options.revocation {
-        None => state,
-        Some(State::Memory) => state.with_revocation(MemoryStore::new()),
-        Some(State::Stored(engine, address)) => stores::remember(state, *engine, &address.0).await?,
+impl Layers {
+    pub(crate) async fn open(options: &Options) -> Result<Self, Error> {
+        let (keys, cookie) = (keys(&options.keys)?, cookie(options)?);
+        let Opened { layer, parts, routes } = open_state(options, &keys).await?;
+        let layer = with_timeouts(layer, options).with_conflict_policy(options.conflict);
+        let mut layer = layer.with_cookie(cookie)?.add_observer(log);
+        if let Some(most) = options.max_sessions {
+            layer = layer.with_max_sessions(most, SessionLimitPolicy::EvictOldest)?;
+        }
+        let breaking = place::<Unreadable>(layer.clone(), options.part_place, &keys, &parts)?;
+        let sessions = place::<Wizard>(layer, options.part_place, &keys, &parts)?;
+        let routes = routes.merge(devices::router(&sessions));
+        Ok(Self { sessions, breaking, routes })
+    }
+}
+
+async fn open_state(options: &Options, keys: &KeyRing) -> Result<Opened, Error> {
+    match &options.state {
+        State::CookieEncrypted => client(CookieState::encrypted(keys.clone()), options).await,
+        State::CookieSigned => client(CookieState::signed(keys.clone()), options).await,
+        _ if options.revocation.is_some() => {
+            Err("--revocation is for state in the cookie: a session in a store ends in the store".into())
+        }
+        State::Memory => Ok(Opened::new(MemoryStore::new())),
+        State::Stored(engine, address) => stores::open(*engine, &address.0).await,
+    }
+}
+
+async fn client(state: CookieState, options: &Options) -> Result<Opened, Error> {
+    let (state, parts) = match &options.revocation {
+        None => (state, InStore::new(MemoryStore::new())),
+        Some(State::Memory) => stores::remember(state, MemoryStore::new()),
+        Some(State::Stored(engine, address)) => stores::remember_at(state, *engine, &address.0).await?,
         Some(State::CookieEncrypted | State::CookieSigned) => {
             return Err(
                 "--revocation takes a store: a cookie remembers nothing that its client would rather forget".into()
             );
         }
     };
-    Ok((SessionLayer::client(state), Router::new()))
+    Ok(Opened { layer: SessionLayer::client(state), parts, routes: Router::new() })
+}
+
+/// Returns the layer with the part `T` in its place.
+fn place<T: SessionPart>(
+    layer: SessionLayer,
+    place: PartPlace,
+    keys: &KeyRing,
+    parts: &InStore,
+) -> Result<SessionLayer, ConfigError> {
+    match place {
+        PartPlace::Record => Ok(layer),
+        PartPlace::Cookie => layer.with_part::<T>(InCookie::encrypted(keys.clone())),
+        PartPlace::Store => layer.with_part::<T>(parts.clone()),
+    }
 }
 
 fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {

@@ -2,7 +2,9 @@
 
 use axum::Router;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use session_state::Tables;
 #[cfg(feature = "memcached")]
 use session_state::store::MemcachedStore;
 #[cfg(feature = "mongodb")]
@@ -15,10 +17,11 @@ use session_state::store::PostgresStore;
 use session_state::store::RedisStore;
 #[cfg(feature = "sqlite")]
 use session_state::store::SqliteStore;
-use session_state::{CookieState, SessionLayer};
+use session_state::store::Store;
+use session_state::{CookieState, InStore, SessionLayer};
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-use crate::cart;
+use crate::cart::{self, Cart};
 use crate::options::{Engine, Error};
 
 /// Opens the store at an address. A table or an index that is missing is made.
@@ -42,38 +45,55 @@ macro_rules! open {
     }};
 }
 
-/// Makes a layer over the store at `address`, and the routes that only it has.
-pub(crate) async fn open(engine: Engine, address: &str) -> Result<(SessionLayer, Router), Error> {
+/// An open state on the server.
+pub(crate) struct Opened {
+    pub(crate) layer: SessionLayer,
+    /// The place of parts in the same store.
+    pub(crate) parts: InStore,
+    /// The routes that only this state has.
+    pub(crate) routes: Router,
+}
+
+impl Opened {
+    pub(crate) fn new(store: impl Store + Clone) -> Self {
+        Self { layer: SessionLayer::server(store.clone()), parts: InStore::new(store), routes: Router::new() }
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    fn with_cart(self, tables: Tables<Cart>, checkout: MethodRouter) -> Result<Self, Error> {
+        Ok(Self { layer: self.layer.with_part::<Cart>(tables)?, routes: cart::router(checkout), ..self })
+    }
+}
+
+/// Opens the store at `address`, with a layer over it and the routes that only it has.
+pub(crate) async fn open(engine: Engine, address: &str) -> Result<Opened, Error> {
     match engine {
         #[cfg(feature = "sqlite")]
         Engine::Sqlite => {
             let store = open!(migrated SqliteStore address);
-            let cart = cart::sqlite::prepare(&store).await?;
-            let routes = cart::router(post(cart::sqlite::checkout));
-            Ok((SessionLayer::server(store).with_part::<cart::Cart>(cart), routes))
+            let tables = cart::sqlite::prepare(&store).await?;
+            Opened::new(store).with_cart(tables, post(cart::sqlite::checkout))
         }
         #[cfg(feature = "postgres")]
         Engine::Postgres => {
             let store = open!(migrated PostgresStore address);
-            let cart = cart::postgres::prepare(&store).await?;
-            let routes = cart::router(post(cart::postgres::checkout));
-            Ok((SessionLayer::server(store).with_part::<cart::Cart>(cart), routes))
+            let tables = cart::postgres::prepare(&store).await?;
+            Opened::new(store).with_cart(tables, post(cart::postgres::checkout))
         }
         #[cfg(feature = "mysql")]
         Engine::MySql => {
             let store = open!(migrated MySqlStore address);
-            let cart = cart::mysql::prepare(&store).await?;
-            let routes = cart::router(post(cart::mysql::checkout));
-            Ok((SessionLayer::server(store).with_part::<cart::Cart>(cart), routes))
+            let tables = cart::mysql::prepare(&store).await?;
+            Opened::new(store).with_cart(tables, post(cart::mysql::checkout))
         }
         #[cfg(feature = "redis")]
-        Engine::Redis => Ok((SessionLayer::server(RedisStore::connect(address).await?), Router::new())),
+        Engine::Redis => Ok(Opened::new(RedisStore::connect(address).await?)),
         #[cfg(feature = "redis-cluster")]
-        Engine::RedisCluster => Ok((SessionLayer::server(open!(redis_cluster address)), Router::new())),
+        Engine::RedisCluster => Ok(Opened::new(open!(redis_cluster address))),
         #[cfg(feature = "memcached")]
-        Engine::Memcached => Ok((SessionLayer::server(MemcachedStore::connect(address).await?), Router::new())),
+        Engine::Memcached => Ok(Opened::new(MemcachedStore::connect(address).await?)),
         #[cfg(feature = "mongodb")]
-        Engine::MongoDb => Ok((SessionLayer::server(open!(migrated MongodbStore address)), Router::new())),
+        Engine::MongoDb => Ok(Opened::new(open!(migrated MongodbStore address))),
         #[cfg(not(all(
             feature = "sqlite",
             feature = "postgres",
@@ -86,23 +106,32 @@ pub(crate) async fn open(engine: Engine, address: &str) -> Result<(SessionLayer,
     }
 }
 
-/// Lets the store at `address` remember which sessions that live in the cookie have ended.
-pub(crate) async fn remember(state: CookieState, engine: Engine, address: &str) -> Result<CookieState, Error> {
+/// Lets `store` remember which sessions that live in the cookie have ended. Returns the place of parts in it too.
+pub(crate) fn remember(state: CookieState, store: impl Store + Clone) -> (CookieState, InStore) {
+    (state.with_revocation(store.clone()), InStore::new(store))
+}
+
+/// Does so with the store at `address`.
+pub(crate) async fn remember_at(
+    state: CookieState,
+    engine: Engine,
+    address: &str,
+) -> Result<(CookieState, InStore), Error> {
     match engine {
         #[cfg(feature = "sqlite")]
-        Engine::Sqlite => Ok(state.with_revocation(open!(migrated SqliteStore address))),
+        Engine::Sqlite => Ok(remember(state, open!(migrated SqliteStore address))),
         #[cfg(feature = "postgres")]
-        Engine::Postgres => Ok(state.with_revocation(open!(migrated PostgresStore address))),
+        Engine::Postgres => Ok(remember(state, open!(migrated PostgresStore address))),
         #[cfg(feature = "mysql")]
-        Engine::MySql => Ok(state.with_revocation(open!(migrated MySqlStore address))),
+        Engine::MySql => Ok(remember(state, open!(migrated MySqlStore address))),
         #[cfg(feature = "redis")]
-        Engine::Redis => Ok(state.with_revocation(RedisStore::connect(address).await?)),
+        Engine::Redis => Ok(remember(state, RedisStore::connect(address).await?)),
         #[cfg(feature = "redis-cluster")]
-        Engine::RedisCluster => Ok(state.with_revocation(open!(redis_cluster address))),
+        Engine::RedisCluster => Ok(remember(state, open!(redis_cluster address))),
         #[cfg(feature = "memcached")]
-        Engine::Memcached => Ok(state.with_revocation(MemcachedStore::connect(address).await?)),
+        Engine::Memcached => Ok(remember(state, MemcachedStore::connect(address).await?)),
         #[cfg(feature = "mongodb")]
-        Engine::MongoDb => Ok(state.with_revocation(open!(migrated MongodbStore address))),
+        Engine::MongoDb => Ok(remember(state, open!(migrated MongodbStore address))),
         #[cfg(not(all(
             feature = "sqlite",
             feature = "postgres",

@@ -3,7 +3,7 @@
 //! A real shop keeps salted, slow hashes of passwords (argon2id) and limits how often one may guess. These passwords
 //! are printed on the login page, so there is nothing to protect but the habit.
 
-/// Someone who may log in.
+/// A demonstration account.
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) name: &'static str,
@@ -15,14 +15,14 @@ pub(crate) static ACCOUNTS: [Account; 2] =
 
 /// Finds the account that the name and the password belong to.
 pub(crate) fn check(name: &str, password: &str) -> Option<&'static Account> {
-    // Every account is looked at, so that the time taken does not tell which names exist.
+    // Compares all accounts, so that the response time does not reveal which names exist.
     ACCOUNTS.iter().fold(None, |found, account| {
         let matches = same(account.name, name) & same(account.password, password);
         if matches { Some(account) } else { found }
     })
 }
 
-/// Compares without stopping at the first difference, which a stopwatch could find.
+/// Compares in constant time, against timing attacks.
 fn same(expected: &str, given: &str) -> bool {
     let difference = expected.bytes().zip(given.bytes()).fold(0, |seen, (a, b)| seen | (a ^ b));
     (expected.len() == given.len()) & (difference == 0)

@@ -1,6 +1,6 @@
-//! What a device is called, from what its browser says of itself.
+//! A name for a device, from its browser's `User-Agent` header.
 
-/// What browsers say, and what we call them. Most also say that they are the ones further down.
+/// The tokens of browsers, and their names. Most browsers also send the tokens further down.
 const BROWSERS: [(&str, &str); 9] = [
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -13,7 +13,7 @@ const BROWSERS: [(&str, &str); 9] = [
     ("curl/", "curl"),
 ];
 
-/// The same of what they run on.
+/// The same for operating systems.
 const SYSTEMS: [(&str, &str); 7] = [
     ("Android", "Android"),
     ("iPhone", "an iPhone"),
@@ -24,7 +24,7 @@ const SYSTEMS: [(&str, &str); 7] = [
     ("Linux", "Linux"),
 ];
 
-/// Makes a name such as `Firefox on Linux`. It is in our own words whatever the header says, so never long or odd.
+/// Makes a name such as `Firefox on Linux`. It never contains text of the header, so it is always short and harmless.
 pub(crate) fn name(user_agent: &str) -> String {
     match (find(&BROWSERS, user_agent), find(&SYSTEMS, user_agent)) {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),

@@ -4,8 +4,8 @@
 //! cargo run --release --features sqlite,postgres,mysql --example shopping_cart
 //! ```
 //!
-//! then open <http://localhost:3000>. Nothing has to be set up: sessions, carts and orders are kept in a file of SQLite,
-//! `shopping-cart.db`, and are still there when the shop comes back. Other choices go behind `--`:
+//! then open <http://localhost:3000>. Nothing has to be set up: sessions, carts and orders are kept in a file of
+//! SQLite, `shopping-cart.db`, and are still there when the shop comes back. Other choices go behind `--`:
 //!
 //! - `--port 8080`, or the environment variable `PORT`;
 //! - `--database postgres://…` or `mysql://…`, or `DATABASE_URL`. Any number of shops may share a database.
@@ -46,7 +46,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, map_response};
-use session_state::{Evict, InCookie, InTables, Key, KeyRing, MySqlStore, PostgresStore, SessionLayer, SqliteStore};
+use session_state::{
+    InCookie, InTables, Key, KeyRing, MySqlStore, PostgresStore, SessionLayer, SessionLimitPolicy, SqliteStore,
+};
 use tower_http::csrf::CsrfLayer;
 
 use crate::cart::Cart;
@@ -86,10 +88,10 @@ async fn sessions(database: &Database) -> Result<SessionLayer, Box<dyn Error>> {
         ($store:expr) => {{
             let store = $store;
             store.migrate().await?;
-            let carts = InTables::new(&store).with_collection("lines", "cart_items", &["sku"]);
+            let carts = InTables::new(&store).add_collection("lines", "cart_items", &["sku"]);
             database.migrate(&carts.schema::<Cart>()?).await?;
             let carts = carts.check::<Cart>().await?;
-            SessionLayer::server(store).with_part::<Cart>(carts)
+            SessionLayer::server(store).with_part::<Cart>(carts)?
         }};
     }
 
@@ -99,15 +101,15 @@ async fn sessions(database: &Database) -> Result<SessionLayer, Box<dyn Error>> {
         Database::MySql(pool) => sessions_in!(MySqlStore::new(pool.clone())),
     };
     Ok(sessions
-        .with_part::<Preferences>(InCookie::encrypted(keys()?).free_standing())
+        .with_part::<Preferences>(InCookie::encrypted(keys()?).with_default_retention())?
         .with_idle_timeout(Duration::from_secs(30 * 60))
         .with_absolute_timeout(Duration::from_secs(12 * 60 * 60))
-        .with_max_sessions(10, Evict::Oldest)?)
+        .with_max_sessions(10, SessionLimitPolicy::EvictOldest)?)
 }
 
 /// The keys that seal the preferences: 32 random bytes as base64 from `SESSION_KEY`, the same on every node.
 ///
-/// Without it a key is made at each start, and a shop that comes back has forgotten what visitors prefer.
+/// Without it, each start generates a new key, and visitors lose their preferences when the shop restarts.
 fn keys() -> Result<KeyRing, Box<dyn Error>> {
     Ok(match env::var("SESSION_KEY") {
         Ok(key) => KeyRing::new(Key::from_base64(&key)?),

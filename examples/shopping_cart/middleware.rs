@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use crate::pages::{ErrorPage, View};
 use crate::visitor::Visitor;
 
-/// Prints one line a request. Neither the query nor any header is in it, so no cookie and no token can be.
+/// Prints one line per request, without the query and the headers, so it never contains a cookie or a token.
 pub(crate) async fn log(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let start = Instant::now();
     let response = next.run(request).await;
     let (status, time) = (response.status().as_u16(), start.elapsed().as_millis());
-    // A log that nobody reads any more is no reason to fail.
+    // A closed log is no reason to fail.
     let _ = writeln!(io::stdout(), "{method} {path} {status} {time} ms");
     response
 }
@@ -38,7 +38,7 @@ pub(crate) async fn protect(mut response: Response) -> Response {
     response
 }
 
-/// Gives every bare error answer, whoever made it, a page with the visitor's own theme and a way back.
+/// Turns every bare error response into a page with the visitor's theme and a way back.
 pub(crate) async fn explain_errors(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let mut visit = parts.clone();

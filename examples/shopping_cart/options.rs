@@ -5,7 +5,7 @@ use std::fmt;
 const DEFAULT_PORT: u16 = 3000;
 const DEFAULT_DATABASE: &str = "sqlite:shopping-cart.db";
 
-/// What can be chosen when the shop is started. It has no `Debug`, since a URL may hold a password.
+/// The options of the command line. No `Debug`, since a URL may contain a password.
 pub(crate) struct Options {
     /// `--port <number>` or `PORT`: where to listen; 0 lets the system choose a free port.
     pub(crate) port: u16,

@@ -1,4 +1,4 @@
-//! Orders that were placed: rows of the shop's own, which outlive the session they come from.
+//! Placed orders: rows of the shop that outlive their session.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ pub(crate) struct Order {
     placed_at: SystemTime,
 }
 
-/// So many tins of one biscuit, at the price of that day.
+/// Some tins of one biscuit, at the price of that day.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OrderLine {
     sku: String,
@@ -34,7 +34,7 @@ pub(crate) struct OrderLine {
 }
 
 impl Order {
-    /// What is ordered by somebody who was told this price, as of now.
+    /// Makes a line at the price that the visitor was shown, as of now.
     pub(crate) fn new(number: OrderNumber, owner: String, recipient: Vec<String>, quote: &Quote) -> Self {
         let lines = quote.items.iter().map(|item| OrderLine {
             sku: item.product.sku.to_owned(),
@@ -82,7 +82,7 @@ impl OrderLine {
 pub(crate) struct OrderNumber(u32);
 
 impl OrderNumber {
-    /// Draws a number for an order that is being written. No node has to ask another for it.
+    /// Draws a random number for a new order, without coordination between nodes.
     pub(crate) fn draw() -> Self {
         Self(rand::random_range(100_000_000..1_000_000_000))
     }
@@ -103,7 +103,7 @@ impl fmt::Display for OrderNumber {
     }
 }
 
-/// Writes an order down, in a transaction of the caller's.
+/// Inserts an order in the caller's transaction.
 pub(crate) async fn insert(connection: &mut Connection<'_>, order: &Order) -> Result<(), Error> {
     let recipient = order.recipient.join("\n");
     let placed_at = order.placed_at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -139,7 +139,7 @@ pub(crate) async fn insert(connection: &mut Connection<'_>, order: &Order) -> Re
     Ok(())
 }
 
-/// Whether there is an order with this number.
+/// Returns whether there is an order with this number.
 pub(crate) async fn is_placed(connection: &mut Connection<'_>, number: OrderNumber) -> Result<bool, Error> {
     Ok(!connection.fetch("SELECT number FROM orders WHERE number = ?", &[number.value()]).await?.is_empty())
 }
@@ -161,7 +161,7 @@ pub(crate) async fn of(database: &Database, owner: &str) -> Result<Vec<Order>, E
     read(&database.fetch(select_orders!("owner = ?"), &[Value::Text(owner)]).await?)
 }
 
-/// Finds an order for the one who placed it, and for nobody else.
+/// Finds an order, for the principal who placed it only.
 pub(crate) async fn find(database: &Database, number: OrderNumber, owner: &str) -> Result<Option<Order>, Error> {
     let which = [Value::Text(owner), number.value()];
     Ok(read(&database.fetch(select_orders!("owner = ? AND number = ?"), &which).await?)?.pop())

@@ -1,4 +1,4 @@
-//! What a visitor prefers: a part of the session that rides in an encrypted cookie of its own.
+//! The visitor's preferences: a part of the session in its own encrypted cookie.
 
 use std::fmt;
 

@@ -27,7 +27,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router) -> io::Result<()> 
     let (stopping, stopped) = oneshot::channel();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         stop_signal().await;
-        // Whoever asked for the stop may no longer read the log.
+        // The process that requested the stop may have closed the log.
         let _ = writeln!(io::stdout(), "stopping: open requests have {} seconds", GRACE.as_secs());
         let _ = stopping.send(());
     });

@@ -9,10 +9,10 @@ use crate::catalog::Product;
 use crate::database::{Connection, Database, Value};
 use crate::humanize::plural;
 
-/// From how many tins on a page says how many there are.
+/// The most tins for which a page shows how many are left.
 const FEW: u64 = 5;
 
-/// How many tins of each product there are, when somebody last looked.
+/// The number of tins of each product, as of the last query.
 #[derive(Debug)]
 pub(crate) struct Stock(HashMap<String, u64>);
 
@@ -30,7 +30,7 @@ impl Stock {
         self.tins(product) == 0
     }
 
-    /// Says that there are few tins, if there are.
+    /// Returns a message if few tins are left.
     pub(crate) fn warning(&self, product: &Product) -> Option<String> {
         match self.tins(product) {
             0 => Some("Sold out".to_owned()),
@@ -39,7 +39,7 @@ impl Stock {
         }
     }
 
-    /// Says how few tins there are for somebody who wants more.
+    /// Returns a message for a visitor who wants more tins than there are.
     pub(crate) fn shortage(&self, product: &Product) -> String {
         match self.tins(product) {
             0 => format!("{} is sold out.", product.name),
@@ -49,11 +49,11 @@ impl Stock {
     }
 }
 
-/// Takes what was ordered off the shelves, or returns the first product there is too little of. Then the transaction is to
-/// be rolled back.
+/// Takes the ordered tins from the stock. Returns the first product that is short, if any; the caller then rolls the
+/// transaction back.
 pub(crate) async fn take(connection: &mut Connection<'_>, quote: &Quote) -> Result<Option<&'static Product>, Error> {
     let mut items: Vec<_> = quote.items.iter().collect();
-    // In the same order for everybody, so that no two orders wait for each other.
+    // In the same order in every transaction, so that no two of them deadlock.
     items.sort_by_key(|item| item.product.sku);
     for item in items {
         let (sku, tins) = (Value::Text(item.product.sku), Value::Number(item.quantity.into()));

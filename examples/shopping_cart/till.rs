@@ -1,8 +1,8 @@
 //! Where a cart becomes an order, exactly once.
 //!
-//! The rows of the cart go in the transaction in which those of the order come. So a form that is sent twice, by an
-//! impatient finger or over a shaky line, finds nothing to order the second time, whichever node it meets; and a shop
-//! that loses its power in between has either the cart or the order.
+//! One transaction deletes the rows of the cart and inserts those of the order. A form submitted twice, by an impatient
+//! visitor or over a flaky connection, finds nothing to order the second time, on any node; and after a power failure
+//! there is either the cart or the order.
 
 use session_state::Part;
 use sqlx::{MySql, Postgres, Sqlite};
@@ -15,24 +15,24 @@ use crate::money::Currency;
 use crate::orders::{self, Order, OrderNumber};
 use crate::stock;
 
-/// What somebody wants to order. What it is exactly is in the cart.
+/// An order to be placed. Its lines are in the cart.
 #[derive(Debug)]
 pub(crate) struct Wish {
     pub(crate) number: OrderNumber,
     pub(crate) owner: String,
     pub(crate) recipient: Vec<String>,
     pub(crate) currency: Currency,
-    /// The total that they have seen.
+    /// The total that the visitor has seen.
     pub(crate) seen: String,
 }
 
-/// What has become of a [`Wish`].
+/// The outcome of a [`Wish`].
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Placed,
     /// The cart is empty, or the order was placed before.
     NothingToDo,
-    /// The cart comes to something else by now.
+    /// The total of the cart has changed.
     Changed,
     /// There are fewer tins of this than are wanted.
     TooFew(&'static Product),
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
 pub(crate) async fn place(database: &Database, cart: &mut Part<Cart>, wish: Wish) -> Result<Outcome, Failure> {
     macro_rules! place_in {
         ($engine:ty) => {{
-            // Whoever comes second waits here, and then finds no rows.
+            // A second checkout waits here, and then finds no rows.
             let Some(mut checkout) = cart.begin::<$engine>().await? else { return Ok(Outcome::NothingToDo) };
             let quote = checkout.quote(wish.currency);
             let outcome = write(&mut Connection::from(checkout.connection()), wish, &quote).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn place(database: &Database, cart: &mut Part<Cart>, wish: Wish
     }
 }
 
-/// Takes the tins and writes the order. Unless it is placed, what was written is to be undone.
+/// Takes the tins and writes the order. Unless it is placed, the caller rolls back.
 async fn write(connection: &mut Connection<'_>, wish: Wish, quote: &Quote) -> Result<Outcome, Failure> {
     if quote.items.is_empty() || orders::is_placed(connection, wish.number).await? {
         return Ok(Outcome::NothingToDo);

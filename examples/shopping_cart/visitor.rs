@@ -1,4 +1,4 @@
-//! Who is looking at a page, and what every page needs to know about them.
+//! The visitor of a page, and what every page needs to know about them.
 
 use axum::extract::FromRequestParts;
 use axum::http::Method;
@@ -27,7 +27,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
             session: Session::from_request_parts(parts, state).await?,
             cart: Part::from_request_parts(parts, state).await?,
             preferences: Part::from_request_parts(parts, state).await?,
-            // A form that was answered with a page, an error, is not to be opened as one.
+            // The response to a form is not a page to come back to.
             path: if parts.method == Method::GET { parts.uri.to_string() } else { "/".to_owned() },
         })
     }
@@ -69,7 +69,7 @@ impl Page {
     }
 }
 
-/// A message for the next page, whichever that is.
+/// A message for the next page, whichever it is.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Flash {
     pub(crate) problem: bool,

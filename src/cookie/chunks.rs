@@ -16,7 +16,7 @@ pub(crate) const MAX_CHUNKS: usize = 16;
 
 const AFTER_COUNT: u8 = b'~';
 
-/// What a request says about a name and the names of its chunks.
+/// The chunks of a name in a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack of one call and is taken apart at once")]

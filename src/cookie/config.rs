@@ -43,16 +43,17 @@ pub struct CookieConfig {
     lifetime: CookieLifetime,
 }
 
-/// From which requests of other sites a browser sends the cookie along (RFC 6265bis §5.6.7).
+/// Which requests from other sites carry the cookie (RFC 6265bis §5.6.7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// Only from pages of the same site. A visitor who follows a link from elsewhere arrives without a session.
+    /// None. A visitor who follows a link from another site arrives without a session.
     Strict,
-    /// From pages of the same site, and when a visitor follows a link from elsewhere. The default.
+    /// Only those of a visitor who follows a link. The default.
     #[default]
     Lax,
-    /// From every site. The cookie must be `Secure`, and the application must defend itself against forged requests.
+    /// All. The cookie must be `Secure`, and the application must defend itself against cross-site request forgery
+    /// (CSRF).
     None,
 }
 
@@ -87,8 +88,8 @@ impl CookieConfig {
     /// Replaces the name. Default: `__Host-Http-id`.
     ///
     /// Two session layers in one application need two names. Keep a prefix: browsers refuse a cookie whose prefix
-    /// promises what its attributes do not hold, so that nobody else can set one of that name (RFC 6265bis §4.1.3, and
-    /// draft-ietf-httpbis-layered-cookies §4.1.3 for those with `Http`).
+    /// promises what its attributes do not hold, so that no other host can set one of that name (RFC 6265bis §4.1.3,
+    /// and draft-ietf-httpbis-layered-cookies §4.1.3 for those with `Http`).
     ///
     /// | prefix | `Secure` | `HttpOnly` | `Path=/`, no `Domain` |
     /// | --- | --- | --- | --- |
@@ -124,7 +125,7 @@ impl CookieConfig {
     ///
     /// # Security
     ///
-    /// Every host under the domain sees the cookie and can replace it, also one that is run by somebody else.
+    /// Every host under the domain sees the cookie and can replace it, also a host of another operator.
     pub fn with_domain(mut self, domain: impl Into<Cow<'static, str>>) -> Result<Self, ConfigError> {
         let domain = domain.into();
         check_domain(&domain)?;
@@ -152,7 +153,7 @@ impl CookieConfig {
         Ok(self)
     }
 
-    /// Says from which requests of other sites the cookie is sent along. Default: [`SameSite::Lax`].
+    /// Sets which requests from other sites carry the cookie. Default: [`SameSite::Lax`].
     ///
     /// Choose [`SameSite::None`] only for an application that is used inside other sites' frames, together with
     /// [`with_partitioned`](Self::with_partitioned) where that serves.
@@ -173,7 +174,7 @@ impl CookieConfig {
         self
     }
 
-    /// Says how long a browser keeps the cookie. Default: [`CookieLifetime::BrowserSession`].
+    /// Sets how long a browser keeps the cookie. Default: [`CookieLifetime::BrowserSession`].
     ///
     /// # Security
     ///
@@ -220,7 +221,7 @@ impl CookieConfig {
         &self.path
     }
 
-    /// Returns from which requests of other sites the cookie is sent along.
+    /// Returns which requests from other sites carry the cookie.
     #[must_use]
     pub fn same_site(&self) -> SameSite {
         self.same_site
@@ -283,13 +284,18 @@ impl CookieConfig {
     /// Fails when the part's name makes no name of a cookie, makes the name of the session's cookie itself, or could
     /// be read as that of a chunk (`cart.1`).
     pub(crate) fn for_part(&self, part: &str) -> Result<Self, ConfigError> {
+        self.derive_for(part)
+            .map_err(|error| ConfigError::new(format!("part {part:?} cannot have a cookie of its own: {error}")))
+    }
+
+    fn derive_for(&self, part: &str) -> Result<Self, ConfigError> {
         let prefix = Prefix::of(&self.name).map_or("", |prefix| &self.name[..prefix.text().len()]);
         let cookie = self.clone().with_name(format!("{prefix}{part}"))?;
         if part.is_empty() || cookie.name.eq_ignore_ascii_case(&self.name) {
-            return Err(ConfigError::new(format!("part {part:?} needs a cookie of another name than {:?}", self.name)));
+            return Err(ConfigError::new(format!("{:?} is the session's cookie: rename the part", cookie.name)));
         }
         if ends_like_a_chunk(part) {
-            return Err(ConfigError::new(format!("part {part:?} is named like a chunk of a cookie: drop the number")));
+            return Err(ConfigError::new("its name ends like that of a cookie chunk: drop the number"));
         }
         cookie.validate()?;
         Ok(cookie)

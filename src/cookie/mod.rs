@@ -5,15 +5,15 @@
 //! - The `Cookie` headers are bytes. They are split at `;`, trimmed of space and tab alone, and cut at the first `=`.
 //! - Nothing is decoded, unquoted or folded: a name that only looks like ours after decoding is another cookie.
 //! - Several `Cookie` headers are one list, as HTTP/2 sends them (RFC 6265bis §4.2.1).
-//! - Our name twice counts as neither. Whoever can plant a cookie beside ours could otherwise choose which one is used.
-//! - What is scanned is bounded. A list too long to be scanned counts as one in which our name may come twice.
+//! - Our name twice counts as neither: a planted cookie must not decide which one is used.
+//! - The scan is bounded. A list too long to be scanned counts as one in which our name may come twice.
 //!
 //! Cookies out ([`config`], [`write`], [`chunks`], [`response`]):
 //!
 //! - Name, domain and path are validated when the layer is built, and so are the rules of the name's prefix.
 //! - A name and its value take at most 4096 bytes; `Max-Age` is at most 400 days (RFC 6265bis §5.6, §5.5).
 //! - A removal repeats name, path, domain and attributes: a browser would refuse it or miss the cookie otherwise.
-//! - A response has never two `Set-Cookie` of our name. Other people's are left alone and in order.
+//! - A response has never two `Set-Cookie` of our name. Those of others are left alone and in order.
 //! - A response that sets our cookie is not kept by a shared cache, and one that depends on it says so in `Vary`.
 
 mod chunks;

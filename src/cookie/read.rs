@@ -7,7 +7,7 @@ use http::HeaderValue;
 /// name needs a byte, this bounds the number of cookies too.
 pub(super) const MAX_SCANNED: usize = 128 * 1024;
 
-/// What a request says about a name.
+/// The cookies of a name in a request.
 ///
 /// It holds a secret, so it has no `Debug` but in tests.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) enum Found<'h> {
 /// Looks for the cookie of a name in the `Cookie` headers of one request, which count as one list.
 ///
 /// The name is compared byte by byte. A list of more than 128 KiB is not looked at to its end and is
-/// [`Found::Duplicate`] whatever it holds: somebody filled it, and the part that was not seen may hold our name again.
+/// [`Found::Duplicate`] whatever it holds: the part that was not scanned may hold our name again.
 pub(crate) fn find<'h>(headers: impl Iterator<Item = &'h HeaderValue>, name: &[u8]) -> Found<'h> {
     let mut found = None;
     let mut room = MAX_SCANNED;
@@ -44,6 +44,7 @@ pub(crate) fn find<'h>(headers: impl Iterator<Item = &'h HeaderValue>, name: &[u
 }
 
 /// Returns the value of a pair that has the name.
+#[inline]
 pub(super) fn value_of<'h>(pair: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
     value_after_name(trim_start(pair).strip_prefix(name)?)
 }

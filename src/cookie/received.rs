@@ -1,4 +1,4 @@
-//! The `Cookie` headers of a request, kept until somebody asks for them.
+//! The `Cookie` headers of a request, kept until the session is asked for.
 
 use std::slice;
 

@@ -21,7 +21,7 @@ pub(crate) fn put(headers: &mut HeaderMap, cookie: HeaderValue) {
 
 /// Keeps a response that sets our cookie out of shared caches, unless the handler already did.
 ///
-/// Any other `Cache-Control` is replaced: whatever it allows, it was said without knowing of the cookie. A
+/// Any other `Cache-Control` is replaced: it was set without knowing of the cookie. A
 /// `CDN-Cache-Control`, which the caches it speaks to heed instead of `Cache-Control` (RFC 9213 §2.1), is judged in
 /// the same way.
 pub(crate) fn forbid_caching(headers: &mut HeaderMap) {

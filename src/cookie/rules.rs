@@ -1,4 +1,4 @@
-//! What names, domains and paths of cookies may be.
+//! Rules for the names, domains and paths of cookies.
 
 use crate::error::ConfigError;
 
@@ -7,7 +7,7 @@ pub(super) const MAX_NAME: usize = 256;
 /// Browsers ignore an attribute whose value is longer than this many bytes (RFC 6265bis §5.6).
 pub(super) const MAX_ATTRIBUTE: usize = 1024;
 
-/// What a name promises by its first characters.
+/// The prefix of a name, which promises attributes of the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prefix {
     HostHttp,

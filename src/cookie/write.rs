@@ -29,9 +29,9 @@ pub(super) fn fits(name: &str, value: &str) -> bool {
 pub(crate) struct CookieWriter {
     /// The name, and the `=` after it.
     start: Box<str>,
-    /// What follows the value.
+    /// The text after the value.
     attributes: Arc<str>,
-    /// What follows the `=` of a removal.
+    /// The text after the `=` of a removal.
     removal: Arc<str>,
 }
 

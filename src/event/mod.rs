@@ -1,4 +1,4 @@
-//! What happens to sessions, told to each [`Observer`] and, with the feature `tracing`, to the subscriber of that.
+//! Events of sessions, for each [`Observer`] and, with the feature `tracing`, for its subscriber.
 
 mod observers;
 #[cfg_attr(not(feature = "tracing"), path = "no_trace.rs")]
@@ -13,7 +13,7 @@ pub(crate) use observers::Observers;
 /// Something that happened to a session.
 ///
 /// Events name a session by its public [`Handle`] and never hold an ID, a cookie's value, a principal or a value of the
-/// session. [The guide](crate::guide::events) says what to do about which, and what `tracing` is told.
+/// session. [The guide](crate::guide::events) has the response to each, and the fields for `tracing`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SessionEvent {
@@ -32,14 +32,14 @@ pub enum SessionEvent {
         /// The session.
         session: Handle,
     },
-    /// A principal who is logged in has proved again who it is.
+    /// The principal of a session authenticated again.
     Reauthenticated {
         /// The session.
         session: Handle,
     },
-    /// A principal has as many sessions as the layer allows, and another login was refused.
+    /// A login was refused because its principal has as many sessions as the layer allows.
     LoginRefused,
-    /// A session in which a principal was logged in was ended by a request of its own. [`Destroyed`](Self::Destroyed)
+    /// A session with a principal was ended by one of its own requests. [`Destroyed`](Self::Destroyed)
     /// follows.
     LoggedOut {
         /// The session.
@@ -52,52 +52,53 @@ pub enum SessionEvent {
         /// Why.
         cause: RevocationCause,
     },
-    /// A session was ended by the application, or by the login of another principal, which begins another.
+    /// A session was ended by the application, or by the login of another principal, which begins a new session.
     Destroyed {
         /// The session.
         session: Handle,
     },
-    /// A client came with a session that had ended by itself. A store whose engine removes what has expired no longer knows
-    /// of it, and then it is [`UnknownIdUsed`](Self::UnknownIdUsed).
+    /// A client sent the ID or the cookie of an expired session. A store whose engine removes expired records no longer
+    /// knows it, and then the event is [`UnknownIdUsed`](Self::UnknownIdUsed).
     Expired {
         /// The session.
         session: Handle,
         /// Which timeout ended it.
         expiry: Expiry,
     },
-    /// A client came with what is dead: an ID that was renewed and whose grace is over, or the cookie of a session that was
-    /// ended where the state lives in it [and can be revoked](crate::CookieState::with_revocation). A client that missed the
-    /// answer, or a thief.
+    /// A client sent an ID that was renewed and whose grace is over, or, where the state lives in the cookie [and can
+    /// be revoked](crate::CookieState::with_revocation), the cookie of a session that was ended. Either the client
+    /// missed a response, or the ID was stolen.
     RetiredIdUsed,
-    /// A client came with an ID that the store does not know: that of a session which was ended, or has expired and been
-    /// swept, or one that somebody made up. The request is anonymous.
+    /// A client sent an ID that the store does not know: that of a session that was ended, or has expired and was
+    /// swept, or a forged one. The request is anonymous.
     UnknownIdUsed,
-    /// A client sent the cookie more than once: somebody may have planted one. The request is anonymous.
+    /// A client sent the cookie more than once: one may be planted. The request is anonymous.
     DuplicateCookie,
-    /// A client sent a cookie that is no session ID, or is sealed by none of our keys, or was changed, or holds a part
-    /// that is bound to another session. The request is anonymous, or the part is the default.
+    /// A client sent a cookie that is no session ID, is sealed by none of the ring's keys, was changed, or holds a part
+    /// that is bound to another session or an earlier login. The request is anonymous, or the part is the default.
     InvalidCookie,
-    /// Another request changed the session first, or a part of it. The changes are made again on what it left, unless the
-    /// layer is told to [fail](crate::ConflictPolicy::Fail).
+    /// Another request changed the session, or a part of it, first. The changes are made again on the newer state,
+    /// unless the layer is set to [fail](crate::ConflictPolicy::Fail).
     Conflict {
         /// The session.
         session: Handle,
     },
-    /// The session was ended while a request was changing it, and the changes were dropped.
+    /// The session was ended, or another request logged in, while a request was changing it. The changes were dropped,
+    /// and the request failed with [`Ended`](crate::ErrorKind::Ended).
     ChangesDiscarded {
         /// The session.
         session: Handle,
     },
     /// A request changed the session after its response had been sent and did not save: the changes are lost.
     ChangesUnsaved,
-    /// What the store holds, or the client under our seal, is no record this release can read. The request is anonymous.
+    /// A stored or sealed record cannot be decoded by this release. The request is anonymous.
     UndecodableRecord,
-    /// The store failed in a call whose failure harms no request: a touch, or a sweep.
+    /// The store failed in a call whose failure harms no request, such as a touch or a sweep.
     StoreFailed {
         /// The failure.
         error: Error,
     },
-    /// More happened than this observer took note of in time, and it is not told of so many events.
+    /// The observer was too slow and misses this many events.
     EventsLost {
         /// How many.
         count: u64,
@@ -108,33 +109,33 @@ pub enum SessionEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationCause {
-    /// It was asked for by its handle.
+    /// It was revoked by its handle.
     Asked,
-    /// All other sessions of its principal were to end.
+    /// All other sessions of its principal were revoked.
     Others,
-    /// All sessions of its principal were to end.
+    /// All sessions of its principal were revoked.
     All,
-    /// Its principal logged in elsewhere and had as many sessions as the layer allows.
+    /// Its principal logged in elsewhere, at the limit of sessions.
     Evicted,
 }
 
-/// Somebody who is told of [events](SessionEvent): a log, a counter, an alarm.
+/// Receiver of [events](SessionEvent): a log, a counter, an alarm.
 ///
-/// Each observer of a layer has a thread of its own, in which it is told one event after another, in the order in which they
-/// were told. It may take its time, wait for a disk or a network, or panic: no request waits for it, and no other observer.
-/// After a panic it goes on with the next event.
+/// Each observer of a layer runs in a thread of its own and gets one event after another, in their order. It may be
+/// slow, wait for a disk or a network, or panic: no request and no other observer waits for it. After a panic it
+/// continues with the next event.
 ///
-/// Up to 1024 events wait for an observer. While there is no room for another, events are lost, and the observer is told how
-/// many, in the place where they would have been ([`EventsLost`](SessionEvent::EventsLost)).
+/// A queue of up to 1024 events stands before each observer. While it is full, events are lost, and the observer gets
+/// their number in their place ([`EventsLost`](SessionEvent::EventsLost)).
 ///
-/// What waits when the process ends is lost: see
-/// [`SessionLayer::flush_observers`](crate::SessionLayer::flush_observers). The thread starts with the first event, and ends
-/// when the layer is gone, with its clones, services and requests, and the observer has been told everything. Then the
-/// observer is dropped; one that holds a clone of its own layer never is.
+/// Queued events are lost when the process ends; see
+/// [`SessionLayer::flush_observers`](crate::SessionLayer::flush_observers). The thread starts with the first event. It
+/// ends, and drops the observer, once the layer, its clones, services and requests are dropped and the queue is empty.
+/// An observer that holds a clone of its own layer is never dropped.
 ///
 /// Closures are observers: see [`SessionLayer::add_observer`](crate::SessionLayer::add_observer).
 pub trait Observer: Send + Sync + 'static {
-    /// Takes note of an event.
+    /// Handles an event.
     fn observe(&self, event: &SessionEvent);
 }
 

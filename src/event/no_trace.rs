@@ -1,4 +1,4 @@
-//! What stands for the events of `tracing` where the feature `tracing` is off.
+//! Stand-in for the events of `tracing` where the feature `tracing` is off.
 
 use super::SessionEvent;
 

@@ -1,7 +1,6 @@
-//! How events get to the observers: through a queue and a thread for each.
+//! Delivery of events to the observers: a queue and a thread for each.
 //!
-//! A request puts its events into the queues and goes on. What an observer does with them holds up its own queue alone, and
-//! that has an end.
+//! A request puts its events into the queues and goes on. A slow observer delays its own bounded queue alone.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{Observer, SessionEvent, trace};
 
-/// How many events wait for an observer at most, and besides the count of those that are lost.
+/// The most events in a queue, not counting the entry for lost ones.
 const MOST_WAITING: usize = 1024;
 
 /// Linux shows 15 bytes of a thread's name.
@@ -40,7 +39,7 @@ impl Observers {
         self.0.iter().for_each(|outlet| outlet.queue.put(event.clone()));
     }
 
-    /// Returns a future that waits until every observer has taken note of what has been told by now.
+    /// Returns a future that waits until every observer has handled the events so far.
     pub(crate) fn flush(&self) -> impl Future<Output = ()> + Send + use<> {
         let queues: Vec<_> = self.0.iter().filter_map(|outlet| outlet.queue.backlog()).collect();
         async move {
@@ -58,7 +57,7 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// Where the events for one observer go in. When the last clone of the layer drops it, the queue comes to its end.
+/// The sending end of one observer's queue. The queue is closed when the last clone of the layer drops it.
 struct Outlet {
     queue: Arc<Queue>,
 }
@@ -94,7 +93,7 @@ struct Queue {
     observer: Box<dyn Observer>,
     waiting: Mutex<Waiting>,
     wake: Condvar,
-    /// How many events the observer has taken note of.
+    /// How many events the observer has handled.
     noted: watch::Sender<u64>,
     start: Start,
 }
@@ -102,19 +101,19 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<SessionEvent>,
-    /// How many have ever been put here.
+    /// How many events were ever queued.
     all: u64,
     has_thread: bool,
     /// The thread waits to be woken.
     is_idle: bool,
-    /// No more will come.
+    /// The queue is closed.
     is_closed: bool,
 }
 
-/// What an observer has still to take note of.
+/// A position in an observer's queue to wait for.
 struct Backlog {
     noted: watch::Receiver<u64>,
-    /// How many it will have noted then.
+    /// How many events are handled by then.
     all: u64,
 }
 
@@ -129,13 +128,13 @@ impl Queue {
         }
     }
 
-    /// Starts the thread, unless that has been done. The system may refuse it, and then it is tried again at the next event.
+    /// Starts the thread, unless it runs. If the system refuses it, the next event tries again.
     fn has_thread(self: &Arc<Self>, waiting: &mut Waiting) -> bool {
         waiting.has_thread = waiting.has_thread || (self.start)(Arc::clone(self)).is_ok();
         waiting.has_thread
     }
 
-    /// Returns what is to be waited for: nothing if there is no thread to wait for.
+    /// Returns the position to wait for; `None` if there is no thread.
     fn backlog(self: &Arc<Self>) -> Option<Backlog> {
         let mut waiting = self.lock();
         if waiting.events.is_empty() && !waiting.has_thread || !self.has_thread(&mut waiting) {
@@ -146,9 +145,9 @@ impl Queue {
 
     fn run(&self) {
         while let Some(event) = self.next() {
-            // What the observer leaves half done is its own; the session is not in its reach.
+            // A panic leaves only the observer's own state half done; it has no access to the session.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.tell(&event))) {
-                // What it panicked with may panic when it is dropped.
+                // The panic payload may itself panic when it is dropped.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(panic))).map_err(mem::forget);
             }
             self.noted.send_modify(|noted| *noted += 1);
@@ -177,14 +176,14 @@ impl Queue {
         }
     }
 
-    /// No code of anybody else's runs under the lock, so a poisoned one is whole.
+    /// No code of the application runs under the lock, so a poisoned one is consistent.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Waiting {
-    /// Puts an event behind the others. When there is no room it is counted there, with those that are lost after it.
+    /// Queues an event. A full queue counts it as lost instead, together with those after it.
     fn push(&mut self, event: SessionEvent) {
         let has_room = self.events.len() < MOST_WAITING;
         let event = match self.events.back_mut() {

@@ -8,7 +8,7 @@ use super::SessionEvent;
 
 const TARGET: &str = "session_state";
 
-/// Tells the subscriber at once, in the thread and the span of the request.
+/// Emits the event at once, in the thread and the span of the request.
 pub(super) fn note(event: &SessionEvent) {
     match event {
         SessionEvent::Created { session } => debug!(target: TARGET, %session, "session created"),

@@ -13,8 +13,8 @@
 //! - [`design`]: why it is made the way it is.
 //! - [`comparison`]: what other crates do, read in their sources.
 //!
-//! Every example in it is compiled and run by the tests. Most have handlers of axum, and are left out of tests without that
-//! feature.
+//! Every example in it is compiled and run by the tests. Most have handlers of axum, and are left out of tests without
+//! that feature.
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("quick_start.md"))]
 pub mod quick_start {}

@@ -6,31 +6,54 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Response};
+use http::Response;
 use pin_project_lite::pin_project;
 
 use crate::cookie;
 use crate::error::Error;
-use crate::session::{Effects, Shared};
+use crate::session::{Effects, Polling, Shared};
 
 /// The commit of a request, and the response that comes of it.
 type Committing<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
+
+/// The session of a request whose response is still to come. One that is dropped before is abandoned.
+pub(super) struct Unfinished(Option<Arc<Shared>>);
+
+#[cfg(test)]
+impl Unfinished {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(Some(shared))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.abandon();
+        }
+    }
+}
 
 pin_project! {
     /// The future of [`SessionService`](super::SessionService).
     pub struct ResponseFuture<F, B> {
         #[pin]
         inner: F,
-        // The session, until it is committed.
-        shared: Option<Arc<Shared>>,
-        // Boxed, since most requests have nothing to commit and every future is moved about.
-        committing: Option<Committing<B>>,
+        state: State<B>,
     }
 }
 
+enum State<B> {
+    /// The handler answers. Without a session of its own where the request has one of the same layer already.
+    Handling(Unfinished),
+    /// Boxed, since most requests have nothing to commit and every future is moved about.
+    Committing(Committing<B>),
+}
+
 impl<F, B> ResponseFuture<F, B> {
-    pub(super) fn new(inner: F, shared: Arc<Shared>) -> Self {
-        Self { inner, shared: Some(shared), committing: None }
+    /// Without a session, another layer commits that of the request.
+    pub(super) fn new(inner: F, shared: Option<Arc<Shared>>) -> Self {
+        Self { inner, state: State::Handling(Unfinished(shared)) }
     }
 }
 
@@ -43,39 +66,49 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(shared) = this.shared {
-            let mut response = ready!(this.inner.poll(context))?;
-            let effects = shared.finish_at_once();
-            let shared = this.shared.take();
-            if let (None, Some(shared)) = (&effects, shared) {
-                *this.committing = Some(Box::pin(commit(shared, response)));
-            } else {
-                apply(effects.unwrap_or_default(), response.headers_mut());
+        if let State::Handling(unfinished) = this.state {
+            let polled = {
+                let _polling = Polling::begin();
+                this.inner.poll(context)
+            };
+            let mut response = ready!(polled)?;
+            let Some(shared) = &unfinished.0 else { return Poll::Ready(Ok(response)) };
+            if let Some(effects) = shared.finish_at_once() {
+                unfinished.0 = None;
+                apply(effects, &mut response);
                 return Poll::Ready(Ok(response));
             }
+            let unfinished = Unfinished(unfinished.0.take());
+            *this.state = State::Committing(Box::pin(commit(unfinished, response)));
         }
-        match this.committing {
-            Some(committing) => committing.as_mut().poll(context).map(Ok),
-            None => Poll::Pending,
+        match this.state {
+            State::Committing(committing) => committing.as_mut().poll(context).map(Ok),
+            State::Handling(_) => Poll::Pending,
         }
     }
 }
 
 #[expect(clippy::manual_async_fn, reason = "an `async fn` makes room for its arguments twice")]
-pub(super) fn commit<B: Default>(shared: Arc<Shared>, mut response: Response<B>) -> impl Future<Output = Response<B>> {
+pub(super) fn commit<B: Default>(
+    mut unfinished: Unfinished,
+    mut response: Response<B>,
+) -> impl Future<Output = Response<B>> {
     async move {
-        match shared.finish(response.status()).await {
-            Ok(effects) => apply(effects, response.headers_mut()),
-            Err(error) => {
-                response = failure(error);
-                apply(shared.give_up(), response.headers_mut());
-            }
+        if let Some(shared) = &unfinished.0 {
+            let effects = shared.finish(response.status()).await;
+            drop(unfinished.0.take());
+            apply(effects, &mut response);
         }
         response
     }
 }
 
-fn apply(effects: Effects, headers: &mut HeaderMap) {
+#[inline]
+fn apply<B: Default>(effects: Effects, response: &mut Response<B>) {
+    if let Some(error) = effects.error {
+        *response = failure(error);
+    }
+    let headers = response.headers_mut();
     if !effects.cookies.is_empty() {
         cookie::forbid_caching(headers);
     }
@@ -89,7 +122,7 @@ fn apply(effects: Effects, headers: &mut HeaderMap) {
 
 /// Answers instead of a handler whose changes could not be saved. A middleware that finds the error in the extensions
 /// may put a better page in its place.
-pub(super) fn failure<B: Default>(error: Error) -> Response<B> {
+pub(crate) fn failure<B: Default>(error: Error) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = error.status();
     cookie::forbid_caching(response.headers_mut());

@@ -1,4 +1,4 @@
-//! The layer: what an application says about its sessions, in one place.
+//! The layer: all settings of an application's sessions in one place.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,15 +8,16 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::SessionService;
-use super::service::Insert;
+use super::service::Marker;
 use crate::clock::{Clock, SystemClock};
 use crate::cookie::{CookieConfig, CookieWriter};
 use crate::error::ConfigError;
 use crate::event::{Observers, SessionEvent};
 use crate::part::{Placement, SessionPart};
+use crate::record::id::IdDomain;
 use crate::record::lifetime::Timeouts;
 use crate::seal::KeyRing;
-use crate::session::{Main, insert};
+use crate::session::Main;
 use crate::state::{Config, ConflictPolicy, CookieState, ServerErrorPolicy, ServerState, State};
 use crate::store::{ErasedStore, Store};
 
@@ -26,13 +27,14 @@ const MAX_RECORD_SIZE: usize = 1024 * 1024;
 /// How long a call of the store may take, unless the layer says otherwise.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many expired records a sweep removes before it lets others have a turn.
+/// How many expired records a sweep removes before it yields.
 const SWEEP_BATCH: usize = 1000;
 
-/// Gives requests their sessions.
+/// Layer that gives requests their sessions.
 ///
-/// A layer says where the state lives, [in a store](Self::server) or [in the cookie](Self::client), and how long
-/// sessions last. It is one plain type, whatever the store, and clones of it are cheap and share their settings.
+/// It says where the state lives, [in a store](Self::server) or [in the cookie](Self::client), and how long sessions
+/// last. It is one plain type, whatever the store; clones are cheap and share their settings. A layer that is applied
+/// twice to a route, as with nested routers, gives a request one session.
 ///
 /// # Examples
 ///
@@ -48,8 +50,8 @@ const SWEEP_BATCH: usize = 1000;
 #[derive(Clone)]
 #[must_use = "a layer does nothing until a router or service is given it"]
 pub struct SessionLayer {
-    pub(super) config: Arc<Config>,
-    insert: Insert,
+    config: Arc<Config>,
+    marker: &'static Marker,
 }
 
 impl SessionLayer {
@@ -60,29 +62,30 @@ impl SessionLayer {
         Self::new(|_| State::Server(ServerState::new(store)))
     }
 
-    /// Keeps sessions in the client's cookie, sealed. The server keeps nothing, but for marks of ended sessions [if it is
-    /// to](CookieState::with_revocation).
+    /// Keeps sessions sealed in the client's cookie. The server keeps nothing, except marks of ended sessions
+    /// [with revocation](CookieState::with_revocation).
     ///
     /// # Security
     ///
-    /// Without them a copy of an old cookie is good again until its timeout, after a logout too; see [`CookieState`].
+    /// Without revocation a copy of an old cookie stays valid until its timeout, also after a logout; see
+    /// [`CookieState`].
     pub fn client(state: CookieState) -> Self {
         Self::new(|writer| State::Client(state.into_state(writer.clone())))
     }
 
     /// Encrypts the values of sessions before the store gets them, with XAES-256-GCM.
     ///
-    /// The key takes the key ring and the session's ID, of which the store has only a hash: who has a dump of the store
-    /// reads no value, with the key ring neither. Each record is bound to its row and version. What stays readable is
-    /// what a store works with: times, the handle, the principal's name and the size.
+    /// The key is derived from the key ring and the session's ID, of which the store has only a hash: a dump of the
+    /// store reveals no values, even together with the key ring. Each record is bound to its row and version. The
+    /// fields that a store works with stay readable: times, the handle, the principal's name, the label and the size.
     ///
     /// It works over every store, and all nodes need it and the same keys. Turning it on or off, or dropping the last
     /// key of a record, makes records unreadable: their visitors are anonymous, and observers are told
-    /// ([`UndecodableRecord`](SessionEvent::UndecodableRecord)). After a [rotation](KeyRing) a record is sealed with the
-    /// new key when it is next written, so the old one is kept until the longest absolute timeout has passed.
+    /// ([`UndecodableRecord`](SessionEvent::UndecodableRecord)). After a [rotation](KeyRing) a record is sealed with
+    /// the new key when it is next written, so the old one is kept until the longest absolute timeout has passed.
     ///
-    /// Parts in [stores](crate::InStore) are encrypted too, under a key that takes the key ring alone. Rows of parts in tables
-    /// are columns of the application, and are not.
+    /// Parts in [stores](crate::InStore) are encrypted too, under a key that takes the key ring alone. Rows of parts in
+    /// tables are columns of the application, and are not.
     ///
     /// # Errors
     ///
@@ -95,13 +98,13 @@ impl SessionLayer {
     ///
     /// # let text = Key::generate()?.to_base64();
     /// let keys = KeyRing::new(Key::from_base64(&text)?);
-    /// let sessions = SessionLayer::server(MemoryStore::new()).encrypt_at_rest(keys)?;
+    /// let sessions = SessionLayer::server(MemoryStore::new()).with_encryption_at_rest(keys)?;
     /// # let _ = sessions;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn encrypt_at_rest(mut self, keys: impl Into<KeyRing>) -> Result<Self, ConfigError> {
+    pub fn with_encryption_at_rest(mut self, keys: impl Into<KeyRing>) -> Result<Self, ConfigError> {
         match &mut self.config_mut().state {
-            State::Server(server) => server.encrypt_at_rest(keys.into()),
+            State::Server(server) => server.set_encryption_at_rest(keys.into()),
             State::Client(_) => {
                 return Err(ConfigError::new(
                     "encryption at rest is for state in a store: this state is in the cookie",
@@ -111,33 +114,51 @@ impl SessionLayer {
         Ok(self)
     }
 
-    /// Says where a part lives. The default is the session's own record, or its cookie.
+    /// Sets where the part `T` lives. Default: the session's own record, or its cookie.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// When the part cannot live there: its name cannot be the name of a cookie, another part of the layer has it, or its
-    /// tables are not in the database that the layer keeps sessions in. That is the same at every start of the program.
-    pub fn with_part<T: SessionPart>(mut self, placement: impl Into<Placement<T>>) -> Self {
-        if let Err(error) = self.config_mut().place_part::<T>(placement.into().place) {
-            panic!("part {:?} cannot live there: {error}", T::NAME);
-        }
-        self
+    /// [`ConfigError`] when the part's name cannot be the name of a cookie, when another part of the layer has the same
+    /// name, or when the part's tables are not in the database that the layer keeps sessions in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_state::{InCookie, KeyRing, MemoryStore, SessionLayer, SessionPart};
+    ///
+    /// #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// struct Preferences {
+    ///     dark: bool,
+    /// }
+    ///
+    /// impl SessionPart for Preferences {
+    ///     const NAME: &'static str = "preferences";
+    /// }
+    ///
+    /// let preferences = InCookie::encrypted(KeyRing::generate()?).with_default_retention();
+    /// let sessions = SessionLayer::server(MemoryStore::new()).with_part::<Preferences>(preferences)?;
+    /// # let _ = sessions;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_part<T: SessionPart>(mut self, placement: impl Into<Placement<T>>) -> Result<Self, ConfigError> {
+        self.config_mut().place_part::<T>(placement.into().placement)?;
+        Ok(self)
     }
 
-    /// Ends a session that was not used for this long; `None` for no such limit. Default: 30 minutes.
+    /// Ends a session after this long without use; `None` for no such limit. Default: 30 minutes.
     ///
-    /// Short limits protect those who walk away from a shared computer (OWASP ASVS 5.0, 7.3.1). Reading counts as use.
-    /// A session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
+    /// Short limits protect sessions that are left open on a shared computer (OWASP ASVS 5.0, 7.3.1). Reading counts as
+    /// use. A session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
     pub fn with_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.idle = timeout.into();
         self
     }
 
-    /// Ends a session this long after it began or its principal logged in, however much it is used; `None` for no such
+    /// Ends a session this long after it began or its principal last logged in, whatever its use; `None` for no such
     /// limit. Default: 12 hours.
     ///
-    /// It bounds how long a stolen ID is good for (OWASP ASVS 5.0, 7.3.2). With neither timeout a session still ends
-    /// when it was not used for 400 days.
+    /// It bounds how long a stolen ID stays valid (OWASP ASVS 5.0, 7.3.2). With neither timeout a session still ends
+    /// after 400 days without use.
     pub fn with_absolute_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.absolute = timeout.into();
         self
@@ -145,8 +166,8 @@ impl SessionLayer {
 
     /// Gives a session a new ID when it has had one for this long; `None` for never. Default: never.
     ///
-    /// A renewal costs a write. Requests with the old ID are led to the new one for the [grace](Self::with_grace).
-    /// State in the cookie has no ID, and is only sealed anew.
+    /// A renewal costs a write. The old ID leads to the new one for the [grace](Self::with_grace). State in the cookie
+    /// has no ID, and is only sealed anew.
     pub fn with_renewal(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.renewal = age.into();
         self
@@ -154,8 +175,8 @@ impl SessionLayer {
 
     /// Sets for how long a renewed ID leads to its successor. Default: 10 seconds.
     ///
-    /// It has to cover requests that are under way when the ID is renewed. Too long, and an ID that was renewed because
-    /// somebody may have seen it stays good. After a login there is none.
+    /// It has to cover requests that are under way when the ID is renewed. A longer grace keeps an ID valid that was
+    /// renewed because it may have leaked. A login has no grace.
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.config_mut().timeouts.grace = grace;
         self
@@ -186,7 +207,7 @@ impl SessionLayer {
     /// Sets what happens when two requests change one session at the same time. Default:
     /// [`ConflictPolicy::Merge`].
     ///
-    /// It is for state in a store. Of two requests that change state in the cookie, the answer that arrives last wins.
+    /// It applies to state in a store. With state in the cookie, the response that arrives last wins.
     pub fn with_conflict_policy(mut self, policy: ConflictPolicy) -> Self {
         self.config_mut().conflict_policy = policy;
         self
@@ -200,7 +221,7 @@ impl SessionLayer {
 
     /// Sets how long one call of the store may take. Default: 5 seconds.
     ///
-    /// What takes longer is answered with 503. Each request makes at most a few calls.
+    /// A call that takes longer fails, and its request is answered with 503. A request makes a few calls at most.
     pub fn with_store_timeout(mut self, timeout: Duration) -> Self {
         self.config_mut().store_timeout = timeout;
         self
@@ -208,8 +229,10 @@ impl SessionLayer {
 
     /// Sets how many bytes the keys and values of a session and its principal may take. Default: 1 MiB.
     ///
-    /// A request that makes its session larger is answered with an error, and nothing of it is stored. State in a
-    /// cookie is bound by the cookie's 4096 bytes besides.
+    /// A value that would make the session larger is refused when it is set. A request that exceeds the limit in
+    /// another way, such as by the name of its principal, is answered with an error and stores nothing. A session that
+    /// was stored under a larger limit can still be used and made smaller. State in a cookie is also bound by the
+    /// cookie's 4096 bytes.
     pub fn with_max_record_size(mut self, bytes: usize) -> Self {
         self.config_mut().max_record_size = bytes;
         self
@@ -249,7 +272,7 @@ impl SessionLayer {
     /// # Ok::<(), session_state::ConfigError>(())
     /// ```
     pub fn with_marker<M: 'static>(mut self) -> Self {
-        self.insert = insert::<M>;
+        self.marker = Marker::of::<M>();
         self
     }
 
@@ -257,8 +280,9 @@ impl SessionLayer {
     ///
     /// The caller decides where it runs, and stops it by dropping it. Building a layer starts no task.
     ///
-    /// The stores of [parts](crate::InStore) are swept too. A store that fails is tried again after the next interval, and the observers are told. Stores whose engine
-    /// removes expired records by itself, and state in cookies, have nothing to sweep.
+    /// The stores of [parts](crate::InStore) are swept too. A store that fails is tried again after the next interval,
+    /// and the observers are told. Stores whose engine removes expired records by itself, and state in cookies, have
+    /// nothing to sweep.
     ///
     /// # Examples
     ///
@@ -289,10 +313,10 @@ impl SessionLayer {
         let config = Config {
             state: state(&cookie_writer),
             timeouts: Timeouts::default(),
+            id_domain: IdDomain::new(cookie_writer.name()),
             cookie,
             cookie_writer,
-            part_cookies: Vec::new(),
-            outside: Vec::new(),
+            parts: Vec::new(),
             clock: Arc::new(SystemClock),
             observers: Observers::default(),
             session_limit: None,
@@ -301,7 +325,11 @@ impl SessionLayer {
             store_timeout: STORE_TIMEOUT,
             max_record_size: MAX_RECORD_SIZE,
         };
-        Self { config: Arc::new(config), insert: insert::<Main> }
+        Self { config: Arc::new(config), marker: Marker::of::<Main>() }
+    }
+
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
     }
 
     pub(super) fn config_mut(&mut self) -> &mut Config {
@@ -309,7 +337,7 @@ impl SessionLayer {
     }
 }
 
-/// Sweeps in batches until nothing has expired. Between two batches others get a turn.
+/// Sweeps in batches until nothing has expired, and yields between batches.
 async fn sweep(config: &Config, store: &dyn ErasedStore) {
     loop {
         match store.sweep(config.now(), SWEEP_BATCH).within(config.store_timeout, store.name()).await {
@@ -324,7 +352,7 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SessionService::new(inner, Arc::clone(&self.config), self.insert)
+        SessionService::new(inner, Arc::clone(&self.config), self.marker)
     }
 }
 
@@ -339,7 +367,7 @@ mod tests {
     use http::{HeaderMap, Response};
 
     use super::*;
-    use crate::middleware::future::commit;
+    use crate::middleware::future::{Unfinished, commit};
     use crate::session::Shared;
     use crate::store::MemoryStore;
 
@@ -348,7 +376,7 @@ mod tests {
     fn the_commit_of_a_request_is_a_small_allocation() {
         let layer = SessionLayer::server(MemoryStore::new());
         let shared = Arc::new(Shared::new(layer.config, &HeaderMap::new()));
-        let commit = commit(shared, Response::new(String::new()));
+        let commit = commit(Unfinished::new(shared), Response::new(String::new()));
         assert!(size_of_val(&commit) <= 1024, "{} bytes", size_of_val(&commit));
     }
 }

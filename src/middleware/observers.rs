@@ -4,7 +4,7 @@ use super::SessionLayer;
 use crate::event::Observer;
 
 impl SessionLayer {
-    /// Adds somebody who is told of [events](crate::SessionEvent), in a thread of its own: see [`Observer`].
+    /// Adds an observer of [events](crate::SessionEvent), which runs in a thread of its own; see [`Observer`].
     ///
     /// # Examples
     ///
@@ -22,9 +22,9 @@ impl SessionLayer {
 
     /// Returns a future that waits until each observer has taken note of everything that was told before this call.
     ///
-    /// For a server that stops, so that its audit log misses nothing, and for tests. An observer that panics has taken note.
-    /// One that blocks is waited for, so put a time limit around it. One whose thread the operating system refuses to start
-    /// is not waited for.
+    /// For a server that stops, so that its audit log misses nothing, and for tests. An observer that panics has taken
+    /// note. One that blocks is waited for, so put a time limit around it. One whose thread the operating system
+    /// refuses to start is not waited for.
     ///
     /// # Cancel safety
     ///
@@ -52,6 +52,6 @@ impl SessionLayer {
     /// # }
     /// ```
     pub fn flush_observers(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.config.observers.flush()
+        self.config().observers.flush()
     }
 }

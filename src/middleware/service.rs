@@ -7,11 +7,22 @@ use http::{Extensions, Request, Response};
 use tower_service::Service;
 
 use super::ResponseFuture;
-use crate::session::Shared;
+use crate::session::{self, Shared};
 use crate::state::Config;
 
-/// How the session gets into the extensions of a request: with the marker that the layer was given.
-pub(super) type Insert = fn(&mut Extensions, Arc<Shared>);
+/// How the session gets into the extensions of a request and is found there: with the marker that the layer was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marker {
+    insert: fn(&mut Extensions, Arc<Shared>),
+    find: fn(&Extensions) -> Option<&Arc<Shared>>,
+}
+
+impl Marker {
+    /// Returns a reference, since a service is cloned and moved about for each request.
+    pub(super) fn of<M: 'static>() -> &'static Self {
+        const { &Self { insert: session::insert::<M>, find: session::find::<M> } }
+    }
+}
 
 /// The service of a [`SessionLayer`](super::SessionLayer).
 ///
@@ -21,12 +32,12 @@ pub(super) type Insert = fn(&mut Extensions, Arc<Shared>);
 pub struct SessionService<S> {
     inner: S,
     config: Arc<Config>,
-    insert: Insert,
+    marker: &'static Marker,
 }
 
 impl<S> SessionService<S> {
-    pub(super) fn new(inner: S, config: Arc<Config>, insert: Insert) -> Self {
-        Self { inner, config, insert }
+    pub(super) fn new(inner: S, config: Arc<Config>, marker: &'static Marker) -> Self {
+        Self { inner, config, marker }
     }
 }
 
@@ -44,8 +55,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
-        let shared = Arc::new(Shared::new(Arc::clone(&self.config), request.headers()));
-        (self.insert)(request.extensions_mut(), Arc::clone(&shared));
+        // A layer that is applied twice, as happens with nested routers, gives a request one session.
+        let outer = (self.marker.find)(request.extensions());
+        let shared = if outer.is_some_and(|shared| Arc::ptr_eq(shared.config(), &self.config)) {
+            None
+        } else {
+            let shared = Arc::new(Shared::new(Arc::clone(&self.config), request.headers()));
+            (self.marker.insert)(request.extensions_mut(), Arc::clone(&shared));
+            Some(shared)
+        };
         ResponseFuture::new(self.inner.call(request), shared)
     }
 }

@@ -1,36 +1,44 @@
-//! What a request did to its session: a list of changes that can be made again on a newer record.
+//! The changes of a request to its session, as a list that can be replayed on a newer record.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use super::plan::Plan;
+use super::external::Medium;
 use crate::error::Error;
 
 /// The key of a value. Most are short and take no allocation.
 pub(crate) type Key = SmolStr;
 
-/// Makes the JSON text of a value from the one before, if there was one.
+/// Computes the JSON text of a value from the one before, if there was one.
 pub(crate) type UpdateFn = dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync;
 
-/// Where a value is.
+/// The location of a value.
 #[derive(Clone, Debug)]
-pub(crate) enum At {
+pub(crate) enum Location {
     /// Under a key of the record.
     Record(Key),
     /// Outside the record: a part with a place of its own.
-    Outside(&'static str),
+    External(&'static str, Medium),
 }
 
-impl At {
+impl Location {
     #[inline]
     pub(crate) fn update(self, update: Arc<UpdateFn>) -> Change {
         match self {
             Self::Record(key) => Change::Update { key, update },
-            Self::Outside(part) => Change::Outside { part, update },
+            Self::External(part, medium) => Change::UpdateExternal { part, medium, update },
+        }
+    }
+
+    pub(crate) fn remove(self) -> Change {
+        match self {
+            Self::Record(key) => Change::Remove { key },
+            Self::External(part, medium) => Change::RemoveExternal { part, medium },
         }
     }
 }
@@ -47,24 +55,31 @@ pub(crate) enum Change {
     },
     /// Removes every value.
     Clear,
-    /// Computes a value from the one before; on a newer record, from the newer one.
+    /// Computes a value from the one before. On a newer record it is computed again.
     Update {
         key: Key,
         update: Arc<UpdateFn>,
     },
-    /// Computes a part that lives outside the record, from what it was before; on newer state, from the newer one.
-    Outside {
+    /// Computes a part outside the record from the one before. On newer state it is computed again.
+    UpdateExternal {
         part: &'static str,
+        medium: Medium,
         update: Arc<UpdateFn>,
     },
-    /// Binds the session to a principal. Values of another principal go; those of a visitor stay, unless `fresh`.
+    /// Removes a part outside the record without decoding it.
+    RemoveExternal {
+        part: &'static str,
+        medium: Medium,
+    },
+    /// Binds the session to a principal. Values of another principal are removed; those of an anonymous visitor stay,
+    /// unless `fresh`.
     Login {
         principal: Arc<str>,
         fresh: bool,
     },
-    /// The principal has proved again who it is.
+    /// The principal has reauthenticated.
     Reauthenticated,
-    /// Sets or removes what the session is called in lists.
+    /// Sets or removes the label of the session.
     Label(Option<Arc<str>>),
     IdleTimeout(Option<Duration>),
     AbsoluteTimeout(Option<Duration>),
@@ -78,7 +93,8 @@ impl fmt::Debug for Change {
             Self::Remove { key } => write!(f, "Remove({key:?})"),
             Self::Clear => f.write_str("Clear"),
             Self::Update { key, .. } => write!(f, "Update({key:?})"),
-            Self::Outside { part, .. } => write!(f, "Outside({part:?})"),
+            Self::UpdateExternal { part, .. } => write!(f, "UpdateExternal({part:?})"),
+            Self::RemoveExternal { part, .. } => write!(f, "RemoveExternal({part:?})"),
             Self::Login { fresh, .. } => write!(f, "Login(fresh: {fresh})"),
             Self::Reauthenticated => f.write_str("Reauthenticated"),
             Self::Label(_) => f.write_str("Label"),
@@ -89,26 +105,52 @@ impl fmt::Debug for Change {
 }
 
 impl Change {
-    /// Whether the change is one of data, which a server error may discard. Logins and timeouts are not.
+    /// Whether the change is of data, which a server error may discard, and not of a login or timeout.
     fn is_of_data(&self) -> bool {
-        use Change::{Clear, Outside, Remove, Set, Update};
-        matches!(self, Set { .. } | Remove { .. } | Clear | Update { .. } | Outside { .. })
+        use Change::{Clear, Remove, RemoveExternal, Set, Update, UpdateExternal};
+        matches!(
+            self,
+            Set { .. } | Remove { .. } | Clear | Update { .. } | UpdateExternal { .. } | RemoveExternal { .. }
+        )
     }
 }
 
-/// All that a request asked for, in order.
+impl Change {
+    /// Whether the change is of the session, and not of a part that needs none.
+    pub(crate) fn is_of_session(&self) -> bool {
+        use Change::{RemoveExternal, UpdateExternal};
+        !matches!(
+            self,
+            UpdateExternal { medium: Medium::FreeCookie, .. } | RemoveExternal { medium: Medium::FreeCookie, .. }
+        )
+    }
+}
+
+/// Discarded changes. They own closures of the application, so the caller drops them outside any lock.
+#[must_use = "what is dropped is code of the application, which no lock may be held for"]
+#[derive(Debug, Default)]
+pub(crate) struct Discarded(#[expect(dead_code, reason = "held for its drop alone")] SmallVec<[Change; 1]>);
+
+/// The unsaved changes of a request, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// Most requests make one change.
     list: SmallVec<[Change; 1]>,
-    /// The session that was loaded is to end. What is in the list came later and makes a new session.
+    /// The loaded session is to end. The changes in the list came later and make a new session.
     pub(crate) ends_session: bool,
     /// A new ID was asked for.
     pub(crate) renews: bool,
-    /// There has to be a session, even without values: something outside of it is bound to it.
-    pub(crate) needs_session: bool,
-    /// How many of the list were in a write whose reply has not come, if they have not been forgotten since.
+    /// How many changes of the list are in a write that is under way, or whose reply was lost.
     attempted: Option<usize>,
+    /// Counts all changes of the list except additions at its end.
+    revision: u32,
+}
+
+/// A position in a list of changes, up to which it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    revision: u32,
+    count: usize,
 }
 
 impl Changes {
@@ -121,7 +163,7 @@ impl Changes {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty() && !self.ends_session && !self.renews && !self.needs_session
+        self.list.is_empty() && !self.ends_session && !self.renews
     }
 
     /// Whether a principal logged in.
@@ -129,57 +171,82 @@ impl Changes {
         self.list.iter().any(|change| matches!(change, Change::Login { .. }))
     }
 
-    /// Whether a principal has proved again who it is.
+    /// Whether the principal has reauthenticated.
     pub(crate) fn reauthenticates(&self) -> bool {
         self.list.iter().any(|change| matches!(change, Change::Reauthenticated))
     }
 
-    /// Whether a principal has proved who it is, which takes a new ID and lets the old one die at once.
+    /// Whether the principal has authenticated, which needs a new ID and ends the old one at once.
     pub(crate) fn authenticates(&self) -> bool {
         self.list.iter().any(|change| matches!(change, Change::Login { .. } | Change::Reauthenticated))
     }
 
-    /// Adds what was asked for later.
-    pub(crate) fn append(&mut self, later: Self) {
-        if later.ends_session {
-            *self = later;
-        } else {
-            self.list.extend(later.list);
-            self.renews |= later.renews;
-            self.needs_session |= later.needs_session;
-        }
+    /// Discards all changes and ends the loaded session.
+    pub(crate) fn end_session(&mut self) -> Discarded {
+        let discarded = self.discard();
+        self.ends_session = true;
+        discarded
     }
 
-    /// Forgets all changes and ends the loaded session.
-    pub(crate) fn end_session(&mut self) {
-        *self = Self { ends_session: true, ..Self::default() };
+    /// Discards all changes.
+    pub(crate) fn discard(&mut self) -> Discarded {
+        let revision = self.revision + 1;
+        Discarded(mem::replace(self, Self { revision, ..Self::default() }).list)
     }
 
-    /// Notes that all there is now is about to be written.
+    /// Notes that all changes so far are about to be written.
     pub(crate) fn mark_attempted(&mut self) {
         self.attempted = Some(self.list.len());
     }
 
-    /// Forgets what has been written as it was [planned](Plan), and keeps what was asked for later.
-    pub(crate) fn forget_attempted(&mut self, plan: Plan) {
-        let Some(attempted) = self.attempted.take() else { return };
-        self.list.drain(..attempted.min(self.list.len()));
-        self.ends_session &= plan != Plan::Replace;
-        self.renews &= !matches!(plan, Plan::Renew { .. });
-        self.needs_session = false;
+    /// Returns how many changes are in a write that is under way.
+    pub(crate) fn attempted(&self) -> Option<usize> {
+        self.attempted
     }
 
-    /// Forgets the changes of a part that lives outside the record: they have been written.
-    pub(crate) fn forget_part(&mut self, name: &str) {
-        let is_of_part = |change: &Change| matches!(change, Change::Outside { part, .. } if *part == name);
-        self.attempted = self.attempted.map(|n| self.list.iter().take(n).filter(|change| !is_of_part(change)).count());
-        self.list.retain(|change| !is_of_part(change));
+    /// Returns those of them that change a part outside the record.
+    pub(crate) fn attempted_of_part(&self, name: &str) -> Vec<Change> {
+        use Change::{RemoveExternal, UpdateExternal};
+        let is_of_part = |change: &&Change| matches!(change, UpdateExternal { part, .. } | RemoveExternal { part, .. } if *part == name);
+        self.list.iter().take(self.attempted.unwrap_or(0)).filter(is_of_part).cloned().collect()
     }
 
-    /// Forgets the changes of data.
-    pub(crate) fn discard_data(&mut self) {
+    pub(crate) fn set_attempted(&mut self, attempted: usize) {
+        self.attempted = Some(attempted.min(self.list.len()));
+    }
+
+    /// Takes out the changes that were written, and keeps later ones.
+    #[inline]
+    pub(crate) fn take_attempted(&mut self) -> Discarded {
+        let Some(attempted) = self.attempted.take() else { return Discarded::default() };
+        self.revision += 1;
+        if attempted >= self.list.len() {
+            return Discarded(mem::take(&mut self.list));
+        }
+        Discarded(self.list.drain(..attempted).collect())
+    }
+
+    /// Discards the changes of data.
+    pub(crate) fn discard_data(&mut self) -> Discarded {
+        self.revision += 1;
         self.attempted = self.attempted.map(|n| self.list.iter().take(n).filter(|change| !change.is_of_data()).count());
-        self.list.retain(|change| !change.is_of_data());
-        self.needs_session = false;
+        let (discarded, kept) = mem::take(&mut self.list).into_iter().partition(Change::is_of_data);
+        self.list = kept;
+        Discarded(discarded)
+    }
+
+    /// Returns the changes after `seen`, and the position of the last. Returns all of them, and `true`, if the list no
+    /// longer begins with those seen before.
+    pub(crate) fn since(&self, seen: Option<Seen>) -> (bool, SmallVec<[Change; 1]>, Seen) {
+        let now = Seen { revision: self.revision, count: self.list.len() };
+        match seen.filter(|seen| seen.revision == now.revision) {
+            Some(seen) => (false, self.list[seen.count..].iter().cloned().collect(), now),
+            None => (true, self.list.iter().cloned().collect(), now),
+        }
+    }
+
+    /// Whether the list has not changed since.
+    pub(crate) fn is_as_seen(&self, seen: Seen) -> bool {
+        (self.revision, self.list.len()) == (seen.revision, seen.count)
     }
 }

@@ -1,4 +1,4 @@
-//! A record as bytes: what a sealed cookie holds, and what a store of byte strings keeps.
+//! A record as bytes, for sealed cookies and for stores of byte strings.
 //!
 //! Format 1: the format number, flags for the optional fields, the handle, then numbers of variable length (times as
 //! differences, since most are close to each other), the optional fields in the order of their flags, and the frames of
@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::wire::{Reader, put_bytes, put_number};
-use super::{Handle, Record, Values};
+use super::{Generation, Handle, Record, Values, Version};
 use crate::clock::{Timestamp, whole_millis};
 
 const FORMAT: u8 = 1;
@@ -19,6 +19,7 @@ const HAS_ABSOLUTE_TIMEOUT: u8 = 1 << 1;
 const HAS_PRINCIPAL: u8 = 1 << 2;
 const HAS_AUTHENTICATED_AT: u8 = 1 << 3;
 const HAS_LABEL: u8 = 1 << 4;
+const HAS_GENERATION: u8 = 1 << 5;
 
 /// The most bytes that a record takes besides its values, its label and the name of its principal.
 const FIXED_SIZE: usize = 96;
@@ -36,7 +37,7 @@ impl Record {
         for later in [self.renewed_at, self.last_seen_at, self.expires_at] {
             put_number(&mut out, whole_millis(later.since(self.created_at)));
         }
-        put_number(&mut out, self.version);
+        put_number(&mut out, self.version.as_u64());
         for timeout in [self.idle_timeout, self.absolute_timeout].into_iter().flatten() {
             put_number(&mut out, whole_millis(timeout));
         }
@@ -49,6 +50,9 @@ impl Record {
         if let Some(label) = &self.label {
             put_bytes(&mut out, label.as_bytes());
         }
+        if self.generation != Generation::default() {
+            put_number(&mut out, self.generation.as_u64());
+        }
         out.extend_from_slice(self.values.as_frames());
         out
     }
@@ -57,7 +61,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// [`DecodeRecordError`] when the bytes are no record, or one of a later release.
+    /// [`DecodeRecordError`] when the bytes are not a record, or are one of a later release.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeRecordError> {
         match bytes.split_first() {
             Some((&FORMAT, rest)) => decode_format_1(&mut Reader::new(rest)).ok_or(DecodeRecordError::malformed()),
@@ -73,19 +77,20 @@ impl Record {
             | flag(self.principal.is_some(), HAS_PRINCIPAL)
             | flag(self.authenticated_at.is_some(), HAS_AUTHENTICATED_AT)
             | flag(self.label.is_some(), HAS_LABEL)
+            | flag(self.generation != Generation::default(), HAS_GENERATION)
     }
 }
 
 fn decode_format_1(reader: &mut Reader<'_>) -> Option<Record> {
     let flags = reader.byte()?;
-    if flags >= 1 << 5 {
+    if flags >= 1 << 6 {
         return None;
     }
     let handle = Handle::from_bytes(reader.array()?);
     let created_at = Timestamp::from_millis(reader.number()?);
     let mut later = || Some(created_at.after(Duration::from_millis(reader.number()?)));
     let (renewed_at, last_seen_at, expires_at) = (later()?, later()?, later()?);
-    let version = reader.number()?;
+    let version = Version::from_u64(reader.number()?);
     let mut optional = |flag: u8| match flags & flag {
         0 => Some(None),
         _ => reader.number().map(Some),
@@ -104,6 +109,10 @@ fn decode_format_1(reader: &mut Reader<'_>) -> Option<Record> {
         0 => None,
         _ => Some(std::str::from_utf8(reader.bytes()?).ok()?.into()),
     };
+    let generation = match flags & HAS_GENERATION {
+        0 => Generation::default(),
+        _ => Generation::from_u64(reader.number()?),
+    };
     let values = Values::from_frames(reader.rest())?;
     Some(Record {
         handle,
@@ -117,11 +126,12 @@ fn decode_format_1(reader: &mut Reader<'_>) -> Option<Record> {
         authenticated_at,
         label,
         version,
+        generation,
         values,
     })
 }
 
-/// Why bytes are not a record that this release can read.
+/// Error of bytes that this release cannot decode as a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeRecordError {
     /// The format the bytes claim to be of, when it is not one of ours.
@@ -162,7 +172,8 @@ mod tests {
             principal: Some("alice".into()),
             authenticated_at: Some(at(1_700_000_000_000)),
             label: None,
-            version: 300,
+            version: Version::from_u64(300),
+            generation: Generation::default(),
             values: Values::from_pairs([("n", b"1".as_slice()), ("@cart", b"{\"lines\":[]}")]),
         }
     }
@@ -175,17 +186,24 @@ mod tests {
         Record { label: Some("Zoë's phone".into()), ..full_record() }
     }
 
+    fn generated_record() -> Record {
+        Record { generation: Generation::from_u64((3 << 32) | 5), ..labelled_record() }
+    }
+
     #[test]
     fn records_come_back_as_they_were() {
         let only_label = Record { label: Some("".into()), ..plain_record() };
-        for record in [full_record(), labelled_record(), plain_record(), only_label] {
+        let only_generation = Record { generation: Generation::from_u64(i64::MAX as u64), ..plain_record() };
+        for record in
+            [full_record(), labelled_record(), generated_record(), plain_record(), only_label, only_generation]
+        {
             assert!(Record::decode(&record.encode()) == Ok(record));
         }
     }
 
     #[test]
     fn a_cut_or_changed_record_is_refused_or_read_but_never_panics() {
-        let bytes = labelled_record().encode();
+        let bytes = generated_record().encode();
         for cut in 0..bytes.len() {
             let _ = Record::decode(&bytes[..cut]);
             for bit in 0..8 {
@@ -223,5 +241,10 @@ mod tests {
         let labelled = [&[1, 0x1f], &head[2..], b"\x0cZo\xc3\xab's phone", values].concat();
         assert!(Record::decode(&labelled) == Ok(labelled_record()));
         assert_eq!(labelled_record().encode(), labelled);
+        // The generation came later still: the sixth flag, and its number behind the label.
+        let generation = [0x85, 0x80, 0x80, 0x80, 0x30];
+        let generated = [&[1, 0x3f], &head[2..], b"\x0cZo\xc3\xab's phone", &generation, values].concat();
+        assert!(Record::decode(&generated) == Ok(generated_record()));
+        assert_eq!(generated_record().encode(), generated);
     }
 }

@@ -1,17 +1,18 @@
-//! A record as a request sees it: what was loaded, under the changes the request has made so far.
+//! A record as a request sees it: the loaded record with the changes of the request so far.
 
-use std::fmt;
-use std::ops::Range;
+use std::convert::Infallible;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
-use super::changes::{At, Change, Key};
+use super::changes::{Change, Key, Location};
+use super::external::{ExternalParts, PartRef};
+use super::json_text::JsonText;
 use super::lifetime::{Age, Timeouts};
-use super::outside::Outside;
-use super::values::{Frame, JsonText, frame_size, put_frame};
-use super::{Handle, Record, Values, version_after};
+use super::overlay::{Found, Overlay};
+use super::size::{check_growth, counted_size};
+use super::version::Stamp;
+use super::{Generation, Handle, Record, Version};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -19,44 +20,25 @@ use crate::error::Error;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
     base: Option<Arc<Record>>,
-    /// The base's values do not show through.
-    cleared: bool,
-    /// In the order in which they stand in the record. Most requests change one value.
-    overlay: SmallVec<[Overlaid; 1]>,
+    /// The values that were changed.
+    overlay: Overlay,
     login: Option<Arc<str>>,
-    /// What is seldom changed, if any of it is. Boxed, since every request has a draft.
+    /// Changes of fields that seldom change, if there are any. Boxed, since every request has a draft.
     rare: Option<Box<RareChanges>>,
-    /// What was the session of one principal is now that of another, with a name of its own.
+    /// Another principal has taken over the session, which gets a new handle.
     is_new_identity: bool,
     /// `Some(None)` goes back to the layer's timeout.
     idle_timeout: Option<Option<Duration>>,
     absolute_timeout: Option<Option<Duration>>,
-    /// Boxed, since few requests ask for a part that lives elsewhere.
-    outside: Option<Box<Outside>>,
+    /// Boxed, since few requests ask for a part outside the record.
+    external: Option<Box<ExternalParts>>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct RareChanges {
     has_reauthenticated: bool,
-    /// `Some(None)` removes the label.
+    /// The label that was set, even if it equals the loaded one: it then survives a takeover. `Some(None)` removes it.
     label: Option<Option<Arc<str>>>,
-}
-
-/// A value that was set or removed.
-#[derive(Clone)]
-struct Overlaid {
-    key: Key,
-    /// Its JSON text; `None` where it was removed.
-    value: Option<Arc<[u8]>>,
-    /// The frame of the base that it takes the place of.
-    replaces: Option<Range<usize>>,
-}
-
-impl Overlaid {
-    /// Returns where it stands: in the place of a frame of the base, or behind them all.
-    fn place(&self) -> usize {
-        self.replaces.as_ref().map_or(usize::MAX, |frame| frame.start)
-    }
 }
 
 impl Draft {
@@ -64,17 +46,64 @@ impl Draft {
         Self { base, ..Self::default() }
     }
 
-    /// Makes a draft of a record, and of the parts that live outside it, with all of a request's changes.
-    pub(crate) fn replay<'c>(
-        base: Option<Arc<Record>>,
-        outside: Option<Box<Outside>>,
-        changes: impl IntoIterator<Item = &'c Change>,
-    ) -> Result<Self, Error> {
-        let mut draft = Self { base, outside, ..Self::default() };
-        for change in changes {
-            draft.apply(change)?;
+    /// Makes a draft of a record and its external parts as they were loaded.
+    pub(crate) fn of(base: Option<Arc<Record>>, mut external: Option<Box<ExternalParts>>) -> Self {
+        if let Some(external) = &mut external {
+            external.revert();
         }
-        Ok(draft)
+        Self { base, external, ..Self::default() }
+    }
+
+    /// Makes a draft of external parts alone, as they are now.
+    pub(crate) fn with_external(external: Option<Box<ExternalParts>>) -> Self {
+        Self { external, ..Self::default() }
+    }
+
+    /// Applies changes, which runs code of the application.
+    pub(crate) fn apply_all<'c>(&mut self, changes: impl IntoIterator<Item = &'c Change>) -> Result<(), Error> {
+        changes.into_iter().try_for_each(|change| self.apply(change))
+    }
+
+    /// Bases a draft of external parts alone on a record.
+    pub(crate) fn load(&mut self, base: Option<Arc<Record>>) {
+        self.base = base;
+    }
+
+    /// Continues on another version of the same record.
+    pub(crate) fn rebase(&mut self, record: &Arc<Record>) {
+        if let Some(base) = &mut self.base {
+            *base = Arc::clone(record);
+        }
+    }
+
+    /// Continues on the record that was written from this draft, and keeps the changes that came `later`. Runs no code
+    /// of the application.
+    pub(crate) fn note_written(&mut self, record: Arc<Record>, written: Option<&ExternalParts>, later: &[Change]) {
+        if later.is_empty() {
+            let external = self.external.take();
+            *self = Self { external, ..Self::new(Some(record)) };
+            if let (Some(external), Some(written)) = (&mut self.external, written) {
+                external.note_saved(written);
+            }
+            return;
+        }
+        let before = mem::replace(self, Self::new(Some(record)));
+        let mut is_taken_over = false;
+        for change in later {
+            is_taken_over |= self.is_taken_over_by(change);
+            match change {
+                Change::Set { key, .. } | Change::Remove { key } | Change::Update { key, .. } => {
+                    self.put(key, before.get(key).map(Arc::from));
+                }
+                Change::UpdateExternal { .. } | Change::RemoveExternal { .. } => {}
+                // None of the others can fail.
+                change => drop(self.apply(change)),
+            }
+        }
+        self.external = before.external;
+        if let (Some(external), Some(written), false) = (&mut self.external, written, is_taken_over) {
+            external.note_saved(written);
+        }
     }
 
     pub(crate) fn apply(&mut self, change: &Change) -> Result<(), Error> {
@@ -86,16 +115,18 @@ impl Draft {
                 let value = update(self.get(key))?;
                 self.put(key, Some(value));
             }
-            Change::Outside { part, update } => {
-                let value = update(self.outside_text(part).as_ref().map(JsonText::as_bytes))?;
-                self.put_outside(part, value);
+            Change::UpdateExternal { part, medium, update } => {
+                let before = self.external.as_ref().and_then(|external| external.text(part));
+                let value = update(before.as_ref().map(JsonText::as_bytes))?;
+                self.external_mut().put(part, *medium, JsonText::Own(value));
             }
+            Change::RemoveExternal { part, medium } => self.external_mut().reset(part, *medium),
             Change::Login { principal, .. } => {
                 if self.is_taken_over_by(change) {
-                    self.clear();
-                    self.forget_outside();
+                    self.forget_values();
+                    self.forget_external();
                     self.is_new_identity = true;
-                    // Nobody is remembered because somebody else was. What this request has set stays.
+                    // The former principal's timeouts go; those that this request has set stay.
                     self.idle_timeout.get_or_insert(None);
                     self.absolute_timeout.get_or_insert(None);
                     self.rare_mut().label.get_or_insert(None);
@@ -104,43 +135,44 @@ impl Draft {
             }
             Change::Reauthenticated if self.principal().is_some() => self.rare_mut().has_reauthenticated = true,
             Change::Reauthenticated => {}
-            Change::Label(label) => self.set_label(label.clone()),
+            Change::Label(label) => self.rare_mut().label = Some(label.clone()),
             Change::IdleTimeout(timeout) => self.idle_timeout = Some(*timeout),
             Change::AbsoluteTimeout(timeout) => self.absolute_timeout = Some(*timeout),
         }
         Ok(())
     }
 
-    /// Whether a change makes the session that of another principal, or leaves nothing of what it was.
+    /// Whether a change hands the session over to another principal, or keeps nothing of it.
     pub(crate) fn is_taken_over_by(&self, change: &Change) -> bool {
         let Change::Login { principal, fresh } = change else { return false };
         *fresh || self.principal().is_some_and(|former| former != principal)
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
-        match self.overlaid(key) {
-            Some(overlaid) => overlaid.value.as_deref(),
-            None => self.base_values()?.get(key),
+        match self.find(key) {
+            Found::Overlaid(place) => self.overlay.text(place).map(|text| &**text),
+            Found::Base(frame) => self.base()?.values.as_frames().get(frame.value),
+            Found::Nowhere => None,
         }
     }
 
     /// Returns a value, to be used without this draft.
     pub(crate) fn text(&self, key: &str) -> Option<JsonText> {
-        match self.overlaid(key) {
-            Some(overlaid) => overlaid.value.clone().map(JsonText::Own),
-            None => JsonText::of(self.visible_base()?, key),
+        match self.find(key) {
+            Found::Overlaid(place) => self.overlay.text(place).cloned().map(JsonText::Own),
+            Found::Base(frame) => Some(JsonText::OfRecord(self.base.clone()?, frame)),
+            Found::Nowhere => None,
         }
     }
 
-    /// Goes through the values, unchanged ones first.
+    #[inline]
+    fn find(&self, key: &str) -> Found {
+        self.overlay.find(self.base.as_ref(), key)
+    }
+
+    /// Goes through the values: first those of the base in their order, changed or not, then the new ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let kept =
-            self.base_values().into_iter().flat_map(Values::iter).filter_map(|(key, value)| match self.overlaid(key) {
-                Some(overlaid) => Some((key, overlaid.value.as_deref()?)),
-                None => Some((key, value)),
-            });
-        let added = self.overlay.iter().filter(|overlaid| overlaid.replaces.is_none());
-        kept.chain(added.filter_map(|overlaid| Some((&*overlaid.key, overlaid.value.as_deref()?))))
+        self.overlay.iter(self.base.as_ref())
     }
 
     pub(crate) fn base(&self) -> Option<&Record> {
@@ -151,17 +183,17 @@ impl Draft {
         self.login.as_ref().or_else(|| self.base.as_ref()?.principal.as_ref())
     }
 
-    /// Whether the principal has proved who it is.
+    /// Whether the principal has authenticated.
     pub(crate) fn authenticates(&self) -> bool {
         self.login.is_some() || self.rare.as_ref().is_some_and(|rare| rare.has_reauthenticated)
     }
 
-    /// Returns when the principal last proved who it is, if it is `now` for what this request has done.
+    /// Returns when the principal last authenticated; `now` is the time of a login of this request.
     pub(crate) fn authenticated_at(&self, now: Timestamp) -> Option<Timestamp> {
         if self.authenticates() { Some(now) } else { self.base.as_ref()?.authenticated_at }
     }
 
-    /// Returns what the session is called in lists.
+    /// Returns the label of the session.
     pub(crate) fn label(&self) -> Option<&Arc<str>> {
         match self.rare.as_ref().and_then(|rare| rare.label.as_ref()) {
             Some(label) => label.as_ref(),
@@ -169,18 +201,17 @@ impl Draft {
         }
     }
 
-    /// Sets or removes the label. One that stays the same is no change.
-    fn set_label(&mut self, label: Option<Arc<str>>) {
-        if self.label() != label.as_ref() {
-            self.rare_mut().label = Some(label);
-        }
+    /// Whether the label differs from that of the loaded record.
+    fn changes_label(&self) -> bool {
+        let loaded = self.base.as_ref().and_then(|record| record.label.as_ref());
+        self.label() != loaded
     }
 
     fn rare_mut(&mut self) -> &mut RareChanges {
         self.rare.get_or_insert_default()
     }
 
-    /// Returns what the record will say of its age when it is used `now`.
+    /// Returns the times of the record when it is used `now`.
     pub(crate) fn age(&self, timeouts: &Timeouts, now: Timestamp) -> Age {
         let base = self.base.as_deref();
         let seen = base.filter(|record| !self.is_changed() && !timeouts.touch_is_due(record, now));
@@ -192,40 +223,44 @@ impl Draft {
         }
     }
 
-    /// Whether anything differs from the loaded record.
+    /// Whether the record has to be written.
     pub(crate) fn is_changed(&self) -> bool {
-        self.cleared
-            || !self.overlay.is_empty()
+        self.overlay.is_changed()
             || self.login.is_some()
             || self.idle_timeout.is_some()
             || self.absolute_timeout.is_some()
-            || self.rare.is_some()
-            || self.outside.as_ref().is_some_and(|outside| outside.is_changed())
+            || self.rare.as_ref().is_some_and(|rare| rare.has_reauthenticated || self.changes_label())
+            || self.external.as_ref().is_some_and(|external| external.change_record())
     }
 
-    /// Whether there is anything that a new session would be made for.
+    /// Whether the record, or a part that the server keeps, differs from the loaded one.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.is_changed() || self.external.as_ref().is_some_and(|external| external.change_server())
+    }
+
+    /// Whether there is anything that needs a session.
     pub(crate) fn has_content(&self) -> bool {
         self.login.is_some()
             || self.idle_timeout.flatten().is_some()
             || self.absolute_timeout.flatten().is_some()
             || self.rare.as_ref().is_some_and(|rare| matches!(rare.label, Some(Some(_))))
-            || self.overlay.iter().any(|overlaid| overlaid.value.is_some())
+            || self.overlay.sets_value()
             || self.iter().next().is_some()
-            || self.outside.as_ref().is_some_and(|outside| outside.has_content())
+            || self.external.as_ref().is_some_and(|external| external.has_content())
     }
 
-    /// Returns the name of the loaded session, unless the record will be that of another one: there was none, or it is
-    /// now that of another principal.
+    /// Returns the handle of the loaded session, unless the record will belong to a new one: none was loaded, or
+    /// another principal has taken it over.
     pub(crate) fn kept_handle(&self) -> Option<Handle> {
         self.base.as_ref().filter(|_| !self.is_new_identity).map(|record| record.handle)
     }
 
-    /// Makes the record that is to be stored `now`, under `new_handle` if it [keeps none](Self::kept_handle).
-    pub(crate) fn to_record(&self, new_handle: Handle, mark: u32, timeouts: &Timeouts, now: Timestamp) -> Record {
+    /// Makes the record that is to be stored `now`.
+    pub(crate) fn to_record(&self, stamp: Stamp, timeouts: &Timeouts, now: Timestamp) -> Record {
         let base = self.base.as_deref();
         let age = Age { last_seen_at: now, ..self.age(timeouts, now) };
         Record {
-            handle: self.kept_handle().unwrap_or(new_handle),
+            handle: self.kept_handle().unwrap_or(stamp.new_handle),
             created_at: age.created_at,
             renewed_at: base.map_or(now, |record| record.renewed_at),
             last_seen_at: now,
@@ -235,231 +270,315 @@ impl Draft {
             principal: self.principal().cloned(),
             authenticated_at: self.authenticated_at(now),
             label: self.label().cloned(),
-            version: version_after(base.map_or(0, |record| record.version), mark),
-            values: self.values(),
+            version: base.map_or(Version::NONE, |record| record.version).next(stamp.write_id),
+            generation: self.generation(stamp.login_id),
+            values: self.overlay.to_values(self.base.as_ref()),
         }
     }
 
-    /// Splices what was changed into the frames of the base: what lies between is copied as it is.
-    fn values(&self) -> Values {
-        let base = self.base_values().map_or(&[][..], Values::as_frames);
-        let mut frames = Vec::with_capacity(self.size_of_values(base.len()));
-        let mut copied = 0;
-        for overlaid in &self.overlay {
-            let frame = overlaid.replaces.clone().unwrap_or(base.len()..base.len());
-            frames.extend_from_slice(&base[copied..frame.start]);
-            copied = frame.end;
-            if let Some(value) = &overlaid.value {
-                put_frame(&mut frames, &overlaid.key, value);
-            }
-        }
-        frames.extend_from_slice(&base[copied..]);
-        Values::from_written_frames(frames)
+    /// Returns the size of the record that the draft becomes, as limits count it.
+    pub(crate) fn size(&self) -> usize {
+        counted_size(self.overlay.size(self.base.as_ref()), self.principal())
     }
 
-    /// Returns how many bytes the values take, given what those of the base take.
-    fn size_of_values(&self, base: usize) -> usize {
-        self.overlay.iter().fold(base, |size, overlaid| {
-            let old = overlaid.replaces.as_ref().map_or(0, Range::len);
-            let new = overlaid.value.as_ref().map_or(0, |value| frame_size(&overlaid.key, value));
-            size - old + new
-        })
+    /// Fails if the record is larger than `limit` and than the loaded one.
+    pub(crate) fn check_size(&self, limit: usize) -> Result<(), Error> {
+        let loaded = self.base().filter(|_| !self.is_new_identity);
+        let before =
+            loaded.map_or(0, |record| counted_size(record.values.as_frames().len(), record.principal.as_ref()));
+        check_growth(before, self.size(), limit)
     }
 
+    /// Removes all values. References to parts in stores stay: these parts have a place of their own.
     fn clear(&mut self) {
-        self.cleared = self.base.as_ref().is_some_and(|record| !record.values.is_empty());
-        self.overlay.clear();
+        self.forget_values();
+        let Some(base) = self.base.clone() else { return };
+        for (key, text) in base.values.iter().filter(|(key, _)| PartRef::is_key(key)) {
+            self.put(&Key::new(key), Some(text.into()));
+        }
+    }
+
+    fn forget_values(&mut self) {
+        self.overlay.clear(self.base.as_ref());
     }
 
     /// Sets or removes a value. One that stays the same is no change.
     pub(crate) fn put(&mut self, key: &Key, value: Option<Arc<[u8]>>) {
-        if let Some(overlaid) = self.overlay.iter_mut().find(|overlaid| overlaid.key == *key) {
-            overlaid.value = value;
-            return;
-        }
-        let frame = self.base_values().and_then(|values| values.find(key));
-        self.lay_over(key, value, frame);
+        let found = self.find(key);
+        let Ok(()) = self.overlay.put(self.base.as_ref(), key, value, found, |_, _| Ok::<_, Infallible>(()));
     }
 
-    /// Lays a value over that in a frame of the base, if it has one. One that stays the same is no change.
+    /// Sets a value. Fails and changes nothing if that would make the record larger than `limit`.
+    pub(crate) fn put_within(&mut self, limit: usize, key: &Key, value: Arc<[u8]>) -> Result<(), Error> {
+        let found = self.find(key);
+        self.put_found(limit, key, value, found)
+    }
+
+    /// Does the same for a key that has been looked up.
     #[inline(always)]
-    fn lay_over(&mut self, key: &Key, value: Option<Arc<[u8]>>, frame: Option<Frame>) {
-        let before = frame.as_ref().and_then(|frame| Some(&self.base_values()?.as_frames()[frame.value.clone()]));
-        if before != value.as_deref() {
-            let overlaid = Overlaid { key: key.clone(), value, replaces: frame.map(|frame| frame.whole) };
-            let place = self.overlay.iter().take_while(|other| other.place() <= overlaid.place()).count();
-            self.overlay.insert(place, overlaid);
+    fn put_found(&mut self, limit: usize, key: &Key, value: Arc<[u8]>, found: Found) -> Result<(), Error> {
+        let (base, login) = (self.base.as_ref(), self.login.as_ref());
+        self.overlay.put(base, key, Some(value), found, |before, after| {
+            let principal = login.or_else(|| base?.principal.as_ref());
+            check_growth(counted_size(before, principal), counted_size(after, principal), limit)
+        })
+    }
+
+    /// Returns the external parts, if the request has asked for one.
+    #[inline]
+    pub(crate) fn external(&self) -> Option<&ExternalParts> {
+        self.external.as_deref()
+    }
+
+    pub(crate) fn external_mut(&mut self) -> &mut ExternalParts {
+        self.external.get_or_insert_default()
+    }
+
+    /// Returns the value at a location.
+    #[inline]
+    pub(crate) fn get_at(&self, location: &Location) -> Option<&[u8]> {
+        match location {
+            Location::Record(key) => self.get(key),
+            Location::External(part, _) => self.external.as_ref()?.find(part)?.value.as_ref().map(JsonText::as_bytes),
         }
     }
 
-    /// Returns the parts that live outside the record, if the request has asked for one.
+    /// Returns the value at a location, to be used without this draft.
     #[inline]
-    pub(crate) fn outside(&self) -> Option<&Outside> {
-        self.outside.as_deref()
-    }
-
-    pub(crate) fn outside_mut(&mut self) -> &mut Outside {
-        self.outside.get_or_insert_default()
-    }
-
-    /// Returns a part that lives outside the record.
-    pub(crate) fn outside_text(&self, part: &str) -> Option<JsonText> {
-        self.outside.as_ref()?.text(part)
-    }
-
-    pub(crate) fn put_outside(&mut self, part: &'static str, value: Arc<[u8]>) {
-        self.outside_mut().put(part, value);
-    }
-
-    /// Returns the value in a place.
-    #[inline]
-    pub(crate) fn get_at(&self, at: &At) -> Option<&[u8]> {
-        match at {
-            At::Record(key) => self.get(key),
-            At::Outside(part) => self.outside.as_ref()?.find(part)?.value.as_deref(),
+    pub(crate) fn text_at(&self, location: &Location) -> Option<JsonText> {
+        match location {
+            Location::Record(key) => self.text(key),
+            Location::External(part, _) => self.external.as_ref()?.text(part),
         }
     }
 
-    /// Returns the value in a place, to be used without this draft.
-    #[inline]
-    pub(crate) fn text_at(&self, at: &At) -> Option<JsonText> {
-        match at {
-            At::Record(key) => self.text(key),
-            At::Outside(part) => self.outside_text(part),
-        }
-    }
-
-    /// Sets a value that is still what it was `before`, and returns whether it is.
-    pub(crate) fn replace_at(&mut self, at: &At, before: Option<&JsonText>, value: Arc<[u8]>) -> bool {
-        if let (At::Record(key), Some(JsonText::OfRecord(record, frame))) = (at, before)
-            && self.visible_base().is_some_and(|base| Arc::ptr_eq(base, record))
-            && self.overlaid(key).is_none()
+    /// Sets a value that is still what it was `before`, and returns whether it is. Fails and changes nothing if that
+    /// would make the record larger than `limit`.
+    pub(crate) fn replace_at(
+        &mut self,
+        location: &Location,
+        before: Option<&JsonText>,
+        value: Arc<[u8]>,
+        limit: usize,
+    ) -> Result<bool, Error> {
+        if let (Location::Record(key), Some(JsonText::OfRecord(record, frame))) = (location, before)
+            && self.overlay.visible(self.base.as_ref()).is_some_and(|base| Arc::ptr_eq(base, record))
+            && !self.overlay.has(key)
         {
-            // As long as nobody has set it, the value is where it was found.
-            self.lay_over(key, Some(value), Some(frame.clone()));
-            return true;
+            // The value was not set in between, so it is where it was found.
+            self.put_found(limit, key, value, Found::Base(frame.clone()))?;
+            return Ok(true);
         }
-        if self.get_at(at) != before.map(JsonText::as_bytes) {
-            return false;
+        if self.get_at(location) != before.map(JsonText::as_bytes) {
+            return Ok(false);
         }
-        match at {
-            At::Record(key) => self.put(key, Some(value)),
-            At::Outside(part) => self.put_outside(part, value),
+        match location {
+            Location::Record(key) => self.put_within(limit, key, value)?,
+            Location::External(part, medium) => self.external_mut().put(part, *medium, JsonText::Own(value)),
         }
-        true
+        Ok(true)
     }
 
-    fn forget_outside(&mut self) {
-        if let Some(outside) = &mut self.outside {
-            outside.forget();
+    fn forget_external(&mut self) {
+        if let Some(external) = &mut self.external {
+            external.forget();
         }
     }
 
-    fn overlaid(&self, key: &str) -> Option<&Overlaid> {
-        self.overlay.iter().find(|overlaid| *overlaid.key == *key)
-    }
-
-    fn base_values(&self) -> Option<&Values> {
-        self.visible_base().map(|record| &record.values)
-    }
-
-    fn visible_base(&self) -> Option<&Arc<Record>> {
-        self.base.as_ref().filter(|_| !self.cleared)
-    }
-}
-
-/// Shows the key and whether it was removed, and no value.
-impl fmt::Debug for Overlaid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.value.is_some() { "set" } else { "removed" };
-        write!(f, "{:?} {what}", self.key)
-    }
-}
-
-/// Shows how long the text is, and none of it.
-impl fmt::Debug for JsonText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JsonText({} bytes)", self.as_bytes().len())
+    /// Returns the generation of the record, which a login, a takeover and a reauthentication change.
+    pub(crate) fn generation(&self, login_id: u32) -> Generation {
+        let before = self.base.as_ref().map_or(Generation::default(), |record| record.generation);
+        if self.authenticates() { before.next(login_id) } else { before }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::{Values, steps};
     use super::*;
+    use crate::error::ErrorKind;
 
     const NOW: Timestamp = Timestamp::from_millis(0);
 
-    fn base(pairs: &[(&str, &str)]) -> Option<Arc<Record>> {
+    fn record<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> Record {
         let mut record = Record::new(Handle::from_bytes([0; 16]), NOW, NOW);
-        record.values = Values::from_pairs(pairs.iter().map(|(key, value)| (*key, value.as_bytes())));
-        Some(Arc::new(record))
+        record.values = Values::from_pairs(pairs.into_iter().map(|(key, value)| (key, value.as_bytes())));
+        record
+    }
+
+    fn base(pairs: &[(&str, &str)]) -> Option<Arc<Record>> {
+        Some(Arc::new(record(pairs.iter().copied())))
     }
 
     fn set(draft: &mut Draft, key: &str, value: &str) {
         draft.put(&key.into(), Some(value.as_bytes().into()));
     }
 
-    fn shown(draft: &Draft) -> Vec<(String, String)> {
+    fn texts<'v>(values: impl Iterator<Item = (&'v str, &'v [u8])>) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("the test writes text");
-        draft.iter().map(|(key, value)| (key.to_owned(), text(value))).collect()
+        values.map(|(key, value)| (key.to_owned(), text(value))).collect()
+    }
+
+    fn shown(draft: &Draft) -> Vec<(String, String)> {
+        texts(draft.iter())
+    }
+
+    fn values(draft: &Draft) -> Values {
+        let new_handle = Handle::from_bytes([1; 16]);
+        draft.to_record(Stamp { new_handle, write_id: 1, login_id: 0 }, &Timeouts::default(), NOW).values
+    }
+
+    fn login(principal: &str) -> Change {
+        Change::Login { principal: principal.into(), fresh: false }
+    }
+
+    fn next(random: &mut u64) -> u64 {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *random >> 33
+    }
+
+    /// Does something random to a draft, and the same to a model of its values.
+    fn change(draft: &mut Draft, model: &mut BTreeMap<String, String>, keys: &[String], random: &mut u64) {
+        let (key, value) = (&keys[next(random) as usize % keys.len()], format!("{}", next(random) % 1000));
+        match next(random) % 64 {
+            // Rare enough that many keys come together in between.
+            0 if next(random).is_multiple_of(keys.len() as u64 / 8 + 1) => {
+                draft.clear();
+                model.clear();
+            }
+            1 if next(random).is_multiple_of(keys.len() as u64 / 8 + 1) => {
+                let login = login(&value);
+                if draft.is_taken_over_by(&login) {
+                    model.clear();
+                }
+                draft.apply(&login).expect("a login cannot fail");
+            }
+            2 if next(random).is_multiple_of(8) => *draft = draft.clone(),
+            0..24 => {
+                draft.put(&key.into(), None);
+                model.remove(key);
+            }
+            24..32 => {
+                let before = draft.text(key);
+                let replaced =
+                    draft.replace_at(&Location::Record(key.into()), before.as_ref(), bytes(&value), usize::MAX);
+                assert!(replaced.expect("there is no limit"));
+                model.insert(key.clone(), value);
+            }
+            32..56 => {
+                set(draft, key, &value);
+                model.insert(key.clone(), value);
+            }
+            _ => assert_eq!(draft.get(key), model.get(key).map(String::as_bytes)),
+        }
+    }
+
+    fn bytes(text: &str) -> Arc<[u8]> {
+        text.as_bytes().into()
     }
 
     /// What a draft shows, what it becomes, and what single look-ups give are three ways to the same values.
     #[test]
     fn a_draft_becomes_what_it_shows_whatever_was_done_in_whatever_order() {
-        let keys = ["a", "b", "c", "d", "e"];
-        let mut random = 1_u64;
-        for _ in 0..2000 {
-            let mut draft = Draft::new(base(&[("a", "1"), ("b", "22"), ("c", "333"), ("d", "4")]));
-            let mut model: Vec<(String, String)> = shown(&draft);
-            for _ in 0..6 {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                let (key, value) = (keys[(random >> 33) as usize % 5], format!("{}", (random >> 40) % 1000));
-                match (random >> 60) % 8 {
-                    0..4 => {
-                        set(&mut draft, key, &value);
-                        match model.iter_mut().find(|(known, _)| known == key) {
-                            Some((_, known)) => *known = value,
-                            None => model.push((key.to_owned(), value)),
-                        }
-                    }
-                    4..7 => {
-                        draft.put(&key.into(), None);
-                        model.retain(|(known, _)| known != key);
-                    }
-                    _ => {
-                        draft.clear();
-                        model.clear();
-                    }
+        let (mut random, mut lost_index) = (1, 0);
+        // With few keys all is searched one by one, with many there is an index.
+        for (rounds, stored, keys, changes) in
+            [(2000, 4, 5, 6), (200, 20, 30, 100), (5, 1000, 1500, 6000), (5, 0, 1500, 6000)]
+        {
+            let keys: Vec<String> = (0..keys).map(|n| format!("{n:x}key")).collect();
+            for _ in 0..rounds {
+                let loaded = record(keys[..stored].iter().map(|key| (&**key, "1")));
+                let loaded = Record { principal: Some("0".into()), ..loaded };
+                let mut draft = Draft::new(Some(Arc::new(loaded)));
+                let mut model: BTreeMap<_, _> = shown(&draft).into_iter().collect();
+                for _ in 0..changes {
+                    let had_index = draft.overlay.has_index();
+                    change(&mut draft, &mut model, &keys, &mut random);
+                    lost_index += usize::from(had_index && !draft.overlay.has_index());
                 }
+                for key in &keys {
+                    let expected = model.get(key).map(String::as_bytes);
+                    assert_eq!(draft.get(key), expected);
+                    assert_eq!(draft.text(key).as_ref().map(JsonText::as_bytes), expected);
+                }
+                let written = values(&draft);
+                assert_eq!(texts(written.iter()), shown(&draft));
+                assert_eq!(shown(&draft).into_iter().collect::<BTreeMap<_, _>>(), model);
+                assert_eq!(shown(&draft).len(), model.len(), "no key is there twice");
+                let principal = draft.principal().map_or(0, |principal| principal.len());
+                assert_eq!(draft.size(), written.as_frames().len() + principal);
             }
-            for key in keys {
-                let expected = model.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_bytes());
-                assert_eq!(draft.get(key), expected);
-                assert_eq!(draft.text(key).as_ref().map(JsonText::as_bytes), expected);
-            }
-            let values = draft.values();
-            let mut written: Vec<_> = values.iter().map(|(key, value)| (key.to_owned(), value.to_vec())).collect();
-            let mut visible: Vec<_> = shown(&draft).into_iter().map(|(key, v)| (key, v.into_bytes())).collect();
-            let mut expected: Vec<_> = model.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
-            for list in [&mut written, &mut visible, &mut expected] {
-                list.sort();
-            }
-            assert_eq!(written, expected);
-            assert_eq!(visible, expected);
-            assert_eq!(
-                draft.size_of_values(draft.base_values().map_or(0, |v| v.as_frames().len())),
-                values.as_frames().len()
-            );
         }
+        assert!(lost_index > 10, "there is an index at times, and none at others");
+    }
+
+    /// Counts the steps that one key of `n` takes, on average, in whatever a request can do with all of them.
+    fn steps_of_one_in(n: usize) -> [usize; 6] {
+        let keys: Vec<Key> = (0..n).map(|i| format!("{i:06}k").into()).collect();
+        let mut random = 7;
+        let mut shuffled = keys.clone();
+        for i in (1..n).rev() {
+            shuffled.swap(i, next(&mut random) as usize % (i + 1));
+        }
+        let counted = |work: &mut dyn FnMut()| {
+            let before = steps::taken();
+            work();
+            (steps::taken() - before) / n
+        };
+        let mut draft = Draft::default();
+        let filled = counted(&mut || keys.iter().for_each(|key| set(&mut draft, key, "1")));
+        let stored = Some(Arc::new(Record { values: values(&draft), ..record([]) }));
+        let looked = Draft::new(stored.clone());
+        let read = counted(&mut || shuffled.iter().for_each(|key| assert!(looked.get(key).is_some())));
+        let missed = counted(&mut || (0..n).for_each(|i| assert!(looked.text(&format!("{i:06}x")).is_none())));
+        let mut draft = Draft::new(stored);
+        let changed = counted(&mut || shuffled.iter().for_each(|key| set(&mut draft, key, "2")));
+        let seen = counted(&mut || assert_eq!((draft.iter().count(), values(&draft).iter().count()), (n, n)));
+        let removed = counted(&mut || {
+            shuffled.iter().for_each(|key| draft.put(key, None));
+            assert!(draft.is_changed() && !draft.has_content());
+        });
+        [filled, read, missed, changed, seen, removed]
+    }
+
+    #[test]
+    fn a_key_among_many_takes_no_more_steps_than_one_among_some() {
+        let (few, many) = (steps_of_one_in(1000), steps_of_one_in(32_000));
+        // Putting changes in place takes a logarithm of steps each.
+        assert!(many.iter().all(|steps| *steps < 100), "{many:?}");
+        assert!(few.iter().zip(&many).all(|(few, many)| *many <= few + 32), "{few:?} {many:?}");
+    }
+
+    #[test]
+    fn few_keys_need_no_index() {
+        let loaded = record([("a", "1"), ("b", "2")]);
+        let before = steps::taken();
+        let mut draft = Draft::new(Some(Arc::new(loaded)));
+        for _ in 0..1000 {
+            set(&mut draft, "b", "3");
+            assert_eq!(draft.get("a"), Some(&b"1"[..]));
+        }
+        assert!(steps::taken() - before <= 1000 * (2 + 2) + 2);
+        assert!(!draft.overlay.has_index());
+    }
+
+    #[test]
+    fn of_several_values_with_one_key_the_first_counts_with_an_index_too() {
+        let keys: Vec<String> = (0..500).map(|n| format!("key {n}")).collect();
+        let pairs = ["1", "2"].iter().flat_map(|value| keys.iter().map(move |key| (&**key, *value)));
+        let draft = Draft::new(Some(Arc::new(record(pairs))));
+        assert!(keys.iter().all(|key| draft.get(key) == Some(b"1")));
+        assert!(draft.overlay.has_index());
     }
 
     #[test]
     fn values_that_nobody_changed_keep_their_place_and_their_bytes() {
         let mut draft = Draft::new(base(&[("a", " 1 "), ("b", "2"), ("c", "{ \"odd\" : 1}")]));
-        set(&mut draft, "b", "3");
         set(&mut draft, "new", "4");
-        let values = draft.values();
+        set(&mut draft, "b", "3");
+        let values = values(&draft);
         let pairs: Vec<_> = values.iter().collect();
         let expected: [(&str, &[u8]); 4] = [("a", b" 1 "), ("b", b"3"), ("c", b"{ \"odd\" : 1}"), ("new", b"4")];
         assert_eq!(pairs, expected);
@@ -467,11 +586,95 @@ mod tests {
 
     #[test]
     fn setting_what_is_there_is_no_change() {
-        let mut draft = Draft::new(base(&[("a", "1")]));
+        let mut loaded = record([("a", "1")]);
+        loaded.label = Some("phone".into());
+        let mut draft = Draft::new(Some(Arc::new(loaded)));
         set(&mut draft, "a", "1");
         draft.put(&"b".into(), None);
+        draft.apply(&Change::Label(Some("phone".into()))).expect("it cannot fail");
         assert!(!draft.is_changed());
         set(&mut draft, "a", "2");
         assert!(draft.is_changed());
+    }
+
+    #[test]
+    fn what_a_request_has_set_stays_through_a_takeover_and_nothing_else_does() {
+        let hour = Duration::from_secs(3600);
+        let mut loaded = record([("a", "1")]);
+        (loaded.principal, loaded.label) = (Some("alice".into()), Some("phone".into()));
+        (loaded.idle_timeout, loaded.absolute_timeout) = (Some(hour), Some(hour));
+        let loaded = Arc::new(loaded);
+        let after = |changes: &[Change]| {
+            let mut draft = Draft::new(Some(Arc::clone(&loaded)));
+            draft.apply_all(changes).expect("none of them fails");
+            let record = draft.to_record(
+                Stamp { new_handle: Handle::from_bytes([1; 16]), write_id: 1, login_id: 0 },
+                &Timeouts::default(),
+                NOW,
+            );
+            (
+                record.label.as_deref().map(str::to_owned),
+                record.idle_timeout,
+                record.absolute_timeout,
+                record.values.is_empty(),
+            )
+        };
+        let phone = || Change::Label(Some("phone".into()));
+        let label = Some("phone".to_owned());
+        assert_eq!(after(&[login("bob")]), (None, None, None, true));
+        assert_eq!(after(&[phone(), login("bob")]), (label.clone(), None, None, true));
+        assert_eq!(after(&[login("bob"), phone()]), (label.clone(), None, None, true));
+        assert_eq!(after(&[phone(), login("bob"), login("carol")]), (label.clone(), None, None, true));
+        assert_eq!(after(&[Change::Label(None), login("bob")]), (None, None, None, true));
+        assert_eq!(after(&[Change::IdleTimeout(Some(hour)), login("bob")]), (None, Some(hour), None, true));
+        assert_eq!(after(&[Change::AbsoluteTimeout(Some(hour)), login("bob")]), (None, None, Some(hour), true));
+        assert_eq!(after(&[phone(), login("alice")]), (label, Some(hour), Some(hour), false));
+    }
+
+    #[test]
+    fn a_value_that_makes_a_record_too_large_is_not_set_and_one_that_makes_it_smaller_is() {
+        let mut loaded = record([("a", "12345"), ("b", "1")]);
+        loaded.principal = Some("al".into());
+        let size = loaded.values.as_frames().len() + 2;
+        let mut draft = Draft::new(Some(Arc::new(loaded)));
+        assert_eq!(draft.size(), size);
+        let mut put = |limit: usize, key: &str, value: &str| {
+            let before = (shown(&draft), draft.size(), draft.is_changed());
+            let done = draft.put_within(limit, &key.into(), bytes(value));
+            if let Err(error) = &done {
+                assert_eq!((shown(&draft), draft.size(), draft.is_changed()), before);
+                let ErrorKind::TooLarge { what, size, limit: told } = error.kind() else { panic!("{error}") };
+                assert_eq!((what.as_ref(), *told), ("session", limit));
+                assert!(*size > limit && *size > before.1);
+            }
+            done.is_ok()
+        };
+        assert!(!put(size, "new", "1") && !put(size, "b", "12"));
+        assert!(put(size + 6, "new", "1"), "its frame takes two bytes more than its key and text");
+        assert!(!put(size + 6, "b", "12") && !put(0, "new", "12"));
+        // Over its limit, the record may still become smaller or stay as large as it is.
+        assert!(put(0, "new", "2") && put(0, "a", "1234") && put(0, "a", "2234"));
+        assert!(!put(0, "a", "12345"));
+        let text = draft.text("b");
+        let at = Location::Record("b".into());
+        assert!(draft.replace_at(&at, text.as_ref(), bytes("12"), 0).is_err());
+        assert_eq!(draft.get("b"), Some(&b"1"[..]));
+        assert!(draft.replace_at(&at, text.as_ref(), bytes("2"), 0).expect("it is no larger"));
+        assert_eq!(draft.size(), size + 6 - 1);
+    }
+
+    #[test]
+    fn a_record_that_was_stored_under_a_larger_limit_may_stay_as_large_as_it_is() {
+        let mut loaded = record([("a", "12345")]);
+        loaded.principal = Some("alice".into());
+        let mut draft = Draft::new(Some(Arc::new(loaded)));
+        assert!(draft.check_size(0).is_ok());
+        set(&mut draft, "a", "22345");
+        assert!(draft.check_size(0).is_ok());
+        set(&mut draft, "a", "123456");
+        assert!(draft.check_size(draft.size() - 1).is_err() && draft.check_size(draft.size()).is_ok());
+        // That of another principal is another one.
+        draft.apply(&login("bob")).expect("a login cannot fail");
+        assert!(draft.check_size(2).is_err() && draft.check_size(3).is_ok());
     }
 }

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::base64url;
 
-/// What goes before an ID when it is hashed. With it the hash is one block of SHA-256: 20 + 32 bytes and the padding.
+/// Label before the name of a cookie when it is hashed for an [`IdDomain`]. The domain's 20 bytes stand before an ID
+/// when that is hashed, so that the input is one block of SHA-256: 20 + 32 bytes and the padding.
 const STORE_KEY_LABEL: &[u8; 20] = b"session-state key v1";
 const SUCCESSOR_LABEL: &[u8; 20] = b"session-state fwd v1";
 const PART_KEY_LABEL: &[u8; 20] = b"session-state prt v1";
@@ -20,7 +21,32 @@ const LONGER_LABEL: &[u8; 20] = b"session-state lng v1";
 const NOT_BEFORE_LABEL: &[u8; 20] = b"session-state nbf v1";
 const SEAL_LABEL: &[u8; 20] = b"session-state row v1";
 
-/// The secret that a client holds: 256 random bits. Whoever has it has the session.
+/// The name of a layer's cookie, to which its IDs are bound. An ID of one layer opens nothing in another over the same
+/// store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IdDomain([u8; 20]);
+
+impl IdDomain {
+    /// Returns the domain of the layer whose cookie has this name. It is hashed once, so that the hash of an ID stays
+    /// within one block.
+    pub(crate) fn new(cookie_name: &str) -> Self {
+        let hash = Sha256::new().chain_update(STORE_KEY_LABEL).chain_update(cookie_name).finalize();
+        Self(std::array::from_fn(|i| hash[i]))
+    }
+
+    /// Makes an ID of random bytes.
+    pub(crate) fn id(self, secret: [u8; 32]) -> SessionId {
+        SessionId { secret, store_key: StoreKey(hash(&self.0, &secret)) }
+    }
+
+    /// Reads an ID from a cookie. There is one spelling of each: 43 characters of unpadded base64url with no stray
+    /// bits; anything else is `None`.
+    pub(crate) fn parse(self, text: &[u8]) -> Option<SessionId> {
+        base64url::decode_array(text).map(|secret| self.id(secret))
+    }
+}
+
+/// The secret that a client holds: 256 random bits. It is all that is needed to use the session.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SessionId {
     secret: [u8; 32],
@@ -28,28 +54,17 @@ pub(crate) struct SessionId {
 }
 
 impl SessionId {
-    /// Makes an ID of random bytes.
-    pub(crate) fn from_random(secret: [u8; 32]) -> Self {
-        Self { secret, store_key: StoreKey(hash(STORE_KEY_LABEL, &secret)) }
-    }
-
-    /// Reads an ID from a cookie. There is one spelling of each: 43 characters of unpadded base64url with no stray
-    /// bits; anything else is `None`.
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        base64url::decode_array(text).map(Self::from_random)
-    }
-
     /// Returns the ID as it stands in a cookie.
     pub(crate) fn to_text(&self) -> String {
         base64url::encode(&self.secret)
     }
 
-    /// Returns the key the record is stored under: a hash, so that whoever reads the store gets no ID.
+    /// Returns the key that the record is stored under: a hash, so that a dump of the store reveals no ID.
     pub(crate) fn store_key(&self) -> &StoreKey {
         &self.store_key
     }
 
-    /// Returns what the ID adds to the key that seals its record in a store.
+    /// Returns the bytes that the ID adds to the key that seals its record in a store.
     pub(crate) fn seal_material(&self) -> [u8; 32] {
         hash(SEAL_LABEL, &self.secret)
     }
@@ -62,8 +77,8 @@ impl SessionId {
     }
 
     /// Opens what [`seal_successor`](Self::seal_successor) sealed.
-    pub(crate) fn open_successor(&self, sealed: [u8; 32]) -> Self {
-        Self::from_random(self.pad(sealed))
+    pub(crate) fn open_successor(&self, sealed: [u8; 32], domain: IdDomain) -> Self {
+        domain.id(self.pad(sealed))
     }
 
     fn pad(&self, mut bytes: [u8; 32]) -> [u8; 32] {
@@ -96,7 +111,8 @@ impl fmt::Debug for SessionId {
 pub struct StoreKey([u8; 32]);
 
 impl StoreKey {
-    /// Returns the key of a session's part that has a record of its own, and the handle of that record. Neither is secret.
+    /// Returns the key of a session's part that has a record of its own, and the handle of that record. Neither is
+    /// secret.
     pub(crate) fn of_part(session: Handle, part: &str) -> (Self, Handle) {
         let hash = |label: &[u8; 20]| -> [u8; 32] {
             let message = Sha256::new().chain_update(label).chain_update(session.0).chain_update(part);
@@ -107,7 +123,7 @@ impl StoreKey {
         (Self(hash(PART_KEY_LABEL)), handle)
     }
 
-    /// Returns the key of what holds the logins of a principal apart from each other.
+    /// Returns the key of the lease for the logins of a principal.
     pub(crate) fn of_login_lock(principal: &str) -> Self {
         Self::of_text(LOGIN_LOCK_LABEL, principal.as_bytes())
     }
@@ -117,7 +133,7 @@ impl StoreKey {
         Self::of_text(ENDED_LABEL, &session.0)
     }
 
-    /// Returns the key of what says that copies of a session's cookie live longer than is usual.
+    /// Returns the key of the note that copies of a session's cookie live longer than the layer's sessions do.
     pub(crate) fn of_longer(session: Handle) -> Self {
         Self::of_text(LONGER_LABEL, &session.0)
     }
@@ -154,8 +170,8 @@ impl fmt::Debug for StoreKey {
 
 /// The public name of a session: 128 random bits that stay the same when the ID is renewed.
 ///
-/// It names a session in lists, forms, logs and events, as 22 characters of base64url. It cannot be turned into an ID and
-/// opens nothing.
+/// It names a session in lists, forms, logs and events, as 22 characters of base64url. It cannot be turned into an ID
+/// and opens nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle([u8; 16]);
 
@@ -238,46 +254,57 @@ impl StdError for ParseHandleError {}
 mod tests {
     use super::*;
 
+    fn domain() -> IdDomain {
+        IdDomain::new("__Host-Http-id")
+    }
+
     #[test]
     fn an_id_comes_back_from_its_text() {
-        let id = SessionId::from_random([0xa5; 32]);
+        let id = domain().id([0xa5; 32]);
         assert_eq!(id.to_text().len(), 43);
-        assert_eq!(SessionId::parse(id.to_text().as_bytes()), Some(id));
+        assert_eq!(domain().parse(id.to_text().as_bytes()), Some(id));
     }
 
     #[test]
     fn an_id_has_one_spelling() {
-        let text = SessionId::from_random([0xff; 32]).to_text();
+        let text = domain().id([0xff; 32]).to_text();
         let (last, rest) = text.as_bytes().split_last().expect("an ID is not empty");
-        let accepted = (0..=u8::MAX).filter(|byte| SessionId::parse(&[rest, &[*byte]].concat()).is_some());
+        let accepted = (0..=u8::MAX).filter(|byte| domain().parse(&[rest, &[*byte]].concat()).is_some());
         // Of the 64 characters only those with two low zero bits can end 256 bits.
         assert_eq!(accepted.count(), 16);
-        assert!(SessionId::parse(&[rest, &[*last]].concat()).is_some());
+        assert!(domain().parse(&[rest, &[*last]].concat()).is_some());
         for wrong in [&text[..42], &format!("{text}A"), &format!("{text}="), "", &"+".repeat(43), &"é".repeat(21)] {
-            assert_eq!(SessionId::parse(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(domain().parse(wrong.as_bytes()), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_id_has_another_key_under_the_name_of_another_cookie() {
+        let [one, other] = ["id", "admin"].map(|name| IdDomain::new(name).id([7; 32]));
+        assert_ne!(one.store_key(), other.store_key());
     }
 
     #[test]
     fn a_successor_opens_with_the_id_it_replaced_and_no_other() {
         let (old, new, other) = ([1; 32], [2; 32], [3; 32]);
-        let [old, new, other] = [old, new, other].map(SessionId::from_random);
+        let [old, new, other] = [old, new, other].map(|secret| domain().id(secret));
         let sealed = old.seal_successor(&new);
-        assert_eq!(old.open_successor(sealed), new);
-        assert_ne!(other.open_successor(sealed), new);
+        assert_eq!(old.open_successor(sealed, domain()), new);
+        assert_ne!(other.open_successor(sealed, domain()), new);
         assert_ne!(sealed, new.secret);
     }
 
     #[test]
     fn names_derived_from_an_id_are_frozen() {
-        let id = SessionId::from_random(std::array::from_fn(|i| i as u8));
+        let id = domain().id(std::array::from_fn(|i| i as u8));
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        // Computed with Python: hashlib.sha256(label + bytes(range(32))).
+        // Computed with Python: `hashlib.sha256(label + cookie_name).digest()[:20]` is the label of `sha256(label +
+        // bytes(range(32)))`.
         assert_eq!(hex(id.store_key().as_bytes()), FROZEN_STORE_KEY);
-        assert_eq!(hex(&id.seal_successor(&SessionId::from_random([0; 32]))), FROZEN_PAD);
+        assert_eq!(hex(&id.seal_successor(&domain().id([0; 32]))), FROZEN_PAD);
     }
 
-    const FROZEN_STORE_KEY: &str = "e0de1894b966b7d2436ec1f233b7f7c3a8b8663f7083e39c6a00420cf954f262";
+    const FROZEN_STORE_KEY: &str = "83cf7f59df619a626af4b2dc27a790668fbf4e94915afe65fc27db6912db55a2";
     const FROZEN_PAD: &str = "e5acaa9586b91d8f795fc80767bbc79fce996f69e7798991d3e05b5c862c9cbe";
 
     #[test]
@@ -295,7 +322,7 @@ mod tests {
 
     #[test]
     fn debug_output_shows_no_secret() {
-        let id = SessionId::from_random([7; 32]);
+        let id = domain().id([7; 32]);
         assert_eq!(format!("{id:?}"), "SessionId(..)");
         assert!(format!("{:?}", id.store_key()).len() < 20);
     }

@@ -1,4 +1,4 @@
-//! Values as the text of one JSON object, for stores whose columns people read.
+//! Values as the text of one JSON object, for stores with readable columns.
 
 use std::fmt;
 
@@ -37,8 +37,8 @@ impl Values {
         Some(out)
     }
 
-    /// Reads the values from the text of a JSON object. Each keeps its bytes, without the white space around it, and they
-    /// keep their order. Of several with one key the first counts.
+    /// Reads the values from the text of a JSON object. Each keeps its bytes, without the white space around it, and
+    /// they keep their order. Of several with one key the first counts.
     ///
     /// # Errors
     ///

@@ -1,12 +1,12 @@
-//! How long a session lives: idle and absolute timeouts, touches, renewals.
+//! The lifetime of a session: idle and absolute timeouts, touches, renewals.
 
 use std::time::Duration;
 
 use super::Record;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, whole_millis};
 
-/// A session that has neither timeout still ends when it was not used for this long: 400 days, the longest that a
-/// browser keeps a cookie (RFC 6265bis §5.5).
+/// The idle timeout of a session without any timeout: 400 days, the longest that a browser keeps a cookie (RFC 6265bis
+/// §5.5).
 pub(crate) const LONGEST_UNUSED: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// How far ahead of ours the clock of another node may be before the times it sealed are refused.
@@ -39,7 +39,7 @@ impl Default for Timeouts {
     }
 }
 
-/// What a record says of its own age, now or after the change that is being made.
+/// The times of a record that its timeouts count from, and its own timeouts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Age {
     pub(crate) created_at: Timestamp,
@@ -59,18 +59,18 @@ impl From<&Record> for Age {
     }
 }
 
-/// Why a session has ended by itself.
+/// Why a session has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expiry {
-    /// It was not used for as long as its idle timeout.
+    /// It was idle for its idle timeout.
     Idle,
     /// It is as old as its absolute timeout.
     Absolute,
 }
 
 impl Timeouts {
-    /// Returns when a session ends if it is not used again.
+    /// Returns when a session expires unless it is used again.
     pub(crate) fn expires_at(&self, age: Age) -> Timestamp {
         let (idle, absolute) = self.deadlines(age);
         match (idle, absolute) {
@@ -79,12 +79,23 @@ impl Timeouts {
         }
     }
 
-    /// Returns until when a session may live at most, if it has a limit that no use of it moves.
+    /// Returns until when the record of a part is kept: as long as its session, rounded up to a quarter of the idle
+    /// timeout so that it seldom moves, plus the touch interval, for which a use of the session may go unrecorded.
+    pub(crate) fn expires_at_of_part(&self, age: Age) -> Timestamp {
+        let idle = age.idle_timeout.or(self.idle).unwrap_or(LONGEST_UNUSED);
+        let step = whole_millis(idle / 4).max(1);
+        let life = whole_millis(self.expires_at(age).since(age.created_at)).div_ceil(step).saturating_mul(step);
+        let expires_at = age.created_at.after(Duration::from_millis(life)).after(self.touch_interval(age.idle_timeout));
+        expires_at.min(self.absolute_deadline(age).unwrap_or(expires_at))
+    }
+
+    /// Returns the deadline of a session that its use does not move, if it has one.
     pub(crate) fn absolute_deadline(&self, age: Age) -> Option<Timestamp> {
         self.deadlines(age).1
     }
 
-    /// Judges a record by what it says of itself and by what the layer allows today, whichever is sooner.
+    /// Returns whether a record has expired, by its own deadline or by the layer's present timeouts, whichever is
+    /// sooner.
     pub(crate) fn expiry(&self, record: &Record, now: Timestamp) -> Option<Expiry> {
         let (_, absolute) = self.deadlines(record.into());
         if absolute.is_some_and(|deadline| now >= deadline) {
@@ -99,7 +110,7 @@ impl Timeouts {
         record.created_at > limit || record.renewed_at > limit || record.last_seen_at > limit
     }
 
-    /// Whether this use of a session is to be written down.
+    /// Whether this use of a session must be recorded.
     pub(crate) fn touch_is_due(&self, record: &Record, now: Timestamp) -> bool {
         now.since(record.last_seen_at) >= self.touch_interval(record.idle_timeout)
     }
@@ -109,7 +120,7 @@ impl Timeouts {
         self.renewal.is_some_and(|age| now.since(record.renewed_at) >= age)
     }
 
-    /// Returns what a session may still expect, when it is used `now`.
+    /// Returns the timeouts of a session and their remaining time, when it is used `now`.
     pub(crate) fn lifetime(&self, age: Age, now: Timestamp) -> Lifetime {
         let (idle, absolute) = self.deadlines(age);
         Lifetime {
@@ -139,19 +150,19 @@ impl Timeouts {
     }
 }
 
-/// How long a session lives and how much of that is left.
+/// The timeouts of a session and their remaining time.
 ///
 /// `None` where the session has no such timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lifetime {
-    /// How long the session lives without being used.
+    /// How long the session lives without use.
     pub idle_timeout: Option<Duration>,
-    /// How long the session lives since it began or since its principal logged in, however much it is used.
+    /// How long the session lives from its beginning or its principal's last login, whatever its use.
     pub absolute_timeout: Option<Duration>,
-    /// What is left of the idle timeout if the session is not used again after this request.
+    /// The remaining time of the idle timeout, from this request on.
     pub idle_remaining: Option<Duration>,
-    /// What is left of the absolute timeout.
+    /// The remaining time of the absolute timeout.
     pub absolute_remaining: Option<Duration>,
 }
 

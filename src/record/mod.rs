@@ -1,24 +1,32 @@
-//! What a session is: its ID, its record, what a request changes in it, how long it lives, and what is to be done
-//! about it at the end of a request.
+//! The pure core of a session: its ID, its record, the changes of a request, its lifetime, and the plan for a commit.
 //!
-//! Everything here is pure: no I/O, no waiting, no HTTP, and time is an argument.
+//! Everything here is pure: no I/O, no async, no HTTP, and time is an argument.
 //!
-//! - [`id`]: the secret [`SessionId`](id::SessionId), the [`StoreKey`] it is kept under, the public [`Handle`].
-//! - [`values`]: the values of a session, in the bytes they came in; `codec` and `json` write them down.
-//! - [`changes`]: what a request did, as a list that can be replayed on a newer record.
-//! - [`draft`]: a record as the request sees it, its own changes included; [`outside`]: the parts that live elsewhere.
+//! - [`id`]: the secret [`SessionId`](id::SessionId), the [`StoreKey`] of its record, the public [`Handle`].
+//! - [`key`]: the keys of a record: values of the application, parts, reserved names.
+//! - [`values`]: the values of a session, in the bytes they came in; `codec` and `json` encode them.
+//! - [`changes`]: the changes of a request, as a list that can be replayed on a newer record.
+//! - [`draft`]: a record as the request sees it, with its own changes; `overlay`: the changed values; [`external`]: the
+//!   parts outside the record.
+//! - `version`: the version distinguishes two writes, the generation a request from before a login from one after it.
 //! - [`lifetime`]: idle and absolute timeouts, touches and renewals.
-//! - [`plan`]: from all of that, the one thing to do at the end of the request.
+//! - [`plan`]: the one thing to do at the end of the request.
 
 pub(crate) mod changes;
 mod codec;
 pub(crate) mod draft;
+pub(crate) mod external;
 pub(crate) mod id;
 mod json;
+pub(crate) mod json_text;
+pub(crate) mod key;
 pub(crate) mod lifetime;
-pub(crate) mod outside;
+mod overlay;
 pub(crate) mod plan;
+mod size;
+mod steps;
 pub(crate) mod values;
+pub(crate) mod version;
 mod wire;
 
 use std::fmt;
@@ -31,8 +39,9 @@ pub use codec::DecodeRecordError;
 pub use id::{Handle, ParseHandleError, StoreKey};
 pub use lifetime::Lifetime;
 pub use values::Values;
+pub use version::{Generation, Version};
 
-/// One session as a store keeps it: its values and what the layer knows about it.
+/// One session as a store keeps it: its values and the layer's metadata.
 ///
 /// Applications do not see records, they see a [`Session`](crate::Session). A [`Store`](crate::store::Store) writes
 /// them as they are: field by field, or in the form of [`encode`](Self::encode).
@@ -47,22 +56,22 @@ pub struct Record {
     pub renewed_at: Timestamp,
     /// When the session was last used, to within the touch interval. The idle timeout counts from here.
     pub last_seen_at: Timestamp,
-    /// When the session ends if it is not used again. A store never returns a record at or after this time.
+    /// When the session expires unless it is used again. A store never returns a record at or after this time.
     pub expires_at: Timestamp,
     /// The session's own idle timeout, instead of the layer's.
     pub idle_timeout: Option<Duration>,
     /// The session's own absolute timeout, instead of the layer's.
     pub absolute_timeout: Option<Duration>,
-    /// Who is logged in.
+    /// The principal that is logged in.
     pub principal: Option<Arc<str>>,
-    /// When the principal logged in, or last proved again who it is.
+    /// When the principal last logged in or reauthenticated.
     pub authenticated_at: Option<Timestamp>,
-    /// What the application calls the session in lists, such as the name of a device.
+    /// The label of the session in lists, such as the name of a device.
     pub label: Option<Arc<str>>,
-    /// Tells what was written from what was written before and from what another request writes at the same time: another
-    /// number with each create, update and renewal, always below 2^63. Only whether two are equal means anything. A touch
-    /// leaves it.
-    pub version: u64,
+    /// Changes with each create, update and renewal, and not with a touch.
+    pub version: Version,
+    /// Changes with each login, takeover and reauthentication.
+    pub generation: Generation,
     /// The values, each as JSON.
     pub values: Values,
 }
@@ -82,7 +91,8 @@ impl Record {
             principal: None,
             authenticated_at: None,
             label: None,
-            version: 1,
+            version: Version::FIRST,
+            generation: Generation::default(),
             values: Values::default(),
         }
     }
@@ -94,13 +104,6 @@ impl Record {
     }
 }
 
-/// Returns the version of the write that follows on a version: how many writes there were in the lower 31 bits, and above
-/// them a mark that tells it from another write of the same count. It fits a signed number.
-pub(crate) fn version_after(before: u64, mark: u32) -> u64 {
-    const COUNT: u64 = (1 << 31) - 1;
-    u64::from(mark) << 31 | (before + 1) & COUNT
-}
-
 /// Shows no value, no principal and no label: all may be personal.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,6 +113,7 @@ impl fmt::Debug for Record {
             .field("last_seen_at", &self.last_seen_at)
             .field("expires_at", &self.expires_at)
             .field("version", &self.version)
+            .field("generation", &self.generation)
             .field("values", &self.values)
             .finish_non_exhaustive()
     }

@@ -1,8 +1,9 @@
-//! What is to be done at the end of a request: one decision, without side effects.
+//! The decision what to do at the end of a request, without side effects.
 
 use super::Record;
 use super::changes::Changes;
 use super::draft::Draft;
+use super::external::ExternalParts;
 use super::lifetime::Timeouts;
 use crate::clock::Timestamp;
 
@@ -11,7 +12,9 @@ use crate::clock::Timestamp;
 pub(crate) enum Plan {
     /// Nothing.
     Keep,
-    /// Write down that the session was used.
+    /// Make sure that the session is still there, for a cookie that opens only in it.
+    Confirm,
+    /// Record that the session was used.
     Touch,
     /// Begin a session.
     Create,
@@ -26,40 +29,56 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
-    /// Whether the client has to be told.
+    /// Whether the response must carry a cookie.
     pub(crate) fn needs_cookie(self) -> bool {
         matches!(self, Self::Create | Self::Renew { .. } | Self::Destroy | Self::Replace)
     }
+
+    /// Whether the record is written or touched.
+    pub(crate) fn writes_record(self) -> bool {
+        matches!(self, Self::Touch | Self::Create | Self::Update | Self::Renew { .. } | Self::Replace)
+    }
 }
 
-/// Decides what to do with the record that was `loaded`, given the changes a request made and the draft they led to.
+/// The input of a plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Situation<'r> {
+    /// The record that was loaded, if the session is live.
+    pub(crate) loaded: Option<&'r Record>,
+    /// The changes that the request made.
+    pub(crate) changes: &'r Changes,
+    /// The draft that they led to.
+    pub(crate) draft: &'r Draft,
+    /// The ID has just been renewed, and the response carries it. A further renewal by each of many such requests would
+    /// make a chain of IDs too long to follow.
+    pub(crate) is_renewed: bool,
+    /// The client's copy is sealed with a key that is no longer the primary one.
+    pub(crate) needs_seal: bool,
+    /// The response head is still to be sent.
+    pub(crate) may_set_cookie: bool,
+}
+
+/// Returns what to do.
 ///
-/// `reseal` says that the client's copy is sealed with a key that is no longer the primary one. An ID that has reached its
-/// age waits for a response that can tell the new one, and so while `may_set_cookie` is false.
-pub(crate) fn plan(
-    loaded: Option<&Record>,
-    changes: &Changes,
-    draft: &Draft,
-    reseal: bool,
-    timeouts: &Timeouts,
-    may_set_cookie: bool,
-    now: Timestamp,
-) -> Plan {
-    let makes_session = || changes.needs_session || draft.has_content();
+/// An ID that has reached its age waits for a response that can carry the new one.
+pub(crate) fn plan(situation: Situation<'_>, timeouts: &Timeouts, now: Timestamp) -> Plan {
+    let Situation { loaded, changes, draft, is_renewed, needs_seal, may_set_cookie } = situation;
     let Some(record) = loaded else {
-        return if makes_session() { Plan::Create } else { Plan::Keep };
+        return if draft.has_content() { Plan::Create } else { Plan::Keep };
     };
     if changes.ends_session {
-        return if makes_session() { Plan::Replace } else { Plan::Destroy };
+        return if draft.has_content() { Plan::Replace } else { Plan::Destroy };
     }
     if changes.authenticates() {
         Plan::Renew { grace: false }
-    } else if changes.renews || (may_set_cookie && timeouts.renewal_is_due(record, now)) {
+    } else if (changes.renews && !is_renewed) || (may_set_cookie && timeouts.renewal_is_due(record, now)) {
         Plan::Renew { grace: true }
     } else if draft.is_changed() {
         Plan::Update
-    } else if reseal || timeouts.touch_is_due(record, now) {
+    } else if needs_seal || timeouts.touch_is_due(record, now) {
         Plan::Touch
+    } else if draft.external().is_some_and(ExternalParts::change_bound_cookie) {
+        Plan::Confirm
     } else {
         Plan::Keep
     }
@@ -72,6 +91,8 @@ mod tests {
 
     use super::*;
     use crate::record::changes::Change;
+    use crate::record::external::Medium;
+    use crate::record::json_text::JsonText;
     use crate::record::{Handle, Values};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -108,7 +129,7 @@ mod tests {
     enum Do {
         Renew,
         End,
-        Need,
+        ChangeCookie,
     }
 
     fn planned(loaded: Option<Record>, wish: Option<Do>, list: &[Change], reseal: bool) -> Plan {
@@ -117,16 +138,27 @@ mod tests {
         let mut changes = Changes::default();
         let base = match wish {
             Some(Do::End) => {
-                changes.end_session();
+                drop(changes.end_session());
                 None
             }
             _ => loaded.clone(),
         };
-        changes.needs_session = wish == Some(Do::Need);
         changes.renews = wish == Some(Do::Renew);
         list.iter().for_each(|change| changes.push(change.clone()));
-        let draft = Draft::replay(base, None, changes.list()).expect("no change of the table fails");
-        let plan = |may_set_cookie| plan(loaded.as_deref(), &changes, &draft, reseal, &timeouts, may_set_cookie, NOW);
+        let mut draft = Draft::of(base, None);
+        draft.apply_all(changes.list()).expect("no change of the table fails");
+        if wish == Some(Do::ChangeCookie) {
+            let text = JsonText::Own(b"1".as_slice().into());
+            draft.external_mut().put("part", Medium::BoundCookie, text);
+        }
+        let (loaded, changes, draft) = (loaded.as_deref(), &changes, &draft);
+        let plan = |may_set_cookie| {
+            plan(
+                Situation { loaded, changes, draft, is_renewed: false, needs_seal: reseal, may_set_cookie },
+                &timeouts,
+                NOW,
+            )
+        };
         if plan(true) == (Plan::Renew { grace: true }) && !changes.renews {
             let without = if draft.is_changed() { Plan::Update } else { Plan::Touch };
             assert_eq!(plan(false), without, "there is nobody to tell a new id to");
@@ -148,8 +180,9 @@ mod tests {
         use Plan::*;
         let (gracious, at_once) = (Renew { grace: true }, Renew { grace: false });
         let (none, fresh, used, old) = (|| None, || record(0), || record(60), || record(500));
-        assert_eq!(planned(none(), Some(Do::Need), &[], false), Create);
-        assert_eq!(planned(fresh(), Some(Do::Need), &[], false), Keep);
+        assert_eq!(planned(none(), Some(Do::ChangeCookie), &[], false), Create);
+        assert_eq!(planned(fresh(), Some(Do::ChangeCookie), &[], false), Confirm);
+        assert_eq!(planned(used(), Some(Do::ChangeCookie), &[], false), Touch);
         type Case<'c> = (&'c dyn Fn() -> Option<Record>, Option<Do>, &'c [Change], bool, Plan);
         let cases: &[Case<'_>] = &[
             (&none, None, &[], false, Keep),

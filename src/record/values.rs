@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::Record;
+use super::steps;
 use super::wire::{Reader, length_at, put_bytes, size_of_number};
 
 /// The values of a session: keys with JSON texts, in one run of bytes.
 ///
-/// Nothing is parsed until it is asked for, and what nobody asks for travels on unchanged, byte for byte. The bytes are a
-/// sequence of frames: the key behind its length, the value behind its length.
+/// A value is parsed only when it is read; the others are copied unchanged, byte for byte. The bytes are a sequence of
+/// frames: the key behind its length, the value behind its length.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Values {
     frames: Box<[u8]>,
@@ -72,7 +71,17 @@ impl Values {
 
     /// Goes through the keys and their JSON texts, in the order in which they were first set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.pairs().filter_map(|(key, value)| Some((std::str::from_utf8(key).ok()?, value)))
+        self.located().map(|(_, key, value)| (key, value))
+    }
+
+    /// Goes through the keys and their JSON texts, and where their frames begin.
+    pub(super) fn located(&self) -> impl Iterator<Item = (usize, &str, &[u8])> {
+        let mut reader = Reader::new(&self.frames);
+        std::iter::from_fn(move || {
+            let start = self.frames.len() - reader.rest().len();
+            Some((start, reader.bytes()?, reader.bytes()?))
+        })
+        .filter_map(|(start, key, value)| Some((start, std::str::from_utf8(key).ok()?, value)))
     }
 
     /// Whether there is no value.
@@ -81,16 +90,29 @@ impl Values {
         self.frames.is_empty()
     }
 
+    /// Returns the values with that of a key set or removed.
+    pub(crate) fn with(&self, key: &str, value: Option<&[u8]>) -> Self {
+        let frame = self.find(key).map_or(self.frames.len()..self.frames.len(), |frame| frame.whole);
+        let mut frames = self.frames[..frame.start].to_vec();
+        if let Some(value) = value {
+            put_frame(&mut frames, key, value);
+        }
+        frames.extend_from_slice(&self.frames[frame.end..]);
+        Self::from_written_frames(frames)
+    }
+
     /// Returns where a key and its value stand.
     pub(super) fn find(&self, key: &str) -> Option<Frame> {
         let (frames, key) = (&*self.frames, key.as_bytes());
         let mut start = 0;
         loop {
+            steps::count();
             let (key_length, key_starts) = length_at(frames, start)?;
             let key_ends = key_starts + key_length;
             let (value_length, value_starts) = length_at(frames, key_ends)?;
             let end = value_starts + value_length;
-            // Keys of one session are often of one length and differ at the end: most are told apart without a comparison.
+            // Keys of one session are often of one length and differ at the end: most are told apart without a
+            // comparison.
             let found = &frames[key_starts..key_ends];
             if found.len() == key.len() && found.last() == key.last() && found == key {
                 return Some(Frame { whole: start..end, value: value_starts..end });
@@ -99,9 +121,12 @@ impl Values {
         }
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut reader = Reader::new(&self.frames);
-        std::iter::from_fn(move || Some((reader.bytes()?, reader.bytes()?)))
+    /// Returns the frame that begins at a place.
+    pub(super) fn frame_at(&self, start: usize) -> Option<Frame> {
+        let (key_length, key_starts) = length_at(&self.frames, start)?;
+        let (value_length, value_starts) = length_at(&self.frames, key_starts + key_length)?;
+        let end = value_starts + value_length;
+        Some(Frame { whole: start..end, value: value_starts..end })
     }
 }
 
@@ -120,28 +145,6 @@ pub(super) fn put_frame(frames: &mut Vec<u8>, key: &str, value: &[u8]) {
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Values({} bytes)", self.frames.len())
-    }
-}
-
-/// A JSON text that can be used without the draft or record it comes from, and without copying it.
-#[derive(Clone)]
-pub(crate) enum JsonText {
-    Own(Arc<[u8]>),
-    OfRecord(Arc<Record>, Frame),
-}
-
-impl JsonText {
-    /// Returns the text of a value of a record.
-    pub(crate) fn of(record: &Arc<Record>, key: &str) -> Option<Self> {
-        let frame = record.values.find(key)?;
-        Some(Self::OfRecord(Arc::clone(record), frame))
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Own(text) => text,
-            Self::OfRecord(record, frame) => &record.values.as_frames()[frame.value.clone()],
-        }
     }
 }
 

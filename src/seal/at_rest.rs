@@ -1,14 +1,16 @@
-//! The values of a session in a store: encrypted with a key of their own, which takes the key ring and the session's ID.
+//! The values of a session in a store: encrypted with a key of their own, which takes the key ring and the session's
+//! ID.
 //!
-//! Whoever has the store has neither, and whoever has the key ring and the store still lacks the IDs, of which the store
-//! knows only hashes. The seal is bound to the row and to the version of the record, so rows cannot be exchanged, nor
-//! an older state of a row be put in the place of a newer one.
+//! A dump of the store reveals no values, even together with the key ring: the store knows only hashes of the IDs. The
+//! seal is bound to the row and to the version of the record, so rows cannot be exchanged, nor an older state of a row
+//! be put in the place of a newer one.
 
 use hmac::{KeyInit as _, Mac as _};
 use xaes_256_gcm::Xaes256Gcm;
 use zeroize::Zeroizing;
 
-use super::envelope::{HEADER_LEN, HEADER_TEXT_LEN, MAGIC, NONCE_LEN, VERSION};
+use super::encrypted::NONCE_LEN;
+use super::envelope::{HEADER_LEN, HEADER_TEXT_LEN, MAGIC, VERSION};
 use super::key::{KeyId, SubKeys};
 use super::{KeyRing, encrypted};
 use crate::base64url;
@@ -16,7 +18,7 @@ use crate::base64url;
 /// Next to the algorithms of cookies, so that no seal of one kind is one of the other.
 const ALGORITHM: u8 = 3;
 
-/// Where a seal stands: the row, the version of its record, and what the session's ID adds to the key.
+/// The place of a seal: the row, the version of its record, and the bytes that the session's ID adds to the key.
 #[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub(crate) key: &'a [u8; 32],

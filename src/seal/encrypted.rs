@@ -3,9 +3,10 @@
 use xaes_256_gcm::aead::AeadInOut;
 use xaes_256_gcm::{Nonce, Tag, Xaes256Gcm};
 
-use super::envelope::NONCE_LEN;
 use crate::base64url;
 
+/// The length of the nonce, in bytes.
+pub(super) const NONCE_LEN: usize = 24;
 const NONCE_TEXT_LEN: usize = base64url::encoded_len(NONCE_LEN);
 const TAG_LEN: usize = 16;
 /// The bytes that a seal has beyond its header and its content.

@@ -1,5 +1,6 @@
-//! The outside of a seal: its header, what it is bound to, and which algorithm opens it.
+//! The envelope of a seal: its header, its associated data, and the algorithm that opens it.
 
+use super::encrypted::NONCE_LEN;
 use super::{KeyRing, encrypted, signed};
 use crate::base64url;
 use crate::seal::key::{KEY_ID_LEN, KeyId};
@@ -12,15 +13,13 @@ pub(super) const HEADER_LEN: usize = 2 + KEY_ID_LEN;
 pub(super) const HEADER_TEXT_LEN: usize = base64url::encoded_len(HEADER_LEN);
 /// The longest text that is looked at, in bytes. A cookie holds 4096, in chunks a few times that.
 const MAX_TEXT_LEN: usize = 64 * 1024;
-/// The length of the random number that [`seal_onto`] wants, in bytes.
-pub(super) const NONCE_LEN: usize = 24;
 
 /// How a seal protects its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
-    /// XAES-256-GCM: nobody without the key reads or changes the content.
+    /// XAES-256-GCM: reading and changing the content needs the key.
     Encrypted,
-    /// HMAC-SHA-256: everybody reads the content, nobody without the key changes it.
+    /// HMAC-SHA-256: the content is readable, and changing it needs the key.
     Signed,
 }
 
@@ -38,9 +37,9 @@ impl Algorithm {
 pub(crate) struct Context<'a> {
     /// The exact name of the cookie.
     pub(crate) cookie_name: &'a [u8],
-    /// What the content is: `session`, or `part:` and the name of the part.
+    /// The purpose of the content: `session`, or `part:` and the name of the part.
     pub(crate) purpose: &'a [u8],
-    /// Which application made it, for applications that share a key. May be empty.
+    /// The application that made it, for applications that share a key. May be empty.
     pub(crate) application: &'a [u8],
     /// The handle of the session that the content belongs to, or nothing.
     pub(crate) binding: &'a [u8],

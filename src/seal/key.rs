@@ -23,9 +23,9 @@ use crate::random;
 ///
 /// # Security
 ///
-/// Whoever has the key reads and forges the state of every visitor. A key must come from a random generator: a password
-/// or a phrase is no key, however long it is. What is plainly not random is refused, which guards against a
-/// placeholder left in place, not against a badly chosen key.
+/// A leaked key lets an attacker read and forge the state of every visitor. A key must come from a random generator: a
+/// password or a phrase is no key, however long it is. Bytes that are plainly not random are refused, which guards
+/// against a placeholder left in place, not against a badly chosen key.
 ///
 /// Wiping covers the places where a key and what is derived from it are kept. Copies on the stack, made while a key is
 /// read or derived from, are left to be written over.
@@ -61,9 +61,9 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// Fails when there are fewer than 32 bytes, or when they are plainly not random: a few bytes or a pattern repeated,
-    /// bytes that count up or down, a text such as "change me" or the key of an example. The error does not show the
-    /// key.
+    /// Fails when there are fewer than 32 bytes, or when they are plainly not random: a few bytes or a pattern
+    /// repeated, bytes that count up or down, a text such as "change me" or the key of an example. The error does not
+    /// show the key.
     ///
     /// # Examples
     ///
@@ -157,7 +157,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// What a key is turned into once, when it enters a ring, so that no request pays for it.
+/// The keys derived from a key. They are derived once, when it enters a ring, so that no request pays for it.
 ///
 /// The derivation is HKDF-Expand (RFC 5869 §2.3) of a single block with the key itself as the pseudorandom key, which
 /// a key from a random generator already is: `HMAC-SHA-256(key, label || 0x01)`. Each use has a label and so a key of
@@ -190,7 +190,7 @@ fn expand(key: &Key, label: &[u8]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(key.prf().chain_update(label).chain_update([1]).finalize().into_bytes().into())
 }
 
-/// Says what is plainly not random about a key, if anything is.
+/// Returns why a key is plainly not random, if it is not.
 ///
 /// A random key of 32 bytes is refused by one of these rules with a probability below 2^-40.
 fn weakness(bytes: &[u8]) -> Option<&'static str> {

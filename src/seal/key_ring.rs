@@ -1,4 +1,4 @@
-//! The keys in use: one that seals, and those that still open.
+//! The key ring: one key that seals, and those that still open.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::error::{ConfigError, Error};
 #[derive(Clone)]
 pub struct KeyRing(Arc<Keys>);
 
-/// Sub-keys are shared, never moved: growing a list of them leaves no copy behind that nobody wipes.
+/// Sub-keys are shared, never moved: a list that grows leaves no unwiped copy behind.
 #[derive(Clone)]
 struct Keys {
     primary: Arc<SubKeys>,
@@ -55,7 +55,7 @@ impl KeyRing {
 
     /// Makes a ring of one random key, for tests and development.
     ///
-    /// Nobody else knows the key: what is sealed with it ends with this process and opens on no other node.
+    /// Only this process knows the key: its seals open on no other node, and not after a restart.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@
 //! 5. **Bound to its place**: format, algorithm, key, cookie name, purpose, application and the caller's binding are
 //!    authenticated with the content, each with its length before it. A seal moved elsewhere does not open.
 //! 6. **Verified first**: the full tag is compared in constant time before anything of the content is handed over.
-//! 7. **Silent**: whatever was wrong, the answer is `None`.
+//! 7. **Silent**: every failure is `None`.
 //!
 //! The format, before base64url:
 //!
@@ -22,7 +22,7 @@
 //! Header and nonce are multiples of three bytes, so each part of the text can be decoded by itself, and the content
 //! lands at the start of its own buffer, where it is decrypted in place and handed over without being copied.
 //!
-//! What a store keeps has a third algorithm, with a key of its own for each session: [`at_rest`].
+//! Values in a store have a third algorithm, with a key of their own for each session: [`at_rest`].
 //!
 //! Compression has no place here: a length that depends on secret content tells it (CRIME, BREACH).
 

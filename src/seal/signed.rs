@@ -1,4 +1,4 @@
-//! Signed content: readable by everybody, with a full HMAC-SHA-256 tag (RFC 2104, FIPS 198-1).
+//! Signed content: readable, with a full HMAC-SHA-256 tag (RFC 2104, FIPS 198-1).
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -14,7 +14,7 @@ const LONGEST_TAIL: usize = 2 + TAG_LEN;
 /// Appends payload and tag as text to `out`.
 pub(super) fn seal_onto(out: &mut Vec<u8>, mac: &Hmac<Sha256>, aad: &[u8], payload: &[u8]) {
     let tag = authenticate(mac, aad, payload).finalize().into_bytes();
-    // All that fills groups of three bytes is encoded from where it is; only the rest is put before the tag.
+    // Whole groups of three bytes are encoded in place; only the rest is copied before the tag.
     let (groups, rest) = payload.split_at(payload.len() - payload.len() % 3);
     let mut tail = [0; LONGEST_TAIL];
     let tail = &mut tail[..rest.len() + TAG_LEN];

@@ -4,7 +4,7 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use super::{Part, Session, SessionLoader};
+use super::{Part, PartOrDefault, Session, SessionLoader};
 use crate::error::Error;
 use crate::part::SessionPart;
 
@@ -20,7 +20,7 @@ where
     }
 }
 
-/// `Option<Session>` is `None` when no layer served the request. A store that fails is an error all the same.
+/// `Option<Session>` is `None` when no layer served the request. A failed store is still an error.
 impl<S, M> OptionalFromRequestParts<S> for Session<M>
 where
     S: Send + Sync,
@@ -36,7 +36,7 @@ where
     }
 }
 
-/// Gives the session without loading it: for handlers that may not need it.
+/// Extracts the session without loading it, for handlers that may not need it.
 impl<S, M> FromRequestParts<S> for SessionLoader<M>
 where
     S: Send + Sync,
@@ -59,6 +59,19 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         Self::load(&SessionLoader::from_extensions(&parts.extensions)?).await
+    }
+}
+
+impl<S, T, M> FromRequestParts<S> for PartOrDefault<T, M>
+where
+    S: Send + Sync,
+    T: SessionPart,
+    M: 'static,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Part::load_or_default(&SessionLoader::from_extensions(&parts.extensions)?).await.map(Self)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Values as JSON, within bounds, and errors that quote none of them.
+//! Values as JSON, within limits, and errors that do not quote them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,27 +8,48 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use serde_json::ser::Formatter;
 
+use super::finite::is_finite;
 use crate::error::Error;
 
 /// How deep a value may be nested. The JSON parser stops at 128, so anything stored can be read again.
 const MAX_DEPTH: usize = 120;
 
+/// Encodes a value.
+///
+/// JSON has no text for NaN and the infinities: `serde_json` writes `null`, which reads back as `None` or not at all.
+/// They are an error here. Only a value whose text has a `null` is searched for them.
 pub(crate) fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Arc<[u8]>, Error> {
-    let mut serializer = serde_json::Serializer::new(Text::new());
+    let mut has_null = false;
+    let mut serializer = serde_json::Serializer::with_formatter(Text::new(), NoticeNull(&mut has_null));
     value.serialize(&mut serializer).map_err(|error| Error::encode(key, JsonError::from(&error).into()))?;
     let text = serializer.into_inner();
+    if has_null && !is_finite(value) {
+        return Err(Error::encode(key, JsonError::NotFinite.into()));
+    }
     if is_too_deep(text.as_slice()) {
         return Err(Error::encode(key, JsonError::TooDeep.into()));
     }
     Ok(text.as_slice().into())
 }
 
-/// Where a value is written. Most are short and need no allocation here; a serializer writes in many small pieces.
+/// Writes compact JSON, and notes whether it has a `null`.
+struct NoticeNull<'n>(&'n mut bool);
+
+impl Formatter for NoticeNull<'_> {
+    #[inline]
+    fn write_null<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        *self.0 = true;
+        writer.write_all(b"null")
+    }
+}
+
+/// Buffer for a value. Most values are short and need no allocation; a serializer writes in many small pieces.
 struct Text {
     short: [u8; 256],
     len: usize,
-    /// All of it, once it is too long.
+    /// The whole text, once it is too long for the array.
     long: Vec<u8>,
 }
 
@@ -73,6 +94,12 @@ pub(crate) fn from_json<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T
     serde_json::from_slice(json).map_err(|error| Error::decode(key, JsonError::from(&error).into()))
 }
 
+/// Fails if the encoded text does not decode: a type may encode texts that it does not decode.
+pub(crate) fn check_readable<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<(), Error> {
+    let read = serde_json::from_slice::<T>(json);
+    read.map(drop).map_err(|error| Error::encode(key, JsonError::from(&error).into()))
+}
+
 fn is_too_deep(json: &[u8]) -> bool {
     if json.len() <= MAX_DEPTH || !matches!(json.first(), Some(b'[' | b'{')) {
         return false;
@@ -96,10 +123,11 @@ fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-/// What is wrong with a value, without the value: the parser's own message would quote it.
+/// The error in a value, without the value: the parser's own message would quote it.
 #[derive(Debug)]
 enum JsonError {
     TooDeep,
+    NotFinite,
     Parse { category: Category, line: usize, column: usize },
 }
 
@@ -113,6 +141,7 @@ impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, line, column) = match self {
             Self::TooDeep => return write!(f, "nested deeper than {MAX_DEPTH} levels"),
+            Self::NotFinite => return f.write_str("a number is nan or infinite, which json cannot hold"),
             Self::Parse { category: Category::Data, line, column } => ("a field or type does not match", line, column),
             Self::Parse { category: Category::Eof, line, column } => ("the json ends early", line, column),
             Self::Parse { line, column, .. } => ("it is not json", line, column),
@@ -147,6 +176,19 @@ mod tests {
                 assert_eq!(read.to_bits(), number.to_bits(), "{number:e}");
             }
         }
+    }
+
+    #[test]
+    fn numbers_that_json_cannot_hold_are_an_error_and_a_null_is_none() {
+        for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = to_json("k", &(1, Some(number))).expect_err("it would become null");
+            assert!(matches!(error.kind(), crate::ErrorKind::Encode { key } if key == "k"), "{error:?}");
+            let source = error.source().expect("the reason is kept").to_string();
+            assert_eq!(source, "a number is nan or infinite, which json cannot hold");
+        }
+        let nothing = to_json("k", &(None::<f64>, (), Some(1.5), "null")).expect("all of it is finite");
+        assert_eq!(String::from_utf8_lossy(&nothing), "[null,null,1.5,\"null\"]");
+        assert_eq!(&*to_json("k", &-0.0).expect("it is finite"), b"-0.0");
     }
 
     #[test]

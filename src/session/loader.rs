@@ -1,4 +1,4 @@
-//! How anything behind the layer gets at the session: a handler through an extractor, a service through the request.
+//! Access to the session behind the layer: an extractor for handlers, the request's extensions for services.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,7 +9,7 @@ use http::Extensions;
 use super::{Main, Session, Shared};
 use crate::error::Error;
 
-/// What the layer leaves in the extensions of a request.
+/// The value that the layer puts into the extensions of a request.
 pub(crate) struct Slot<M> {
     shared: Arc<Shared>,
     marker: PhantomData<fn() -> M>,
@@ -21,13 +21,19 @@ impl<M> Clone for Slot<M> {
     }
 }
 
-/// Leaves the session in the extensions of a request, for those who ask for the marker `M`.
+/// Puts the session of the marker `M` into the extensions of a request.
 pub(crate) fn insert<M: 'static>(extensions: &mut Extensions, shared: Arc<Shared>) {
     extensions.insert(Slot::<M> { shared, marker: PhantomData });
 }
 
-/// The session of a request that nobody has asked for yet, from
-/// [`Session::from_extensions`](Session::from_extensions). Having it costs nothing.
+/// Returns the session of the marker `M` from the extensions.
+#[inline]
+pub(crate) fn find<M: 'static>(extensions: &Extensions) -> Option<&Arc<Shared>> {
+    extensions.get::<Slot<M>>().map(|slot| &slot.shared)
+}
+
+/// The session of a request before it is loaded, from
+/// [`Session::from_extensions`](Session::from_extensions). It costs nothing until it is loaded.
 pub struct SessionLoader<M = Main> {
     shared: Arc<Shared>,
     marker: PhantomData<fn() -> M>,
@@ -39,7 +45,7 @@ impl<M: 'static> SessionLoader<M> {
         Ok(Self { shared: Arc::clone(&slot.shared), marker: PhantomData })
     }
 
-    /// Loads the session. Only the first call of a request has anything to do.
+    /// Loads the session. Further calls of the same request return at once.
     ///
     /// # Errors
     ///
@@ -48,7 +54,7 @@ impl<M: 'static> SessionLoader<M> {
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any point; nothing is changed by loading.
+    /// The future can be dropped at any point: loading changes nothing.
     pub async fn load(&self) -> Result<Session<M>, Error> {
         self.shared.load().await?;
         Ok(Session::new(Arc::clone(&self.shared)))

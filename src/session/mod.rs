@@ -1,23 +1,28 @@
-//! What handlers see: [`Session`], and how a tower service gets at it.
+//! The handlers' view: [`Session`] and [`Part`], and how a tower service gets at them.
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod checkout;
 #[cfg(feature = "axum")]
 mod extract;
+mod finite;
+mod handler;
 mod identity;
 mod json;
 mod loader;
+mod merge;
 mod part;
-mod part_slot;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod part_transaction;
+mod part_info;
 #[expect(clippy::module_inception, reason = "the type that the folder is about")]
 mod session;
 mod shared;
 
-pub(crate) use json::{from_json, to_json};
-pub use loader::SessionLoader;
-pub(crate) use loader::insert;
-pub use part::{Part, PartInfo};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use part_transaction::PartTransaction;
+pub use checkout::PartTransaction;
+pub(crate) use handler::Polling;
+pub(crate) use json::{check_readable, from_json, to_json};
+pub use loader::SessionLoader;
+pub(crate) use loader::{find, insert};
+pub use part::{Part, PartOrDefault};
+pub use part_info::PartInfo;
 pub use session::{Main, Session};
 pub(crate) use shared::{Effects, Shared};

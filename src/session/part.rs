@@ -1,30 +1,30 @@
-//! [`Part<T>`]: one typed part of the session, in the hands of a handler.
+//! [`Part<T>`]: one typed part of the session, as a handler uses it.
 
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, OnceLock};
 
-use http::Extensions;
-use serde_json::Value;
-
-use super::session::{Main, PART_PREFIX};
-use super::{SessionLoader, Shared, from_json, to_json};
+use super::part_info::PartInfo;
+use super::session::Main;
+use super::shared::MAX_RUNS;
+use super::{SessionLoader, Shared, from_json, merge};
 use crate::error::Error;
-use crate::part::{Collection, PartPlace, Patch, SessionPart};
-use crate::record::changes::At;
-use crate::record::values::JsonText;
-use crate::state::OutsidePlace;
+use crate::part::{Collection, PartPlace, SessionPart};
+use crate::record::changes::{Location, UpdateFn};
+use crate::record::external::Medium;
+use crate::record::json_text::JsonText;
+use crate::record::key::RecordKey;
+use crate::state::{PlacedPart, SharedWork};
+use http::Extensions;
 
-/// A part of the session of the visitor who sent a request.
+/// A part of the session of a request.
 ///
-/// As an argument of a handler it loads the part, wherever it lives. It can be used like a `&mut T`. When it is dropped
-/// it is written back, if its value has changed, and of an object only the fields that did: so nodes that run different
-/// releases lose no field of each other. As with [`Session`](crate::Session), what is written is saved before the
-/// response is sent.
+/// As an argument of a handler it loads the part, wherever it lives. It derefs to `T`. When it is dropped, a changed
+/// value is written back, and only its changed fields, so nodes that run different releases lose no field of each
+/// other. As with [`Session`](crate::Session), changes are saved before the response is sent.
 ///
 /// A request has one `Part<T>` of a type at a time; a second one is an error, never a deadlock.
 ///
@@ -41,41 +41,66 @@ use crate::state::OutsidePlace;
 /// }
 ///
 /// async fn add(mut cart: Part<Cart>, sku: String) {
-///     // Two requests at once both get their line in: the closure runs again on what the other one left.
+///     // Concurrent requests both get their line in: on a conflict the closure runs again on the newer part.
 ///     cart.update(move |cart| cart.lines.push(sku.clone()));
 /// }
 /// ```
 ///
 /// # Panics
 ///
-/// Never, but the other way round: when the handler panics while it holds the part, nothing is written.
+/// Never. When the handler panics while it holds the part, nothing is written.
 pub struct Part<T: SessionPart, M = Main> {
     value: T,
     /// The JSON that `value` was made of, before it was changed through `DerefMut`.
     base: Option<JsonText>,
     is_touched: bool,
+    /// The number of takeovers of the session when the part was read.
+    takeovers: u32,
+    /// What is stored is not a `T`. The first change replaces it.
+    is_unreadable: bool,
+    /// The part after a takeover of the session, until it is written to.
+    blank: OnceLock<T>,
     pub(super) held: Held,
     marker: PhantomData<fn() -> M>,
 }
 
-/// A part that is in use until this is dropped, even if the part's own code panics while it is read or written.
+/// A [`Part<T>`] that begins with the default if the stored part cannot be decoded as a `T`.
+///
+/// For handlers that must work whatever is stored, as `PartOrDefault(part)`. The unreadable part is removed when the
+/// request is committed, also if the handler does not write to the part.
+///
+/// # Examples
+///
+/// ```
+/// use session_state::{PartOrDefault, SessionPart};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Cart { lines: Vec<String> }
+/// # impl SessionPart for Cart { const NAME: &'static str = "cart"; }
+///
+/// async fn add(PartOrDefault(mut cart): PartOrDefault<Cart>) {
+///     cart.lines.push(String::from("biscuits"));
+/// }
+/// ```
+#[derive(Debug)]
+pub struct PartOrDefault<T: SessionPart, M = Main>(pub Part<T, M>);
+
+/// Marks a part as in use until it is dropped, even if the part's own code panics while it is read or written.
 pub(super) struct Held {
     pub(super) shared: Arc<Shared>,
     part: &'static str,
 }
 
-/// Where a part lives and what it takes; see [`Part::info`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PartInfo {
-    /// Where the part lives.
-    pub place: PartPlace,
-    /// How many bytes of JSON it was when it was loaded; 0 if there was none.
-    pub size: usize,
-    /// When it was first stored, or the session it lives with began.
-    pub created_at: Option<SystemTime>,
-    /// When it ends if it is not used again. `None` for one that is not stored.
-    pub expires_at: Option<SystemTime>,
+impl<T: SessionPart> PartOrDefault<T> {
+    /// Loads the part of a request from its extensions, for services and middleware that are not axum handlers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Part::from_extensions`], but for [`Decode`](crate::ErrorKind::Decode). That remains the error where a part
+    /// [encrypted at rest](crate::InStore::with_encryption_at_rest) opens with no key of the ring: with the key it can
+    /// be read again.
+    pub async fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
+        Part::load_or_default(&SessionLoader::from_extensions(extensions)?).await.map(Self)
+    }
 }
 
 impl<T: SessionPart> Part<T> {
@@ -94,157 +119,248 @@ impl<T: SessionPart> Part<T> {
 
 impl<T: SessionPart, M: 'static> Part<T, M> {
     pub(crate) async fn load(loader: &SessionLoader<M>) -> Result<Self, Error> {
+        let part = Self::open(loader).await?;
+        part.filled()
+    }
+
+    pub(crate) async fn load_or_default(loader: &SessionLoader<M>) -> Result<Self, Error> {
+        let part = Self::open(loader).await?;
+        Ok(part.filled_or_default())
+    }
+
+    /// Takes the part into use and loads the stored text without decoding it.
+    pub(super) async fn open(loader: &SessionLoader<M>) -> Result<Self, Error> {
         let shared = loader.shared();
-        if shared.config().part_cookie(TypeId::of::<T>()).is_none_or(|placed| placed.is_bound) {
+        let placed = shared.placed_part(TypeId::of::<T>());
+        if placed.is_none_or(|placed| placed.medium() != Medium::FreeCookie) {
             shared.load().await?;
         }
-        shared.take_part(T::NAME, TypeId::of::<T>())?;
+        shared.take_part(T::NAME)?;
         let held = Held { shared: Arc::clone(shared), part: T::NAME };
-        shared.load_outside(TypeId::of::<T>()).await?;
+        if let Some(placed) = placed {
+            shared.load_part(placed).await?;
+        }
+        let (takeovers, value, marker) = (shared.takeovers(), T::default(), PhantomData);
         let base = stored_text::<T>(shared);
-        let value = base.as_ref().map(|text| from_json(T::NAME, text.as_bytes())).transpose()?.unwrap_or_default();
-        Ok(Self { value, base, is_touched: false, held, marker: PhantomData })
+        Ok(Self {
+            value,
+            base,
+            is_touched: false,
+            takeovers,
+            is_unreadable: false,
+            blank: OnceLock::new(),
+            held,
+            marker,
+        })
+    }
+
+    /// Begins with the default if the stored text is not a `T`. The first change replaces it.
+    fn filled_or_default(mut self) -> Self {
+        match self.base.as_ref().map(|text| from_json(T::NAME, text.as_bytes())) {
+            None => {}
+            Some(Ok(value)) => self.value = value,
+            Some(Err(_)) => {
+                (self.base, self.is_unreadable) = (None, true);
+            }
+        }
+        self
+    }
+
+    /// Decodes the stored text.
+    fn filled(mut self) -> Result<Self, Error> {
+        if let Some(text) = &self.base {
+            self.value = from_json(T::NAME, text.as_bytes())?;
+        }
+        Ok(self)
     }
 
     /// Changes the part in a way that can be repeated.
     ///
-    /// When another request changes the session at the same time, `change` runs again on what that one left. It may
-    /// therefore run several times, also after the handler has returned, and should do nothing but change the part.
-    /// A part in a cookie has nothing that could be changed at the same time; there `change` runs once.
+    /// `change` runs once without a conflict, and its outcome is stored. If another request changes the part at the
+    /// same time, it runs again on the newer part, also after the handler has returned; so it should do nothing but
+    /// change the part. It may use the session: it does not run under a lock. A part in a cookie has no conflicts.
     ///
-    /// The call takes what was changed through `DerefMut` before it into account. Should the part not be JSON any more, or
-    /// too deep, the response is an error.
+    /// Changes made through `DerefMut` before the call are part of its input. If the part can no longer be encoded, or
+    /// is nested too deep, the response is an error.
     pub fn update(&mut self, change: impl Fn(&mut T) + Send + Sync + 'static) {
-        let written = self.write_back().and_then(|()| {
-            change(&mut self.value);
-            let collections = collections::<T>(&self.held.shared);
-            self.write(move |before| rewritten(before, &change, &collections))
-        });
+        let written = self.try_update(Arc::new(change));
         self.held.shared.note_failure(written);
     }
 
-    /// Returns where the part lives and what it takes.
+    /// Returns the part's place, size and times.
     #[must_use]
     pub fn info(&self) -> PartInfo {
         let size = self.base.as_ref().map_or(0, |text| text.as_bytes().len());
         let config = self.held.shared.config();
+        let placed = self.held.shared.placed_part(TypeId::of::<T>());
+        let place = placed.map_or(PartPlace::Session, PlacedPart::kind);
         let now = config.now();
-        let place = config.outside_place(TypeId::of::<T>()).map_or(PartPlace::Session, OutsidePlace::kind);
-        let of_cookie = self.held.shared.with_part(T::NAME, |stored| {
-            let stored = stored?;
-            let record = stored.record.as_ref();
-            let created_at = record.map(|record| record.created_at.into());
-            let expires_at = record.map(|record| record.expires_at.into());
-            Some(PartInfo { place: PartPlace::Cookie, size, created_at, expires_at })
-        });
-        of_cookie.unwrap_or_else(|| {
-            self.held.shared.with(|work| {
-                let record = work.draft.base().filter(|_| size > 0);
+        self.held.shared.with(|work| {
+            if place == PartPlace::Cookie {
+                let part = work.draft.external().and_then(|parts| parts.find(T::NAME));
+                let record = part.and_then(|part| part.cookie.record.as_ref());
                 let created_at = record.map(|record| record.created_at.into());
-                let age = work.draft.age(&config.timeouts, now);
-                let expires_at = record.map(|_| config.timeouts.expires_at(age).into());
-                PartInfo { place, size, created_at, expires_at }
-            })
+                let expires_at = record.map(|record| record.expires_at.into());
+                return PartInfo { place, size, created_at, expires_at };
+            }
+            let record = work.draft.base().filter(|_| size > 0);
+            let created_at = record.map(|record| record.created_at.into());
+            let age = work.draft.age(&config.timeouts, now);
+            let expires_at = record.map(|_| config.timeouts.expires_at(age).into());
+            PartInfo { place, size, created_at, expires_at }
         })
     }
 }
 
 impl<T: SessionPart, M> Part<T, M> {
-    /// Writes what was changed through `DerefMut`.
+    /// Writes the changes made through `DerefMut`.
     pub(super) fn write_back(&mut self) -> Result<(), Error> {
+        self.forget_former();
         if !mem::take(&mut self.is_touched) {
             return Ok(());
         }
-        let after = to_value(&self.value)?;
-        let before = match &self.base {
-            Some(text) => from_json(T::NAME, text.as_bytes())?,
-            // Nothing is stored for a visitor who only looks, and all of it for one who does more.
-            None => T::default(),
-        };
-        match Patch::between_parts(&to_value(&before)?, after, &collections::<T>(&self.held.shared)) {
-            Some(patch) => self.write(move |before| patched::<T>(before, &patch)),
-            None => Ok(()),
+        let collections = collections::<T>(&self.held.shared);
+        let base = self.base.as_ref().map(JsonText::as_bytes);
+        let Some(patch) = merge::difference(base, &self.value, &collections)? else { return Ok(()) };
+        self.remove_unreadable();
+        let update: Arc<UpdateFn> = Arc::new(move |newer| merge::merge::<T>(&patch, newer, &collections));
+        for _ in 0..MAX_RUNS {
+            if self.is_of_former() {
+                self.forget_former();
+                return Ok(());
+            }
+            let before = stored_text::<T>(&self.held.shared);
+            let is_same = is_same(before.as_ref(), self.base.as_ref());
+            let json = update(before.as_ref().map(JsonText::as_bytes))?;
+            if self.store(before.as_ref(), json, &update)? {
+                return if is_same { Ok(()) } else { self.reload() };
+            }
         }
+        Err(Error::conflict())
     }
 
-    /// Empties the part, which has gone from where it was stored.
+    /// Runs `change` on the stored part, and again only if that was changed in the meantime.
+    fn try_update(&mut self, change: Arc<dyn Fn(&mut T) + Send + Sync>) -> Result<(), Error> {
+        self.write_back()?;
+        self.remove_unreadable();
+        let collections = collections::<T>(&self.held.shared);
+        let update: Arc<UpdateFn> = {
+            let (change, collections) = (Arc::clone(&change), Arc::clone(&collections));
+            Arc::new(move |newer| merge::apply(newer, &*change, &collections).map(|(_, json)| json))
+        };
+        if !is_same(stored_text::<T>(&self.held.shared).as_ref(), self.base.as_ref()) {
+            self.reload()?;
+        }
+        for _ in 0..MAX_RUNS {
+            let before = self.base.clone();
+            let json =
+                merge::apply_to(&mut self.value, before.as_ref().map(JsonText::as_bytes), &*change, &collections)?;
+            if self.store(before.as_ref(), json, &update)? {
+                return Ok(());
+            }
+            if self.is_of_former() {
+                self.forget_former();
+            } else {
+                self.reload()?;
+            }
+        }
+        Err(Error::conflict())
+    }
+
+    /// Takes over the part as it is stored now.
+    fn reload(&mut self) -> Result<(), Error> {
+        self.base = stored_text::<T>(&self.held.shared);
+        let value = self.base.as_ref().map(|text| from_json(T::NAME, text.as_bytes())).transpose()?;
+        self.value = value.unwrap_or_default();
+        Ok(())
+    }
+
+    /// Empties the part after it was removed from its place.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(super) fn reset(&mut self) {
         (self.value, self.base, self.is_touched) = (T::default(), None, false);
     }
 
-    /// Makes a change of what is stored.
-    fn write(
-        &mut self,
-        update: impl Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync + 'static,
-    ) -> Result<(), Error> {
-        let has_cookie = self.held.shared.with_part(T::NAME, |stored| stored.is_some());
-        if has_cookie {
-            let json = update(stored_text::<T>(&self.held.shared).as_ref().map(JsonText::as_bytes))?;
-            self.held.shared.set_part(T::NAME, json);
-        } else {
-            self.held.shared.update(&place::<T>(&self.held.shared), move |before| Ok(((), update(before)?)))?;
+    /// Stores a text that was computed from the one `before`, and returns whether that was still there.
+    fn store(&mut self, before: Option<&JsonText>, json: Arc<[u8]>, update: &Arc<UpdateFn>) -> Result<bool, Error> {
+        let shared = &self.held.shared;
+        let replay = (Arc::clone(update), |update| update);
+        let takeovers = (!self.is_kept_by_takeovers()).then_some(self.takeovers);
+        let location = location::<T>(shared);
+        let is_stored = shared.replace(&location, before, takeovers, Arc::clone(&json), replay)?.is_none();
+        if is_stored {
+            self.base = Some(JsonText::Own(json));
         }
-        self.base = stored_text::<T>(&self.held.shared);
-        Ok(())
+        Ok(is_stored)
+    }
+
+    /// Removes what is stored and is not a `T`, before the first change: one who only looks changes nothing.
+    fn remove_unreadable(&mut self) {
+        if mem::take(&mut self.is_unreadable) {
+            self.held.shared.change(location::<T>(&self.held.shared).remove());
+        }
+    }
+
+    /// Whether the part belongs to no session.
+    fn is_kept_by_takeovers(&self) -> bool {
+        self.held.shared.placed_part(TypeId::of::<T>()).is_some_and(PlacedPart::needs_no_session)
+    }
+
+    /// Whether the session was taken over since the part was read, so that it holds the former principal's value.
+    fn is_of_former(&self) -> bool {
+        self.takeovers != self.held.shared.takeovers() && !self.is_kept_by_takeovers()
+    }
+
+    /// Begins anew after a takeover of the session.
+    fn forget_former(&mut self) {
+        if self.is_of_former() {
+            (self.value, self.base, self.is_touched) = (T::default(), None, false);
+            self.is_unreadable = false;
+            self.takeovers = self.held.shared.takeovers();
+        }
     }
 }
 
-/// Returns where a part is that has no cookie.
-fn place<T: SessionPart>(shared: &Shared) -> At {
-    match shared.config().outside_place(TypeId::of::<T>()) {
-        Some(place) => At::Outside(place.name),
-        None => At::Record(format!("{PART_PREFIX}{}", T::NAME).into()),
+/// Removes a part without decoding it.
+pub(super) fn remove<T: SessionPart>(shared: &Shared) -> Result<(), Error> {
+    shared.take_part(T::NAME)?;
+    shared.change(location::<T>(shared).remove());
+    shared.release_part(T::NAME);
+    Ok(())
+}
+
+/// Returns where a part is.
+fn location<T: SessionPart>(shared: &Shared) -> Location {
+    match shared.placed_part(TypeId::of::<T>()) {
+        Some(placed) => Location::External(placed.name, placed.medium()),
+        None => Location::Record(RecordKey::Part(T::NAME).stored().into()),
     }
 }
 
 fn collections<T: SessionPart>(shared: &Shared) -> Arc<[Collection]> {
-    shared.config().outside_place(TypeId::of::<T>()).map(|place| Arc::clone(&place.collections)).unwrap_or_default()
+    shared.placed_part(TypeId::of::<T>()).map(|placed| placed.collections().into()).unwrap_or_default()
 }
 
 fn stored_text<T: SessionPart>(shared: &Shared) -> Option<JsonText> {
-    let in_cookie = shared.with_part(T::NAME, |stored| stored.map(|stored| stored.value.clone()));
-    in_cookie.unwrap_or_else(|| shared.with(|work| work.draft.text_at(&place::<T>(shared))))
+    let location = location::<T>(shared);
+    shared.with(|work| work.draft.text_at(&location))
 }
 
-fn to_value<T: SessionPart>(part: &T) -> Result<Value, Error> {
-    from_json(T::NAME, &to_json(T::NAME, part)?)
-}
-
-/// Makes a change of a stored part, and leaves fields alone that the change does not touch or this release not know.
-fn rewritten<T: SessionPart>(
-    before: Option<&[u8]>,
-    change: &dyn Fn(&mut T),
-    collections: &[Collection],
-) -> Result<Arc<[u8]>, Error> {
-    let mut part: T = before.map(|json| from_json(T::NAME, json)).transpose()?.unwrap_or_default();
-    let known = to_value(&part)?;
-    change(&mut part);
-    let Some(json) = before else { return to_json(T::NAME, &part) };
-    match Patch::between_parts(&known, to_value(&part)?, collections) {
-        Some(patch) => patched::<T>(Some(json), &patch),
-        None => Ok(json.into()),
-    }
-}
-
-/// Makes a change of a stored part. What was removed meanwhile begins anew, with its default: a few fields alone may be
-/// too little to be read again.
-fn patched<T: SessionPart>(before: Option<&[u8]>, patch: &Patch) -> Result<Arc<[u8]>, Error> {
-    let mut value = before.map_or_else(|| to_value(&T::default()), |json| from_json(T::NAME, json))?;
-    patch.apply(&mut value);
-    to_json(T::NAME, &value)
+fn is_same(one: Option<&JsonText>, other: Option<&JsonText>) -> bool {
+    one.map(JsonText::as_bytes) == other.map(JsonText::as_bytes)
 }
 
 impl<T: SessionPart, M> Deref for Part<T, M> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.value
+        if self.is_of_former() { self.blank.get_or_init(T::default) } else { &self.value }
     }
 }
 
 impl<T: SessionPart, M> DerefMut for Part<T, M> {
     fn deref_mut(&mut self) -> &mut T {
+        self.forget_former();
         self.is_touched = true;
         &mut self.value
     }

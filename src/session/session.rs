@@ -10,11 +10,14 @@ use http::Extensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{SessionLoader, Shared, from_json, to_json};
+use super::{SessionLoader, Shared, check_readable, from_json, to_json};
 use crate::error::Error;
+use crate::part::SessionPart;
 use crate::record::Lifetime;
-use crate::record::changes::{At, Change, Key};
+use crate::record::changes::{Change, Key, Location};
 use crate::record::draft::Draft;
+use crate::record::key::RecordKey;
+use crate::state::SharedWork as _;
 
 /// Marks the session of an application that has one layer. An application with two gives the other a marker of its own:
 /// see [`SessionLayer::with_marker`](crate::SessionLayer::with_marker).
@@ -96,15 +99,18 @@ impl<M: 'static> Session<M> {
     /// # Errors
     ///
     /// [`Encode`](crate::ErrorKind::Encode) when the value cannot be written as JSON, or is nested deeper than 120
-    /// levels. Whether the session has become too large shows when it is [saved](Self::save).
+    /// levels. [`TooLarge`](crate::ErrorKind::TooLarge) when the value would make the session larger than the layer's
+    /// [limit](crate::SessionLayer::with_max_record_size). After an error the value of `key` stays as it was. Whether
+    /// the session fits a cookie shows when it is [saved](Self::save).
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<(), Error> {
         let value = to_json(key, &value)?;
         let key = Key::new(storage_key(key));
+        let limit = self.shared.config().max_record_size;
         self.shared.with(|work| {
-            work.draft.put(&key, Some(Arc::clone(&value)));
+            work.draft.put_within(limit, &key, Arc::clone(&value))?;
             work.changes.push(Change::Set { key, value });
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Changes the value of `key`, beginning with `T::default()` if there is none, and returns the new value.
@@ -116,7 +122,9 @@ impl<M: 'static> Session<M> {
     /// # Errors
     ///
     /// [`Decode`](crate::ErrorKind::Decode) when the present value is not a `T`, [`Encode`](crate::ErrorKind::Encode)
-    /// when the new one cannot be written as JSON.
+    /// when the new one cannot be written as JSON or not be read again, [`TooLarge`](crate::ErrorKind::TooLarge) when
+    /// it would make the session larger than the layer's [limit](crate::SessionLayer::with_max_record_size). After an
+    /// error the value stays as it was.
     pub fn update<T, F>(&self, key: &str, change: F) -> Result<T, Error>
     where
         T: DeserializeOwned + Serialize + Default + 'static,
@@ -124,11 +132,12 @@ impl<M: 'static> Session<M> {
     {
         let stored = Key::new(storage_key(key));
         let name = stored.clone();
-        self.shared.update(&At::Record(stored), move |before| {
+        self.shared.update(&Location::Record(stored), move |before| {
             let name = application_key(&name).unwrap_or_default();
             let mut value = before.map(|json| from_json(name, json)).transpose()?.unwrap_or_default();
             change(&mut value);
             let json = to_json(name, &value)?;
+            check_readable::<T>(name, &json)?;
             Ok((value, json))
         })
     }
@@ -155,6 +164,17 @@ impl<M: 'static> Session<M> {
             self.remove(key);
         }
         value
+    }
+
+    /// Removes the part `T`, whatever is in it, also what can no longer be read as a `T`. The next
+    /// [`Part<T>`](crate::Part) begins with the default. A part that is in use by another request at the same time goes
+    /// all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`PartInUse`](crate::ErrorKind::PartInUse) when the request holds the part: drop it first.
+    pub fn remove_part<T: SessionPart>(&self) -> Result<(), Error> {
+        super::part::remove::<T>(&self.shared)
     }
 
     /// Whether `key` has a value.
@@ -190,9 +210,9 @@ impl<M: 'static> Session<M> {
 
     /// Gives the session a new ID. The values stay.
     ///
-    /// For moments after which an ID that somebody may have seen must be worth nothing, other than a
-    /// [login](Self::login), which does this by itself. Requests that are under way with the old ID lead to the same
-    /// session for the layer's grace, 10 seconds by default, and their responses carry the new ID too.
+    /// For moments other than a [login](Self::login) after which an ID that may have leaked must be worthless; a login
+    /// renews the ID by itself. Requests that are under way with the old ID lead to the same session for the layer's
+    /// grace, 10 seconds by default, and their responses carry the new ID too.
     ///
     /// A visitor without a session has no ID to renew; a session made by this request has a new one anyway. State in
     /// the cookie has no ID either, and is sealed anew.
@@ -200,7 +220,7 @@ impl<M: 'static> Session<M> {
         self.shared.with(|work| work.changes.renews = true);
     }
 
-    /// Ends the session of the principal: the same as [`destroy`](Self::destroy), by the name of what it is used for.
+    /// Ends the session of the principal: the same as [`destroy`](Self::destroy), under the name of its use.
     ///
     /// # Security
     ///
@@ -214,23 +234,23 @@ impl<M: 'static> Session<M> {
     ///
     /// Requests of the session that are still under way cannot bring it back. What is written to the session after this
     /// call, such as a message that says goodbye, begins a new session. Parts in cookies that are bound to the session
-    /// go with it; free-standing ones stay.
+    /// go with it; those with a retention of their own stay.
     ///
     /// # Security
     ///
-    /// State in the cookie is removed from the browser and nowhere else: a copy of the cookie is logged in again until it
-    /// was not used for the idle timeout, and with steady use until the absolute one, 12 hours after the login by default.
-    /// [With revocation](crate::CookieState::with_revocation) every copy is refused once the response of this request has
-    /// been sent, by other nodes after their [delay](crate::CookieState::with_revocation_delay) at the latest. If that
-    /// cannot be written down, the answer is 503 and the session goes on.
+    /// State in the cookie is removed from the browser and nowhere else: a copy of the cookie stays valid until
+    /// it has been idle for the idle timeout, and with steady use until the absolute one, 12 hours after the login by
+    /// default. [With revocation](crate::CookieState::with_revocation) every copy is refused once the response of this
+    /// request has been sent, by other nodes after their [delay](crate::CookieState::with_revocation_delay) at the
+    /// latest. If that cannot be written down, the answer is 503 and the session goes on.
     pub fn destroy(&self) {
         self.shared.end_session();
     }
 
     /// Gives this session an idle timeout of its own, in place of the layer's, from now on.
     ///
-    /// A session with a timeout of its own also stays when the browser is closed ("remember me"). The absolute timeout
-    /// still ends it: see [`set_absolute_timeout`](Self::set_absolute_timeout).
+    /// The cookie of a session with a timeout of its own survives a restart of the browser ("remember me"). The
+    /// absolute timeout still ends it: see [`set_absolute_timeout`](Self::set_absolute_timeout).
     ///
     /// # Examples
     ///
@@ -295,24 +315,39 @@ impl<M: 'static> Session<M> {
 
     /// Saves the session now.
     ///
-    /// The layer saves after the handler has returned, so this is for those who go on after that: streams, server-sent
-    /// events, WebSockets, spawned tasks. It is also the way to learn within the handler whether the state fits its
-    /// place.
+    /// The layer saves after the handler has returned, so this is for code that runs longer: streams, server-sent
+    /// events, WebSockets, spawned tasks. It also tells a handler whether the state fits its place. `Ok` means that
+    /// everything that this request did before the call is stored; a part in a cookie, and a new ID, reach the client
+    /// with the response.
     ///
     /// # Errors
     ///
-    /// [`TooLate`](crate::ErrorKind::TooLate) when the change needs a cookie and the response has been sent: for state
-    /// that lives in the cookie, for a new session, a renewal, a login or a logout. Otherwise as the store or the size
-    /// of the state has it. After an error the changes are still there and can be saved again. Should the store have failed
-    /// only after it had done its work, an [`update`](Self::update) is then made twice, and a login or logout that has
-    /// taken place is not repeated.
+    /// After these errors the unsaved changes are dropped:
+    ///
+    /// - [`Ended`](crate::ErrorKind::Ended): the session has ended, or another request has logged in, while this one
+    ///   was under way.
+    /// - [`TooManySessions`](crate::ErrorKind::TooManySessions): the login was refused.
+    /// - [`Abandoned`](crate::ErrorKind::Abandoned): the request ended without a response, because its handler panicked
+    ///   or its client went away. What was saved before stays.
+    ///
+    /// After any other error the changes stay with the request, are made again on whatever is stored by then, and can
+    /// be saved again:
+    ///
+    /// - [`TooLate`](crate::ErrorKind::TooLate): the change needs a cookie and the response head has been sent. That is
+    ///   so for state and parts in cookies, a new session, a renewal, a login and a logout.
+    /// - [`Conflict`](crate::ErrorKind::Conflict), [`TooLarge`](crate::ErrorKind::TooLarge) and
+    ///   [`Constraint`](crate::ErrorKind::Constraint): nothing was written.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the store failed. A write whose reply was lost is looked up
+    ///   before anything is written again, so it is not made twice. Only when another request has written since and the
+    ///   store no longer shows what became of it, the save fails once more and counts the write as not made: an
+    ///   [`update`](Self::update) that is saved after that may be made twice.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, the changes are still there and can be saved again. The store may have taken them
-    /// all the same: an [`update`](Self::update) is then made twice.
+    /// A dropped future leaves the changes with the request, and they can be saved again. A write that had begun may
+    /// have taken place; it is looked up first, as after a lost reply.
     pub async fn save(&self) -> Result<(), Error> {
-        self.shared.commit().await.map(|_| ())
+        self.shared.save().await
     }
 
     pub(super) fn draft<T>(&self, look: impl FnOnce(&Draft) -> T) -> T {
@@ -341,17 +376,12 @@ impl<M> fmt::Debug for Session<M> {
     }
 }
 
-/// In the record the parts have keys that begin with this; keys of the application that do so too get another in front.
-pub(crate) const PART_PREFIX: char = '@';
-
+/// Returns the key under which the record keeps the value of an application's `key`.
 fn storage_key(key: &str) -> Cow<'_, str> {
-    if key.starts_with(PART_PREFIX) { Cow::Owned(format!("{PART_PREFIX}{key}")) } else { Cow::Borrowed(key) }
+    RecordKey::Application(key).stored()
 }
 
-/// Returns the application's key that is stored as `key`, or `None` if that is a part.
+/// Returns the application's key that is stored as `key`, or `None` if that is something else.
 fn application_key(key: &str) -> Option<&str> {
-    match key.strip_prefix(PART_PREFIX) {
-        Some(rest) => Some(rest).filter(|rest| rest.starts_with(PART_PREFIX)),
-        None => Some(key),
-    }
+    RecordKey::parse(key).application()
 }

@@ -1,52 +1,59 @@
 //! One request's session: what was loaded, what was done with it, and what that comes to in the response.
 
-mod parts;
-
+use std::any::TypeId;
 use std::mem;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::Mutex as AsyncMutex;
 
+use super::handler;
 use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
-use crate::record::Handle;
-use crate::record::changes::{At, Change, UpdateFn};
-use crate::record::draft::Draft;
-use crate::record::values::JsonText;
-use crate::state::{self, Committed, Config, Loaded, ServerErrorPolicy, Work};
+use crate::record::changes::{Change, Discarded, Location, UpdateFn};
+use crate::record::json_text::JsonText;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use crate::record::{Record, id::SessionId};
+use crate::state::{self, Config, PlacedPart, ServerErrorPolicy, SharedWork, Work};
 
-use super::part_slot::{NO_HANDLE, PartSlot, StoredPart, removals_of_ended};
+/// How often a closure is run again because the value that it changes has been changed meanwhile, within this request.
+pub(super) const MAX_RUNS: u32 = 100;
 
 /// What the extractors of a request and the middleware around it share.
 ///
-/// The lock is held for a few steps at a time, never while waiting and never while code of the application runs:
-/// nothing that a handler does can deadlock.
+/// The lock is held for a few steps at a time, never while waiting and never while code of the application runs or is
+/// dropped: nothing that a handler does can deadlock.
 #[derive(Debug)]
 pub(crate) struct Shared {
     config: Arc<Config>,
     received: Received,
     inner: Mutex<Inner>,
-    /// Only one commit at a time.
-    commits: tokio::sync::Mutex<()>,
+    /// Held by the one commit that is under way, and while a part is loaded.
+    turn: AsyncMutex<()>,
+    /// Counts how often the session has become another's: what was read before is the former one's.
+    takeovers: AtomicU32,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The session, once somebody has asked for it. Boxed, since most requests do without.
+    /// What the request has of its session. Boxed, since most requests do without.
     work: Option<Box<Work>>,
-    /// The cookies that the response is to carry.
-    cookies: Vec<HeaderValue>,
-    parts: Vec<PartSlot>,
+    /// The session was loaded, and not only a part that needs none.
+    is_loaded: bool,
+    parts_in_use: Vec<&'static str>,
     /// What went wrong where no error could be returned.
     failure: Option<Error>,
-    /// Somebody has asked for the session, whether or not it could be loaded.
+    /// The handler has asked for the session, whether or not it could be loaded.
     looked: bool,
     /// The handler panicked while it held the session: nothing is committed.
     panicked: bool,
-    /// The session that the request came with was ended, or is now that of another principal.
-    ended: bool,
     response_sent: bool,
+    /// There will be no response. What is not being saved at this moment is to be dropped.
+    is_abandoned: bool,
+    /// What a task is told whose changes were dropped with the request.
+    dropped: Option<Error>,
 }
 
 /// What the response is to say about the session.
@@ -55,15 +62,23 @@ pub(crate) struct Effects {
     pub(crate) cookies: Vec<HeaderValue>,
     /// Whether the handler looked at the session, so that the response depends on the cookie.
     pub(crate) looked: bool,
+    /// What takes the place of the handler's response: its changes could not be saved.
+    pub(crate) error: Option<Error>,
+}
+
+impl SharedWork for Shared {
+    fn with<T>(&self, step: impl FnOnce(&mut Work) -> T) -> T {
+        step(self.lock().work.get_or_insert_default())
+    }
 }
 
 impl Shared {
     pub(crate) fn new(config: Arc<Config>, headers: &HeaderMap) -> Self {
-        let received = Received::from_headers(headers);
-        Self { config, received, inner: Mutex::default(), commits: tokio::sync::Mutex::const_new(()) }
+        let (received, turn) = (Received::from_headers(headers), AsyncMutex::const_new(()));
+        Self { config, received, inner: Mutex::default(), turn, takeovers: AtomicU32::new(0) }
     }
 
-    pub(crate) fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -71,44 +86,43 @@ impl Shared {
     ///
     /// Should two do so at once, the first to finish counts; there is no waiting for each other.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        if self.lock().work.is_some() {
+        if self.lock().is_loaded {
             return Ok(());
         }
         let loaded = state::load(&self.config, &self.received).await;
         let mut inner = self.lock();
         inner.looked = true;
-        let loaded = loaded?;
-        inner.work.get_or_insert_with(|| Box::new(Work::new(loaded)));
+        let (loaded, chunks) = loaded?;
+        if !mem::replace(&mut inner.is_loaded, true) {
+            match &mut inner.work {
+                Some(work) => work.load(loaded, chunks),
+                work => *work = Some(Box::new(Work::new(loaded, chunks))),
+            }
+        }
         Ok(())
-    }
-
-    /// Gives the session to `work`, which must not run code of the application.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Work) -> T) -> T {
-        work(self.lock().work.get_or_insert_default())
     }
 
     /// Makes a change that runs no code of the application.
     pub(crate) fn change(&self, change: Change) {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
-        let work = inner.work.get_or_insert_default();
-        let is_taken_over = work.draft.is_taken_over_by(&change);
-        // Only an update can fail, and that goes another way.
-        let _ = work.draft.apply(&change);
-        work.changes.push(change);
-        if is_taken_over {
-            inner.forget_bound_parts();
-        }
+        self.with(|work| {
+            if work.change(change) {
+                self.takeovers.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
 
     /// Ends the session that was loaded. What is written from now on makes another.
     pub(crate) fn end_session(&self) {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
-        let work = inner.work.get_or_insert_default();
-        work.changes.end_session();
-        work.draft = Draft::default();
-        inner.forget_bound_parts();
+        let discarded = self.with(|work| {
+            self.takeovers.fetch_add(1, Ordering::Relaxed);
+            work.end_session()
+        });
+        drop(discarded);
+    }
+
+    /// Returns how often the session has become another's in this request.
+    pub(crate) fn takeovers(&self) -> u32 {
+        self.takeovers.load(Ordering::Relaxed)
     }
 
     /// Changes a value, and keeps the change so that it can be made again on a newer record.
@@ -116,169 +130,232 @@ impl Shared {
     /// `compute` runs code of the application, so it runs outside the lock, and again should the value have changed.
     pub(crate) fn update<T>(
         &self,
-        at: &At,
+        location: &Location,
         compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         let mut compute = compute;
-        loop {
-            let before = self.with(|work| work.draft.text_at(at));
+        for _ in 0..MAX_RUNS {
+            let before = self.with(|work| work.draft.text_at(location));
             let (value, json) = compute(before.as_ref().map(JsonText::as_bytes))?;
-            let kept = self.with(|work| {
-                if !work.draft.replace_at(at, before.as_ref(), json) {
-                    return Err(compute);
-                }
-                let update: Arc<UpdateFn> = Arc::new(move |before| compute(before).map(|(_, json)| json));
-                work.changes.push(at.clone().update(update));
-                Ok(())
-            });
-            match kept {
-                Ok(()) => return Ok(value),
-                Err(again) => compute = again,
+            match self.replace(location, before.as_ref(), None, json, (compute, into_replay))? {
+                None => return Ok(value),
+                Some(again) => compute = again,
             }
         }
+        Err(Error::conflict())
     }
 
-    /// Keeps an error that nobody could be given: it becomes the response.
+    /// Sets a value that is still what it was `before`, and keeps what computes it on a newer record. That is given back if
+    /// the value is another one, or if the session has become another's since it had seen that many `takeovers`.
+    pub(crate) fn replace<C>(
+        &self,
+        location: &Location,
+        before: Option<&JsonText>,
+        takeovers: Option<u32>,
+        json: Arc<[u8]>,
+        replay: (C, impl FnOnce(C) -> Arc<UpdateFn>),
+    ) -> Result<Option<C>, Error> {
+        let limit = self.config.max_record_size;
+        // What is given back is code of the application: after an error it is dropped where nothing is locked.
+        let (replaced, given_back) = self.with(|work| {
+            // They are counted under the lock.
+            if takeovers.is_some_and(|takeovers| takeovers != self.takeovers()) {
+                return (Ok(()), Some(replay.0));
+            }
+            work.replace(location, before, json, limit, replay)
+        });
+        replaced.map(|()| given_back)
+    }
+
+    /// Keeps an error that no one could be given: it becomes the response.
     pub(crate) fn note_failure(&self, result: Result<(), Error>) {
-        if let Err(error) = result {
-            self.lock().failure.get_or_insert(error);
-        }
+        let Err(error) = result else { return };
+        let mut inner = self.lock();
+        let later = match &inner.failure {
+            Some(_) => Some(error),
+            None => inner.failure.replace(error),
+        };
+        drop(inner);
+        drop(later);
     }
 
-    /// Notes that the handler panics: nothing it did is committed.
+    /// Notes that the handler panics: nothing it did is committed. A task of its own that panics takes nothing along.
     pub(crate) fn note_panic(&self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && handler::is_being_polled() {
             self.lock().panicked = true;
         }
     }
 
-    /// Commits the session at the end of the request, if that takes no waiting: nobody asked for it, or there is nothing
+    /// Takes a part into use.
+    pub(crate) fn take_part(&self, name: &'static str) -> Result<(), Error> {
+        let mut inner = self.lock();
+        if inner.parts_in_use.contains(&name) {
+            return Err(Error::part_in_use(name));
+        }
+        inner.parts_in_use.push(name);
+        Ok(())
+    }
+
+    pub(crate) fn release_part(&self, name: &'static str) {
+        self.lock().parts_in_use.retain(|part| *part != name);
+    }
+
+    pub(crate) fn placed_part(&self, part: TypeId) -> Option<&PlacedPart> {
+        self.config.placed_part(part)
+    }
+
+    /// Loads a part with a place of its own, unless that has been done.
+    pub(crate) async fn load_part(&self, placed: &PlacedPart) -> Result<(), Error> {
+        let Some(cookie) = placed.cookie() else {
+            // While a commit is under way it has the session's parts.
+            let _turn = self.turn.lock().await;
+            return state::load_part(&self.config, self, placed).await;
+        };
+        let (name, medium) = (placed.name, placed.medium());
+        let (is_known, session) = self.with(|work| {
+            let is_known = work.draft.external().is_some_and(|parts| parts.find(name).is_some());
+            (is_known, work.kept_binding())
+        });
+        if !is_known {
+            let (value, received, event) = state::open_part(&self.config, &self.received, cookie, session);
+            self.with(|work| work.draft.external_mut().receive(name, medium, value, received));
+            event.iter().for_each(|event| self.config.tell(event));
+        }
+        Ok(())
+    }
+
+    /// Goes on from a record that was written by a checkout, in which the rows of a part have gone.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) async fn note_checkout(
+        &self,
+        part: &'static str,
+        id: SessionId,
+        record: Arc<Record>,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        state::note_checkout(self, part, id, record)
+    }
+
+    /// Commits the session at the end of the request, if that takes no waiting: it was not asked for, or there is nothing
     /// to do.
     pub(crate) fn finish_at_once(self: &Arc<Self>) -> Option<Effects> {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        if inner.work.is_none() && inner.parts.is_empty() {
-            inner.response_sent = true;
-            return Some(Effects { looked: inner.looked, ..Effects::default() });
+        if inner.panicked {
+            drop(inner);
+            return Some(self.drop_request(Some(Error::abandoned())));
         }
-        if !inner.panicked {
-            // A save that is under way has the work, and its cookies are still to come.
-            let is_saving = Arc::strong_count(self) > 1 && self.commits.try_lock().is_err();
-            let is_settled = inner.work.as_ref().is_none_or(|work| state::is_settled(&self.config, work));
-            let has_parts = inner.ended || inner.parts.iter().any(PartSlot::is_to_be_sealed);
-            if is_saving || !is_settled || has_parts || inner.failure.is_some() {
+        if let Some(work) = &inner.work {
+            // A save that is under way writes the work, and its cookies are still to come. It holds the session.
+            let is_saving = Arc::strong_count(self) > 1 && self.turn.try_lock().is_err();
+            let is_settled = state::is_settled(&self.config, work) && !work.has_part_cookies(&self.config);
+            if is_saving || !is_settled || inner.failure.is_some() {
                 return None;
             }
+        } else if inner.failure.is_some() {
+            return None;
         }
         inner.response_sent = true;
-        Some(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
+        let cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
+        Some(Effects { cookies, looked: inner.looked || inner.work.is_some(), error: None })
     }
 
-    /// Commits the session at the end of the request. After an error the request is to be [given up](Self::give_up).
-    pub(crate) async fn finish(self: &Arc<Self>, status: StatusCode) -> Result<Effects, Error> {
+    /// Commits the session at the end of the request. A save that gets its turn after this finds the response sent.
+    pub(crate) async fn finish(self: &Arc<Self>, status: StatusCode) -> Effects {
+        // The only one to hold the session waits for nobody.
+        let _turn = if Arc::strong_count(self) == 1 { None } else { Some(self.turn.lock().await) };
+        match self.try_finish(status).await {
+            Ok(cookies) => Effects { cookies, looked: true, error: None },
+            Err(error) => Effects { error: Some(error.clone()), ..self.drop_request(Some(error)) },
+        }
+    }
+
+    async fn try_finish(&self, status: StatusCode) -> Result<Vec<HeaderValue>, Error> {
+        if let Some(failure) = self.lock().failure.take() {
+            return Err(failure);
+        }
         if status.is_server_error() && self.config.server_error_policy == ServerErrorPolicy::Discard {
-            self.discard_data();
+            drop(self.with(Work::discard_data));
         }
-        let (before, part_cookies) = self.lock().seal_parts_first(&self.config)?;
-        let is_last = Arc::strong_count(self) == 1;
-        // Boxed where it is rare, so that the future stays small where it is not.
-        let after = if is_last { self.commit_last().await? } else { Box::pin(self.commit()).await? };
+        state::commit(&self.config, self, true).await?;
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        if !part_cookies.is_empty() {
-            let is_same = after == Some(before);
-            inner.cookies.extend(if is_same { part_cookies } else { inner.seal_parts(&self.config, after)? });
-        }
-        if inner.ended {
-            inner.cookies.extend(removals_of_ended(&self.config, &self.received, &inner.parts));
-        }
+        let of_parts = match self.config.parts.is_empty() {
+            true => None,
+            false => Some(state::finish_parts(&self.config, &self.received, inner.work.as_deref())?),
+        };
         inner.response_sent = true;
-        Ok(Effects { cookies: mem::take(&mut inner.cookies), looked: true })
+        let mut cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
+        if let Some(of_parts) = of_parts {
+            cookies.extend(of_parts);
+        }
+        Ok(cookies)
     }
 
-    /// Ends a request whose last commit failed. What the handler has saved before holds, and its cookies are sent: the ID
-    /// that the client has may be dead.
-    pub(crate) fn give_up(&self) -> Effects {
-        let mut inner = self.lock();
-        inner.response_sent = true;
-        Effects { cookies: mem::take(&mut inner.cookies), looked: true }
-    }
-
-    /// Commits what was done, for the last time: the handler has let go of the session, so nobody looks on and nobody
-    /// else commits. Returns which session there is now.
-    async fn commit_last(&self) -> Result<Option<Handle>, Error> {
-        let Some(mut work) = self.lock().work.take() else { return Ok(None) };
-        let ends_session = work.ends_session();
-        let committed = state::commit(&self.config, &mut work, true).await?;
-        let mut inner = self.lock();
-        inner.ended |= ends_session;
-        inner.take_cookies(committed.cookies, committed.is_lost);
-        Ok(work.loaded.record.as_ref().map(|record| record.handle))
-    }
-
-    /// Commits what was done so far, and returns which session there is now. After an error it is as if this had not been
-    /// called.
-    pub(crate) async fn commit(&self) -> Result<Option<Handle>, Error> {
-        let _turn = self.commits.lock().await;
-        let Some(mut taken) = self.take_work() else { return Ok(None) };
-        let committed = state::commit(&self.config, &mut taken.work, taken.may_set_cookie).await?;
-        taken.is_committed = true;
-        self.install(mem::take(&mut taken.work.loaded), committed);
-        Ok(self.lock().session_handle())
-    }
-
-    /// Takes what is to be committed. The draft stays, so that meanwhile others see the session as it will be.
-    fn take_work(&self) -> Option<TakenWork<'_>> {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
-        let may_set_cookie = !inner.response_sent;
-        let work = inner.work.as_mut()?;
-        inner.ended |= work.ends_session();
-        let work = work.take();
-        Some(TakenWork { shared: self, work, may_set_cookie, is_committed: false })
-    }
-
-    /// Bases the session on what was committed. Changes that came in meanwhile are made on top of it, outside the lock:
-    /// they may run code of the application.
-    fn install(&self, loaded: Loaded, committed: Committed) {
-        let mut later = Vec::new();
-        loop {
-            let draft = loaded.draft(false, &later).unwrap_or_else(|_| loaded.unchanged());
+    /// Ends a request without what it has not saved. The cookies of what it has saved are sent.
+    fn drop_request(&self, reason: Option<Error>) -> Effects {
+        let (effects, discarded, failure) = {
             let mut inner = self.lock();
-            let inner = &mut *inner;
-            let work = inner.work.get_or_insert_default();
-            if work.changes.list().len() != later.len() {
-                later = work.changes.list().to_vec();
-                continue;
+            inner.response_sent = true;
+            let looked = inner.looked || inner.work.is_some();
+            let discarded = inner.discard(reason);
+            let mut cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
+            let of_parts = state::finish_parts(&self.config, &self.received, inner.work.as_deref());
+            let failure = of_parts.map(|of_parts| cookies.extend(of_parts)).err();
+            (Effects { cookies, looked, error: None }, discarded, failure)
+        };
+        drop((discarded, failure));
+        effects
+    }
+
+    /// Ends a request whose response nobody waits for any more. A save of a task that is under way goes on.
+    pub(crate) fn abandon(&self) {
+        let discarded = {
+            let mut inner = self.lock();
+            if inner.response_sent {
+                return;
             }
-            if !work.changes.ends_session {
-                work.draft = draft;
+            inner.response_sent = true;
+            match self.turn.try_lock() {
+                Ok(_) => inner.discard(Some(Error::abandoned())),
+                Err(_) => {
+                    inner.is_abandoned = true;
+                    None
+                }
             }
-            work.loaded = loaded;
-            inner.take_cookies(committed.cookies, committed.is_lost);
-            return;
+        };
+        drop(discarded);
+    }
+
+    /// Commits what was done so far. After an error it can be called again.
+    pub(crate) async fn save(&self) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let may_set_cookie = {
+            let mut inner = self.lock();
+            if let Some(error) = inner.dropped.take() {
+                return Err(error);
+            }
+            if inner.work.is_none() {
+                return Ok(());
+            }
+            !inner.response_sent
+        };
+        let saving = Saving(self);
+        let saved = state::commit(&self.config, self, may_set_cookie).await;
+        let is_abandoned = self.discard_abandoned(None);
+        drop(saving);
+        match saved {
+            // Whether the client was to get a cookie of it cannot be made up for.
+            Ok(()) if is_abandoned => Err(Error::abandoned()),
+            saved => saved,
         }
     }
 
-    /// Takes back what was not committed, and puts what came in meanwhile behind it.
-    fn put_back(&self, mut taken: Work) {
-        let mut inner = self.lock();
-        let work = inner.work.get_or_insert_default();
-        if !work.changes.is_empty() {
-            taken.draft = mem::take(&mut work.draft);
-        }
-        taken.changes.append(mem::take(&mut work.changes));
-        **work = taken;
-    }
-
-    fn discard_data(&self) {
-        let mut inner = self.lock();
-        inner.parts.iter_mut().filter_map(|slot| slot.stored.as_mut()).for_each(StoredPart::discard_change);
-        let Some(work) = &mut inner.work else { return };
-        work.changes.discard_data();
-        // What is left are logins and timeouts, which cannot fail.
-        let draft = work.loaded.draft(work.changes.ends_session, work.changes.list());
-        work.draft = draft.unwrap_or_else(|_| work.loaded.unchanged());
+    /// Drops what was not saved by the save that was under way when the request was abandoned. Says whether there was any.
+    fn discard_abandoned(&self, reason: Option<Error>) -> bool {
+        let discarded = {
+            let mut inner = self.lock();
+            if mem::take(&mut inner.is_abandoned) { inner.discard(reason) } else { None }
+        };
+        discarded.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -286,64 +363,36 @@ impl Shared {
     }
 }
 
-/// What a commit is working on. Should it fail or be dropped, the session has it again.
-struct TakenWork<'s> {
-    shared: &'s Shared,
-    work: Work,
-    may_set_cookie: bool,
-    is_committed: bool,
+/// A save that is under way, and may be dropped at any time.
+struct Saving<'s>(&'s Shared);
+
+impl Drop for Saving<'_> {
+    fn drop(&mut self) {
+        self.0.discard_abandoned(Some(Error::abandoned()));
+    }
 }
 
-impl Drop for TakenWork<'_> {
-    fn drop(&mut self) {
-        if !self.is_committed {
-            self.shared.put_back(mem::take(&mut self.work));
-        }
-    }
+/// Makes what replays a change of what computed it.
+fn into_replay<T>(
+    compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
+) -> Arc<UpdateFn> {
+    Arc::new(move |before| compute(before).map(|(_, json)| json))
 }
 
 impl Inner {
-    /// Returns the session that a bound part belongs to: after a commit also that which the request has made.
-    fn session_handle(&self) -> Option<Handle> {
-        Some(self.work.as_ref()?.loaded.record.as_ref()?.handle)
-    }
-
-    /// Seals the parts before anything is stored, so that one that does not fit its cookie is found out in time. Returns
-    /// for which session that was.
-    fn seal_parts_first(&mut self, config: &Config) -> Result<(Handle, Vec<HeaderValue>), Error> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
-        let session = self.session_handle().unwrap_or(NO_HANDLE);
-        Ok((session, self.seal_parts(config, Some(session))?))
-    }
-
-    fn seal_parts(&self, config: &Config, session: Option<Handle>) -> Result<Vec<HeaderValue>, Error> {
-        let mut cookies = Vec::new();
-        for stored in self.parts.iter().filter_map(|slot| slot.stored.as_ref()) {
-            cookies.extend(stored.seal(config, session)?);
-        }
-        Ok(cookies)
-    }
-
-    /// Takes over the cookies of a commit in the place of those of an earlier one. When the session was lost, so are
-    /// they: sent now, they would take the place of newer ones.
-    fn take_cookies(&mut self, cookies: Vec<HeaderValue>, is_lost: bool) {
-        if is_lost || !cookies.is_empty() {
-            self.cookies = cookies;
-        }
-    }
-
-    /// Empties the parts that are bound to a session which is no longer the request's.
-    fn forget_bound_parts(&mut self) {
-        self.parts.iter_mut().filter_map(|slot| slot.stored.as_mut()).for_each(StoredPart::forget_if_bound);
+    /// Takes out what has not been saved, for the caller to drop where nothing is locked. A task that comes back to it is
+    /// told the `reason`.
+    fn discard(&mut self, reason: Option<Error>) -> Option<(Discarded, Option<Error>)> {
+        let work = self.work.as_mut()?;
+        let former = if work.changes.is_empty() { reason } else { mem::replace(&mut self.dropped, reason) };
+        Some((work.discard(), former))
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let is_unsaved = inner.work.as_ref().is_some_and(|work| !work.changes.is_empty() && work.draft.is_changed());
+        let is_unsaved = inner.work.as_ref().is_some_and(|work| work.has_unsaved_changes());
         if inner.response_sent && !inner.panicked && is_unsaved {
             self.config.tell(&SessionEvent::ChangesUnsaved);
         }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::random;
 use crate::record::id::SessionId;
-use crate::record::{DecodeRecordError, Record, StoreKey, Values};
+use crate::record::{DecodeRecordError, Record, StoreKey, Values, Version};
 use crate::seal::{KeyRing, Row, open_row, seal_row};
 
 /// The key that the sealed values stand under: the only one there is, in the place of all of them.
@@ -29,8 +29,8 @@ impl<'r> SealedRow<'r> {
         Self { key, material: Zeroizing::new([0; 32]) }
     }
 
-    fn of_version(&self, version: u64) -> Row<'_> {
-        Row { key: self.key.as_bytes(), version, id_material: &self.material }
+    fn of_version(&self, version: Version) -> Row<'_> {
+        Row { key: self.key.as_bytes(), version: version.as_u64(), id_material: &self.material }
     }
 }
 

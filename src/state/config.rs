@@ -1,23 +1,28 @@
 //! What a layer was told: the same for all of its requests.
 
 use std::any::TypeId;
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::{ClientState, Revocation};
+use super::part::{PartCookie, PlacedIn, PlacedPart};
+use super::server::{ServerState, SessionLimit};
 use crate::clock::{Clock, Timestamp};
 use crate::cookie::{CookieConfig, CookieLifetime, CookieWriter};
-use crate::error::{ConfigError, Error};
+use crate::error::ConfigError;
 use crate::event::{Observers, SessionEvent};
-use crate::part::{InCookie, Place, SessionPart};
+use crate::part::{AnyPlacement, SessionPart};
 use crate::record::Record;
-use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
+use crate::record::id::IdDomain;
+use crate::record::lifetime::Timeouts;
 use crate::store::ErasedStore;
 
-use super::SessionLimit;
-use super::State;
-use super::outside::OutsidePlace;
-use super::sealed::SealedCookie;
+/// Where the state lives.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    Client(ClientState),
+    Server(ServerState),
+}
 
 /// What a layer was told.
 #[derive(Clone, Debug)]
@@ -26,10 +31,10 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) cookie: CookieConfig,
     pub(crate) cookie_writer: CookieWriter,
-    /// Parts in cookies of their own.
-    pub(crate) part_cookies: Vec<PartCookie>,
-    /// Parts on the server, but outside the session's record.
-    pub(crate) outside: Vec<OutsidePlace>,
+    /// What the IDs of this layer are bound to.
+    pub(crate) id_domain: IdDomain,
+    /// Parts with a place of their own.
+    pub(crate) parts: Vec<PlacedPart>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Observers,
     /// How many sessions a principal may have.
@@ -38,16 +43,6 @@ pub(crate) struct Config {
     pub(crate) server_error_policy: ServerErrorPolicy,
     pub(crate) store_timeout: Duration,
     pub(crate) max_record_size: usize,
-}
-
-/// A part that lives in a cookie of its own.
-#[derive(Clone, Debug)]
-pub(crate) struct PartCookie {
-    pub(crate) part: TypeId,
-    pub(crate) cookie: Arc<SealedCookie>,
-    pub(crate) timeouts: Arc<Timeouts>,
-    /// Whether it opens only together with the session it was made in.
-    pub(crate) is_bound: bool,
 }
 
 /// What happens when two requests change one session at the same time.
@@ -74,30 +69,6 @@ pub enum ServerErrorPolicy {
     Discard,
 }
 
-impl PartCookie {
-    fn new<T: SessionPart>(place: InCookie, session: &CookieConfig) -> Result<Self, ConfigError> {
-        let InCookie { keys, algorithm, application, kept } = place;
-        let cookie = SealedCookie {
-            writer: CookieWriter::new(&session.for_part(T::NAME)?)?,
-            keys,
-            algorithm,
-            what: T::NAME,
-            purpose: format!("part:{}", T::NAME).into(),
-            application,
-            max_chunks: 1,
-        };
-        // What is bound to a session lives as long as that. What stands for itself is sealed anew at most once a day.
-        let timeouts = Timeouts {
-            idle: kept.map(|unused| unused.min(LONGEST_UNUSED)),
-            absolute: None,
-            touch_interval: Some(Duration::from_secs(24 * 60 * 60)),
-            ..Timeouts::default()
-        };
-        let (cookie, timeouts) = (Arc::new(cookie), Arc::new(timeouts));
-        Ok(Self { part: TypeId::of::<T>(), cookie, timeouts, is_bound: kept.is_none() })
-    }
-}
-
 impl Config {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -111,43 +82,54 @@ impl Config {
     /// Takes over another cookie for the session, and derives the cookies of parts and state from it.
     pub(crate) fn set_cookie(&mut self, cookie: CookieConfig) -> Result<(), ConfigError> {
         self.cookie_writer = CookieWriter::new(&cookie)?;
+        self.id_domain = IdDomain::new(self.cookie_writer.name());
         self.cookie = cookie;
         if let State::Client(client) = &mut self.state {
             client.cookie.writer = self.cookie_writer.clone();
         }
-        for placed in &mut self.part_cookies {
-            placed.cookie = Arc::new(placed.cookie.for_part_of(&self.cookie)?);
+        for part in &mut self.parts {
+            if let PlacedIn::Cookie(placed) = &mut part.place {
+                *placed = placed.for_session(&self.cookie)?;
+            }
         }
         Ok(())
     }
 
     /// Says where a part lives, which no other part of this name may have said before.
-    pub(crate) fn place_part<T: SessionPart>(&mut self, place: Place) -> Result<(), ConfigError> {
+    pub(crate) fn place_part<T: SessionPart>(&mut self, placement: AnyPlacement) -> Result<(), ConfigError> {
         let part = TypeId::of::<T>();
-        self.part_cookies.retain(|other| other.part != part);
-        self.outside.retain(|other| other.part != part);
-        let names = self.part_cookies.iter().map(|other| other.cookie.what);
-        if names.chain(self.outside.iter().map(|other| other.name)).any(|name| name == T::NAME) {
-            return Err(ConfigError::new("another part has this name"));
+        self.parts.retain(|other| other.part != part);
+        if self.parts.iter().any(|other| other.name == T::NAME) {
+            return Err(ConfigError::new(format!("two parts are named {:?}: rename one of them", T::NAME)));
         }
-        match place {
-            Place::Cookie(in_cookie) => self.part_cookies.push(PartCookie::new::<T>(in_cookie, &self.cookie)?),
-            Place::Store(in_store) => self.outside.push(OutsidePlace::in_store::<T>(in_store)),
-            Place::Tables(mapped) => {
+        let place = match placement {
+            AnyPlacement::Cookie(in_cookie) => PlacedIn::Cookie(PartCookie::new(T::NAME, in_cookie, &self.cookie)?),
+            AnyPlacement::Store(in_store) => PlacedIn::Store(in_store),
+            AnyPlacement::Tables(mapped) => {
                 let is_there = match &self.state {
                     State::Server(server) => mapped.database().is_of(server.store.as_any()),
                     State::Client(_) => false,
                 };
                 if !is_there {
-                    return Err(ConfigError::new(
-                        "its tables refer to the session's row, so the layer must keep its sessions in the very store that \
+                    return Err(ConfigError::new(format!(
+                        "the tables of part {:?} refer to the session's row: keep this layer's sessions in the store that \
                          the tables were checked with",
-                    ));
+                        T::NAME
+                    )));
                 }
-                self.outside.push(OutsidePlace::in_tables::<T>(mapped));
+                PlacedIn::Tables(mapped)
             }
-        }
+        };
+        self.parts.push(PlacedPart { part, name: T::NAME, place });
         Ok(())
+    }
+
+    /// Returns where revocations are kept, if sessions live in cookies and can be revoked.
+    pub(crate) fn revocation(&self) -> Option<&Revocation> {
+        match &self.state {
+            State::Client(client) => client.revocation.as_ref(),
+            State::Server(_) => None,
+        }
     }
 
     /// Returns the stores that hold sessions, parts of them, or marks of those that were revoked.
@@ -156,10 +138,11 @@ impl Config {
             State::Server(server) => Some(&*server.store),
             State::Client(client) => client.revocation.as_ref().map(|revocation| &*revocation.store),
         };
-        of_sessions.into_iter().chain(self.outside.iter().filter_map(OutsidePlace::store))
+        of_sessions.into_iter().chain(self.parts.iter().filter_map(PlacedPart::store))
     }
 
     /// Returns what the store of the sessions is called.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) fn store_name(&self) -> &'static str {
         match &self.state {
             State::Server(server) => server.store.name(),
@@ -167,21 +150,14 @@ impl Config {
         }
     }
 
-    pub(crate) fn part_cookie(&self, part: TypeId) -> Option<&PartCookie> {
-        self.part_cookies.iter().find(|placed| placed.part == part)
+    /// Returns where a part lives, if it has a place of its own.
+    pub(crate) fn placed_part(&self, part: TypeId) -> Option<&PlacedPart> {
+        self.parts.iter().find(|placed| placed.part == part)
     }
 
-    pub(crate) fn outside_place(&self, part: TypeId) -> Option<&OutsidePlace> {
-        self.outside.iter().find(|placed| placed.part == part)
-    }
-
-    /// Refuses a record that is larger than the layer allows.
-    pub(crate) fn check_size(&self, record: &Record) -> Result<(), Error> {
-        let size = record.values.as_frames().len() + record.principal.as_deref().map_or(0, str::len);
-        if size > self.max_record_size {
-            return Err(Error::too_large(Cow::Borrowed("session"), size, self.max_record_size));
-        }
-        Ok(())
+    /// Returns where the part of this name lives, if it has a place of its own.
+    pub(crate) fn part_named(&self, name: &str) -> Option<&PlacedPart> {
+        self.parts.iter().find(|placed| placed.name == name)
     }
 
     /// Returns how long the browser is to keep the cookie of a session: `None` until it is closed.

@@ -1,4 +1,4 @@
-//! A [`Store`] whose type the layer need not name.
+//! [`Store`] as a trait object.
 
 use std::any::Any;
 use std::fmt;
@@ -10,21 +10,21 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 use super::span::in_span;
-use super::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use super::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use crate::clock::Timestamp;
 
 type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// What a call of a store comes to.
+/// A call of a store: its result, or a future.
 pub(crate) enum Answer<'a, T> {
-    /// The store answered at once, as one that never waits does.
+    /// The result, from a store that never waits.
     Ready(Result<T, StoreError>),
-    /// The store is to be waited for.
+    /// A store that waits.
     Waiting(Call<'a, T>),
 }
 
 impl<'a, T> Answer<'a, T> {
-    /// Asks a store that never waits at once, on the stack; the call of another gets a box.
+    /// Polls the call once if the store never waits, without an allocation. Boxes it otherwise.
     fn of<S: Store>(
         store: &S,
         operation: &'static str,
@@ -40,7 +40,7 @@ impl<'a, T> Answer<'a, T> {
         }
     }
 
-    /// Another way to ask a store, which waits.
+    /// Makes a call from a future that waits.
     pub(crate) fn later(
         store: &'static str,
         operation: &'static str,
@@ -49,7 +49,7 @@ impl<'a, T> Answer<'a, T> {
         Self::Waiting(Box::pin(in_span(store, operation, call)))
     }
 
-    /// Waits for the store, but no longer than this.
+    /// Limits how long the call may take.
     pub(crate) fn within(self, limit: Duration, store: &'static str) -> Limited<'a, T> {
         match self {
             Self::Ready(answer) => Limited::Ready(Some(answer)),
@@ -58,13 +58,13 @@ impl<'a, T> Answer<'a, T> {
     }
 }
 
-/// An [`Answer`] that is waited for up to a limit. Not an `async fn`, which would hold the answer twice.
+/// An [`Answer`] with a time limit. An `async fn` would store the answer twice.
 pub(crate) enum Limited<'a, T> {
     Ready(Option<Result<T, StoreError>>),
     Waiting {
         call: Call<'a, T>,
         limit: Duration,
-        /// A call that is done at once sets up none.
+        /// Created when the call does not complete at the first poll.
         timer: Option<Pin<Box<Sleep>>>,
         store: &'static str,
     },
@@ -87,7 +87,7 @@ impl<T: Unpin> Future for Limited<'_, T> {
     }
 }
 
-/// A store that says that it never waits did so.
+/// A store that never waits, by its `WAITS`, waited.
 #[derive(Debug)]
 struct WaitedError;
 
@@ -99,7 +99,7 @@ impl fmt::Display for WaitedError {
 
 impl std::error::Error for WaitedError {}
 
-/// The same calls as [`Store`], with futures that have no names.
+/// The calls of [`Store`] with boxed futures.
 pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// Returns the store itself.
@@ -109,14 +109,14 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     fn update<'a>(
         &'a self,
         key: &'a StoreKey,
-        expected: u64,
+        expected: Version,
         record: Arc<Record>,
         now: Timestamp,
     ) -> Answer<'a, Outcome>;
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
-        expected: u64,
+        expected: Version,
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
@@ -156,7 +156,7 @@ impl<S: Store> ErasedStore for S {
     fn update<'a>(
         &'a self,
         key: &'a StoreKey,
-        expected: u64,
+        expected: Version,
         record: Arc<Record>,
         now: Timestamp,
     ) -> Answer<'a, Outcome> {
@@ -166,7 +166,7 @@ impl<S: Store> ErasedStore for S {
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
-        expected: u64,
+        expected: Version,
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
@@ -232,14 +232,14 @@ mod tests {
             Ok(true)
         }
 
-        async fn update(&self, _: &StoreKey, _: u64, _: Arc<Record>, _: Timestamp) -> Result<Outcome, StoreError> {
+        async fn update(&self, _: &StoreKey, _: Version, _: Arc<Record>, _: Timestamp) -> Result<Outcome, StoreError> {
             Ok(Outcome::Gone)
         }
 
         async fn touch(
             &self,
             _: &StoreKey,
-            _: u64,
+            _: Version,
             _: Timestamp,
             _: Timestamp,
             _: Timestamp,

@@ -8,7 +8,7 @@ use crate::record::DecodeRecordError;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why a call of a store failed. It names the store and keeps the error of the engine or its client.
+/// The error of a call of a store. It names the store, and its source is the error of the engine or its client.
 #[derive(Debug)]
 pub struct StoreError {
     store: &'static str,
@@ -20,64 +20,64 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The engine could not be reached or refused.
+    /// The engine could not be reached or rejected the call.
     Failed,
     /// The call took longer than the layer's store timeout.
     TimedOut,
     /// The store has no room for another session.
     Full,
-    /// What is stored is not a record that this release can read.
+    /// The stored bytes are not a record that this release can read.
     Undecodable,
-    /// A rule of a table of the application's forbids what was to be written there. Nothing was changed.
+    /// A row violates a constraint of one of the application's tables. Nothing was changed.
     Constraint,
-    /// Others were in the way each time the call was tried. Nothing was changed.
+    /// Every attempt of the call met a concurrent write. Nothing was changed.
     Contended,
     /// The store does not find sessions by their principal.
     Unsupported,
-    /// The record does not fit into the place that the engine has for one. Nothing was changed.
+    /// The record is larger than the engine accepts. Nothing was changed.
     TooLarge {
-        /// Its size in bytes.
+        /// The size of the record in bytes.
         size: usize,
-        /// The most that fits, in bytes.
+        /// The largest size that the engine accepts, in bytes.
         limit: usize,
     },
 }
 
 impl StoreError {
-    /// Makes the error of a call that the engine or its client failed.
+    /// Returns the error for a failure of the engine or its client.
     pub fn failed(store: &'static str, source: impl Into<BoxError>) -> Self {
         Self { store, kind: StoreErrorKind::Failed, source: Some(source.into()) }
     }
 
-    /// Makes the error of a stored record that cannot be read.
+    /// Returns the error for a stored record that cannot be read.
     #[must_use]
     pub fn undecodable(store: &'static str, source: DecodeRecordError) -> Self {
         Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
     }
 
-    /// Makes the error of a store that has no room for another session.
+    /// Returns the error for a store that has no room for another session.
     #[must_use]
     pub fn full(store: &'static str) -> Self {
         Self { store, kind: StoreErrorKind::Full, source: None }
     }
 
-    /// Makes the error of a record of `size` bytes where the engine takes `limit` at most.
+    /// Returns the error for a record of `size` bytes where the engine accepts at most `limit`.
     #[must_use]
     pub fn too_large(store: &'static str, size: usize, limit: usize) -> Self {
         Self { store, kind: StoreErrorKind::TooLarge { size, limit }, source: None }
     }
 
-    /// Makes the error of a call whose rows a table of the application's refuses.
+    /// Returns the error for rows that violate a constraint of one of the application's tables.
     pub fn constraint(store: &'static str, source: impl Into<BoxError>) -> Self {
         Self { store, kind: StoreErrorKind::Constraint, source: Some(source.into()) }
     }
 
-    /// Makes the error of a call that was undone each time it was tried, because others were in its way.
+    /// Returns the error for a call whose every attempt met a concurrent write.
     pub fn contended(store: &'static str, source: impl Into<BoxError>) -> Self {
         Self { store, kind: StoreErrorKind::Contended, source: Some(source.into()) }
     }
 
-    /// Makes the error of rows that are not what was written there.
+    /// Returns the error for rows that cannot be read.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
         expect(dead_code, reason = "only tables of SQL have rows")
@@ -86,7 +86,7 @@ impl StoreError {
         Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
     }
 
-    /// Makes the error of a call that the store does not have.
+    /// Returns the error for a call that the store does not support.
     #[must_use]
     pub fn unsupported(store: &'static str) -> Self {
         Self { store, kind: StoreErrorKind::Unsupported, source: None }
@@ -96,7 +96,7 @@ impl StoreError {
         Self { store, kind: StoreErrorKind::TimedOut, source: None }
     }
 
-    /// Returns what kind of error this is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
@@ -131,7 +131,8 @@ impl StdError for StoreError {
     }
 }
 
-/// A record that is too large and a row that breaks a rule are the application's doing; everything else is the store's.
+/// A record that is too large and a row that violates a constraint are errors of the application; all others are the
+/// store's.
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error.kind {

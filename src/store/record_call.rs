@@ -1,4 +1,4 @@
-//! A call of a store that other writes go along with.
+//! A call of a store in the same transaction as writes to other tables.
 
 #![cfg_attr(
     not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
@@ -7,27 +7,27 @@
 
 use std::sync::Arc;
 
-use super::{Record, Renewal, StoreKey};
+use super::{Record, Renewal, StoreKey, Version};
 
-/// What is done with the record of a session while rows are written beside it, in the same transaction.
+/// The write of a session's record, in the same transaction as rows of parts.
 #[derive(Clone, Debug)]
 pub(crate) enum RecordCall<'a> {
-    /// [`Outcome::Done`](super::Outcome::Done), or [`Outcome::Conflict`](super::Outcome::Conflict) without a record when
-    /// the key is taken.
+    /// [`Outcome::Done`](super::Outcome::Done), or [`Outcome::Conflict`](super::Outcome::Conflict) without a record
+    /// when the key is taken.
     Create {
         key: &'a StoreKey,
         record: Arc<Record>,
     },
     Update {
         key: &'a StoreKey,
-        expected: u64,
+        expected: Version,
         record: Arc<Record>,
     },
     Renew(Renewal),
 }
 
 impl RecordCall<'_> {
-    /// The record that is written.
+    /// Returns the record to write.
     pub(crate) fn record(&self) -> &Arc<Record> {
         match self {
             Self::Create { record, .. } | Self::Update { record, .. } => record,

@@ -2,7 +2,7 @@
 
 use tracing::Instrument as _;
 
-/// Runs a call in a span that names the store and the operation, and nothing of the session.
+/// Runs a call in a span with the names of the store and the operation, without data of the session.
 pub(super) fn in_span<F: Future>(
     store: &'static str,
     operation: &'static str,

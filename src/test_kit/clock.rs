@@ -1,4 +1,4 @@
-//! A clock that stands still until it is told to move.
+//! A clock that a test sets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use crate::clock::{Clock, Timestamp};
 /// 2025-01-01 00:00:00 UTC.
 const START: Timestamp = Timestamp::from_millis(1_735_689_600_000);
 
-/// A [`Clock`] that stands still until it is told to move. Clones share their time.
+/// [`Clock`] that stands still until the test moves it. Clones share their time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,26 +29,26 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// Makes a clock that shows `at`.
+    /// Creates a clock that stands at `at`.
     #[must_use]
     pub fn new(at: Timestamp) -> Self {
         Self { millis: Arc::new(AtomicU64::new(at.as_millis())) }
     }
 
-    /// Moves the clock forward. What is less than a millisecond is dropped.
+    /// Moves the clock forward, by whole milliseconds.
     pub fn advance(&self, duration: Duration) {
         let later = |millis| Some(Timestamp::from_millis(millis).after(duration).as_millis());
-        // The closure never refuses, so there is nothing in the result.
+        // The closure always returns a value, so the result is always `Ok`.
         let _ = self.millis.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
-    /// Sets the clock, backwards too, as an administrator may.
+    /// Sets the clock, forward or back.
     pub fn set(&self, at: Timestamp) {
         self.millis.store(at.as_millis(), Ordering::SeqCst);
     }
 }
 
-/// The clock shows 2025-01-01 00:00:00 UTC.
+/// Stands at 2025-01-01 00:00:00 UTC.
 impl Default for FakeClock {
     fn default() -> Self {
         Self::new(START)

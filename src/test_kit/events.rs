@@ -1,4 +1,4 @@
-//! An observer that remembers what it was told.
+//! An observer that records events.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::event::{Observer, SessionEvent};
 use crate::middleware::SessionLayer;
 
-/// An [`Observer`] that remembers what it was told, for tests. Clones share their memory.
+/// [`Observer`] that records events, for tests. Clones share their events.
 ///
 /// ```
 /// use session_state::test_kit::EventLog;
@@ -31,7 +31,7 @@ use crate::middleware::SessionLayer;
 pub struct EventLog(Arc<Mutex<Vec<SessionEvent>>>);
 
 impl EventLog {
-    /// Waits for what the layer has told by now, and takes all that was not taken before.
+    /// Waits for the pending events of the layer, and returns all events since the last call.
     pub async fn take(&self, sessions: &SessionLayer) -> Vec<SessionEvent> {
         sessions.flush_observers().await;
         mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 
-/// Any [`Store`], with calls that can be counted and made to fail.
+/// [`Store`] that wraps another one, counts its calls and makes them fail on demand.
 ///
-/// What the test wants is said to its [`Faults`], before or after the store was given away.
+/// The test controls it by its [`Faults`], also after the store was moved into a layer.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -35,19 +35,19 @@ pub struct FaultyStore<S> {
 }
 
 impl<S: Store> FaultyStore<S> {
-    /// Makes a store that does what `inner` does until it is told to fail.
+    /// Wraps `inner`, without faults at first.
     #[must_use]
     pub fn new(inner: S) -> Self {
         Self { inner, faults: Faults::default() }
     }
 
-    /// Returns the handle that decides which calls fail, and counts them.
+    /// Returns the handle that controls the faults and counts the calls.
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.faults.clone()
     }
 
-    /// Returns the store inside, which never fails.
+    /// Returns the wrapped store, which never fails.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
@@ -80,7 +80,7 @@ impl<S: Store> FaultyStore<S> {
     }
 }
 
-/// One way for a call to fail.
+/// The ways for a call to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The call fails and does not take place.
@@ -89,8 +89,7 @@ pub enum Fault {
     LoseReply,
     /// The call does not take place and never ends.
     Hang,
-    /// The call takes place, its reply is lost, and every later one is refused, until the store is
-    /// [healed](Faults::heal).
+    /// The call takes place, its reply is lost, and every later call fails, until [`heal`](Faults::heal).
     Die,
 }
 
@@ -110,7 +109,7 @@ pub enum Call {
     Revoke,
 }
 
-/// Decides which calls of a [`FaultyStore`] fail, and counts all of them. Clones speak to the same store.
+/// Controls the faults of a [`FaultyStore`] and counts its calls. Clones control the same store.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     state: Arc<Mutex<State>>,
@@ -130,34 +129,34 @@ struct Planned {
 }
 
 impl Faults {
-    /// Makes the next `calls` calls fail, of whatever kind they are. Faults asked for earlier come first.
+    /// Makes the next `calls` calls of any kind fail. Faults that were planned earlier come first.
     pub fn next(&self, calls: usize, fault: Fault) {
         self.plan(Planned { only: None, fault, left: calls });
     }
 
-    /// Makes the next `calls` calls of one kind fail and lets the others pass.
+    /// Makes the next `calls` calls of one kind fail. Other calls pass.
     pub fn next_of(&self, call: Call, calls: usize, fault: Fault) {
         self.plan(Planned { only: Some(call), fault, left: calls });
     }
 
-    /// Forgets the faults that have not happened yet. Calls that hang go on hanging.
+    /// Cancels the planned faults. Calls that hang keep hanging.
     pub fn heal(&self) {
         self.lock().planned.clear();
     }
 
-    /// Returns how many calls of one kind there were, failed ones included.
+    /// Returns the number of calls of one kind, including failed ones.
     #[must_use]
     pub fn calls(&self, call: Call) -> usize {
         self.lock().calls[call as usize]
     }
 
-    /// Returns how many calls there were in all: the round trips.
+    /// Returns the number of all calls: the round trips.
     #[must_use]
     pub fn all_calls(&self) -> usize {
         self.lock().calls.iter().sum()
     }
 
-    /// Counts from zero again.
+    /// Resets the counts.
     pub fn reset_calls(&self) {
         self.lock().calls = [0; 10];
     }
@@ -168,7 +167,7 @@ impl Faults {
         }
     }
 
-    /// Counts a call that begins and returns how it is to fail.
+    /// Counts a call, and returns its fault, if one is planned.
     fn begin(&self, call: Call) -> Option<Fault> {
         let mut state = self.lock();
         state.calls[call as usize] += 1;
@@ -187,7 +186,7 @@ impl Faults {
     }
 }
 
-/// The source of an error that a test has asked for.
+/// The source of an injected error.
 #[derive(Debug)]
 struct InjectedFault;
 
@@ -217,7 +216,7 @@ impl<S: Store> Store for FaultyStore<S> {
     async fn update(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
@@ -227,7 +226,7 @@ impl<S: Store> Store for FaultyStore<S> {
     async fn touch(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
@@ -335,9 +334,9 @@ mod tests {
         assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_ok());
         faults.next_of(Call::Touch, 3, Fault::Refuse);
         assert!(answer(store.load(&KEY, NOW)).expect("an answer").is_ok());
-        assert!(answer(store.touch(&KEY, 1, NOW, NOW, NOW)).expect("an answer").is_err());
+        assert!(answer(store.touch(&KEY, Version::FIRST, NOW, NOW, NOW)).expect("an answer").is_err());
         faults.heal();
-        assert!(answer(store.touch(&KEY, 1, NOW, NOW, NOW)).expect("an answer").is_ok());
+        assert!(answer(store.touch(&KEY, Version::FIRST, NOW, NOW, NOW)).expect("an answer").is_ok());
     }
 
     #[test]

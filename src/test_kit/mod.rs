@@ -1,11 +1,11 @@
-//! What tests of sessions and of stores need: a clock that stands still, an observer that remembers, a store that fails on
-//! demand, and the suite that every store has to pass.
+//! Tools for tests of sessions and of stores: a fake clock, an observer that records events, a store that fails on
+//! demand, and the conformance suite for stores.
 //!
-//! - [`FakeClock`] shows the time that the test wants. Nothing has to sleep.
-//! - [`EventLog`] remembers the events that it was told.
-//! - [`FaultyStore`] stands before any store, makes calls fail or hang when it is told to, and counts round trips.
-//! - [`store_conformance_tests!`](crate::store_conformance_tests) makes a `#[test]` of each rule of the contract of a
-//!   [`Store`](crate::store::Store). See [`conformance`].
+//! - [`FakeClock`] returns the time that the test sets, so that no test has to sleep.
+//! - [`EventLog`] records events.
+//! - [`FaultyStore`] wraps any store, makes calls fail or hang on demand, and counts round trips.
+//! - [`store_conformance_tests!`](crate::store_conformance_tests) generates a `#[test]` for each rule of the
+//!   [`Store`](crate::store::Store) contract. See [`conformance`].
 //!
 //! The module needs the feature `test-kit`, which belongs in `[dev-dependencies]`.
 //!
@@ -24,7 +24,7 @@
 //! let end = clock.now().after(Duration::from_secs(60));
 //! let record = Arc::new(Record::new(Handle::from_bytes([1; 16]), clock.now(), end));
 //!
-//! // The reply of the first call gets lost, so the caller sees an error although the record was made.
+//! // The reply of the first call is lost: the caller sees an error although the record was created.
 //! store.faults().next_of(Call::Create, 1, Fault::LoseReply);
 //! assert!(store.create(&key, Arc::clone(&record), clock.now()).await.is_err());
 //! assert_eq!(store.load(&key, clock.now()).await?, Some(Entry::Live(record)));

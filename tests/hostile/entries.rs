@@ -1,7 +1,7 @@
-//! Where bytes that anybody may have written come in: the `Cookie` headers, the seals in them, and the records in a
-//! store. Each function takes any bytes at all and panics when a rule is broken.
+//! The entry points of untrusted bytes: the `Cookie` headers, the seals in them, and the records in a store. Each
+//! function takes arbitrary bytes and panics when a rule is broken.
 //!
-//! The tests of this directory give them random bytes, and the targets in `fuzz/` those that a fuzzer finds.
+//! The tests in this directory call them with random bytes, the targets in `fuzz/` with those of a fuzzer.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a broken rule is told")]
 
@@ -25,7 +25,7 @@ struct Place {
     cookie: Vec<u8>,
 }
 
-/// Every place that sessions can live in. They last for the whole of a long run.
+/// One layer for each place of the state. Its sessions outlive a long run.
 static PLACES: LazyLock<[Place; 3]> = LazyLock::new(|| {
     let key = || Key::generate().unwrap();
     [
@@ -45,7 +45,7 @@ impl Place {
         Self { layer, cookie }
     }
 
-    /// Whether a request with these `Cookie` headers comes to the session. Whatever they are, it is answered.
+    /// Returns whether a request with these `Cookie` headers opens the session. Any headers get a response.
     fn opens(&self, headers: &[Vec<u8>]) -> bool {
         let (is_open, answer) = visit(&self.layer, headers, |session| {
             let n: Option<u32> = session.get("n").unwrap();
@@ -58,8 +58,8 @@ impl Place {
     }
 }
 
-/// Any `Cookie` headers. Bytes that no header may have stand for what random bytes would never say: our name, a good
-/// value, both as a pair, and the end of a header.
+/// Arbitrary `Cookie` headers. Bytes that are invalid in a header stand for what random bytes would never produce: the
+/// session cookie's name, a valid value, both as a pair, and the end of a header.
 pub(crate) fn cookie_headers(bytes: &[u8]) {
     for place in &*PLACES {
         let mut headers = vec![Vec::new()];
@@ -84,7 +84,7 @@ fn is_of_header(byte: &u8) -> bool {
     *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)
 }
 
-/// The rules of RFC 6265bis, one after the other.
+/// The parsing rules of RFC 6265bis, step by step.
 fn values_of_our_name(headers: &[Vec<u8>]) -> Vec<&[u8]> {
     let trim = |mut text: &[u8]| -> std::ops::Range<usize> {
         let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
@@ -101,8 +101,8 @@ fn values_of_our_name(headers: &[Vec<u8>]) -> Vec<&[u8]> {
     named.collect()
 }
 
-/// A good value with some of its bytes changed, cut or doubled: the input says where, and how. It opens the session only
-/// if it is the good one after all.
+/// A valid value with some bytes changed, cut or doubled, as the input says. It opens the session only if it equals the
+/// original.
 pub(crate) fn changed_value(bytes: &[u8]) {
     for place in &*PLACES {
         let mut value = place.cookie.clone();
@@ -124,12 +124,12 @@ pub(crate) fn changed_value(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a record: they are refused, or are a record that is written and read again as it is.
+/// Arbitrary bytes as a record: they are rejected, or decode to a record that round-trips unchanged.
 pub(crate) fn record(bytes: &[u8]) {
     let Ok(record) = Record::decode(bytes) else { return };
     let written = record.encode();
     assert!(Record::decode(&written).unwrap() == record);
-    // All of the bytes are in it: besides values and principal, format, flags and handle, and nine numbers of up to ten.
+    // Accounts for every byte: values and principal, format, flags and handle, and nine numbers of up to ten bytes.
     let texts = record.values.as_frames().len() + record.principal.as_deref().map_or(0, str::len);
     assert!(bytes.len() <= texts + 18 + 9 * 10);
     for (key, value) in record.values.iter() {
@@ -139,7 +139,7 @@ pub(crate) fn record(bytes: &[u8]) {
     let _ = format!("{record:?}");
 }
 
-/// Sends a request and returns what the handler returned. Nothing in it ever waits.
+/// Sends a request and returns the handler's result. No step ever waits.
 fn visit<T: Send + 'static>(
     layer: &SessionLayer,
     headers: &[Vec<u8>],

@@ -1,5 +1,5 @@
-//! Bytes that anybody may have written, some ten thousand of each kind, the same ones in every run. The targets in
-//! `fuzz/` look for more.
+//! Untrusted bytes: some ten thousand inputs of each kind, the same in every run. The targets in `fuzz/` search for
+//! more.
 
 mod entries;
 
@@ -44,7 +44,7 @@ fn of_any_cookie_headers_exactly_one_good_cookie_of_the_exact_name_opens_the_ses
     for _ in 0..20_000 {
         entries::cookie_headers(&random.bytes(12, b"\x01\x02\x03\x03\x04;;== \tx\"%\xe2"));
     }
-    // What random bytes would hardly say.
+    // Inputs that random bytes would hardly produce.
     let headers: [&[u8]; 12] = [
         b"\x03",
         b"a=\xff; \t\x01 \t= \x02\t;",

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use session_state::store::{Entry, Record, Store as _, StoreKey};
+use session_state::store::{Entry, Record, Store as _, StoreKey, Version};
 use session_state::{Clock as _, CookieState, Key, KeyRing, MemoryStore, SessionLayer};
 use sha2::{Digest as _, Sha256};
 
 use crate::browser::{App, Browser};
 
 fn app(store: &MemoryStore, keys: &KeyRing) -> App {
-    App::new(SessionLayer::server(store.clone()).encrypt_at_rest(keys.clone()).unwrap())
+    App::new(SessionLayer::server(store.clone()).with_encryption_at_rest(keys.clone()).unwrap())
 }
 
 /// The key of a browser's session, as the documentation of the ID describes it.
@@ -26,7 +26,8 @@ fn store_key(browser: &Browser) -> StoreKey {
             id.push((bits >> held) as u8);
         }
     }
-    StoreKey::from_bytes(Sha256::new().chain_update("session-state key v1").chain_update(id).finalize().into())
+    let label = Sha256::new().chain_update("session-state key v1").chain_update("__Host-Http-id").finalize();
+    StoreKey::from_bytes(Sha256::new().chain_update(&label[..20]).chain_update(id).finalize().into())
 }
 
 async fn record_of(store: &MemoryStore, app: &App, browser: &Browser) -> Arc<Record> {
@@ -37,7 +38,7 @@ async fn record_of(store: &MemoryStore, app: &App, browser: &Browser) -> Arc<Rec
 }
 
 /// Puts a record in the place of another, as somebody who can write to the database might.
-async fn plant(store: &MemoryStore, app: &App, browser: &Browser, record: &Record, version: u64) {
+async fn plant(store: &MemoryStore, app: &App, browser: &Browser, record: &Record, version: Version) {
     let key = store_key(browser);
     let expected = record_of(store, app, browser).await.version;
     let mut planted = record.clone();
@@ -117,6 +118,6 @@ async fn a_record_that_is_not_sealed_is_not_read() {
 #[test]
 fn state_in_the_cookie_has_nothing_at_rest() {
     let keys = KeyRing::generate().unwrap();
-    let layer = SessionLayer::client(CookieState::signed(keys.clone())).encrypt_at_rest(keys);
+    let layer = SessionLayer::client(CookieState::signed(keys.clone())).with_encryption_at_rest(keys);
     assert!(layer.unwrap_err().to_string().contains("is for state in a store"));
 }

@@ -15,7 +15,7 @@ use session_state::test_kit::{EventLog, FakeClock};
 use session_state::{CookieState, Error, KeyRing, MemoryStore, Session, SessionEvent, SessionLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
-/// One application: a layer, the clock it goes by, and what its observer was told.
+/// One application: a layer, its clock, and the events its observer received.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) layer: SessionLayer,
@@ -50,7 +50,7 @@ impl App {
 
     /// One application for each place that sessions can live in.
     pub(crate) fn everywhere() -> [Self; 4] {
-        let at_rest = SessionLayer::server(MemoryStore::new()).encrypt_at_rest(KeyRing::generate().unwrap());
+        let at_rest = SessionLayer::server(MemoryStore::new()).with_encryption_at_rest(KeyRing::generate().unwrap());
         [Self::memory(), Self::new(at_rest.unwrap()), Self::encrypted(), Self::signed()]
     }
 
@@ -65,7 +65,7 @@ impl App {
 
     /// Takes the names of the events so far.
     pub(crate) fn events(&self) -> Vec<String> {
-        // Not subject to tokio's budget: in here, it would never be given another.
+        // Exempt from tokio's budget, which would never be renewed here.
         wait_for(tokio::task::unconstrained(self.events.take(&self.layer))).iter().map(name).collect()
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn name(event: &SessionEvent) -> String {
     text.split([' ', '{']).next().unwrap_or_default().to_owned()
 }
 
-/// Waits in this thread for what other threads do.
+/// Blocks this thread on the work of other threads.
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
     struct Bell(SyncSender<()>);
     impl Wake for Bell {
@@ -101,13 +101,13 @@ pub(crate) struct Browser {
     pub(crate) jar: BTreeMap<String, String>,
 }
 
-/// What came of a visit.
+/// The outcome of a visit.
 #[derive(Debug)]
 pub(crate) struct Visit<T> {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) error: Option<Error>,
-    /// What the handler returned, if it came that far.
+    /// What the handler returned, if it ran to its end.
     pub(crate) output: Option<T>,
 }
 
@@ -136,7 +136,7 @@ impl Browser {
         visit
     }
 
-    /// Sends a request with the cookies it has now; the response is still on its way.
+    /// Sends a request with its current cookies, without receiving the response.
     pub(crate) async fn send<T, F, Fut>(&self, app: &App, handler: F) -> Visit<T>
     where
         F: FnOnce(Session) -> Fut + Send + 'static,
@@ -150,7 +150,7 @@ impl Browser {
         .await
     }
 
-    /// Sends a request to a handler that does everything itself.
+    /// Sends a request to a handler that gets the raw extensions.
     pub(crate) async fn send_raw<T, F, Fut>(&self, app: &App, handler: F) -> Visit<T>
     where
         F: FnOnce(Extensions) -> Fut + Send + 'static,

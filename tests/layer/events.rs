@@ -1,4 +1,4 @@
-//! What observers are told, and that no request waits for one of them.
+//! The events that observers receive; no request waits for an observer.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,21 +16,21 @@ use crate::browser::{App, Browser, name};
 /// How many events wait for an observer.
 const MOST_WAITING: u64 = 1024;
 
-/// Long enough for whatever is under way in another thread.
+/// Long enough for any pending work of another thread.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Forges a cookie and visits the application, which tells one event and touches no store.
+/// Visits the application with a forged cookie, which sends one event and makes no call of the store.
 async fn come_with_forged_cookie(app: &App) {
     let mut browser = Browser::default();
     browser.jar.insert("__Host-Http-id".into(), "forged".into());
     assert_eq!(browser.get(app, "n").await, None);
 }
 
-/// An observer that waits at each event until it may go on, and says when it is dropped.
+/// An observer that blocks at each event until it is released, and reports when it is dropped.
 struct Blocked {
     arrived: Sender<SessionEvent>,
     go_on: Mutex<Receiver<()>>,
-    /// Is told by which thread this is dropped.
+    /// Receives the thread in which this is dropped.
     dropped: Sender<thread::ThreadId>,
 }
 
@@ -50,7 +50,7 @@ fn blocked() -> (Blocked, Gate) {
 impl Observer for Blocked {
     fn observe(&self, event: &SessionEvent) {
         self.arrived.send(event.clone()).unwrap();
-        // Once the test has let go, nothing is waited for.
+        // Once the test has dropped its side, nothing blocks.
         let _ = self.go_on.lock().unwrap().recv();
     }
 }
@@ -79,7 +79,7 @@ async fn an_observer_that_panics_at_each_event_is_told_all_of_them_and_no_reques
     assert_eq!(calls.load(Ordering::Relaxed), 11);
 }
 
-/// A panic with this is one when it is caught, too.
+/// A panic payload that panics again when it is dropped.
 struct PanicsAgain;
 
 impl Drop for PanicsAgain {
@@ -105,7 +105,7 @@ async fn an_observer_goes_on_after_a_panic_that_panics_when_it_is_caught() {
 async fn an_observer_that_blocks_holds_up_no_request_and_no_other_observer_and_hears_what_it_missed() {
     let (observer, gate) = blocked();
     let app = App::memory().with(|layer| layer.add_observer(observer));
-    // The first one is in its hands, and others wait until there is no more room.
+    // The observer holds the first event, and others fill the queue.
     come_with_forged_cookie(&app).await;
     let first = gate.arrived.recv_timeout(SOON).unwrap();
     assert!(matches!(first, SessionEvent::InvalidCookie));
@@ -144,7 +144,7 @@ async fn other_observers_are_told_everything_in_order_while_one_blocks_for_ever(
     let (teller, told) = channel();
     let other = move |event: &SessionEvent| teller.send(name(event)).unwrap();
     let app = App::memory().with(|layer| layer.add_observer(observer).add_observer(other));
-    // More than wait for an observer: those of the other are taken in between.
+    // More events than the queue holds: the other observer takes its events in between.
     for _ in 0..20 {
         for _ in 0..100 {
             let mut browser = Browser::default();
@@ -181,7 +181,7 @@ async fn a_layer_starts_nothing_until_there_is_an_event() {
     assert_eq!(browser.get(&app, "n").await, None);
     assert!(app.layer.flush_observers().now_or_never().is_some());
     drop(app);
-    // A thread would have dropped it by itself.
+    // A started thread would have dropped it.
     assert_eq!(gate.dropped.try_recv(), Ok(thread::current().id()));
 }
 

@@ -1,9 +1,9 @@
 //! Every call of the store, in every kind of request, fails in every way.
 //!
-//! A call that fails once is made again, and nobody notices: what took place though its reply was lost does not take place
-//! twice. When that fails too the request is answered with 503 and no cookie, and the session is as it was before or as it
-//! was asked to be, never between: before, when the call did not take place; as asked, when it did. When the visitor tries
-//! again, it works.
+//! A call that fails once is made again, and nobody notices: what took place though its reply was lost does not take
+//! place twice. When that fails too the request is answered with 503 and no cookie, and the session is as it was before
+//! or as it was asked to be, never between: before, when the call did not take place; as asked, when it did. When the
+//! visitor tries again, it works.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -114,7 +114,7 @@ async fn begin(kind: Kind) -> (App, MemoryStore, Faults, Browser) {
     let store = FaultyStore::new(memory.clone());
     let faults = store.faults();
     // Encrypted, so that every way to a record is one that opens it.
-    let layer = SessionLayer::server(store).encrypt_at_rest(KeyRing::generate().unwrap()).unwrap();
+    let layer = SessionLayer::server(store).with_encryption_at_rest(KeyRing::generate().unwrap()).unwrap();
     let (app, mut browser) = (App::new(layer), Browser::default());
     if kind.has_session() {
         browser.set(&app, "n", 1).await;

@@ -8,8 +8,8 @@
 //!
 //! - A cookie is good at the moment its response is finished. So a browser that hears the responses in the order in
 //!   which the server finished them never swaps a good ID for a dead one.
-//! - Renewals promise more, since they happen unasked: whatever order the responses arrive in, the browser that made the
-//!   requests stays in its session.
+//! - Renewals promise more, since they happen unasked: whatever order the responses arrive in, the browser that made
+//!   the requests stays in its session.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -20,8 +20,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::StatusCode;
-use session_state::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
-use session_state::{CookieConfig, CookieLifetime, MemoryStore, Session, SessionLayer, Timestamp};
+use session_state::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::{CookieConfig, CookieLifetime, ErrorKind, MemoryStore, Session, SessionLayer, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::browser::{App, Browser, Visit};
@@ -110,7 +110,7 @@ impl Store for Gated {
     async fn update(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
@@ -121,7 +121,7 @@ impl Store for Gated {
     async fn touch(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
@@ -241,8 +241,10 @@ impl<'r> Run<'r> {
             self.events.push((number, event));
         }
         if let Some(visit) = visit {
-            assert_eq!(visit.status, StatusCode::OK, "{:?}", visit.error);
-            assert!(visit.set_cookies().len() <= 1);
+            let has_lost = visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
+            assert_eq!(visit.status, if has_lost { StatusCode::CONFLICT } else { StatusCode::OK }, "{:?}", visit.error);
+            assert_eq!(has_lost, request.discarded, "what is dropped is not answered as if it was kept");
+            assert!(visit.set_cookies().len() <= usize::from(!has_lost));
             let mut browser = self.first.clone();
             browser.receive(&visit);
             let cookie = (!visit.set_cookies().is_empty()).then_some(browser);

@@ -1,26 +1,45 @@
-//! What the layer promises, tried in one process: a browser that keeps cookies, a clock that stands still, handlers made
-//! up on the spot. No axum here: any tower service will do.
+//! The layer in one process: a browser with a cookie jar, a fake clock, and handlers defined in the tests. No axum: any
+//! tower service will do.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
 
 mod at_rest;
 mod browser;
+mod closures;
 mod commits;
 mod cookies;
+mod dead_ids;
+mod dropped;
+mod drops;
+mod ended;
 mod events;
+mod exhaustive;
 mod faults;
 mod interleavings;
+mod jitter;
 mod lifetimes;
 mod model;
+mod orphans;
+mod panics;
+mod part_merges;
+mod part_round_trips;
 mod parts;
 mod parts_in_stores;
+mod paused;
 mod principals;
 mod random;
+mod random_counts;
+mod random_logouts;
 mod recent_login;
 mod renewals;
 mod resent;
 mod revocation;
 mod revocation_races;
+mod saves;
+mod sizes;
+mod skewed_clocks;
 #[cfg(feature = "tracing")]
 mod spans;
 mod threads;
+mod twice;
+mod two_layers;

@@ -40,7 +40,7 @@ enum End {
     Panic,
 }
 
-/// What a handler can see of its session.
+/// What a handler sees of its session.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     values: BTreeMap<&'static str, u32>,
@@ -88,7 +88,7 @@ fn look(session: &Session) -> Seen {
     Seen { values, principal: session.principal(), is_new: session.is_new() }
 }
 
-/// A session as the model has it. Times are in seconds.
+/// A session in the model. Times are in seconds.
 #[derive(Clone, Debug)]
 struct Known {
     /// Which session it is. Another principal's is another session.
@@ -106,12 +106,12 @@ impl Known {
     }
 }
 
-/// What a cookie was good for when it was sent, or has become good for since.
+/// What a cookie opens.
 #[derive(Clone, Debug)]
 enum Good {
-    /// For a session.
+    /// A session.
     For(Known),
-    /// For what another cookie is good for, until then.
+    /// What another cookie opens, until then.
     Leads {
         to: usize,
         until: u64,
@@ -130,7 +130,7 @@ struct Draft {
     set_idle: bool,
 }
 
-/// What the response is to do to the session's cookie.
+/// What the response must do to the session cookie.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Cookie {
     Untouched,
@@ -201,7 +201,7 @@ impl Model {
         }
     }
 
-    /// What becomes of the session that came with `cookie` and was found under `found`.
+    /// Applies the request to the session that came with `cookie` and was found under `found`.
     fn commit(&mut self, cookie: Option<usize>, found: Option<usize>, mut draft: Draft) -> Cookie {
         draft.known.seen_at = self.now;
         let is_worth_it = {
@@ -288,7 +288,7 @@ impl World {
         self.request(who, &acts, end).await;
     }
 
-    /// Makes a request and compares all that can be seen of it.
+    /// Sends a request and compares everything observable.
     async fn request(&mut self, who: usize, acts: &[Act], end: End) {
         let sent = self.browsers[who].id().map(str::to_owned);
         let cookie = sent.as_ref().and_then(|sent| self.texts.iter().position(|text| text == sent));
@@ -375,7 +375,7 @@ impl Draft {
 
 type Told = (Vec<Seen>, Option<Handle>);
 
-/// A handler that does as it is told and writes down what it sees.
+/// A handler that performs the given actions and records what it sees.
 async fn handle(browser: &Browser, app: &App, acts: &[Act], end: End) -> Visit<Told> {
     let acts = acts.to_vec();
     browser

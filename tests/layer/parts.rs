@@ -1,5 +1,8 @@
 //! Parts: typed, each in its place.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use session_state::{
@@ -65,15 +68,20 @@ async fn cart(browser: &mut Browser, app: &App) -> Cart {
 fn placements() -> Vec<App> {
     let keys = || KeyRing::generate().unwrap();
     let mut apps = Vec::from(App::everywhere());
-    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys()))));
-    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys()).free_standing())));
-    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys()).free_standing())));
-    apps.push(App::encrypted().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys()))));
+    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys())).unwrap()));
+    apps.push(
+        App::memory()
+            .with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys()).with_default_retention()).unwrap()),
+    );
+    apps.push(
+        App::memory().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys()).with_default_retention()).unwrap()),
+    );
+    apps.push(App::encrypted().with(|layer| layer.with_part::<Cart>(InCookie::signed(keys())).unwrap()));
     let in_store = || InStore::new(MemoryStore::new());
     for app in App::everywhere() {
-        apps.push(app.with(|layer| layer.with_part::<Cart>(in_store())));
+        apps.push(app.with(|layer| layer.with_part::<Cart>(in_store()).unwrap()));
     }
-    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(in_store().encrypt_at_rest(keys()))));
+    apps.push(App::memory().with(|layer| layer.with_part::<Cart>(in_store().with_encryption_at_rest(keys())).unwrap()));
     apps
 }
 
@@ -181,7 +189,7 @@ async fn updates_of_two_requests_at_once_are_both_kept() {
 #[tokio::test]
 async fn a_bound_part_opens_only_in_its_session_and_goes_with_it() {
     let keys = KeyRing::generate().unwrap();
-    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap());
     let (mut alice, mut bob) = (Browser::default(), Browser::default());
     for browser in [&mut alice, &mut bob] {
         visit::<Cart, _>(browser, &app, |cart| cart.lines.push("pen".into())).await.value();
@@ -203,7 +211,7 @@ async fn a_bound_part_opens_only_in_its_session_and_goes_with_it() {
 #[tokio::test]
 async fn a_bound_part_goes_with_its_session_when_the_logout_is_saved_by_the_handler_too() {
     let keys = KeyRing::generate().unwrap();
-    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap());
     let mut browser = Browser::default();
     visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
     let logout = |session: Session| async move {
@@ -217,7 +225,7 @@ async fn a_bound_part_goes_with_its_session_when_the_logout_is_saved_by_the_hand
 #[tokio::test]
 async fn a_bound_part_does_not_pass_from_one_principal_to_another() {
     let keys = KeyRing::generate().unwrap();
-    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap());
     let mut browser = Browser::default();
     visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
     browser.visit(&app, |session| async move { session.login("alice") }).await.value();
@@ -236,7 +244,7 @@ async fn a_bound_part_held_while_the_session_becomes_anothers_takes_nothing_alon
         [|session| session.login("bob"), |session| session.login_fresh("alice"), |session| session.logout()];
     for end in ends {
         let keys = KeyRing::generate().unwrap();
-        let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+        let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap());
         let mut browser = Browser::default();
         visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
         browser.visit(&app, |session| async move { session.login("alice") }).await.value();
@@ -319,11 +327,11 @@ async fn a_part_that_panics_while_it_is_written_commits_nothing() {
                 let loaded = Session::from_extensions(&extensions)?;
                 loaded.load().await?.insert("n", 2)?;
                 let mut part = Part::<Unwritable>::from_extensions(&extensions).await?;
-                let caught = tokio::spawn(async move {
+                let handler = async move {
                     let _ = &mut *part;
                     drop(part);
-                });
-                assert!(caught.await.unwrap_err().is_panic());
+                };
+                assert!(AssertUnwindSafe(handler).catch_unwind().await.is_err());
                 Ok((StatusCode::INTERNAL_SERVER_ERROR, ()))
             })
             .await;
@@ -333,9 +341,10 @@ async fn a_part_that_panics_while_it_is_written_commits_nothing() {
 }
 
 #[tokio::test]
-async fn a_free_standing_part_needs_no_session_and_survives_a_logout() {
+async fn a_part_with_a_retention_of_its_own_needs_no_session_and_survives_a_logout() {
     let keys = KeyRing::generate().unwrap();
-    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys).free_standing()));
+    let app = App::memory()
+        .with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys).with_default_retention()).unwrap());
     let mut browser = Browser::default();
     let stored = visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await;
     let [cookie] = stored.set_cookies()[..] else { panic!("one cookie") };
@@ -352,7 +361,7 @@ async fn a_free_standing_part_needs_no_session_and_survives_a_logout() {
 #[tokio::test]
 async fn a_part_too_large_for_its_cookie_is_named_and_nothing_is_stored() {
     let keys = KeyRing::generate().unwrap();
-    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)));
+    let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap());
     let mut browser = Browser::default();
     visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
     let before = browser.clone();
@@ -376,7 +385,7 @@ async fn a_part_too_large_for_its_cookie_is_named_and_nothing_is_stored() {
 async fn a_discarded_change_of_a_part_leaves_what_the_client_has() {
     let keys = KeyRing::generate().unwrap();
     let app = App::memory().with(|layer| {
-        layer.with_part::<Cart>(InCookie::encrypted(keys)).with_server_error_policy(ServerErrorPolicy::Discard)
+        layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap().with_server_error_policy(ServerErrorPolicy::Discard)
     });
     let mut browser = Browser::default();
     visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();

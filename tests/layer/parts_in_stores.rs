@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
 use session_state::{
     Clock as _, ConflictPolicy, CookieState, ErrorKind, Handle, InStore, KeyRing, MemoryStore, Part, Session,
@@ -79,7 +79,7 @@ impl Parted {
     fn new() -> Self {
         let (sessions, parts) = (FaultyStore::new(MemoryStore::new()), FaultyStore::new(MemoryStore::new()));
         let (of_sessions, of_parts, store) = (sessions.faults(), parts.faults(), parts.inner().clone());
-        let app = App::new(SessionLayer::server(sessions).with_part::<Draft>(InStore::new(parts)));
+        let app = App::new(SessionLayer::server(sessions).with_part::<Draft>(InStore::new(parts)).unwrap());
         Self { app, sessions: of_sessions, parts: of_parts, store }
     }
 
@@ -87,7 +87,7 @@ impl Parted {
         let parts = FaultyStore::new(MemoryStore::new());
         let (of_parts, store) = (parts.faults(), parts.inner().clone());
         let state = CookieState::encrypted(KeyRing::generate().unwrap());
-        let app = App::new(SessionLayer::client(state).with_part::<Draft>(InStore::new(parts)));
+        let app = App::new(SessionLayer::client(state).with_part::<Draft>(InStore::new(parts)).unwrap());
         Self { app, sessions: FaultyStore::new(MemoryStore::new()).faults(), parts: of_parts, store }
     }
 
@@ -261,7 +261,7 @@ impl Store for Meddled {
     async fn update(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
@@ -270,7 +270,7 @@ impl Store for Meddled {
             return Ok(outcome);
         }
         let mut other = Record::clone(&record);
-        other.version += 1;
+        other.version = Version::from_u64(other.version.as_u64() + 1);
         self.inner.update(key, record.version, Arc::new(other), now).await?;
         Err(StoreError::failed("meddled", "the reply is lost"))
     }
@@ -278,7 +278,7 @@ impl Store for Meddled {
     async fn touch(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
@@ -299,7 +299,7 @@ impl Store for Meddled {
 async fn a_change_that_nobody_knows_of_whether_it_took_place_is_not_made_twice() {
     let is_armed = Arc::new(AtomicBool::new(false));
     let parts = InStore::new(Meddled { inner: MemoryStore::new(), is_armed: Arc::clone(&is_armed) });
-    let app = App::new(SessionLayer::server(MemoryStore::new()).with_part::<Draft>(parts));
+    let app = App::new(SessionLayer::server(MemoryStore::new()).with_part::<Draft>(parts).unwrap());
     let mut browser = Browser::default();
     write(&mut browser, &app, "one").await.value();
     is_armed.store(true, Ordering::Relaxed);
@@ -318,8 +318,21 @@ async fn when_the_store_of_a_part_is_gone_only_those_who_ask_for_the_part_notice
     assert_eq!(visit.error.unwrap().kind(), &ErrorKind::Unavailable);
     parts.next(1000, Fault::Refuse);
     browser.set(&app, "n", 1).await.value();
-    browser.visit(&app, |session| async move { session.login("alice") }).await.value();
     parts.heal();
+    assert_eq!(pages(&mut browser, &app).await, ["one"]);
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_take_its_parts_along_is_refused() {
+    let Parted { app, parts, .. } = Parted::new();
+    let mut browser = Browser::default();
+    write(&mut browser, &app, "one").await.value();
+    parts.next(1000, Fault::Refuse);
+    let visit = browser.visit(&app, |session| async move { session.login("alice") }).await;
+    assert_eq!(visit.status, StatusCode::SERVICE_UNAVAILABLE, "requests from before it could still write the part");
+    parts.heal();
+    assert_eq!(pages(&mut browser, &app).await, ["one"]);
+    browser.visit(&app, |session| async move { session.login("alice") }).await.value();
     assert_eq!(pages(&mut browser, &app).await, ["one"]);
 }
 
@@ -396,7 +409,7 @@ async fn a_part_that_is_too_large_is_named() {
 #[tokio::test]
 async fn session_and_part_may_share_a_store_and_stay_apart() {
     let store = MemoryStore::new();
-    let app = App::new(SessionLayer::server(store.clone()).with_part::<Draft>(InStore::new(store.clone())));
+    let app = App::new(SessionLayer::server(store.clone()).with_part::<Draft>(InStore::new(store.clone())).unwrap());
     let mut browser = Browser::default();
     write(&mut browser, &app, "one").await.value();
     browser.set(&app, "n", 1).await.value();
@@ -416,14 +429,15 @@ fn part_key(session: Handle, part: &str) -> StoreKey {
 async fn the_store_of_a_part_sees_none_of_it_when_it_is_encrypted() {
     let keys = || KeyRing::generate().unwrap();
     let by_layer = |store: MemoryStore| {
-        let layer = SessionLayer::server(MemoryStore::new()).encrypt_at_rest(keys()).unwrap();
-        layer.with_part::<Draft>(InStore::new(store))
+        let layer = SessionLayer::server(MemoryStore::new()).with_encryption_at_rest(keys()).unwrap();
+        layer.with_part::<Draft>(InStore::new(store)).unwrap()
     };
     let by_part = |store: MemoryStore| {
         let layer = SessionLayer::client(CookieState::encrypted(keys()));
-        layer.with_part::<Draft>(InStore::new(store).encrypt_at_rest(keys()))
+        layer.with_part::<Draft>(InStore::new(store).with_encryption_at_rest(keys())).unwrap()
     };
-    let not = |store: MemoryStore| SessionLayer::server(MemoryStore::new()).with_part::<Draft>(InStore::new(store));
+    let not =
+        |store: MemoryStore| SessionLayer::server(MemoryStore::new()).with_part::<Draft>(InStore::new(store)).unwrap();
     type Make<'m> = &'m dyn Fn(MemoryStore) -> SessionLayer;
     for (make, is_seen) in [(&by_layer as Make<'_>, false), (&by_part, false), (&not, true)] {
         let store = MemoryStore::new();

@@ -1,4 +1,18 @@
-//! Numbers that look random and are the same every time.
+//! Numbers that look random and are the same every time, and searches that try many seeds of them.
+//!
+//! A search tries as many seeds as the variable `SESSION_STATE_TEST_SEEDS` of the environment says, and prints each
+//! that is wrong. The default takes a few seconds; after a change of the commit, try ten thousand. The crate's own
+//! pauses between attempts are random, so a seed that was wrong may take some runs to be wrong again.
+//!
+//! ```text
+//! SESSION_STATE_TEST_SEEDS=10000 cargo test --release --features test-kit --test layer random_
+//! ```
+
+use std::env;
+use std::future::Future;
+
+/// How many seeds are tried by default.
+const SEEDS: u64 = 300;
 
 /// SplitMix64 (Steele, Lea, Flood: *Fast splittable pseudorandom number generators*, 2014).
 #[derive(Debug)]
@@ -25,4 +39,21 @@ impl Random {
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
+}
+
+/// Tries many seeds, and fails with all that are wrong. Returns the answers of the runs.
+pub(crate) async fn search<Fut, T>(run: impl Fn(u64) -> Fut) -> Vec<T>
+where
+    Fut: Future<Output = Result<T, String>>,
+{
+    let seeds = env::var("SESSION_STATE_TEST_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number of seeds"));
+    let (mut answers, mut wrong) = (Vec::new(), Vec::new());
+    for seed in 1..=seeds {
+        match run(seed).await {
+            Ok(answer) => answers.push(answer),
+            Err(what) => wrong.push(format!("seed {seed}: {what}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {seeds} seeds are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    answers
 }

@@ -1,4 +1,4 @@
-//! Routes that take a login which is not long ago.
+//! Routes that require a recent login.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use http::header::{CACHE_CONTROL, COOKIE, LOCATION, VARY};
 use http::{Request, Response, StatusCode};
 use session_state::test_kit::{Fault, FaultyStore};
 use session_state::{
-    CookieConfig, Error, ErrorKind, MemoryStore, RequireRecentLogin, SessionLayer, require_recent_login,
+    Clock as _, CookieConfig, Error, ErrorKind, MemoryStore, RequireRecentLogin, Session, SessionLayer,
+    require_recent_login,
 };
 use tower::{Layer, Service, ServiceExt as _};
 
@@ -18,7 +19,7 @@ use crate::browser::{App, Browser};
 
 const RECENT: Duration = Duration::from_secs(5 * 60);
 
-/// A service that takes one call for each time it said it was ready, and counts them.
+/// A service that accepts one call per readiness, and counts the calls.
 #[derive(Debug, Default)]
 struct Guarded {
     is_ready: bool,
@@ -112,7 +113,7 @@ async fn a_visitor_is_401_and_gets_no_session() {
             );
             assert_is_private(&response);
             assert!(!response.headers().contains_key("set-cookie"));
-            // And with a session in which nobody is logged in.
+            // And with an anonymous session.
             visitor.set(&app, "n", 1).await;
         }
     }
@@ -123,7 +124,7 @@ async fn both_are_redirected_if_that_is_asked_for() {
     let app = App::memory();
     let old = log_in(&app).await;
     app.pass(RECENT);
-    let guard = require_recent_login(RECENT).or_redirect_to("/confirm?next=%2Fpassword").unwrap();
+    let guard = require_recent_login(RECENT).with_redirect("/confirm?next=%2Fpassword").unwrap();
     for browser in [&old, &Browser::default()] {
         let (response, calls) = ask(&app, guard.clone(), browser).await;
         assert_eq!((response.status(), calls), (StatusCode::SEE_OTHER, 0));
@@ -136,8 +137,8 @@ async fn both_are_redirected_if_that_is_asked_for() {
 }
 
 #[test]
-fn a_page_to_be_sent_to_is_a_path_or_a_url() {
-    let redirect = |location: &str| require_recent_login(RECENT).or_redirect_to(location);
+fn a_redirect_target_is_a_path_or_a_url() {
+    let redirect = |location: &str| require_recent_login(RECENT).with_redirect(location);
     for good in ["/", "/confirm", "/a/b?c=d#e", "https://login.example/confirm", "http://127.0.0.1:3000/"] {
         assert!(redirect(good).is_ok(), "{good}");
     }
@@ -156,17 +157,17 @@ fn a_page_to_be_sent_to_is_a_path_or_a_url() {
         "ftp://a/",
     ] {
         let error = redirect(bad).unwrap_err();
-        assert!(error.to_string().contains("begins with one slash"), "{error}");
+        assert!(error.to_string().contains("not a valid redirect target"), "{error}");
     }
 }
 
 #[tokio::test]
 async fn what_went_wrong_before_the_login_could_be_looked_at_is_no_redirection() {
-    let guard = || require_recent_login(RECENT).or_redirect_to("/confirm").unwrap();
+    let guard = || require_recent_login(RECENT).with_redirect("/confirm").unwrap();
     // Outside any layer.
     let response = guard().layer(Guarded::default()).oneshot(Request::new(())).await.unwrap();
     assert_eq!((response.status(), kind(&response)), (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::MissingLayer));
-    // The store cannot be asked.
+    // The store is unavailable.
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let app = App::new(SessionLayer::server(store));
@@ -189,7 +190,7 @@ async fn the_session_of_another_layer_is_asked_for_by_its_marker() {
     let admin = App::memory().with(|layer| layer.with_cookie(cookie).unwrap());
     let browser = log_in(&admin).await;
     let admin = admin.with(SessionLayer::with_marker::<Admin>);
-    let guard = require_recent_login(RECENT).or_redirect_to("/confirm").unwrap();
+    let guard = require_recent_login(RECENT).with_redirect("/confirm").unwrap();
     let (response, _) = ask(&admin, guard.clone().with_marker::<Admin>(), &browser).await;
     assert_eq!(response.status(), StatusCode::OK);
     let (response, _) = ask(&admin, guard.clone().with_marker::<Admin>(), &Browser::default()).await;
@@ -215,4 +216,36 @@ async fn the_service_that_is_called_is_the_one_that_was_ready() {
     assert_eq!(calls.load(Ordering::Relaxed), 3);
     let shown = format!("{service:?}");
     assert!(shown.contains("RequireRecentLogin"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_reauthentication_is_recent_and_kills_the_old_id() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let check =
+            |session: Session| async move { session.require_recent_login(RECENT).map_err(|e| e.kind().clone()) };
+        assert_eq!(browser.visit(&app, check).await.value(), Err(ErrorKind::LoginRequired));
+        let anonymous = browser.visit(&app, |session| async move { session.mark_reauthenticated() }).await.value();
+        assert_eq!(*anonymous.unwrap_err().kind(), ErrorKind::LoginRequired);
+        assert_eq!(browser.id(), None);
+        browser.visit(&app, |session| async move { session.login("alice") }).await;
+        let began = browser.visit(&app, |session| async move { session.created_at() }).await.value();
+        assert_eq!(browser.visit(&app, check).await.value(), Ok(()));
+        app.pass(RECENT - Duration::from_millis(1));
+        assert_eq!(browser.visit(&app, check).await.value(), Ok(()));
+        app.pass(Duration::from_millis(1));
+        assert_eq!(browser.visit(&app, check).await.value(), Err(ErrorKind::RecentLoginRequired));
+        let (mut old, now) = (browser.clone(), app.clock.now().into());
+        app.events();
+        browser.visit(&app, |session| async move { session.mark_reauthenticated().unwrap() }).await;
+        assert_eq!(app.events().last().map(String::as_str), Some("Reauthenticated"));
+        assert_ne!(browser.id(), old.id());
+        let times = |session: Session| async move { (session.authenticated_at(), session.created_at()) };
+        assert_eq!(browser.visit(&app, times).await.value(), (Some(now), began), "the absolute timeout runs on");
+        assert_eq!(browser.visit(&app, check).await.value(), Ok(()));
+        if app.layer.sessions().is_ok() {
+            let principal = old.visit(&app, |session| async move { session.principal() }).await.value();
+            assert_eq!(principal, None, "the old id is dead");
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use session_state::{MemoryStore, SessionLayer};
+use session_state::test_kit::FaultyStore;
+use session_state::{MemoryStore, Session, SessionLayer};
 
 use crate::browser::{App, Browser};
 
@@ -121,6 +122,52 @@ async fn from_one_principal_to_another_the_values_go_and_the_session_gets_anothe
         assert_eq!(browser.get(&app, "greeting").await, Some(7));
         assert_ne!(browser.visit(&app, handle).await.value(), of_alice);
     }
+}
+
+#[tokio::test]
+async fn a_label_and_timeouts_set_in_the_request_of_a_takeover_stay_even_if_the_session_had_the_same() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let seen = |session: Session| async move {
+            let lifetime = session.lifetime();
+            (session.label(), lifetime.idle_timeout, lifetime.absolute_timeout, session.is_empty())
+        };
+        let set = |session: &Session| {
+            session.set_label("phone").unwrap();
+            session.set_idle_timeout(HOUR);
+            session.set_absolute_timeout(2 * HOUR);
+        };
+        let phone = (Some("phone".to_owned()), Some(HOUR), Some(2 * HOUR), true);
+        browser.visit(&app, move |session| async move { (session.login("alice"), set(&session)) }).await.value();
+        for principal in ["bob", "carol"] {
+            browser.set(&app, "n", 1).await.value();
+            let taken_over = browser.visit(&app, move |session| async move {
+                set(&session);
+                session.login(principal);
+                seen(session).await
+            });
+            assert_eq!(taken_over.await.value(), phone);
+            assert_eq!(browser.visit(&app, seen).await.value(), phone);
+        }
+        browser.visit(&app, |session| async move { session.login("alice") }).await.value();
+        let (label, idle_timeout, ..) = browser.visit(&app, seen).await.value();
+        assert_eq!(label, None);
+        assert_ne!(idle_timeout, Some(HOUR));
+    }
+}
+
+#[tokio::test]
+async fn a_label_that_stays_the_same_is_not_written() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::new(SessionLayer::server(store));
+    let mut browser = Browser::default();
+    let name = |session: Session| async move { session.set_label("phone").unwrap() };
+    browser.visit(&app, name).await.value();
+    let before = faults.all_calls();
+    browser.visit(&app, name).await.value();
+    assert_eq!(faults.all_calls() - before, 1, "it is loaded, and that is all");
 }
 
 #[tokio::test]

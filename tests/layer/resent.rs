@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use session_state::{MemoryStore, SessionLayer, Timestamp};
 
 use crate::browser::{App, Browser};
@@ -27,7 +27,7 @@ impl Store for Resending {
     async fn update(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
@@ -38,7 +38,7 @@ impl Store for Resending {
     async fn touch(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,

@@ -1,4 +1,4 @@
-//! What `tracing` is told: of the calls of a store, and of what happens to sessions.
+//! `tracing`: a span for each call of a store, and the events of sessions.
 
 use std::fmt::Debug;
 use std::sync::mpsc::channel;
@@ -17,11 +17,11 @@ use crate::browser::{App, Browser};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Writes down every span and event, with all of their fields.
+/// Records every span and event with all their fields.
 #[derive(Clone, Default)]
 struct Notes {
     lines: Arc<Mutex<Vec<String>>>,
-    /// A session that is asked at each event.
+    /// A session that is read at each event.
     asked: Arc<Mutex<Option<Session>>>,
 }
 
@@ -81,7 +81,7 @@ impl Subscriber for Notes {
 #[tokio::test]
 async fn each_call_of_a_store_is_a_span_that_names_no_session() {
     let notes = Notes::default();
-    // While there is only one subscriber, a span that another test comes upon first is taken for one that nobody wants.
+    // With only one subscriber, a span first reached by another test would be cached as disabled.
     let _other = tracing::Dispatch::new(Notes::default());
     let _guard = tracing::subscriber::set_default(notes.clone());
     let (app, mut browser) = (App::memory(), Browser::default());
@@ -101,8 +101,8 @@ async fn what_happens_to_sessions_is_told_at_once_with_handles_and_no_secrets() 
     let _guard = tracing::subscriber::set_default(notes.clone());
     let (store, keys) = (FaultyStore::new(MemoryStore::new()), KeyRing::generate().unwrap());
     let faults = store.faults();
-    // Nobody observes: `tracing` needs no observer.
-    let sealed = App::unobserved(SessionLayer::server(store.clone()).encrypt_at_rest(keys).unwrap());
+    // No observer: `tracing` needs none.
+    let sealed = App::unobserved(SessionLayer::server(store.clone()).with_encryption_at_rest(keys).unwrap());
     let app = App::unobserved(SessionLayer::server(store).with_renewal(HOUR).with_idle_timeout(HOUR));
     let mut secrets = ["a-key", "a-value", "a-principal", "a-label"].map(str::to_owned).to_vec();
 
@@ -130,7 +130,7 @@ async fn what_happens_to_sessions_is_told_at_once_with_handles_and_no_secrets() 
         faster.visit(&same_app, |session| async move { session.logout() }).await.value();
         session.insert("a-key", "another").unwrap();
     });
-    discarded.await.value();
+    assert_eq!(discarded.await.status, StatusCode::CONFLICT);
     assert_eq!(browser.get(&app, "n").await, None);
     browser.jar.insert("__Host-Http-id".into(), "a-value".into());
     assert_eq!(browser.get(&app, "n").await, None);
@@ -223,11 +223,13 @@ impl SessionPart for Cart {
 #[tokio::test]
 async fn a_subscriber_is_told_of_a_part_while_nothing_is_locked() {
     let keys = KeyRing::generate().unwrap();
-    let layer = SessionLayer::server(MemoryStore::new()).with_part::<Cart>(InCookie::encrypted(keys).free_standing());
+    let layer = SessionLayer::server(MemoryStore::new())
+        .with_part::<Cart>(InCookie::encrypted(keys).with_default_retention())
+        .unwrap();
     let (app, mut browser) = (App::unobserved(layer), Browser::default());
     browser.jar.insert("__Host-Http-cart".into(), "forged".into());
     let (done, answer) = channel();
-    // In a thread of its own: a deadlock would be one of threads.
+    // In its own thread, since a deadlock would block the thread.
     std::thread::spawn(move || {
         let (notes, _other) = (Notes::default(), tracing::Dispatch::new(Notes::default()));
         let _guard = tracing::subscriber::set_default(notes.clone());

@@ -1,4 +1,4 @@
-//! What crosses threads: whatever a handler holds, and every future of the crate.
+//! `Send` and `Sync`: what a handler holds, and every future of the crate.
 
 use std::fmt::Debug;
 
@@ -20,7 +20,7 @@ impl SessionPart for Cart {
     const NAME: &'static str = "cart";
 }
 
-/// A marker is a name and no value, so it may be a type that stays in its thread.
+/// A marker is never a value, so its type need not be `Send`.
 type Tied = *const ();
 
 const fn is_shared<T: Send + Sync + Debug + 'static>() {}

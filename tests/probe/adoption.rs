@@ -1,4 +1,4 @@
-//! Nothing that a client made up becomes a session, and looking leaves no trace.
+//! Session adoption: an ID made up by a client never becomes a session, and reading leaves no trace.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn an_id_of_the_wrong_length_or_spelling_is_anonymous() {
     });
 }
 
-/// 43 characters hold two bits more than 32 bytes; only one of four spellings is that of the ID.
+/// 43 characters hold two bits more than 32 bytes: of four spellings only one is canonical.
 #[test]
 fn an_id_has_one_spelling() {
     in_states(&["memory"], &[], |probe| {

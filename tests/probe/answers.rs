@@ -1,4 +1,4 @@
-//! What responses say, and what becomes of changes when a handler or its request fails.
+//! Status codes and error bodies, and the fate of changes when a handler or its request fails.
 
 use serde_json::{Value, json};
 
@@ -126,7 +126,7 @@ fn state_that_does_not_fit_its_place_is_an_error_and_the_old_state_stays() {
     });
 }
 
-/// Returns the longest text that a cookie has room for.
+/// Returns the longest text that fits in a cookie.
 fn longest_that_fits(probe: &Probe) -> usize {
     let fits = |length: usize| {
         let mut visitor = probe.visitor();
@@ -152,7 +152,7 @@ fn a_cookie_holds_what_browsers_accept_and_not_a_byte_more() {
     });
 }
 
-/// Sealed anew, a record may have grown by a byte. That is no reason to fail a request that only reads.
+/// A record may grow by a byte when it is sealed again. A request that only reads must not fail because of it.
 #[test]
 fn a_full_cookie_can_be_read_for_as_long_as_it_lives() {
     for options in [["--touch-interval", "0s"], ["--renewal", "0s"]] {

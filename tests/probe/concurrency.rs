@@ -1,4 +1,4 @@
-//! Requests of one session at the same time lose nothing of each other.
+//! Concurrent requests of one session lose no changes.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::process::in_states;
 use crate::support::visitor::Held;
 
-/// Releases all at the same time, and makes sure that all succeed.
+/// Releases all requests at once, and asserts that all succeed.
 fn release(held: Vec<Held>) {
     thread::scope(|scope| {
         for held in held {

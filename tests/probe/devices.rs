@@ -1,4 +1,4 @@
-//! The sessions of a principal. The same over every store is tried by the tests of stores.
+//! The sessions of a principal. `tests/stores` runs the same over every store.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The headers of responses: our cookie's attributes, and what caches are told.
+//! Response headers: the attributes of the session cookie, and the cache directives.
 
 use serde_json::json;
 
@@ -80,7 +80,7 @@ fn caching_is_the_handlers_own_affair_when_we_set_no_cookie() {
     });
 }
 
-/// CVE-2026-27205: a response that depended on the session was cached for everybody because nothing had been read by name.
+/// CVE-2026-27205: a response that depended on the session was publicly cached because no value had been read by name.
 #[test]
 fn a_response_whose_handler_looked_varies_on_the_cookie() {
     in_every_state(&[], |probe| {

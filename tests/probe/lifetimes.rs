@@ -1,4 +1,4 @@
-//! How long sessions live. The clock is a real one here, so every test leaves it a margin.
+//! How long sessions live. The clock is real, so every test leaves a margin.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,8 +7,7 @@ use serde_json::json;
 
 use crate::support::process::{COOKIE_STATES, in_every_state, in_states};
 
-/// Time that has passed since something happened at the probe: at most since before it was asked, at least since after
-/// it answered.
+/// Bounds for the time since an event at the probe: at most since the request was sent, at least since the response.
 struct Watch(Instant);
 
 impl Watch {
@@ -93,7 +92,7 @@ fn a_session_that_is_not_looked_at_is_not_used() {
     });
 }
 
-/// A use within the interval is not written down, so the session may end that much early; it never ends late.
+/// A use within the touch interval is not stored, so the session may end early by that much, but never late.
 #[test]
 fn a_touch_interval_ends_a_session_early_and_never_late() {
     in_every_state(&["--idle", "2s", "--touch-interval", "1s"], |probe| {
@@ -230,7 +229,7 @@ fn a_session_may_be_remembered_for_no_time_at_all() {
     });
 }
 
-/// The times are inside of the seal: a copy of the cookie is no better than the cookie.
+/// The times are inside the seal: a copy of the cookie lives no longer than the cookie.
 #[test]
 fn a_copied_cookie_dies_of_its_age_like_the_original() {
     in_states(&COOKIE_STATES, &["--idle", "1s"], |probe| {

@@ -1,4 +1,4 @@
-//! What has ended stays ended, whoever comes late.
+//! Ended sessions stay ended, even when another request finishes late.
 
 use serde_json::json;
 
@@ -61,8 +61,8 @@ fn a_slower_request_cannot_bring_a_session_back() {
     });
 }
 
-/// State in a cookie has no server that knows of the end, but the late request must not be the one to undo it on its own
-/// account: a client that ignores the logout keeps a copy anyway.
+/// Without a server that knows of the logout, a client may keep a copy of its cookie. The late response still must not
+/// set a cookie that undoes the logout.
 #[test]
 fn a_slower_reader_of_a_cookie_state_sets_no_cookie_after_a_logout() {
     in_states(&crate::support::process::COOKIE_STATES, &[], |probe| {
@@ -166,7 +166,7 @@ fn a_request_that_is_held_by_its_handler_cannot_bring_a_session_back_either() {
                 let response = slow.post("/set", json!({ "key": "late", "value": 1, "hold_ms": 1500 }));
                 (slow, response)
             });
-            // Should it not have loaded the session by now, it comes after the logout and begins a session of its own.
+            // A request that has not loaded the session by now comes after the logout and starts a new session.
             std::thread::sleep(std::time::Duration::from_millis(700));
             let old = visitor.clone();
             visitor.post("/logout", json!({}));

@@ -14,6 +14,8 @@ mod headers;
 mod lifetimes;
 mod logout;
 mod parsing;
+mod part_conflicts;
+mod parts;
 mod process;
 mod renewal;
 mod seals;

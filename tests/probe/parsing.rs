@@ -1,11 +1,11 @@
-//! Which bytes of a request are our cookie, and which only look like it.
+//! Which bytes of a request are the session cookie, and which only look like it.
 
 use serde_json::{Value, json};
 
 use crate::support::http::{COOKIE, Request};
 use crate::support::process::{Probe, in_every_state};
 
-/// Starts a session that says `secret`, and returns its cookie's value.
+/// Starts a session that contains `secret`, and returns its cookie's value.
 fn live_cookie(probe: &Probe) -> String {
     let mut visitor = probe.visitor();
     visitor.set("secret", "tea");
@@ -36,7 +36,8 @@ fn shown(headers: &[&[u8]]) -> String {
     headers.iter().map(|header| format!("[{:.200}]", header.escape_ascii().to_string())).collect()
 }
 
-/// CVE-2020-8184, CVE-2020-7070, CVE-2022-31629: other cookies, which any host of the domain may set, passed for ours.
+/// CVE-2020-8184, CVE-2020-7070, CVE-2022-31629: cookies that any host of the domain may set were accepted as the
+/// session cookie.
 #[test]
 fn a_name_that_only_looks_like_ours_is_that_of_another_cookie() {
     let names: [&[u8]; 26] = [
@@ -101,7 +102,7 @@ fn a_value_that_only_means_ours_in_some_other_encoding_is_not_ours() {
     });
 }
 
-/// CVE-2023-26049: a parser that heeds quotes and `$Version` can be made to hand one cookie over inside another.
+/// CVE-2023-26049: a parser that honors quotes and `$Version` can be made to leak one cookie inside another.
 #[test]
 fn our_cookie_is_found_among_whatever_neighbours() {
     in_every_state(&[], |probe| {
@@ -186,7 +187,7 @@ fn a_lot_of_junk_hides_nothing_and_harms_nothing() {
     });
 }
 
-/// What was not looked at may hold our name again, so a list that is too long is treated like a duplicate.
+/// The unread rest may contain the name again, so a list that is too long is treated like a duplicate.
 #[test]
 fn more_cookies_than_anyone_has_are_anonymous() {
     in_every_state(&[], |probe| {

@@ -29,6 +29,10 @@ fn a_command_line_that_is_not_right_ends_with_status_64_and_says_why() {
         (memory(&["--revocation", "memory"]), "--revocation is for state in the cookie"),
         (memory(&["--revocation", "floppy"]), "--revocation floppy"),
         (vec!["--state", "cookie-signed", "--listen", "127.0.0.1:0", "--revocation", "cookie-signed"], "a store"),
+        (memory(&["--conflict", "later"]), "--conflict later"),
+        (memory(&["--conflict"]), "--conflict"),
+        (memory(&["--part-place", "tables"]), "--part-place tables"),
+        (memory(&["--part-place", "Record"]), "--part-place Record"),
         (memory(&["--max-sessions", "0"]), "0 sessions"),
         (memory(&["--max-sessions", "-1"]), "--max-sessions"),
         (memory(&["--idle"]), "--idle"),
@@ -172,6 +176,19 @@ fn a_connection_carries_the_requests_of_many_visitors() {
         let after = connection.exchange(&Request::new("HEAD", "/read?key=n").cookie(&cookies[3]));
         assert_eq!(after.status, 200);
         assert_eq!(connection.exchange(&Request::get("/read?key=n").cookie(&cookies[3])).json(), json!({ "value": 3 }));
+    });
+}
+
+#[test]
+fn a_route_that_is_not_built_yet_is_501_and_one_that_is_none_404() {
+    in_every_state(&[], |probe| {
+        for request in [Request::get("/health"), Request::get("/peek"), Request::post("/take", &json!({ "key": "k" }))]
+        {
+            assert_eq!(probe.exchange(request).status, 501);
+        }
+        for path in ["/nowhere", "/part/nowhere", "/cart"] {
+            assert_eq!(probe.exchange(Request::get(path)).status, 404, "{path}");
+        }
     });
 }
 

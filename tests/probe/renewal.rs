@@ -81,7 +81,7 @@ fn a_request_from_before_a_login_neither_learns_nor_changes_anything() {
     });
 }
 
-/// A renewal with grace before the login must not be a way round it.
+/// An earlier renewal with grace must not bypass the login's lack of grace.
 #[test]
 fn a_login_kills_ids_in_their_grace_too() {
     in_states(&["memory"], &["--grace", "1h"], |probe| {
@@ -189,7 +189,7 @@ fn a_chain_of_renewals_within_the_grace_leads_to_its_end() {
     });
 }
 
-/// A client whose requests were all on their way before the first answer came back.
+/// A client that sends all its requests before the first response arrives.
 #[test]
 fn a_client_that_renews_over_and_over_with_its_old_id_is_not_logged_out() {
     in_states(&["memory"], &["--grace", "1h"], |probe| {
@@ -205,7 +205,7 @@ fn a_client_that_renews_over_and_over_with_its_old_id_is_not_logged_out() {
     });
 }
 
-/// Releases all at the same time, and waits for their responses.
+/// Releases all requests at once, and waits for their responses.
 fn release_at_once(held: Vec<Held>) -> Vec<Response> {
     let barrier = Barrier::new(held.len());
     thread::scope(|scope| {
@@ -223,7 +223,7 @@ fn release_at_once(held: Vec<Held>) -> Vec<Response> {
 
 #[test]
 fn two_hundred_requests_at_the_moment_of_a_renewal_see_one_new_id() {
-    // On a busy machine two hundred requests take more than a second, and then the new ID is to be renewed in its turn.
+    // On a busy machine two hundred requests take more than a second, and then the new ID is due for renewal too.
     in_states(&["memory"], &["--renewal", "4s", "--grace", "1h"], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -297,7 +297,7 @@ fn a_change_made_under_the_old_id_lands_in_the_renewed_session() {
     });
 }
 
-/// A remembered session's cookie is sent again whenever its deadline moves, which must not undo what came meanwhile.
+/// A persistent cookie is set again whenever its deadline moves. This must not undo concurrent changes.
 #[test]
 fn a_slow_reader_of_a_remembered_session_does_not_put_an_old_id_in_place_of_a_new_one() {
     in_states(&["memory"], &["--touch-interval", "0s", "--grace", "1h"], |probe| {

@@ -1,4 +1,4 @@
-//! State in a cookie: whatever is done to it, it is either what we sealed or nothing.
+//! State in a cookie: any manipulation is rejected.
 
 use crate::support::process::{COOKIE_STATES, Probe, in_states};
 use crate::support::visitor::Visitor;

@@ -1,4 +1,4 @@
-//! The stores of this crate that need a server, and what is to be expected of each.
+//! The stores of this crate that need a server, and the expectations for each.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,13 +10,13 @@ use crate::harness::engines::Engine;
 /// A store and the server it is for.
 pub(crate) struct Adapter {
     pub(crate) engine: &'static Engine,
-    /// Makes a layer over a store at an address. The table, if there is one, is made when it is missing.
+    /// Makes a layer over a store at an address. Creates the table if the store has one and it is missing.
     pub(crate) open: fn(String) -> Opening,
-    /// What was acknowledged is there when the server has been killed and comes back.
+    /// Whether acknowledged writes survive a kill and restart of the server.
     pub(crate) is_durable: bool,
-    /// How often a renewal goes to the server, without the load.
+    /// The round trips of a renewal, without the load.
     pub(crate) renewal: usize,
-    /// Counts what a server at an address keeps: sessions, and forwards to them.
+    /// Counts the sessions and forwards on a server at an address.
     pub(crate) count: fn(String) -> Count,
 }
 
@@ -111,7 +111,7 @@ mod memcached {
                 SessionLayer::server(MemcachedStore::connect(&url).await.expect("it accepts connections"))
             })
         },
-        // All it has is in its memory.
+        // It keeps everything in memory.
         is_durable: false,
         renewal: 2,
         count: |url| {
@@ -258,7 +258,7 @@ mod mysql {
     tests_of_adapter!([devices] ADAPTER.engine.shared());
 }
 
-/// A file, which needs no server; a network can do nothing to it.
+/// A file, which needs no server and is immune to network faults.
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use std::sync::atomic::{AtomicU32, Ordering};

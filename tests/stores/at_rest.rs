@@ -8,7 +8,7 @@ use crate::browser::{App, Browser};
 pub(crate) async fn values_encrypted_at_rest_come_back_and_the_store_has_none_of_them(adapter: &Adapter) {
     let Some(url) = adapter.engine.shared() else { return };
     let keys = KeyRing::generate().unwrap();
-    let sealed = App::new((adapter.open)(url.clone()).await.encrypt_at_rest(keys).unwrap());
+    let sealed = App::new((adapter.open)(url.clone()).await.with_encryption_at_rest(keys).unwrap());
     let plain = App::new((adapter.open)(url).await);
     let mut browser = Browser::default();
     browser.set(&sealed, "n", 1).await;

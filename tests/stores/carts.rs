@@ -1,4 +1,4 @@
-//! Carts in tables and their orders, in processes that work together and processes that are killed.
+//! Carts in tables and their orders, with several processes at once and with processes that are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -24,10 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WORKERS: usize = 8;
 const CLIENTS: usize = 20;
 
-/// What came of a request: its status, its cookie and its JSON. `None`: nobody knows what became of it.
+/// The outcome of a request: its status, its cookie and its JSON. `None`: the outcome is unknown.
 type Answer = Option<(u16, Option<String>, Value)>;
 
-/// Sends a request, as soon as somebody listens.
+/// Sends a request as soon as the port accepts connections.
 fn send(probe: SocketAddr, cookie: Option<&str>, path: &str, body: Option<Value>) -> Answer {
     let begun = Instant::now();
     let mut stream = loop {
@@ -53,7 +53,7 @@ fn send(probe: SocketAddr, cookie: Option<&str>, path: &str, body: Option<Value>
     Some((status, cookie.map(str::to_owned), serde_json::from_str(body).ok()?))
 }
 
-/// A name that no other test uses, nor one of another process, for what is in the tables that all share.
+/// A name for rows in the shared tables, unique across tests and processes.
 fn name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     format!("p{}t{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
@@ -71,7 +71,7 @@ pub(crate) fn twenty_clients_change_one_cart_on_two_nodes_and_lose_no_row(state:
     let conflicts = AtomicUsize::new(0);
     let client = &|client: usize| {
         let post = |n: usize, path: &str, body: Value| {
-            // So many at once may be in each other's way too often: who is told so comes again.
+            // So many concurrent requests may run out of retries: a client that gets a 409 tries again.
             let answer = (0..).find_map(|_| {
                 let answer = send(nodes[n % 2], cookie.as_deref(), path, Some(body.clone())).unwrap();
                 (answer.0 != 409).then_some(answer).or_else(|| {
@@ -99,20 +99,20 @@ pub(crate) fn twenty_clients_change_one_cart_on_two_nodes_and_lose_no_row(state:
     }
 }
 
-/// What a worker knows of a cart. Each addition is a power of four: so the sum of two products tells which of them have
-/// taken place, and whether one has twice.
+/// What a worker knows about a cart. Each addition is a power of four, so a sum tells which additions took effect and
+/// whether one did twice.
 #[derive(Debug, Default)]
 struct Known {
     added: [u64; 2],
     perhaps: [u64; 2],
-    /// What the probe has said about the checkout: an order, or that there was nothing to order.
+    /// The probe's answer to the checkout: an order, or that there was nothing to order.
     checkouts: Vec<Option<i64>>,
 }
 
 /// Additions to a cart: which product, and how many.
 const ADDITIONS: [(usize, u64); 3] = [(0, 1), (1, 4), (0, 16)];
 
-/// Fills a cart and orders it. If it is `patient` it asks again until it knows whether it has been ordered.
+/// Fills a cart and orders it. If `patient`, retries until the outcome is known.
 fn shop(probe: SocketAddr, cart: &str, is_patient: bool) -> Known {
     let (mut known, mut cookie) = (Known::default(), None);
     for (product, qty) in ADDITIONS {
@@ -127,7 +127,7 @@ fn shop(probe: SocketAddr, cart: &str, is_patient: bool) -> Known {
         }
         known.perhaps[product] += qty;
         if cookie.is_none() {
-            // Nobody has the cookie of that session.
+            // No client has the cookie of that session.
             return known;
         }
     }
@@ -149,7 +149,7 @@ fn shop(probe: SocketAddr, cart: &str, is_patient: bool) -> Known {
 /// A line of an order, or of a cart.
 pub(crate) type Line = (Option<i64>, String, i64);
 
-/// Has carts ordered while the probe is killed at random moments and started again.
+/// Orders carts while the probe is killed at random moments and restarted.
 pub(crate) fn carts_are_ordered_wholly_or_not_at_all_when_the_process_is_killed(
     state: &str,
     most: u64,
@@ -176,7 +176,7 @@ pub(crate) fn carts_are_ordered_wholly_or_not_at_all_when_the_process_is_killed(
         };
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
         while !workers.iter().all(|worker| worker.is_finished()) {
-            // It is killed wherever that finds it.
+            // The kill may hit any step.
             thread::sleep(Duration::from_millis(200 + u64::try_from(random.below(800)).unwrap()));
             drop(node.take());
             kills += 1;
@@ -196,7 +196,7 @@ pub(crate) fn carts_are_ordered_wholly_or_not_at_all_when_the_process_is_killed(
     assert!(kills > 5 && unanswered > 0 && ordered > known.len() / 4, "nothing was tried");
 }
 
-/// Compares what is in the tables with what was answered. Returns how many orders there are.
+/// Compares the tables with the responses. Returns the number of orders.
 fn judge(known: &BTreeMap<String, Known>, found: &[Line]) -> usize {
     let mut orders = 0;
     let mut lines: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
@@ -219,7 +219,7 @@ fn judge(known: &BTreeMap<String, Known>, found: &[Line]) -> usize {
             };
             let (ordered, kept) = (sum(true), sum(false));
             let all = ordered + kept;
-            // All bits of what was acknowledged, and none of what was never asked for: so nothing twice.
+            // Every acknowledged bit, and no bit that was never sent: so nothing took effect twice.
             assert_eq!((all & added, all & !perhaps, ordered & kept), (added, 0, 0), "it does not add up: {story}");
             let is_whole = ordered & added == added || ordered & added == 0;
             assert!(is_whole && (placed.is_empty() || ordered & added == added), "an order is not whole: {story}");
@@ -234,7 +234,7 @@ fn judge(known: &BTreeMap<String, Known>, found: &[Line]) -> usize {
     orders
 }
 
-/// The lines of orders, and those of carts, of the products whose names are like this.
+/// The lines of orders and of carts for products whose names match the pattern.
 const LINES: [&str; 2] = [
     "SELECT order_id, sku, qty FROM order_lines WHERE sku LIKE '@like'",
     "SELECT CASE WHEN 0 = 1 THEN qty END, sku, qty FROM cart_items WHERE sku LIKE '@like'",

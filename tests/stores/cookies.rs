@@ -1,4 +1,4 @@
-//! State in cookies on several processes, which remember in one store what has ended.
+//! State in cookies on several processes that share one revocation store.
 
 use std::thread;
 
@@ -37,7 +37,7 @@ fn a_cookie_is_refused([one, other]: &[Probe; 2]) {
     for node in [one, other] {
         assert!(!node.visitor_with(&*cookie).cookie_is_live(), "a request that was late has brought the session back");
     }
-    // Somebody else takes the session over.
+    // Another principal takes the session over.
     let mut browser = device(one, &somebody());
     let thief = browser.clone();
     assert_eq!(browser.post("/login", json!({ "principal": somebody() })).status, 200);

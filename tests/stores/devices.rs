@@ -22,7 +22,7 @@ pub(crate) fn device<'p>(node: &'p Probe, principal: &str) -> Visitor<'p> {
     visitor
 }
 
-/// Returns the handles in the list that a device is shown, and its own.
+/// Returns the handles listed for a device, and its own.
 fn devices(visitor: &mut Visitor<'_>) -> (BTreeSet<String>, Option<String>) {
     let response = visitor.get("/sessions");
     assert_eq!(response.status, 200, "{response:?}");
@@ -58,13 +58,13 @@ pub(crate) fn devices_are_listed_on_all_nodes_as_soon_as_they_log_in_and_no_long
     let mut visitor = one.visitor();
     visitor.set("k", 1);
     assert_eq!(devices(&mut visitor), (BTreeSet::new(), None));
-    // A renewed session is the same device, and one that logs in again is no other.
+    // A renewed session stays the same device, and so does one that logs in again.
     phone.post("/renew", json!({}));
     phone.post("/login", json!({ "principal": alice }));
     assert_eq!(devices(&mut at(&other, &phone)), (both, Some(of_phone)));
     desk.post("/logout", json!({}));
     assert_eq!(devices(&mut phone).0.len(), 1);
-    // The device goes over to somebody else.
+    // Another principal logs in on the device.
     phone.post("/login", json!({ "principal": bob }));
     assert_eq!(devices(&mut stranger).0.len(), 2);
     assert_eq!(devices(&mut device(&one, &alice)).0.len(), 1);
@@ -127,7 +127,7 @@ pub(crate) fn a_hundred_logins_at_once_on_three_nodes_with_room_for_three_leave_
     assert_eq!(devices(&mut nodes[1].visitor_with(live[0])).0.len(), 3);
 }
 
-/// What a store that does not find sessions by their principal has instead.
+/// The behavior of a store that cannot find sessions by principal.
 #[cfg(feature = "memcached")]
 pub(crate) fn a_state_without_lists_has_none_of_their_routes(state: &str) {
     let [node] = start(state, &[]);

@@ -1,8 +1,8 @@
 //! Each kind of request while the network to a real server fails in each way.
 //!
-//! A failure that is over when the store is asked once more is noticed by nobody, and what the request has asked for is
-//! done once. Otherwise it is answered with 503 and no cookie, in time. The session is then as it was before or as it was
-//! asked to be, never between, and never looks as if it were not there.
+//! A failure that has passed by the time of the retry stays invisible, and the request takes effect once. Otherwise the
+//! response is a timely 503 without a cookie. The session is then either unchanged or fully changed, never in between,
+//! and never looks missing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::harness::proxy::{Fault, Proxy};
 
 /// How long a call of the store may take while the network fails.
 const STORE_TIMEOUT: Duration = Duration::from_millis(300);
-/// The longest for a whole request: a few calls, each made again once, on a machine that has other things to do as well.
+/// The limit for a whole request: a few calls, each retried once, on a busy machine.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
-/// The default of the layer.
+/// The layer's default.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// How long a store may take to see that the network works again.
+/// How long a store may take to notice that the network has recovered.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 const FAULTS: [Fault; 5] = [Fault::BlackHole, Fault::Reset, Fault::Refuse, Fault::CutReplies(0), Fault::CutReplies(3)];
@@ -37,11 +37,11 @@ enum Kind {
     Renew,
     Login,
     Logout,
-    /// Ends the session and begins another.
+    /// Ends the session and starts another.
     Replace,
 }
 
-/// What is seen with a cookie: nothing, or the principal and the value.
+/// What a cookie gives access to: nothing, or the principal and the value.
 type Seen = Option<(Option<String>, Option<u32>)>;
 
 impl Kind {
@@ -63,12 +63,12 @@ impl Kind {
         }
     }
 
-    /// What a browser sees that has not made the request.
+    /// What a browser sees before the request.
     fn before(self) -> Seen {
         (self != Self::Create).then_some((None, Some(1)))
     }
 
-    /// What a browser sees that has got the answer.
+    /// What a browser sees after the response.
     fn after(self) -> Seen {
         match self {
             Self::Read | Self::Touch | Self::Create | Self::Renew => Some((None, Some(1))),
@@ -79,28 +79,28 @@ impl Kind {
         }
     }
 
-    /// What a browser sees when the request took place, wholly or in part, and it has got no answer.
+    /// What a browser sees when the request took effect, wholly or in part, and the response was lost.
     fn without_answer(self) -> Seen {
         match self {
             Self::Read | Self::Touch | Self::Create | Self::Renew => self.before(),
             Self::Increment => self.after(),
-            // A login lets the old ID die at once, and a logout ends the session.
+            // A login retires the old ID without grace, and a logout ends the session.
             Self::Login | Self::Logout | Self::Replace => None,
         }
     }
 
-    /// What a browser sees that has made the request, got an error, made it again and got an answer.
+    /// What a browser sees after an error and a successful retry.
     fn after_both(self) -> [Seen; 3] {
         match self {
             Self::Increment => [self.after(), Some((None, Some(3))), self.after()],
-            // The ID was dead, so another session was begun; or it died under the second request.
+            // The ID was already retired, so another session was started; or the second request retired it.
             Self::Login => [self.after(), Some((Some("alice".into()), None)), None],
             _ => [self.after(), self.after(), self.after()],
         }
     }
 }
 
-/// A network, an application behind it, and the same with less patience.
+/// A network, an application behind it, and the same application with shorter time limits.
 struct Scene {
     proxy: Arc<Proxy>,
     app: App,
@@ -133,7 +133,7 @@ impl Scene {
         browser
     }
 
-    /// Makes a request, in whose handler something happens to the network.
+    /// Sends a request whose handler changes the state of the network.
     async fn request(&self, kind: Kind, browser: &Browser, happen: impl FnOnce(&Proxy) + Send + 'static) -> Visit<()> {
         let begun = Instant::now();
         let visit = self.send(&self.hasty, kind, browser, happen).await;
@@ -156,8 +156,7 @@ impl Scene {
         browser.send(app, handler).await
     }
 
-    /// Checks that a request has done what it was asked, and only once: with the cookies it came with, and with those
-    /// it was answered with.
+    /// Checks that a request took effect exactly once, with the cookies it sent and with those it received.
     async fn took_place_once(&self, story: &str, kind: Kind, old: &Browser, visit: &Visit<()>) {
         assert_eq!(self.app.events(), told(kind), "{story}");
 
@@ -167,14 +166,14 @@ impl Scene {
         assert_eq!(visit.set_cookies().len(), usize::from(has_new_id || kind == Kind::Logout), "{story}");
         assert_eq!(browser.id() != old.id(), has_new_id || kind == Kind::Logout, "{story}");
         if kind == Kind::Touch {
-            // Later than the session would have ended without it.
+            // After the time at which the session would have ended without the request.
             self.app.pass(IDLE_TIMEOUT - Duration::from_secs(30));
         }
         assert_eq!(self.see(story, &browser).await, kind.after(), "{story}");
         assert_eq!(self.see(story, old).await, kind.without_answer(), "{story}: with its old cookie");
     }
 
-    /// Asks again until there is an answer, now that the network is whole again.
+    /// Retries until there is a response, now that the network has recovered.
     async fn answer<T>(&self, story: &str, mut ask: impl AsyncFnMut() -> Visit<T>) -> Visit<T> {
         let begun = Instant::now();
         loop {
@@ -187,7 +186,7 @@ impl Scene {
         }
     }
 
-    /// Looks without taking a cookie.
+    /// Reads the session without accepting a cookie.
     async fn see(&self, story: &str, browser: &Browser) -> Seen {
         let look = |session: Session| async move {
             let seen = (session.principal(), session.get("n").unwrap());
@@ -196,7 +195,7 @@ impl Scene {
         self.answer(story, async || browser.send(&self.app, look).await).await.value()
     }
 
-    /// Makes the request again, which now works.
+    /// Repeats the request, which now succeeds.
     async fn again(&self, story: &str, kind: Kind, mut browser: Browser) {
         let ask = async || browser.send(&self.app, move |session| async move { kind.change(&session) }).await;
         let visit = self.answer(story, ask).await;
@@ -253,7 +252,7 @@ fn added(kind: Kind) -> u64 {
     u64::from(matches!(kind, Kind::Create | Kind::Renew | Kind::Login))
 }
 
-/// What observers are told of a request, in this order.
+/// The events that a request sends to observers, in this order.
 fn told(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Read | Kind::Touch | Kind::Increment => &[],
@@ -278,7 +277,7 @@ pub(crate) async fn a_request_that_loses_a_reply_is_answered_and_takes_place_onc
             let before = count().await;
             scene.app.events();
             let happen = move |proxy: &Proxy| proxy.cut_reply(passing, kept);
-            // A request that reads has no other call than the load.
+            // A request that only reads makes no call but the load.
             let visit = if kind == Kind::Read {
                 happen(&scene.proxy);
                 old.send(&scene.app, |_| async {}).await
@@ -300,8 +299,8 @@ pub(crate) async fn a_request_that_loses_a_reply_is_answered_and_takes_place_onc
     }
 }
 
-/// How many replies of a request pass at most before one is lost: the answer to a write may be the third, behind one to
-/// the preparation of a statement, or to a script that the server does not know yet.
+/// The most replies that pass before one is lost: the reply to a write may be the third, after those to a prepared
+/// statement or to a script that is not loaded yet.
 const MOST_PASSING: usize = 2;
 
 pub(crate) async fn a_network_that_fails_after_a_lost_reply_is_503_and_nothing_is_written_twice(adapter: &Adapter) {
@@ -311,13 +310,13 @@ pub(crate) async fn a_network_that_fails_after_a_lost_reply_is_503_and_nothing_i
         for (fault, passing) in FAULTS.iter().flat_map(|fault| (0..=MOST_PASSING).map(|passing| (*fault, passing))) {
             has_taken_place |= fails_for_good(&scene, adapter, *kind, fault, passing).await;
         }
-        // A session that was begun, or got another ID with some grace, is not seen by who has not got the answer.
+        // Without the response, the browser cannot see a session that was created or renewed with grace.
         let is_seen = kind.before() != kind.without_answer();
         assert_eq!(has_taken_place, is_seen, "{}: {kind:?} has never lost the reply to its write", adapter.engine.name);
     }
 }
 
-/// Makes a request that loses a reply, and its repetition fails too. Returns whether it has changed what is seen.
+/// Sends a request that loses a reply and whose retry fails too. Returns whether it has changed anything.
 async fn fails_for_good(scene: &Scene, adapter: &Adapter, kind: Kind, fault: Fault, passing: usize) -> bool {
     let story = format!("{}: {kind:?} without reply {passing}, then {fault:?}", adapter.engine.name);
     let browser = scene.browser(kind).await;
@@ -340,10 +339,10 @@ async fn fails_for_good(scene: &Scene, adapter: &Adapter, kind: Kind, fault: Fau
     seen != kind.before()
 }
 
-/// How many requests there are at once, each of which may have a connection of its own.
+/// How many requests run at once, each possibly on its own connection.
 const VISITORS: usize = 8;
 
-/// Lets many requests use the store at once, so that a pool has many connections, and kills these before others follow.
+/// Sends many requests at once to open many pooled connections, and kills these before more requests follow.
 async fn visit_before_and_after(adapter: &Adapter, server: &Server, die: impl AsyncFn(&Proxy)) {
     let scene = Scene::before(adapter, server).await;
     let name = adapter.engine.name;

@@ -20,6 +20,10 @@ mod browser;
 mod carts;
 mod cookies;
 mod devices;
+mod dropped;
+#[path = "../layer/drops.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod drops;
 mod faults;
 #[cfg(feature = "memcached")]
 mod memcached;
@@ -27,6 +31,9 @@ mod memcached;
 mod mongodb;
 mod nodes;
 mod outages;
+#[path = "../layer/paused.rs"]
+#[expect(dead_code, reason = "it can do more than is needed here")]
+mod paused;
 #[cfg(feature = "redis")]
 mod redis;
 mod round_trips;

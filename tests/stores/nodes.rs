@@ -18,7 +18,7 @@ pub(crate) fn start<const N: usize>(state: &str, options: &[&str]) -> [Probe; N]
     std::array::from_fn(|_| Probe::start(state, options))
 }
 
-/// Returns the visitor as one who now comes to another node.
+/// Returns the visitor with a connection to another node.
 pub(crate) fn at<'p>(node: &'p Probe, visitor: &Visitor<'_>) -> Visitor<'p> {
     match &visitor.cookie {
         Some(cookie) => node.visitor_with(cookie),
@@ -103,11 +103,11 @@ pub(crate) fn a_renewal_on_one_node_is_followed_on_all(state: &str) {
     let late = at(&third, &visitor).hold("/set", json!({ "key": "late", "value": 2 }));
     assert_eq!(visitor.post("/renew", json!({})).status, 200);
     assert_ne!(visitor.id(), old.id());
-    // The old cookie leads to the same session, and its visitor is told the same new ID.
+    // The old cookie leads to the same session, and the response sets the same new ID.
     let mut follower = at(&other, &old);
     assert_eq!(follower.read("k"), 1);
     assert_eq!(follower.id(), visitor.id());
-    // A request that has loaded it under the old ID saves under the new one.
+    // A request that loaded the session under the old ID saves it under the new one.
     assert_eq!(late.release().status, 200);
     assert_eq!(at(&other, &visitor).dump()["values"], json!({ "k": 1, "late": 2 }));
     // A logout with the old ID ends the session.

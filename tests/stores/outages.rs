@@ -1,4 +1,4 @@
-//! A server that is killed or halted while many clients use it.
+//! A server that is killed or paused while many clients use it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,9 +21,9 @@ const LEAVING: usize = 4;
 /// How many requests are answered, or fail, before the test goes on.
 const SOME: usize = 500;
 const OUTAGES: usize = 2;
-/// Short, so that a halted server is noticed often.
+/// Short, so that clients often notice a paused server.
 const STORE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Longer than any server takes to come back.
+/// Longer than any server takes to restart.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all clients count.
@@ -32,7 +32,7 @@ struct Load {
     is_over: AtomicBool,
     answered: AtomicUsize,
     failed: AtomicUsize,
-    /// Sessions that were not there any more.
+    /// Sessions that were lost.
     lost: AtomicUsize,
 }
 
@@ -41,7 +41,7 @@ impl Load {
         !self.is_over.load(Ordering::SeqCst)
     }
 
-    /// Whether a request was answered, which is counted.
+    /// Counts the request and returns whether it was answered.
     fn count(&self, status: StatusCode) -> bool {
         let is_answered = status == StatusCode::OK;
         if is_answered { &self.answered } else { &self.failed }.fetch_add(1, Ordering::SeqCst);
@@ -67,14 +67,14 @@ fn increment(session: &Session, name: usize) -> (bool, u64) {
     (session.is_new(), session.update("n", |n: &mut u64| *n += 1).unwrap())
 }
 
-/// Counts in a session of its own, and knows at every moment what the number can be.
+/// Counts in its own session, and always knows the range the number must be in.
 async fn count_alone(app: App, load: Arc<Load>, name: usize, is_durable: bool) {
-    // What was acknowledged, and that with all that may have taken place.
+    // The acknowledged count, and that count plus every increment of unknown outcome.
     let (mut browser, mut least, mut most) = (Browser::default(), 0, 0);
     while load.is_on() {
         let visit = browser.visit(&app, move |session| async move { increment(&session, name) }).await;
         let is_answered = load.count(visit.status);
-        // Without its session a request has written nothing.
+        // A request without its session has written nothing.
         let Some((is_new, number)) = visit.output else { continue };
         if is_new {
             if least > 0 {
@@ -91,7 +91,7 @@ async fn count_alone(app: App, load: Arc<Load>, name: usize, is_durable: bool) {
     }
 }
 
-/// Counts in a session that others count in, too. Returns how often it was told of success, and how often it was not.
+/// Counts in a session shared with other clients. Returns how many increments succeeded and how many failed.
 async fn count_together(app: App, load: Arc<Load>, mut browser: Browser) -> (u64, u64) {
     let (mut sure, mut unsure) = (0, 0);
     while load.is_on() {
@@ -113,7 +113,7 @@ async fn count_together(app: App, load: Arc<Load>, mut browser: Browser) -> (u64
     (sure, unsure)
 }
 
-/// Begins sessions and ends them. Returns the browsers that still have the cookies of those that are over.
+/// Starts sessions and ends them. Returns browsers that still hold the cookies of the ended sessions.
 async fn leave(app: App, load: Arc<Load>) -> Vec<Browser> {
     let mut over = Vec::new();
     while load.is_on() {
@@ -134,7 +134,7 @@ async fn leave(app: App, load: Arc<Load>) -> Vec<Browser> {
     over
 }
 
-/// All clients, until the outages are over.
+/// Runs all clients until the outages are over.
 async fn withstand(adapter: &Adapter, outage: impl AsyncFn(&Server, &Load)) {
     let Some(server) = adapter.engine.start() else { return };
     let layer = (adapter.open)(adapter.engine.url(server.address())).await;

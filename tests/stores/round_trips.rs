@@ -1,4 +1,4 @@
-//! How often a request goes to the server, counted on the way to a real one.
+//! Round trips per request, counted by a proxy in front of a real server.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::adapters::Adapter;
 use crate::browser::{App, Browser, send_request};
 use crate::harness::proxy::Proxy;
 
-/// How often in a row a request must be as cheap as it is to be. Before, connections are opened and statements prepared,
-/// on as many connections as a pool may have.
+/// How many requests in a row must take the expected number of round trips. Earlier ones open connections and prepare
+/// statements on each connection of the pool.
 const STEADY: usize = 12;
-/// How often it is tried at most.
+/// The most requests that are sent.
 const TRIES: usize = 200;
 
 /// A kind of request, and the browser that makes it.
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// Sends a request that is to be counted, with what it needs made before.
+    /// Sets up what the request needs, and sends it for counting.
     async fn browser(self, app: &App) -> Browser {
         let mut browser = Browser::default();
         match self {
@@ -72,7 +72,7 @@ impl Kind {
         }
         if self == Self::Touch {
             app.pass(Duration::from_secs(61));
-            // Whatever a store does with a connection that was not used for a minute is not what is counted.
+            // Excludes what a store does with a connection that was idle for a minute.
             assert_eq!(Browser::default().set(app, "n", 1).await.status, StatusCode::OK);
         }
         browser
@@ -130,7 +130,7 @@ pub(crate) async fn each_kind_of_request_goes_to_the_server_no_more_often_than_i
     println!("{}: {} connections, {} pings of the pool", adapter.engine.name, proxy.connections(), proxy.pings());
 }
 
-/// What has passed the proxy.
+/// What the proxy has counted.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
     round_trips: usize,

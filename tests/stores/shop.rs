@@ -1,4 +1,4 @@
-//! The example shop, several of it on one server.
+//! Several instances of the example shop on one server.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use session_state::Key;
 use crate::harness::engines::{Engine, MYSQL, POSTGRES};
 use crate::support::http::{Connection, Request, Response};
 
-/// How often an impatient finger sends one form.
+/// How often an impatient visitor submits the same form.
 const CLICKS: usize = 8;
 
 /// A running shop. It is killed when it is dropped.
@@ -20,7 +20,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// Starts shops that find an empty database, all at once.
+    /// Starts several shops at once on an empty database.
     fn open<const N: usize>(database: &str) -> [Self; N] {
         let key = Key::generate().unwrap().to_base64();
         let command = || {
@@ -37,7 +37,7 @@ impl Shop {
                 line.unwrap().strip_prefix("listening on http://localhost:").map(|port| port.parse().unwrap())
             };
             let port: u16 = lines.find_map(says).expect("the shop says where it listens");
-            // The log is read, so that the shop can go on writing it.
+            // Drains the log, so that the shop never blocks on writing it.
             thread::spawn(move || lines.for_each(drop));
             Self { process, address: ([127, 0, 0, 1], port).into() }
         })
@@ -51,7 +51,7 @@ impl Drop for Shop {
     }
 }
 
-/// Somebody with a browser.
+/// A visitor with a browser.
 #[derive(Clone, Default)]
 struct Customer {
     cookie: Option<String>,
@@ -64,7 +64,7 @@ impl Customer {
         String::from_utf8(response.body()).unwrap()
     }
 
-    /// Sends a form, and returns where that leads.
+    /// Submits a form, and returns the target of the redirect.
     fn send(&mut self, shop: &Shop, path: &str, form: &str) -> String {
         let request = Request::post_bytes(path, form.as_bytes());
         let response = self.exchange(shop, request.header("Content-Type", "application/x-www-form-urlencoded"));
@@ -84,7 +84,7 @@ impl Customer {
         response
     }
 
-    /// Sends the form of the checkout as it stands on the page, to one shop after the other and all at once.
+    /// Submits the checkout form as the page shows it, spread over the shops, all at once.
     fn check_out(&mut self, shops: &[Shop]) -> Vec<String> {
         let page = self.get(&shops[0], "/checkout");
         let (_, total) = page.split_once("name=\"total\" value=\"€").expect("a form");

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that sends what it is given, right or wrong, and judges what comes back.
+//! A small HTTP/1.1 client that sends any bytes, valid or not, and checks the responses.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longer than anything takes that is not stuck.
+/// Longer than any operation takes unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The name of the session's cookie, unless the probe is told another.
+/// The probe's default name of the session cookie.
 pub(crate) const COOKIE: &str = "__Host-Http-id";
 
 /// The bytes of a request, head and body apart.
@@ -51,7 +51,7 @@ impl Request {
     }
 }
 
-/// A connection, which may carry several requests one after the other.
+/// A connection for several requests, one after the other.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
 }
@@ -69,8 +69,8 @@ impl Connection {
         self.receive(request.is_head)
     }
 
-    /// Sends the head and waits until the handler wants the body. The extractors in front of the body have run then: the
-    /// session is loaded.
+    /// Sends the head and waits until the handler reads the body. By then the extractors before the body have run and
+    /// the session is loaded.
     pub(crate) fn send_head(&mut self, request: &Request) {
         self.send(&[&request.head, &b"Expect: 100-continue\r\n\r\n"[..]].concat());
         let (status, headers) = self.receive_head();
@@ -86,7 +86,7 @@ impl Connection {
         self.stream.get_mut().write_all(bytes).expect("the probe reads requests");
     }
 
-    /// Sends a request and returns its response without the body, as soon as the head is there.
+    /// Sends a request and returns the response without its body, as soon as the head has arrived.
     pub(crate) fn begin(&mut self, request: &Request) -> Response {
         self.send(&[&request.head, &b"\r\n"[..], &request.body].concat());
         let (status, headers) = self.receive_head();
@@ -156,13 +156,13 @@ impl Connection {
         bytes
     }
 
-    /// Whether the other side has closed the connection, and sent nothing before it did.
+    /// Returns whether the other side has closed the connection without sending anything.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
     }
 }
 
-/// A response, as it came.
+/// A response as received.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -176,7 +176,7 @@ pub(crate) struct Response {
 pub(crate) struct SetCookie {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// What follows the value, with the `;` in front.
+    /// What follows the value, including the first `;`.
     pub(crate) attributes: String,
 }
 
@@ -218,7 +218,7 @@ impl Response {
         self.lines("set-cookie").iter().map(parsed).collect()
     }
 
-    /// The cookie of this name that the response sets or removes.
+    /// Returns the cookie of this name that the response sets or removes.
     pub(crate) fn cookie_named(&self, name: &str) -> Option<SetCookie> {
         self.set_cookies().into_iter().find(|cookie| cookie.name == name)
     }
@@ -228,7 +228,7 @@ impl Response {
         self.cookie_named(COOKIE)
     }
 
-    /// What holds for every response, whatever was asked.
+    /// Asserts what holds for every response.
     fn check(&self) {
         let cookies = self.set_cookies();
         let names: HashSet<_> = cookies.iter().map(|cookie| &cookie.name).collect();

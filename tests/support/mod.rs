@@ -1,4 +1,4 @@
-//! What end-to-end tests need: a real process, real connections, and requests of which every byte is the test's own.
+//! Support for end-to-end tests: a real process, real connections, and full control over the bytes of a request.
 
 pub(crate) mod http;
 pub(crate) mod process;

@@ -1,4 +1,4 @@
-//! The probe as a process of its own.
+//! The probe as a child process.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,13 +11,13 @@ use std::thread;
 use super::http::{Connection, Request, Response};
 use super::visitor::Visitor;
 
-/// The states that this release has.
+/// The states that every build of the probe has.
 pub(crate) const STATES: [&str; 3] = ["cookie-encrypted", "cookie-signed", "memory"];
 
 /// The states that live in the client's cookie.
 pub(crate) const COOKIE_STATES: [&str; 2] = ["cookie-encrypted", "cookie-signed"];
 
-/// A probe that is running. It is killed when the test is done with it.
+/// A running probe. It is killed when it is dropped.
 pub(crate) struct Probe {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -48,12 +48,12 @@ impl Probe {
         Connection::open(self.address)
     }
 
-    /// A visitor who comes for the first time.
+    /// Returns a new visitor.
     pub(crate) fn visitor(&self) -> Visitor<'_> {
         Visitor::new(self)
     }
 
-    /// A visitor who brings a cookie.
+    /// Returns a visitor with a cookie.
     pub(crate) fn visitor_with(&self, cookie: impl Into<String>) -> Visitor<'_> {
         let mut visitor = Visitor::new(self);
         visitor.cookie = Some(cookie.into());
@@ -62,13 +62,13 @@ impl Probe {
 
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        // The `kill` of the shell, since a small machine has no other.
+        // The shell's `kill`: a minimal system has no other.
         let kill = ["-c", "kill \"$1\" \"$2\"", "sh", signal, &id];
         let status = Command::new("sh").args(kill).status().expect("sh can be run");
         assert!(status.success(), "the probe is there to be sent a signal");
     }
 
-    /// Waits for the end of the process, and returns what else it has printed.
+    /// Waits for the process to exit, and returns the rest of its output.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("the probe prints text");
@@ -78,13 +78,13 @@ impl Probe {
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        // It may have ended by itself, which is for the test to judge.
+        // It may have exited by itself; the test checks that.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs a test on a probe of each state, at the same time. The thread that fails has the name of its state.
+/// Runs a test on a probe of each state concurrently. Each thread is named after its state.
 pub(crate) fn in_every_state(options: &[&str], test: impl Fn(&Probe) + Sync) {
     in_states(&STATES, options, test);
 }
@@ -98,7 +98,7 @@ pub(crate) fn in_states(states: &[&str], options: &[&str], test: impl Fn(&Probe)
     });
 }
 
-/// Starts the probe, which is expected to end by itself, and returns its exit status and what it says.
+/// Starts the probe, which is expected to exit by itself, and returns its exit status and output.
 pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = command().args(arguments).output().expect("the probe can be started");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the probe prints text");
@@ -123,7 +123,7 @@ fn binary() -> &'static Path {
     })
 }
 
-/// Whether the program is newer than all it was made of, of which cargo leaves a list beside it.
+/// Returns whether the program is newer than its sources, which cargo lists in a file beside it.
 fn is_up_to_date(binary: &Path) -> bool {
     let changed_at = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     let (Ok(built_at), Ok(list)) = (changed_at(binary), fs::read_to_string(binary.with_extension("d"))) else {

@@ -1,8 +1,10 @@
-//! A visitor with a browser, as far as the session's cookie goes.
+//! A visitor with a browser, as far as the cookies of the session and its parts go.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::http::{COOKIE, Connection, Request, Response};
+use super::http::{COOKIE, Connection, Request, Response, SetCookie};
 use super::process::Probe;
 
 /// Sends the cookie it has, and keeps the one it gets.
@@ -11,11 +13,13 @@ pub(crate) struct Visitor<'p> {
     probe: &'p Probe,
     name: &'static str,
     pub(crate) cookie: Option<String>,
+    /// The cookies of parts, by their names.
+    pub(crate) parts: BTreeMap<String, String>,
 }
 
 impl<'p> Visitor<'p> {
     pub(crate) fn new(probe: &'p Probe) -> Self {
-        Self { probe, name: COOKIE, cookie: None }
+        Self { probe, name: COOKIE, cookie: None, parts: BTreeMap::new() }
     }
 
     /// A visitor of a probe that was told another name for its cookie.
@@ -82,15 +86,25 @@ impl<'p> Visitor<'p> {
     }
 
     fn with_cookie(&self, request: Request) -> Request {
-        match &self.cookie {
-            Some(value) => request.cookie(format!("{}={value}", self.name)),
-            None => request,
-        }
+        let parts = self.parts.iter().map(|(name, value)| (name.as_str(), value));
+        let cookies = self.cookie.iter().map(|value| (self.name, value)).chain(parts);
+        let cookies: Vec<_> = cookies.map(|(name, value)| format!("{name}={value}")).collect();
+        if cookies.is_empty() { request } else { request.cookie(cookies.join("; ")) }
     }
 
-    fn take(&mut self, response: &Response) {
+    /// Keeps the cookies of a response.
+    pub(crate) fn take(&mut self, response: &Response) {
         if let Some(cookie) = response.cookie_named(self.name) {
             self.cookie = Some(cookie).filter(|cookie| !cookie.is_removal()).map(|cookie| cookie.value);
+        }
+        // The name of a part's cookie has the same prefix, which other cookies of the application do not have.
+        let is_of_part = |cookie: &SetCookie| cookie.name != self.name && cookie.name.starts_with("__Host-Http-");
+        for cookie in response.set_cookies().into_iter().filter(is_of_part) {
+            if cookie.is_removal() {
+                self.parts.remove(&cookie.name);
+            } else {
+                self.parts.insert(cookie.name, cookie.value);
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 //! requests for callgrind and counts allocations, `compare check` shows that every contender does what its scenarios
 //! say, `compare bytes` and `compare threads` give the second table. `./run` calls it and prints the tables.
 //!
-//! What is measured is a future's polling and the dropping of the answer's head, in functions named `measured_*`; making
-//! requests, keeping cookies as a client does and reading bodies are outside them.
+//! What is measured is a future's polling and the dropping of the answer's head, in functions named `measured_*`;
+//! making requests, keeping cookies as a client does and reading bodies are outside them.
 
 mod allocations;
 mod client;

@@ -1,8 +1,7 @@
 //! The shop's database: SQLite, PostgreSQL, or MySQL and MariaDB.
 //!
-//! The shop writes each of its statements once, in words that all of them understand, with `?` where a value goes. What
-//! they do not agree on is in this folder: how to connect, what stands for a value, and how nodes that start at once
-//! take turns.
+//! The shop writes each statement once, in SQL common to all engines, with `?` as the placeholder. This folder has the
+//! differences: how to connect, the placeholders, and the lock for nodes that start at once.
 
 mod open;
 mod schema;
@@ -41,7 +40,7 @@ pub(crate) enum Row {
     MySql(MySqlRow),
 }
 
-/// Does with an engine's own pool, connection or row what is written once for all engines.
+/// Expands the same code for the pool, connection or row of each engine.
 macro_rules! each_engine {
     ($kind:ident, $value:expr, $own:ident => $what:expr) => {
         match $value {
@@ -54,7 +53,7 @@ macro_rules! each_engine {
 
 use each_engine;
 
-/// Makes a query out of a statement of the shop, in which nothing is that somebody has typed, and its values.
+/// Makes a query from a statement of the shop, which contains no user input, and its values.
 macro_rules! query {
     ($sql:expr, $values:expr) => {{
         let mut query = sqlx::query(AssertSqlSafe($sql));
@@ -69,25 +68,25 @@ macro_rules! query {
 }
 
 impl Database {
-    /// Asks for rows.
+    /// Fetches rows.
     pub(crate) async fn fetch(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         each_engine!(Database, self, pool => Connection::from(&mut *pool.acquire().await?).fetch(sql, values).await)
     }
 
-    /// Returns when every connection has ended well.
+    /// Closes all connections gracefully.
     pub(crate) async fn close(&self) {
         each_engine!(Database, self, pool => pool.close().await);
     }
 }
 
 impl Connection<'_> {
-    /// Changes rows, and returns how many.
+    /// Executes a statement and returns the number of changed rows.
     pub(crate) async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, Error> {
         let sql = self.spell(sql);
         each_engine!(Connection, self, own => Ok(query!(sql, values).execute(&mut **own).await?.rows_affected()))
     }
 
-    /// Asks for rows.
+    /// Fetches rows.
     pub(crate) async fn fetch(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         let sql = self.spell(sql);
         each_engine!(Connection, self, own => {

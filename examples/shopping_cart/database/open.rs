@@ -9,7 +9,7 @@ use sqlx::{MySqlPool, PgPool};
 use super::Database;
 
 impl Database {
-    /// Opens the database at a URL. The file of SQLite is made when it is not there.
+    /// Opens the database at a URL. Creates a missing SQLite file.
     pub(crate) async fn open(url: &str) -> Result<Self, OpenError> {
         let kind = url.split_once(':').map_or("", |(kind, _)| kind);
         let opened = match kind {
@@ -21,7 +21,7 @@ impl Database {
         opened.map_err(OpenError::Failed)
     }
 
-    /// The engine, and the name of the file if it is one. Nothing of a URL, which may hold a password.
+    /// The engine, and the name of an SQLite file. Never the URL, which may contain a password.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Sqlite(pool) => format!("the SQLite file {}", pool.connect_options().get_filename().display()),

@@ -1,4 +1,4 @@
-//! The tables of the shop, made at the first start.
+//! The tables of the shop, created at the first start.
 
 use sqlx::{AssertSqlSafe, Error};
 
@@ -33,14 +33,14 @@ const TABLES: [&str; 3] = [
 ];
 
 impl Database {
-    /// Makes the tables that are not there yet: the shop's, and those of the `carts`. Fills new shelves.
+    /// Creates the missing tables: the shop's, and those of the `carts`. Stocks new products.
     ///
     /// Nodes that start at once take turns.
     pub(crate) async fn migrate(&self, carts: &str) -> Result<(), Error> {
         let (begin, end, options) = match self {
             Self::Sqlite(_) => ("BEGIN IMMEDIATE", "COMMIT", ""),
             Self::Postgres(_) => ("BEGIN; SELECT pg_advisory_xact_lock(84736)", "COMMIT", ""),
-            // Tables are not part of a transaction there. Texts that differ in a capital letter are to be two texts.
+            // DDL is not transactional there, and the default collation ignores case.
             Self::MySql(_) => (
                 "SELECT GET_LOCK('the sealed tin', 60)",
                 "SELECT RELEASE_LOCK('the sealed tin')",
@@ -59,7 +59,7 @@ impl Database {
     }
 }
 
-/// Puts tins where no shelf was. An empty shelf stays empty.
+/// Stocks products that have no row yet. A sold-out product stays sold out.
 async fn fill_new_shelves(connection: &mut Connection<'_>) -> Result<(), Error> {
     for product in &PRODUCTS {
         let sku = Value::Text(product.sku);

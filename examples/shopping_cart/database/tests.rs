@@ -1,4 +1,4 @@
-//! The shop's own statements, on a database of SQLite in memory.
+//! The shop's own statements, on an in-memory SQLite database.
 
 use sqlx::sqlite::SqlitePoolOptions;
 
@@ -17,7 +17,7 @@ async fn database() -> Database {
     database
 }
 
-/// Runs something on one connection, in no transaction.
+/// Runs a closure on one connection, without a transaction.
 async fn with<T>(database: &Database, run: impl AsyncFnOnce(&mut Connection<'_>) -> T) -> T {
     each_engine!(Database, database, pool => {
         let mut own = pool.acquire().await.expect("a connection");

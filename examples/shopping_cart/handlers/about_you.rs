@@ -1,4 +1,4 @@
-//! What the server knows about a visitor, told without being asked twice.
+//! A page with everything the server knows about its visitor.
 
 use std::time::{Duration, SystemTime};
 
@@ -171,7 +171,7 @@ fn age(since: Option<SystemTime>) -> String {
     since.map_or_else(dash, |since| ago(since.elapsed().unwrap_or_default()))
 }
 
-/// How long it is until a time to come, which is an error to `elapsed`.
+/// Returns the duration until a future time, for which `elapsed` is an error.
 fn until(end: SystemTime) -> Duration {
     end.elapsed().map_or_else(|ahead| ahead.duration(), |_| Duration::ZERO)
 }

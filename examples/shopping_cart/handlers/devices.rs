@@ -1,4 +1,4 @@
-//! Where an account is logged in, and ending that from afar.
+//! The devices an account is logged in on, and remote logout.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,13 +14,13 @@ use crate::humanize::{ago, plural};
 use crate::pages::{DevicesPage, View};
 use crate::visitor::{Flash, Visitor};
 
-/// How long after the password was given nobody is asked for it again.
+/// How long a password confirmation lasts.
 const RECENTLY: Duration = Duration::from_secs(10 * 60);
 
-/// Guards what must not be done with a session that somebody left open. Where the password was given longer ago, it is
-/// asked for again.
+/// Guards actions that an unattended session must not allow: asks for the password again if the last confirmation is
+/// too old.
 pub(super) fn guard() -> Result<RequireRecentLogin, ConfigError> {
-    require_recent_login(RECENTLY).or_redirect_to("/confirm?next=/devices")
+    require_recent_login(RECENTLY).with_redirect("/confirm?next=/devices")
 }
 
 /// A session of the account, as the page shows it.
@@ -64,7 +64,7 @@ pub(super) async fn list(visitor: Visitor, State(sessions): State<Sessions>) -> 
     Ok(View(DevicesPage { page: visitor.page()?, devices }).into_response())
 }
 
-/// `POST /devices/end`: a device of somebody else does not exist.
+/// `POST /devices/end`: another account's device does not exist.
 pub(super) async fn end(
     session: Session,
     State(sessions): State<Sessions>,
@@ -107,7 +107,7 @@ mod tests {
     const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
     const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/18.6 Safari/604.1";
 
-    /// The system's clock, put forward.
+    /// The system's clock, set forward.
     #[derive(Clone, Debug, Default)]
     struct Ahead(Arc<AtomicU64>);
 
@@ -124,7 +124,7 @@ mod tests {
         (crate::app(sessions, database).expect("a shop"), clock)
     }
 
-    /// Somebody with a browser that keeps the cookie of the session.
+    /// A visitor with a browser that keeps the session cookie.
     struct Browser {
         shop: Router,
         user_agent: &'static str,
@@ -148,7 +148,7 @@ mod tests {
             page
         }
 
-        /// Sends a form. Returns the status, and where that leads.
+        /// Submits a form. Returns the status and the redirect target.
         async fn send(&mut self, path: &str, form: &str) -> (StatusCode, String) {
             self.exchange(Request::post(path), form).await
         }
@@ -179,7 +179,7 @@ mod tests {
     const ALICE: &str = "name=alice&password=shortbread";
     const BRUNO: &str = "name=bruno&password=gingerbread";
 
-    /// The first device on a page that can be ended.
+    /// Returns the first device on a page that can be logged out.
     fn form_in(page: &str) -> String {
         let (_, handle) = page.split_once("name=\"device\" value=\"").expect("a form");
         format!("device={}", handle.split('"').next().unwrap_or_default())

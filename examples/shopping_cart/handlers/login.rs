@@ -35,8 +35,8 @@ pub(super) async fn show(visitor: Visitor, Query(destination): Query<Destination
 
 /// `POST /login`
 ///
-/// `login` gives the session a new ID, so a known old one is worth nothing. What is in the cart stays there. The label is
-/// what the page of the account's devices calls this one.
+/// `login` gives the session a new ID, which prevents session fixation. The cart stays. The label names this device on
+/// the account's page of devices.
 pub(super) async fn login(
     session: Session,
     headers: HeaderMap,
@@ -55,7 +55,7 @@ pub(super) async fn login(
 
 /// `POST /logout`
 ///
-/// The session is gone, cart and all. The goodbye begins a new one, that of a stranger.
+/// Ends the session with its cart. The goodbye message starts a new, anonymous one.
 pub(super) async fn logout(session: Session) -> Result<Redirect, Failure> {
     session.logout();
     Flash::done(&session, "You are logged out. Come back before you get peckish.")?;
@@ -71,7 +71,7 @@ pub(super) async fn ask(visitor: Visitor, Query(destination): Query<Destination>
     })
 }
 
-/// `POST /confirm`: the same as a login, but nothing of the session ends or changes hands.
+/// `POST /confirm`: like a login, but the session keeps its data and its principal.
 pub(super) async fn confirm(session: Session, Form(form): Form<Credentials>) -> Result<Redirect, Failure> {
     let Some(account) = session.principal() else {
         return Ok(to_login(&form.next.0));

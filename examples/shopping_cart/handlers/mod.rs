@@ -65,7 +65,7 @@ pub(crate) fn routes() -> Result<Router<Shop>, ConfigError> {
         .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED }))
 }
 
-/// What is the same for everybody and needs no session.
+/// Public assets, which need no session.
 pub(crate) fn assets() -> Router<Shop> {
     Router::new()
         .route("/style.css", get(|| async { asset("text/css; charset=utf-8", include_str!("../style.css")) }))
@@ -111,7 +111,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A path of this shop: a form or a link can never make us send a visitor to another site.
+/// A path within this shop, which prevents open redirects.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "String")]
 struct LocalPath(String);

@@ -1,4 +1,4 @@
-//! Orders that were placed, for the one who placed them.
+//! The placed orders of an account.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ pub(super) async fn list(visitor: Visitor, State(database): State<Database>) -> 
     Ok(View(OrdersPage { page: visitor.page()?, orders }).into_response())
 }
 
-/// `GET /orders/{number}`: an order of somebody else does not exist.
+/// `GET /orders/{number}`: another account's order does not exist.
 pub(super) async fn show(
     visitor: Visitor,
     State(database): State<Database>,

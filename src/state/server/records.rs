@@ -1,68 +1,98 @@
-//! The store as a request sees it.
+//! The store as a request sees it: for IDs instead of keys, with the layer's time limit, and with values in the clear.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::Config;
 use super::super::at_rest::{self, SealedRow};
-use super::rows::Rows;
+use super::super::config::Config;
+use super::super::loaded::StoredSession;
+use super::super::part::Rows;
+use super::super::retry::Calls;
+use super::server_state::ServerState;
 use crate::clock::Timestamp;
-
-use crate::random;
-use crate::record::Record;
-use crate::record::StoreKey;
 use crate::record::id::SessionId;
-use crate::seal::KeyRing;
-use crate::store::{
-    Answer, Entry, ErasedStore, Forward, Limited, Outcome, RecordCall, Renewal, Store, StoreError, StoreErrorKind,
-};
+use crate::record::{Record, Version};
+use crate::store::{Answer, Entry, Forward, Limited, Outcome, RecordCall, Renewal, StoreError};
 
-/// Where the records are.
-#[derive(Clone, Debug)]
-pub(crate) struct ServerState {
-    pub(crate) store: Arc<dyn ErasedStore>,
-    /// The mark of the next write. It begins anywhere, so that two nodes seldom use the same.
-    marks: Arc<AtomicU32>,
-    /// Seals the values of the records, if they are to be sealed.
-    pub(in crate::state) at_rest: Option<KeyRing>,
-}
-
-impl ServerState {
-    pub(crate) fn new(store: impl Store) -> Self {
-        let marks = AtomicU32::new(u32::from_ne_bytes(random::nonce()));
-        Self { store: Arc::new(store), marks: Arc::new(marks), at_rest: None }
-    }
-
-    pub(crate) fn encrypt_at_rest(&mut self, keys: KeyRing) {
-        self.at_rest = Some(keys);
-    }
-
-    /// Returns what tells one write of a version from another.
-    pub(in crate::state) fn mark(&self) -> u32 {
-        self.marks.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// The calls of the store, for IDs instead of keys and with the layer's time limit.
+/// The calls of the store.
 #[derive(Clone, Copy)]
-pub(super) struct Records<'c> {
-    pub(super) config: &'c Config,
-    pub(super) server: &'c ServerState,
+pub(in crate::state) struct Records<'c> {
+    pub(in crate::state) config: &'c Config,
+    pub(in crate::state) server: &'c ServerState,
+}
+
+/// A record as the store gave it: its values may be encrypted.
+#[derive(Debug)]
+pub(in crate::state) struct Unopened(Arc<Record>);
+
+/// What is under an ID.
+#[derive(Debug)]
+pub(in crate::state) enum Found {
+    Live(Unopened),
+    Retired(Forward),
+}
+
+/// How a write ended.
+#[derive(Debug)]
+pub(in crate::state) enum WriteOutcome {
+    Done,
+    /// The record is live and has another version. It is here if the engine gave it in the same round trip.
+    Conflict(Option<Unopened>),
+    /// The session was renewed and is now elsewhere.
+    Retired(Forward),
+    /// Nothing live is under the ID.
+    Gone,
+}
+
+impl Unopened {
+    /// The record, for everything but its values.
+    pub(in crate::state) fn record(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl From<Entry> for Found {
+    fn from(entry: Entry) -> Self {
+        match entry {
+            Entry::Live(record) => Self::Live(Unopened(record)),
+            Entry::Retired(forward) => Self::Retired(forward),
+        }
+    }
+}
+
+impl From<Outcome> for WriteOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::Done,
+            Outcome::Conflict(record) => Self::Conflict(record.map(Unopened)),
+            Outcome::Retired(forward) => Self::Retired(forward),
+            Outcome::Gone => Self::Gone,
+        }
+    }
 }
 
 impl<'c> Records<'c> {
-    /// Returns what is under an ID. A live record is still to be [opened](Self::open).
-    pub(super) fn load<'a>(self, id: &'a SessionId, now: Timestamp) -> Limited<'a, Option<Entry>>
+    pub(in crate::state) fn calls(self) -> Calls<'c> {
+        Calls::new(self.config, &*self.server.store)
+    }
+
+    /// Returns what is under an ID.
+    pub(in crate::state) async fn load(self, id: &SessionId, now: Timestamp) -> Result<Option<Found>, StoreError> {
+        Ok(self.entry(id, now).await?.map(Found::from))
+    }
+
+    /// Returns it as the store gave it, without another future around the call.
+    #[inline(always)]
+    pub(super) fn entry<'a>(self, id: &'a SessionId, now: Timestamp) -> Limited<'a, Option<Entry>>
     where
         'c: 'a,
     {
-        self.within(self.server.store.load(id.store_key(), now))
+        self.limit(self.server.store.load(id.store_key(), now))
     }
 
-    /// Reads a record as the store gave it.
-    pub(super) fn open(self, id: &SessionId, record: Arc<Record>) -> Result<Arc<Record>, StoreError> {
-        let Some(keys) = &self.server.at_rest else { return Ok(record) };
-        at_rest::open(keys, &SealedRow::of_session(id), &record)
+    /// Reads a record.
+    pub(in crate::state) fn open(self, id: &SessionId, record: Unopened) -> Result<Arc<Record>, StoreError> {
+        let Some(keys) = &self.server.at_rest else { return Ok(record.0) };
+        at_rest::open(keys, &SealedRow::of_session(id), &record.0)
             .map_err(|error| StoreError::undecodable(self.server.store.name(), error))
     }
 
@@ -76,7 +106,7 @@ impl<'c> Records<'c> {
     ) -> Result<bool, StoreError> {
         let (key, record) = (id.store_key(), self.sealed(id, record));
         match rows {
-            None => self.within(self.server.store.create(key, record, now)).await,
+            None => self.limit(self.server.store.create(key, record, now)).await,
             Some(rows) => {
                 let written = self.with_rows(rows, "create", RecordCall::Create { key, record }, now).await;
                 written.map(|outcome| outcome == Outcome::Done)
@@ -84,59 +114,39 @@ impl<'c> Records<'c> {
         }
     }
 
+    /// Replaces a record that has the `expected` version, and writes rows of parts along with it.
     #[inline(always)]
     pub(super) fn update<'a>(
         self,
         id: &'a SessionId,
-        expected: u64,
+        expected: Version,
         record: &Arc<Record>,
+        rows: Option<Box<Rows>>,
         now: Timestamp,
     ) -> Limited<'a, Outcome>
     where
         'c: 'a,
     {
-        self.within(self.server.store.update(id.store_key(), expected, self.sealed(id, record), now))
-    }
-
-    /// Changes a record, and the rows of its parts along with it.
-    pub(super) fn update_with_rows<'a>(
-        self,
-        id: &'a SessionId,
-        expected: u64,
-        record: &Arc<Record>,
-        rows: Box<Rows>,
-        now: Timestamp,
-    ) -> Limited<'a, Outcome> {
         let (key, record) = (id.store_key(), self.sealed(id, record));
-        self.with_rows(rows, "update", RecordCall::Update { key, expected, record }, now)
+        match rows {
+            None => self.limit(self.server.store.update(key, expected, record, now)),
+            Some(rows) => self.with_rows(rows, "update", RecordCall::Update { key, expected, record }, now),
+        }
     }
 
-    pub(super) fn touch<'a>(
-        self,
-        id: &'a SessionId,
-        expected: u64,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Limited<'a, Outcome>
-    where
-        'c: 'a,
-    {
-        self.within(self.server.store.touch(id.store_key(), expected, now, expires_at, now))
-    }
-
-    /// Moves the session from one ID, which has the `expected` version, to another.
+    /// Moves a session to a new ID, and writes rows of parts along with it.
     pub(super) fn renew(
         self,
-        (old, expected): (&SessionId, u64),
+        old: &StoredSession,
         (new, record): (&SessionId, &Arc<Record>),
         forward: Forward,
         rows: Option<Box<Rows>>,
         now: Timestamp,
     ) -> Limited<'c, Outcome> {
-        let (old, new, record) = (*old.store_key(), *new.store_key(), self.sealed(new, record));
-        let renewal = Renewal { old, expected, new, record, forward };
+        let (expected, record) = (old.record.version, self.sealed(new, record));
+        let renewal = Renewal { old: *old.id.store_key(), expected, new: *new.store_key(), record, forward };
         match rows {
-            None => self.within(self.server.store.renew(renewal, now)),
+            None => self.limit(self.server.store.renew(renewal, now)),
             Some(rows) => self.with_rows(rows, "renew", RecordCall::Renew(renewal), now),
         }
     }
@@ -145,32 +155,7 @@ impl<'c> Records<'c> {
     where
         'c: 'a,
     {
-        self.within(self.server.store.delete(id.store_key(), now))
-    }
-
-    /// Puts a record that holds others off under a key, unless one is there. Whose it is shows in its handle.
-    pub(super) async fn reserve(self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        let store = &self.server.store;
-        match self.within(store.create(key, Arc::clone(&record), now)).await {
-            Err(error) if error.kind() == StoreErrorKind::Failed => {
-                if self.within(store.create(key, Arc::clone(&record), now)).await? {
-                    return Ok(true);
-                }
-                // It may be there from the first call, whose reply was lost.
-                let found = self.within(store.load(key, now)).await?;
-                Ok(matches!(found, Some(Entry::Live(found)) if found.handle == record.handle))
-            }
-            reserved => reserved,
-        }
-    }
-
-    /// Removes what was reserved.
-    pub(super) async fn release(self, key: &StoreKey, now: Timestamp) -> Result<(), StoreError> {
-        self.within(self.server.store.delete(key, now)).await.map(drop)
-    }
-
-    pub(super) fn failed(self, source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-        StoreError::failed(self.server.store.name(), source)
+        self.limit(self.server.store.delete(id.store_key(), now))
     }
 
     /// Returns the record as the store is to keep it.
@@ -188,11 +173,11 @@ impl<'c> Records<'c> {
         call: RecordCall<'a>,
         now: Timestamp,
     ) -> Limited<'a, Outcome> {
-        self.within(rows.write(self.server.store.name(), operation, call, now))
+        self.limit(rows.write(self.server.store.name(), operation, call, now))
     }
 
     #[inline(always)]
-    fn within<T>(self, answer: Answer<'_, T>) -> Limited<'_, T> {
-        answer.within(self.config.store_timeout, self.server.store.name())
+    fn limit<T>(self, answer: Answer<'_, T>) -> Limited<'_, T> {
+        self.calls().limit(answer)
     }
 }

@@ -1,149 +1,361 @@
-//! Creates, updates and renewals: each ends with the session as it was written, or with what to do instead.
+//! What a plan comes to: one call of the store, and what the work is then based on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Committed, Loaded, Work};
-use super::follow::{catch_up, delete_following};
-use super::records::Records;
-use super::unanswered::Unanswered;
-use super::{Step, id_cookie, moved_cookie};
+use http::HeaderValue;
+
+use super::super::config::Config;
+use super::super::loaded::{ClientId, Loaded, StoredSession};
+use super::super::part::Rows;
+use super::super::work::{Aftermath, NewRecord, PendingUpdate, PendingWrite, SharedWork, Work};
+use super::commit::{Commit, Progress};
+use super::records::{Found, Records, WriteOutcome};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::random;
-use crate::record::Record;
+use crate::event::SessionEvent;
+use crate::record::draft::Draft;
+use crate::record::external::ExternalParts;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
+use crate::record::version::Stamp;
+use crate::record::{Record, Version};
 use crate::store::{Forward, Outcome};
 
-/// How long the use of a renewed ID is noticed at most. Of a session that lives for months there would else be forwards
-/// by the thousand.
+/// How long the use of a renewed ID is noticed at most. Without this cap a months-long session would leave thousands of
+/// forwards.
 const LONGEST_FORWARD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Begins a session. One that it takes the place of ends after that, so a failure between the two loses nothing.
-pub(super) async fn create(
-    records: Records<'_>,
-    work: &mut Work,
-    plan: Plan,
-    new_id: &mut Option<SessionId>,
-    now: Timestamp,
-) -> Result<Step, Error> {
-    let record = work.to_record(records.config, records.server.mark(), now)?;
-    let id = fresh_id(new_id)?;
-    let rows = work.rows(records.config)?;
-    work.expect_answer(Unanswered::new_record(&id, plan, None));
-    if !records.create(&id, &record, rows, now).await? {
-        // Nobody guesses 256 bits: a key that is taken is one that an earlier attempt took, whose reply was lost.
-        return Ok(Step::Again);
-    }
-    if plan == Plan::Replace {
-        delete_following(records, work).await?;
-    }
-    work.note_answer();
-    work.tell_written(records.config, plan, record.handle);
-    let outside = work.written_outside();
-    work.loaded = Loaded { record: Some(record), id: Some(id), outside, ..Loaded::default() };
-    Ok(Step::Done(Committed::telling(id_cookie(records.config, &work.loaded, now))))
-}
-
-pub(super) async fn update(records: Records<'_>, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
-    if work.draft.outside().is_some() {
-        return Box::pin(update_with_rows(records, work, now)).await;
-    }
-    let record = work.to_record(records.config, records.server.mark(), now)?;
-    work.expect_answer(Unanswered::Update { version: record.version });
-    let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
-    let outcome = records.update(id, base.version, &record, now).await?;
-    match updated(records, work, record, &outcome, now) {
-        Some(done) => Ok(done),
-        None => Box::pin(catch_up(records, work, outcome)).await,
-    }
-}
-
-/// Does so when the request has asked for parts outside the record, which may have rows to be written along with it.
-async fn update_with_rows(records: Records<'_>, work: &mut Work, now: Timestamp) -> Result<Step, Error> {
-    let record = work.to_record(records.config, records.server.mark(), now)?;
-    let rows = work.rows(records.config)?;
-    work.expect_answer(Unanswered::Update { version: record.version });
-    let Loaded { id: Some(id), record: Some(base), .. } = &work.loaded else { return Ok(Step::Lost) };
-    let outcome = match rows {
-        Some(rows) => records.update_with_rows(id, base.version, &record, rows, now).await?,
-        None => records.update(id, base.version, &record, now).await?,
-    };
-    let outside = work.written_outside();
-    match updated(records, work, record, &outcome, now) {
-        Some(done) => {
-            work.loaded.outside = outside;
-            Ok(done)
-        }
-        None => catch_up(records, work, outcome).await,
-    }
-}
-
-/// Goes on from an update, if it took place.
-#[inline(always)]
-fn updated(
-    records: Records<'_>,
-    work: &mut Work,
+/// A record that is about to be written, and what goes along with it.
+struct NewWrite {
     record: Arc<Record>,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> Option<Step> {
-    work.note_answer();
-    let is_done = match outcome {
-        Outcome::Done => true,
-        // A client that asks again by itself comes upon what it has done.
-        Outcome::Conflict(Some(found)) => found.version == record.version,
-        Outcome::Conflict(None) | Outcome::Retired(_) | Outcome::Gone => false,
-    };
-    if !is_done {
-        return None;
-    }
-    work.loaded.record = Some(record);
-    let cookie = moved_cookie(records.config, &work.loaded, now);
-    work.loaded.tell_id = false;
-    Some(Step::Done(Committed::telling(cookie)))
+    parts: Option<Arc<ExternalParts>>,
+    rows: Option<Box<Rows>>,
 }
 
-pub(super) async fn renew(
-    records: Records<'_>,
-    work: &mut Work,
-    grace: bool,
-    new_id: &mut Option<SessionId>,
-    now: Timestamp,
-) -> Result<Step, Error> {
-    let (config, plan) = (records.config, Plan::Renew { grace });
-    let (Some(old), Some(base)) = (work.loaded.id.clone(), work.loaded.record.clone()) else { return Ok(Step::Lost) };
-    let mut record = work.to_record(config, records.server.mark(), now)?;
-    Arc::make_mut(&mut record).renewed_at = now;
-    let new = fresh_id(new_id)?;
-    let forward = Forward {
-        successor: grace.then(|| old.seal_successor(&new)),
-        grace_until: if grace { now.after(config.timeouts.grace) } else { now },
-        // For as long as the old ID would have lived unused, up to a day, and at least for its grace.
-        expires_at: base.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(config.timeouts.grace)),
-    };
-    let rows = work.rows(config)?;
-    work.expect_answer(Unanswered::new_record(&new, plan, Some(&forward)));
-    let outcome = records.renew((&old, base.version), (&new, &record), forward, rows, now).await?;
-    work.note_answer();
-    match outcome {
-        Outcome::Done => {
-            work.tell_written(config, plan, record.handle);
-            let hide_id = grace && work.loaded.hide_id;
-            let outside = work.written_outside();
-            work.loaded = Loaded { record: Some(record), id: Some(new), hide_id, outside, ..Loaded::default() };
-            let cookie = id_cookie(config, &work.loaded, now).filter(|_| !hide_id);
-            Ok(Step::Done(Committed::telling(cookie)))
+/// An update that has begun.
+pub(super) struct Update {
+    id: SessionId,
+    /// The version that it is based on.
+    expected: Version,
+    write: NewWrite,
+}
+
+impl<W: SharedWork> Commit<'_, W> {
+    /// Writes nothing. The client is told its ID if that is still the session's.
+    pub(super) async fn keep(&self, now: Timestamp) -> Result<Progress, Error> {
+        let config = self.records.config;
+        let Some((session, parts)) = self.begin_keep(Plan::Keep, now) else { return Ok(Progress::Again) };
+        let cookie = match session.filter(|session| session.client == ClientId::Older) {
+            Some(session) if self.is_current(&session, now).await => Some(id_cookie(config, &session, now)),
+            _ => None,
+        };
+        self.finish_kept(parts, cookie, now).await
+    }
+
+    /// Makes sure that the session is still there, and writes nothing.
+    pub(super) async fn confirm(&self, now: Timestamp) -> Result<Progress, Error> {
+        let Some((Some(session), parts)) = self.begin_keep(Plan::Confirm, now) else { return Ok(Progress::Again) };
+        match self.records.load(&session.id, now).await? {
+            Some(Found::Live(_)) => {}
+            Some(Found::Retired(forward)) => return Ok(Progress::Conflict(WriteOutcome::Retired(forward))),
+            None => return Ok(Progress::Conflict(WriteOutcome::Gone)),
         }
-        outcome => Box::pin(catch_up(records, work, outcome)).await,
+        let config = self.records.config;
+        let cookie = (session.client == ClientId::Older).then(|| id_cookie(config, &session, now));
+        self.finish_kept(parts, cookie, now).await
+    }
+
+    /// Writes down that the session was used. A store that fails is asked once more, which changes nothing if it has done
+    /// it. A failure harms no request now, and the next one tries again.
+    ///
+    /// The cookie is sent only if the store has just found the session live under its ID. After a logout, login or renewal
+    /// it would take the place of a newer one.
+    pub(super) async fn touch(&self, now: Timestamp) -> Result<Progress, Error> {
+        let (config, store) = (self.records.config, &self.records.server.store);
+        let Some((Some(mut session), parts)) = self.begin_keep(Plan::Touch, now) else { return Ok(Progress::Again) };
+        let must_be_live = parts.as_ref().is_some_and(|parts| parts.change_bound_cookie() || parts.change_server());
+        let expires_at = self.work.with(|work| config.timeouts.expires_at(work.draft.age(&config.timeouts, now)));
+        let (key, version) = (session.id.store_key(), session.record.version);
+        let touched = self.records.calls().ask(|_| store.touch(key, version, now, expires_at, now)).await;
+        let cookie = match touched.map(WriteOutcome::from) {
+            Ok(WriteOutcome::Done) => {
+                self.work.with(|work| work.note_touched(now, expires_at));
+                let record = Arc::make_mut(&mut session.record);
+                (record.last_seen_at, record.expires_at) = (now, expires_at);
+                moved_cookie(config, &session, now)
+            }
+            Ok(WriteOutcome::Conflict(newer)) => {
+                let newer = newer.and_then(|newer| self.records.open(&session.id, newer).ok());
+                session.record = newer.unwrap_or(session.record);
+                moved_cookie(config, &session, now)
+            }
+            Ok(outcome) if must_be_live => return Ok(Progress::Conflict(outcome)),
+            Ok(WriteOutcome::Retired(_) | WriteOutcome::Gone) => None,
+            Err(error) if must_be_live => return Err(error.into()),
+            Err(error) => {
+                config.tell(&SessionEvent::StoreFailed { error: error.into() });
+                None
+            }
+        };
+        self.finish_kept(parts, cookie, now).await
+    }
+
+    /// Begins a commit that leaves the record as it is, if that is still what is to be done.
+    fn begin_keep(&self, plan: Plan, now: Timestamp) -> Option<(Option<StoredSession>, Option<Arc<ExternalParts>>)> {
+        self.work.with(|work| self.is_planned(work, plan, now).then(|| work.begin_keep()))
+    }
+
+    /// Whether a plan is still what is to be done: what came in since may be a login.
+    fn is_planned(&self, work: &Work, plan: Plan, now: Timestamp) -> bool {
+        work.plan(self.records.config, self.may_set_cookie, now) == plan
+    }
+
+    /// Whether everything has been done that comes before the write of the record.
+    fn is_prepared(&self, work: &Work, plan: Plan, now: Timestamp) -> bool {
+        self.is_planned(work, plan, now) && work.has_prepared_parts(self.records.config, plan) && self.is_admitted(work)
+    }
+
+    /// Ends a commit that leaves the record as it is: a part in a store is written in its place.
+    async fn finish_kept(
+        &self,
+        parts: Option<Arc<ExternalParts>>,
+        cookie: Option<HeaderValue>,
+        now: Timestamp,
+    ) -> Result<Progress, Error> {
+        let parts = match parts {
+            None => None,
+            Some(parts) => match Box::pin(self.write_in_place(parts, now)).await? {
+                Ok(parts) => Some(parts),
+                Err(progress) => return Ok(progress),
+            },
+        };
+        self.work.with(|work| work.note_kept(parts.as_deref(), cookie)).release(self.records.config);
+        Ok(Progress::Done)
+    }
+
+    /// Writes the changed record.
+    pub(super) async fn update(&self, now: Timestamp) -> Result<Progress, Error> {
+        let begun = self.work.with(|work| {
+            if self.is_prepared(work, Plan::Update, now) { self.begin_update(work, now) } else { Ok(None) }
+        })?;
+        match begun {
+            Some(update) => self.write_update(update, now).await,
+            None => Ok(Progress::Again),
+        }
+    }
+
+    /// Begins to write the changed record, in the lock in which that was found to be what is to be done.
+    #[inline]
+    pub(super) fn begin_update(&self, work: &mut Work, now: Timestamp) -> Result<Option<Update>, Error> {
+        let records = self.records;
+        let write = NewWrite::of(work, records.config, records.server.write_id(), now)?;
+        let Some(session) = work.loaded.stored() else { return Ok(None) };
+        let (id, expected) = (session.id.clone(), session.record.version);
+        let (record, parts) = (Arc::clone(&write.record), write.parts.clone());
+        work.begin_write(PendingWrite::Update(PendingUpdate { record, parts }));
+        Ok(Some(Update { id, expected, write }))
+    }
+
+    /// Writes what has begun.
+    pub(super) async fn write_update(&self, update: Update, now: Timestamp) -> Result<Progress, Error> {
+        let Update { id, expected, write: NewWrite { record, parts, rows } } = update;
+        let outcome = self.records.update(&id, expected, &record, rows, now).await?;
+        let is_done = match &outcome {
+            Outcome::Done => true,
+            // A client of the store that asks again by itself comes upon what it has done.
+            Outcome::Conflict(found) => found.as_ref().is_some_and(|found| found.version == record.version),
+            Outcome::Retired(_) | Outcome::Gone => false,
+        };
+        if !is_done {
+            return Ok(Progress::Conflict(outcome.into()));
+        }
+        let config = self.records.config;
+        self.work.with(|work| work.note_updated(config, record, parts.as_deref(), now)).release(config);
+        if parts.is_some() {
+            Box::pin(self.delete_removed_parts(parts.as_deref())).await;
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Begins a session. One that it takes the place of ends after that, so a failure between the two loses nothing; if that
+    /// was not this request's to end, the new one goes again.
+    pub(super) async fn create(&mut self, plan: Plan, now: Timestamp) -> Result<Progress, Error> {
+        let (records, config) = (self.records, self.records.config);
+        let begun = self.work.with(|work| {
+            if !self.is_prepared(work, plan, now) {
+                return Ok(None);
+            }
+            let write = NewWrite::of(work, config, records.server.write_id(), now)?;
+            let id = work.new_id(config)?;
+            work.begin_write(write.pending(&id, plan, None));
+            Ok::<_, Error>(Some((id, write)))
+        })?;
+        let Some((id, NewWrite { record, parts, rows })) = begun else { return Ok(Progress::Again) };
+        if !records.create(&id, &record, rows, now).await? {
+            // 256 random bits are not guessed: a key that is taken is one that an earlier attempt took, whose reply was
+            // lost.
+            return Ok(Progress::Again);
+        }
+        let session = StoredSession { record, id, client: ClientId::Current };
+        if plan == Plan::Replace
+            && let Some(progress) = Box::pin(self.end_replaced(&session.id, now)).await?
+        {
+            return Ok(progress);
+        }
+        self.finish_new(plan, session, parts.as_deref(), now);
+        Ok(Progress::Done)
+    }
+
+    /// Writes the record under a new ID. With `grace` the old ID leads to the new one for a while.
+    pub(super) async fn renew(&self, grace: bool, now: Timestamp) -> Result<Progress, Error> {
+        let (records, config, plan) = (self.records, self.records.config, Plan::Renew { grace });
+        let begun = self.work.with(|work| {
+            let is_prepared = self.is_prepared(work, plan, now);
+            let Some(old) = work.loaded.stored().filter(|_| is_prepared).cloned() else { return Ok(None) };
+            let mut write = NewWrite::of(work, config, records.server.write_id(), now)?;
+            Arc::make_mut(&mut write.record).renewed_at = now;
+            let id = work.new_id(config)?;
+            let forward = forward(config, &old, grace.then_some(&id), now);
+            work.begin_write(write.pending(&id, plan, Some(forward.clone())));
+            Ok::<_, Error>(Some((old, id, forward, write)))
+        })?;
+        let Some((old, id, forward, write)) = begun else { return Ok(Progress::Again) };
+        let NewWrite { record, parts, rows } = write;
+        match records.renew(&old, (&id, &record), forward, rows, now).await? {
+            Outcome::Done => {}
+            outcome => {
+                self.work.with(|work| work.pending = PendingWrite::None);
+                return Ok(Progress::Conflict(outcome.into()));
+            }
+        }
+        let client = if grace && old.client == ClientId::Dead { ClientId::Dead } else { ClientId::Current };
+        let has_moved = old.record.handle != record.handle;
+        self.finish_new(plan, StoredSession { record, id, client }, parts.as_deref(), now);
+        if has_moved {
+            self.delete_parts_of(&old.record).await;
+            return Ok(Progress::Done);
+        }
+        self.delete_removed_parts(parts.as_deref()).await;
+        Ok(Progress::Done)
+    }
+
+    /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended it.
+    pub(super) async fn end(&mut self) -> Result<Progress, Error> {
+        let config = self.records.config;
+        let ended = self.work.with(|work| work.loaded.record().cloned());
+        if !self.delete_latest().await? {
+            return self.lose().await;
+        }
+        let note = |work: &mut Work| {
+            work.cookies = vec![config.cookie_writer.removal()];
+            work.note_ended()
+        };
+        self.work.with(note).release(config);
+        if let Some(ended) = ended {
+            self.delete_parts_of(&ended).await;
+        }
+        // What was written since makes another session.
+        Ok(Progress::Again)
+    }
+
+    /// Ends the session whose place a new one takes. Returns what is to be done if that was not this request's to end.
+    pub(super) async fn end_replaced(&mut self, new: &SessionId, now: Timestamp) -> Result<Option<Progress>, Error> {
+        let ended = self.work.with(|work| work.loaded.record().cloned());
+        if !self.delete_latest().await? {
+            self.records.delete(new, now).await?;
+            return self.lose().await.map(Some);
+        }
+        if let Some(ended) = ended {
+            self.delete_parts_of(&ended).await;
+        }
+        Ok(None)
+    }
+
+    fn finish_new(&self, plan: Plan, session: StoredSession, parts: Option<&ExternalParts>, now: Timestamp) {
+        let config = self.records.config;
+        let cookie = (session.client != ClientId::Dead).then(|| id_cookie(config, &session, now));
+        let note = |work: &mut Work| {
+            work.set_cookie(cookie);
+            work.note_written(plan, Loaded::Stored(session), parts)
+        };
+        self.work.with(note).release(config);
+    }
+
+    /// Whether the ID is still that of the session, for a request that writes nothing which would fail if it were not.
+    async fn is_current(&self, session: &StoredSession, now: Timestamp) -> bool {
+        match self.records.load(&session.id, now).await {
+            Ok(found) => matches!(found, Some(Found::Live(_))),
+            Err(error) => {
+                self.records.config.tell(&SessionEvent::StoreFailed { error: error.into() });
+                false
+            }
+        }
     }
 }
 
-/// Returns the ID that this commit makes: one for all its attempts, so that none is left behind.
-fn fresh_id(new_id: &mut Option<SessionId>) -> Result<SessionId, Error> {
-    match new_id {
-        Some(id) => Ok(id.clone()),
-        None => Ok(new_id.insert(SessionId::from_random(random::bytes()?)).clone()),
+impl Work {
+    /// Goes on from a record that has been updated.
+    #[inline(always)]
+    fn note_updated(
+        &mut self,
+        config: &Config,
+        record: Arc<Record>,
+        parts: Option<&ExternalParts>,
+        now: Timestamp,
+    ) -> Aftermath {
+        if let Loaded::Stored(session) = &mut self.loaded {
+            session.record = Arc::clone(&record);
+            let cookie = moved_cookie(config, session, now);
+            self.set_cookie(cookie);
+        }
+        self.note_write(Plan::Update, &record, parts)
     }
+}
+
+impl NewWrite {
+    #[inline(always)]
+    fn of(work: &mut Work, config: &Config, write_id: u32, now: Timestamp) -> Result<Self, Error> {
+        let record = work.make_record(config, write_id, now)?;
+        let parts = work.draft.external().cloned().map(Arc::new);
+        let rows = parts.as_ref().map_or(Ok(None), |parts| Rows::of(config, parts))?;
+        Ok(Self { record, parts, rows })
+    }
+
+    fn pending(&self, id: &SessionId, plan: Plan, forward: Option<Forward>) -> PendingWrite {
+        let (record, parts) = (Arc::clone(&self.record), self.parts.clone());
+        PendingWrite::New(Box::new(NewRecord { id: id.clone(), record, plan, forward, parts }))
+    }
+}
+
+/// Returns the record as it follows on this one, with the same values.
+pub(super) fn next_record(records: Records<'_>, before: &Arc<Record>, now: Timestamp) -> Arc<Record> {
+    let stamp = Stamp { new_handle: before.handle, write_id: records.server.write_id(), login_id: 0 };
+    Arc::new(Draft::new(Some(Arc::clone(before))).to_record(stamp, &records.config.timeouts, now))
+}
+
+/// Returns what a renewal leaves under the old ID.
+fn forward(config: &Config, old: &StoredSession, successor: Option<&SessionId>, now: Timestamp) -> Forward {
+    let grace = config.timeouts.grace;
+    Forward {
+        successor: successor.map(|new| old.id.seal_successor(new)),
+        grace_until: if successor.is_some() { now.after(grace) } else { now },
+        // For as long as the old ID would have lived unused, up to a day, and at least for its grace.
+        expires_at: old.record.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(grace)),
+    }
+}
+
+/// Returns the cookie for a session whose deadline has moved, if the client needs one: it is to be told the ID, or its
+/// cookie has a `Max-Age`, which moves along.
+pub(super) fn moved_cookie(config: &Config, session: &StoredSession, now: Timestamp) -> Option<HeaderValue> {
+    let needs_cookie = match session.client {
+        ClientId::Older => true,
+        ClientId::Current => config.max_age(&session.record, now).is_some(),
+        ClientId::Dead => false,
+    };
+    needs_cookie.then(|| id_cookie(config, session, now))
+}
+
+fn id_cookie(config: &Config, session: &StoredSession, now: Timestamp) -> HeaderValue {
+    config.cookie_writer.set(&session.id.to_text(), config.max_age(&session.record, now))
 }

@@ -1,4 +1,4 @@
-//! One connection to memcached, and the few meta commands that the store needs.
+//! One connection to memcached, and the meta commands that the store needs.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,37 +9,37 @@ use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-use crate::clock::Timestamp;
+use crate::clock::MonotonicTime;
 
-/// The longest line that a server has a reason to send.
+/// The longest line that is read from a server.
 const LONGEST_LINE: u64 = 2_048;
 
-/// The most lines of settings that are read in search of one.
+/// The most lines of settings that are read.
 const MOST_SETTINGS: usize = 1_000;
 
-/// The item size of a server that does not tell it.
+/// The item size of a server that does not report it.
 const USUAL_ITEM_SIZE: usize = 1 << 20;
 
-/// What an item takes besides its value, at most: a header and its key. The header has grown over the releases.
+/// The maximum overhead of an item: a header, which has grown over the releases, and its key.
 const ITEM_OVERHEAD: usize = 512;
 
-/// A connection. It belongs to one exchange at a time, and comes back from it only if the exchange was whole.
+/// A connection. It serves one call at a time, and is reused only after a complete reply.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: BufReader<TcpStream>,
-    /// Numbers the commands. The server sends the number back, so that no answer is taken for that of another command.
+    /// The number of the last command. The server returns it, so that a reply is never matched to another command.
     sent: u32,
-    /// The largest value that the server takes.
+    /// The largest value that the server accepts.
     most_bytes: usize,
     /// When it was last used.
-    pub(super) used_at: Timestamp,
+    pub(super) used_at: MonotonicTime,
 }
 
-/// What the server answered.
+/// The reply of the server.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) code: Code,
-    /// The unique number of what is stored, where it was asked for.
+    /// The CAS number of the entry, if it was requested.
     pub(super) cas: Option<u64>,
     pub(super) value: Vec<u8>,
 }
@@ -49,37 +49,37 @@ pub(super) struct Reply {
 pub(super) enum Code {
     /// `VA`: a value follows.
     Value,
-    /// `HD`: it is done.
+    /// `HD`: done.
     Done,
-    /// `EN` or `NF`: there is nothing under the key.
+    /// `EN` or `NF`: the key has no entry.
     NotFound,
-    /// `NS`: something is there already.
+    /// `NS`: the key has an entry.
     NotStored,
-    /// `EX`: what is there is no longer what the command expects.
+    /// `EX`: the entry has another CAS number.
     Changed,
 }
 
 impl Connection {
-    /// Connects, and asks for the size of an item: a server that refuses a larger one throws away what was under its key.
+    /// Connects, and queries the item size: a server that rejects a larger item deletes the present one.
     pub(super) async fn open(address: &str) -> Result<Self, ClientError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let used_at = Timestamp::default();
+        let used_at = MonotonicTime::now();
         let mut connection = Self { stream: BufReader::new(stream), sent: 0, most_bytes: 0, used_at };
         let item_size = connection.item_size().await?.unwrap_or(USUAL_ITEM_SIZE);
         connection.most_bytes = item_size.saturating_sub(ITEM_OVERHEAD);
         Ok(connection)
     }
 
-    /// Whether the server has neither closed the connection nor sent what nobody asked for.
+    /// Whether the server has neither closed the connection nor sent unexpected data.
     ///
-    /// The operating system is asked: tokio knows only what it was told when it last waited.
+    /// This asks the operating system: tokio knows only the state of its last poll.
     pub(super) fn is_usable(&self) -> bool {
         let nothing = SockRef::from(self.stream.get_ref()).peek(&mut [MaybeUninit::uninit()]);
         self.stream.buffer().is_empty() && matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Sends a command and returns what the server answers.
+    /// Sends a command and returns the reply.
     pub(super) async fn call(&mut self, command: &str, value: Option<&[u8]>) -> Result<Reply, ClientError> {
         if let Some(size) = value.map(<[u8]>::len).filter(|size| *size > self.most_bytes) {
             return Err(ClientError::TooLarge { size, limit: self.most_bytes });
@@ -118,7 +118,7 @@ impl Connection {
                 _ => {}
             }
         }
-        // A miss may come without flags.
+        // The reply for a missing entry may have no flags.
         if answers != Some(self.sent) && (answers.is_some() || line != "EN") {
             return Err(ClientError::Malformed);
         }
@@ -126,7 +126,7 @@ impl Connection {
         Ok(Reply { code, cas, value })
     }
 
-    /// Reads a value, taking no more memory than there are bytes.
+    /// Reads a value, and allocates only as bytes arrive.
     async fn value(&mut self, size: u64) -> Result<Vec<u8>, ClientError> {
         let mut value = Vec::new();
         let whole = size.checked_add(2).ok_or(ClientError::Malformed)?;
@@ -151,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// Asks the server for the size of its items. A proxy may not know it.
+    /// Queries the item size. A proxy may not know it.
     async fn item_size(&mut self) -> Result<Option<usize>, ClientError> {
         self.stream.write_all(b"stats settings\r\n").await?;
         let mut size = None;
@@ -166,11 +166,11 @@ impl Connection {
     }
 }
 
-/// Why an exchange with the server failed.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum ClientError {
     Io(io::Error),
-    /// The server does not take the value, and was not asked to.
+    /// The value is too large for the server, and was not sent.
     TooLarge {
         size: usize,
         limit: usize,
@@ -181,9 +181,9 @@ pub(super) enum ClientError {
     Unknown,
     /// The server answered with an error.
     Refused(String),
-    /// The answer is none to the command.
+    /// The reply does not match the command.
     Malformed,
-    /// Others changed the entry again and again.
+    /// Every attempt met a concurrent write.
     Contended,
 }
 
@@ -243,7 +243,7 @@ mod tests {
         server.write_all(answer).await.expect("the client reads");
         server.shutdown().await.expect("the client reads");
         let stream = BufReader::new(stream);
-        let mut connection = Connection { stream, sent: 6, most_bytes: 10, used_at: Timestamp::default() };
+        let mut connection = Connection { stream, sent: 6, most_bytes: 10, used_at: MonotonicTime::now() };
         connection.call("mg k v c", None).await
     }
 

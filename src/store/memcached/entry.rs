@@ -1,4 +1,4 @@
-//! Entries as the bytes under a key: a letter for what it is, and the record or the forward.
+//! Entries as bytes: a letter for the kind, then the record or the forward.
 
 use crate::clock::Timestamp;
 use crate::store::{DecodeRecordError, Entry, Forward, Record};
@@ -12,7 +12,7 @@ pub(super) fn encode_record(record: &Record) -> Vec<u8> {
     bytes
 }
 
-/// A forward: its two times in milliseconds, and the successor if it has one.
+/// Encodes a forward: its two times in milliseconds, then the successor if there is one.
 pub(super) fn encode_forward(forward: &Forward) -> Vec<u8> {
     let mut bytes = vec![RETIRED];
     for time in [forward.grace_until, forward.expires_at] {

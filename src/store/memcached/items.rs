@@ -1,10 +1,9 @@
-//! Entries under their keys, each with the unique number that memcached gives to every state of it.
+//! Entries under their keys, each with the CAS number of its state.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::NAME;
 use super::connection::{ClientError, Code};
 use super::entry;
 use super::pool::Pool;
@@ -12,13 +11,15 @@ use crate::base64url;
 use crate::clock::{Clock as _, SystemClock, Timestamp, whole_millis};
 use crate::store::{Entry, Record, StoreError, StoreKey};
 
-/// How often a call that meets another's write looks again. Each time somebody else got on.
-pub(super) const MAX_TRIES: usize = 1_000;
+pub(super) const NAME: &str = "memcached";
 
-/// memcached takes more seconds than these for a date.
+/// How often a call retries after a concurrent write. Each retry means that another call succeeded.
+pub(super) const MAX_ATTEMPTS: usize = 1_000;
+
+/// memcached interprets a longer time to live, in seconds, as a date.
 const LONGEST_RELATIVE: u64 = 60 * 60 * 24 * 30;
 
-/// What is stored on a server under one prefix.
+/// The items of a server under one prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Items {
     pub(super) pool: Arc<Pool>,
@@ -30,7 +31,7 @@ impl Items {
         format!("{}{}", self.prefix, base64url::encode(key.as_bytes()))
     }
 
-    /// Returns what is stored, expired or not.
+    /// Returns the entry, expired or not.
     pub(super) async fn fetch(&self, key: &StoreKey) -> Result<Option<Found>, StoreError> {
         let reply = self.pool.call(&format!("mg {} v c", self.key(key)), None).await.map_err(failed)?;
         match (reply.code, reply.cas) {
@@ -43,7 +44,7 @@ impl Items {
         }
     }
 
-    /// Stores a value under the condition of `mode`. Returns its unique number, or nothing if the condition is not met.
+    /// Stores a value under the condition of `mode`. Returns its CAS number, or `None` if the condition is not met.
     pub(super) async fn put(
         &self,
         key: &StoreKey,
@@ -61,7 +62,7 @@ impl Items {
         }
     }
 
-    /// Removes the entry if it is still the one with this number, or whatever there is.
+    /// Deletes the entry if it still has this CAS number; with `None`, in any state.
     pub(super) async fn remove(&self, key: &StoreKey, cas: Option<u64>) -> Result<bool, StoreError> {
         let condition = cas.map_or(String::new(), |cas| format!(" C{cas}"));
         let reply = self.pool.call(&format!("md {}{condition}", self.key(key)), None).await.map_err(failed)?;
@@ -72,8 +73,8 @@ impl Items {
         }
     }
 
-    /// Stores a value where there is nothing, or what `gives_way`. Returns its number, or nothing if something else is
-    /// there.
+    /// Stores a value under a free key, or one whose entry `gives_way`. Returns its CAS number, or `None` if another
+    /// entry is there.
     pub(super) async fn insert(
         &self,
         key: &StoreKey,
@@ -82,7 +83,7 @@ impl Items {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
         let mut mode = Mode::Add;
-        for _ in 0..MAX_TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             if let Some(cas) = self.put(key, &value, mode, now).await? {
                 return Ok(Some(cas));
             }
@@ -96,23 +97,14 @@ impl Items {
     }
 }
 
-/// What is stored under a key.
+/// An entry under a key.
 pub(super) struct Found {
-    /// The number of this state of it.
+    /// The CAS number of its state.
     pub(super) cas: u64,
     pub(super) entry: Entry,
 }
 
-impl Found {
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        match &self.entry {
-            Entry::Live(record) => record.is_expired(now),
-            Entry::Retired(forward) => now >= forward.expires_at,
-        }
-    }
-}
-
-/// What is to be stored under a key.
+/// A value to store under a key.
 pub(super) struct Value<'v> {
     pub(super) bytes: Cow<'v, [u8]>,
     pub(super) expires_at: Timestamp,
@@ -128,12 +120,12 @@ impl Value<'_> {
     }
 }
 
-/// When a value is stored.
+/// The condition for storing a value.
 #[derive(Clone, Copy)]
 pub(super) enum Mode {
-    /// When nothing is there.
+    /// The key is free.
     Add,
-    /// When what is there has this number.
+    /// The entry has this CAS number.
     Swap(u64),
 }
 
@@ -146,10 +138,10 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Returns how long the server is to keep what expires at `expires_at`, in the form it takes. It never gives up early:
-/// its clock ticks once a second, so it gets one more.
+/// Returns the time to live of an entry that expires at `expires_at`, in the form of the protocol. One second is added,
+/// since the server's clock ticks once a second and must not expire the entry early.
 ///
-/// More than 30 days are a date. One beyond 2038, which it cannot write down, is 0: until the memory is needed.
+/// More than 30 days are a date. A date after 2038, which the server cannot represent, becomes 0: no expiry.
 fn lifetime(expires_at: Timestamp, now: Timestamp, real_now: Timestamp) -> u64 {
     let seconds = whole_millis(expires_at.since(now)).div_ceil(1_000).saturating_add(1);
     if seconds <= LONGEST_RELATIVE {

@@ -1,4 +1,4 @@
-//! The connections to one server: each serves one call at a time, and is kept for the next one only if its answer came.
+//! The connections to one server. Each serves one call at a time, and is reused only after a complete reply.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::connection::{ClientError, Connection, Reply};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::MonotonicTime;
 
-/// What lies unused for longer may have been forgotten by a firewall on the way, which tells nobody.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+/// A connection that was idle for longer is not reused: a firewall may have dropped it without telling either side.
+const MAX_IDLE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -24,27 +24,27 @@ impl Pool {
         Self { address, idle: Mutex::default(), permits }
     }
 
-    /// Sends a command over a free connection, or a new one, and returns the answer.
+    /// Sends a command over an idle connection, or a new one, and returns the reply.
     ///
-    /// The connection belongs to this future until the answer is whole. If the future is dropped before, so is the
-    /// connection: an answer that comes late is read by nobody.
+    /// This future owns the connection until the reply is complete. If it is dropped before, the connection is closed,
+    /// so no later call can read the late reply.
     pub(super) async fn call(&self, command: &str, value: Option<&[u8]>) -> Result<Reply, ClientError> {
         let _permit = self.permits.acquire().await;
         let mut connection = match self.take() {
             Some(connection) => connection,
             None => Connection::open(&self.address).await?,
         };
-        let answer = connection.call(command, value).await;
-        match &answer {
+        let reply = connection.call(command, value).await;
+        match &reply {
             Ok(_) | Err(ClientError::TooLarge { .. }) => self.put_back(connection),
-            // What happened to one has happened to the others: the server was restarted.
+            // A restart of the server has closed the others too.
             Err(ClientError::Io(_)) => self.idle().clear(),
             Err(_) => {}
         }
-        answer
+        reply
     }
 
-    /// Opens a connection for the calls to come, which shows whether there is a server.
+    /// Opens a connection for later calls, which fails if there is no server.
     pub(super) async fn warm_up(&self) -> Result<(), ClientError> {
         let connection = Connection::open(&self.address).await?;
         self.put_back(connection);
@@ -52,9 +52,8 @@ impl Pool {
     }
 
     fn take(&self) -> Option<Connection> {
-        let now = SystemClock.now();
         let mut idle = self.idle();
-        idle.retain(|connection| now.since(connection.used_at) < LONGEST_REST);
+        idle.retain(|connection| connection.used_at.elapsed() < MAX_IDLE);
         while let Some(connection) = idle.pop() {
             if connection.is_usable() {
                 return Some(connection);
@@ -64,11 +63,41 @@ impl Pool {
     }
 
     fn put_back(&self, mut connection: Connection) {
-        connection.used_at = SystemClock.now();
+        connection.used_at = MonotonicTime::now();
         self.idle().push(connection);
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_reused_until_it_was_idle_for_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let _ = stream.read(&mut [0; 64]).await;
+            let _ = stream.write_all(b"END\r\n").await;
+            stream
+        });
+        let pool = Pool::new(address, 1);
+        pool.warm_up().await.expect("a server");
+        let _open = server.await.expect("a stream");
+        for _ in 0..3 {
+            tokio::time::advance(MAX_IDLE - Duration::from_millis(1)).await;
+            let connection = pool.take().expect("it was used less than a minute ago");
+            pool.put_back(connection);
+        }
+        tokio::time::advance(MAX_IDLE).await;
+        assert!(pool.take().is_none(), "a firewall may have dropped it");
     }
 }

@@ -1,22 +1,22 @@
-//! What was last loaded, so that the write which follows need not ask again.
+//! The records that requests hold, so that a write needs no other load.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::store::{Record, StoreKey};
 
-/// Enough for the requests that are under way. Of two that meet in one, one asks the server again.
+/// Enough for the concurrent requests. Two records in one slot cost one of them another load.
 const SLOTS: usize = 1024;
 
-/// Remembers the unique numbers of records that a request holds.
+/// Remembers the CAS numbers of records that a request holds.
 ///
-/// A number stands for one state of one entry, so a write that expects it is exact, however old it is. A record is
-/// remembered for as long as somebody holds it, and no longer.
+/// A CAS number stands for one state of one entry, so a compare-and-swap with an old number is exact too. A record is
+/// remembered only as long as a request holds it.
 pub(super) struct Recent {
-    slots: Box<[Mutex<Option<Seen>>]>,
+    slots: Box<[Mutex<Option<Remembered>>]>,
 }
 
-struct Seen {
+struct Remembered {
     key: StoreKey,
     cas: u64,
     record: Weak<Record>,
@@ -28,17 +28,17 @@ impl Recent {
     }
 
     pub(super) fn remember(&self, key: &StoreKey, cas: u64, record: &Arc<Record>) {
-        *self.slot(key) = Some(Seen { key: *key, cas, record: Arc::downgrade(record) });
+        *self.slot(key) = Some(Remembered { key: *key, cas, record: Arc::downgrade(record) });
     }
 
-    /// Returns what was remembered, once: whoever writes changes it.
+    /// Returns the record once: the write that follows changes its CAS number.
     pub(super) fn take(&self, key: &StoreKey) -> Option<(u64, Arc<Record>)> {
         let mut slot = self.slot(key);
-        let seen = slot.take_if(|seen| seen.key == *key)?;
-        Some((seen.cas, seen.record.upgrade()?))
+        let remembered = slot.take_if(|remembered| remembered.key == *key)?;
+        Some((remembered.cas, remembered.record.upgrade()?))
     }
 
-    fn slot(&self, key: &StoreKey) -> MutexGuard<'_, Option<Seen>> {
+    fn slot(&self, key: &StoreKey) -> MutexGuard<'_, Option<Remembered>> {
         let [a, b, ..] = *key.as_bytes();
         let index = usize::from(u16::from_le_bytes([a, b])) % SLOTS;
         self.slots[index].lock().unwrap_or_else(PoisonError::into_inner)

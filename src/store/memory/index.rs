@@ -1,4 +1,4 @@
-//! Which sessions have which principal.
+//! The index of sessions by principal.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
@@ -8,21 +8,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::record::{Handle, Record, StoreKey};
 
-/// Only logins, logouts and renewals of somebody's sessions meet here.
+/// Only writes of sessions with a principal use the index.
 const SHARDS: usize = 64;
 
-/// The places of all records that have a principal; of the others it knows nothing.
+/// The index of all records that have a principal.
 ///
-/// It is changed only while the shards of the records are locked that it is changed for, so whoever has locked a key finds
-/// it exact for that key. The order of locks is: records, then this. Nobody who holds one of these waits for a record.
+/// It changes only while the shards of the affected records are locked, so it is exact for a key whose shard is locked.
+/// Lock order: shards of records first, then shards of the index. No code that holds a lock of the index waits for a
+/// record.
 pub(super) struct Index {
     hasher: RandomState,
-    shards: Box<[Mutex<BTreeSet<Place>>]>,
+    shards: Box<[Mutex<BTreeSet<IndexEntry>>]>,
 }
 
-/// The hash of the principal, the handle of the session, and its key. The principal itself is in the record, which is
-/// looked at in any case: that two have the same hash does no harm.
-type Place = (u64, Handle, StoreKey);
+/// The hash of the principal, the handle of the session, and its key. Hash collisions are harmless: readers compare the
+/// principal in the record.
+type IndexEntry = (u64, Handle, StoreKey);
 
 const FIRST_KEY: StoreKey = StoreKey::from_bytes([0; 32]);
 const LAST_KEY: StoreKey = StoreKey::from_bytes([0xff; 32]);
@@ -34,7 +35,7 @@ impl Index {
         Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// Notes a record that is about to stand under a key.
+    /// Adds a record that is about to be written under a key.
     #[inline]
     pub(super) fn insert(&self, key: &StoreKey, record: &Record) {
         if let Some(principal) = &record.principal {
@@ -43,7 +44,7 @@ impl Index {
         }
     }
 
-    /// Forgets a record that stood under a key.
+    /// Removes the record under a key.
     #[inline]
     pub(super) fn remove(&self, key: &StoreKey, record: &Record) {
         if let Some(principal) = &record.principal {
@@ -52,7 +53,7 @@ impl Index {
         }
     }
 
-    /// Notes that a record is about to take the place of another, under the same key or a new one.
+    /// Replaces a record by another one, under the same key or a new one.
     #[inline]
     pub(super) fn replace(&self, old: (&StoreKey, &Record), new: (&StoreKey, &Record)) {
         if old.1.principal.is_some() || new.1.principal.is_some() {
@@ -65,11 +66,11 @@ impl Index {
             (Some(before), Some(after)) if Arc::ptr_eq(before, after) || before == after => {
                 let stays = std::ptr::eq(old_key, new_key) && old.handle == new.handle;
                 if !stays {
-                    // In one step: a session that is renewed is in the index all the while, once.
+                    // In one step: during a renewal the session is in the index exactly once.
                     let hash = self.hash(after);
-                    let mut places = self.lock(hash);
-                    places.remove(&(hash, old.handle, *old_key));
-                    places.insert((hash, new.handle, *new_key));
+                    let mut entries = self.lock(hash);
+                    entries.remove(&(hash, old.handle, *old_key));
+                    entries.insert((hash, new.handle, *new_key));
                 }
             }
             _ => {
@@ -79,14 +80,14 @@ impl Index {
         }
     }
 
-    /// Returns where a session of a principal is, unless it is not there.
+    /// Returns the key of a session of a principal, if there is one.
     pub(super) fn find(&self, principal: &str, handle: &Handle) -> Option<StoreKey> {
         let hash = self.hash(principal);
         let all = (hash, *handle, FIRST_KEY)..=(hash, *handle, LAST_KEY);
         self.lock(hash).range(all).next().map(|(_, _, key)| *key)
     }
 
-    /// Returns where up to `limit` sessions of a principal are, in the order of their handles.
+    /// Returns the handles and keys of up to `limit` sessions of a principal, in the order of their handles.
     pub(super) fn page(&self, principal: &str, after: Option<&Handle>, limit: usize) -> Vec<(Handle, StoreKey)> {
         let hash = self.hash(principal);
         let first = match after {
@@ -101,8 +102,8 @@ impl Index {
         self.hasher.hash_one(principal)
     }
 
-    /// A set is whole whenever a lock is released: nothing that is done with it can panic half-way.
-    fn lock(&self, hash: u64) -> MutexGuard<'_, BTreeSet<Place>> {
+    /// No code that can panic runs under the lock while a set is inconsistent.
+    fn lock(&self, hash: u64) -> MutexGuard<'_, BTreeSet<IndexEntry>> {
         self.shards[hash as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,16 +1,16 @@
-//! The sessions of a principal: found, counted and ended.
+//! The calls about the sessions of a principal.
 
 use std::sync::Arc;
 
-use super::{MemoryStore, Slot};
+use super::store::{MemoryStore, Slot};
 use crate::clock::Timestamp;
 use crate::record::{Handle, Record, StoreKey};
 
-/// How many places are read at a time, so that a principal with very many sessions holds nobody up.
+/// How many index entries are read under one lock, so that a principal with many sessions does not block others.
 const PAGE: usize = 128;
 
 impl MemoryStore {
-    /// Shows the live sessions of a principal in the order of their handles, as long as `show` wants another.
+    /// Passes the live sessions of a principal to `show` in the order of their handles, until it returns `false`.
     pub(super) fn each_session(
         &self,
         principal: &str,
@@ -20,21 +20,21 @@ impl MemoryStore {
     ) {
         let mut after = after.copied();
         loop {
-            let places = self.shared.index.page(principal, after.as_ref(), PAGE);
-            for (handle, key) in &places {
+            let entries = self.inner.index.page(principal, after.as_ref(), PAGE);
+            for (handle, key) in &entries {
                 let session = self.session(principal, handle, *key, now);
                 if session.is_some_and(|record| !show(record)) {
                     return;
                 }
             }
-            match places.last() {
-                Some((handle, _)) if places.len() == PAGE => after = Some(*handle),
+            match entries.last() {
+                Some((handle, _)) if entries.len() == PAGE => after = Some(*handle),
                 _ => return,
             }
         }
     }
 
-    /// Returns a live session of a principal that was under this key, wherever it has moved to since.
+    /// Returns a live session of a principal that was under this key, following renewals since.
     fn session(&self, principal: &str, handle: &Handle, mut key: StoreKey, now: Timestamp) -> Option<Arc<Record>> {
         loop {
             if let Some(Slot::Live(record)) = self.shard(&key).get(&key)
@@ -42,18 +42,18 @@ impl MemoryStore {
             {
                 return is_theirs(record, principal, now).then(|| Arc::clone(record));
             }
-            // It has moved since. Under the same key it would have ended and another have begun.
-            key = self.shared.index.find(principal, handle).filter(|moved| *moved != key)?;
+            // Follow a renewal. If the index has the same key, the session was deleted and another one created.
+            key = self.inner.index.find(principal, handle).filter(|moved| *moved != key)?;
         }
     }
 
-    /// Ends a live session of a principal, and returns whether there was one.
+    /// Deletes a live session of a principal, and returns whether there was one.
     pub(super) fn end_session(&self, principal: &str, handle: &Handle, now: Timestamp) -> bool {
-        let place = self.shared.index.find(principal, handle);
+        let place = self.inner.index.find(principal, handle);
         place.is_some_and(|key| self.end_session_from(principal, handle, key, now))
     }
 
-    /// Ends a session that was under this key, wherever it has moved to since.
+    /// Deletes a session that was under this key, following renewals since.
     fn end_session_from(&self, principal: &str, handle: &Handle, mut key: StoreKey, now: Timestamp) -> bool {
         loop {
             let mut shard = self.shard(&key);
@@ -67,7 +67,7 @@ impl MemoryStore {
                 return ends;
             }
             drop(shard);
-            match self.shared.index.find(principal, handle) {
+            match self.inner.index.find(principal, handle) {
                 Some(moved) if moved != key => key = moved,
                 _ => return false,
             }
@@ -82,7 +82,7 @@ fn is_theirs(record: &Record, principal: &str, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Forward, Outcome, Renewal, Store as _};
+    use crate::store::{Forward, Outcome, Renewal, Store as _, Version};
 
     const HANDLE: Handle = Handle::from_bytes([7; 16]);
     const NOW: Timestamp = Timestamp::from_millis(0);
@@ -99,7 +99,13 @@ mod tests {
         assert!(store.create(&key(1), Arc::clone(&record), NOW).await.expect("an answer"));
         for n in 1..3 {
             let forward = Forward { successor: None, grace_until: NOW, expires_at: END };
-            let renewal = Renewal { old: key(n), expected: 1, new: key(n + 1), record: Arc::clone(&record), forward };
+            let renewal = Renewal {
+                old: key(n),
+                expected: Version::FIRST,
+                new: key(n + 1),
+                record: Arc::clone(&record),
+                forward,
+            };
             assert_eq!(store.renew(renewal, NOW).await.expect("an answer"), Outcome::Done);
         }
         store
@@ -113,7 +119,7 @@ mod tests {
             assert!(store.end_session_from("a", &HANDLE, key(known), NOW));
             assert!(!store.end_session_from("a", &HANDLE, key(known), NOW));
             assert!(store.session("a", &HANDLE, key(known), NOW).is_none());
-            assert_eq!((store.shared.index.len(), store.len()), (0, 0));
+            assert_eq!((store.inner.index.len(), store.len()), (0, 0));
         }
     }
 
@@ -126,6 +132,6 @@ mod tests {
             assert!(!store.end_session_from("b", &HANDLE, key(known), NOW));
             assert!(!store.end_session_from("a", &HANDLE, key(known), END));
         }
-        assert_eq!((store.shared.index.len(), store.len()), (1, 1));
+        assert_eq!((store.inner.index.len(), store.len()), (1, 1));
     }
 }

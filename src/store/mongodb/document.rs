@@ -7,20 +7,21 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 use crate::clock::{Timestamp, whole_millis};
-use crate::store::{DecodeRecordError, Entry, Forward, Handle, Record, StoreKey, Values};
+use crate::store::{DecodeRecordError, Entry, Forward, Generation, Handle, Record, StoreKey, Values, Version};
 
 pub(super) const ID: &str = "_id";
 pub(super) const VERSION: &str = "version";
+pub(super) const GENERATION: &str = "generation";
 pub(super) const HANDLE: &str = "handle";
 pub(super) const PRINCIPAL: &str = "principal";
 pub(super) const VALUES: &str = "values";
 pub(super) const LAST_SEEN_AT: &str = "last_seen_at";
 pub(super) const EXPIRES_AT: &str = "expires_at";
-/// When the engine is to remove the document, by its own clock.
+/// When the engine deletes the document, by its own clock.
 pub(super) const PURGE_AT: &str = "purge_at";
-/// Which attempt of a renewal put the document here.
+/// The attempt of a renewal that wrote the document.
 pub(super) const RENEWED_BY: &str = "renewed_by";
-/// Which revocation ended the session, which is then to be removed.
+/// The revocation that expired the session, which is then deleted.
 pub(super) const REVOKED_BY: &str = "revoked_by";
 
 const CREATED_AT: &str = "created_at";
@@ -35,7 +36,8 @@ const GRACE_UNTIL: &str = "grace_until";
 pub(super) fn of_record(key: &StoreKey, record: &Record, purge_at: DateTime) -> Document {
     let mut document = doc! {
         ID: binary(key.as_bytes()),
-        VERSION: record.version.cast_signed(),
+        VERSION: record.version.as_u64().cast_signed(),
+        GENERATION: record.generation.as_u64().cast_signed(),
         HANDLE: binary(record.handle.as_bytes()),
         CREATED_AT: millis(record.created_at),
         RENEWED_AT: millis(record.renewed_at),
@@ -82,7 +84,7 @@ pub(super) fn to_entry(document: &Document) -> Result<Entry, DecodeRecordError> 
     entry.ok_or(DecodeRecordError::malformed())
 }
 
-/// Reads a record whose values were not asked for, which then has none.
+/// Reads a record from a document without values.
 pub(super) fn without_values(mut document: Document) -> Result<Record, DecodeRecordError> {
     document.insert(VALUES, binary(&[]));
     to_record(&document).ok_or(DecodeRecordError::malformed())
@@ -105,7 +107,8 @@ fn to_record(document: &Document) -> Option<Record> {
     record.principal = optional(document, PRINCIPAL, text)?.map(Arc::from);
     record.authenticated_at = optional(document, AUTHENTICATED_AT, time)?;
     record.label = optional(document, LABEL, text)?.map(Arc::from);
-    record.version = document.get_i64(VERSION).ok()?.cast_unsigned();
+    record.version = Version::from_u64(document.get_i64(VERSION).ok()?.cast_unsigned());
+    record.generation = Generation::from_u64(document.get_i64(GENERATION).ok()?.cast_unsigned());
     record.values = Values::from_frames(bytes(document, VALUES)?)?;
     Some(record)
 }
@@ -118,7 +121,7 @@ fn to_forward(document: &Document) -> Option<Forward> {
     Some(Forward { successor, grace_until: time(document, GRACE_UNTIL)?, expires_at: time(document, EXPIRES_AT)? })
 }
 
-/// Reads a field that need not be there; nothing, if it is there and makes no sense.
+/// Reads an optional field. Returns `None` if it is present and malformed.
 fn optional<'d, T>(
     document: &'d Document,
     name: &'d str,
@@ -147,7 +150,7 @@ pub(super) fn binary(bytes: &[u8]) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
 }
 
-/// A time in milliseconds, the last that the engine can write down instead of a later one.
+/// Returns a time in milliseconds, saturating at the latest that the engine can store.
 pub(super) fn millis(time: Timestamp) -> i64 {
     whole(time.as_millis())
 }
@@ -169,7 +172,8 @@ mod tests {
         record.principal = Some("Zoë".into());
         record.authenticated_at = Some(at(10));
         record.label = Some("Firefox on Zoë's desk".into());
-        record.version = u64::MAX - 3;
+        record.version = Version::from_u64(u64::MAX - 3);
+        record.generation = Generation::from_u64(u64::MAX - 4);
         record.values = Values::from_pairs([("a", b"1".as_slice())]);
         record
     }

@@ -1,4 +1,4 @@
-//! The sessions of a principal.
+//! The calls about all sessions of a principal.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use mongodb::options::{Collation, IndexOptions};
 use mongodb::{Collection, IndexModel};
 
 use super::document::{self, EXPIRES_AT, HANDLE, ID, PRINCIPAL, PURGE_AT, REVOKED_BY, VALUES, binary, millis};
-use super::{NAME, failed, purge_at};
+use super::query::{NAME, failed, purge_at};
 use crate::clock::Timestamp;
 use crate::store::{DecodeRecordError, Handle, Record, StoreError};
 
 const SESSIONS: &str = "sessions";
 
-/// How long what was ended is there to be read.
-const TO_READ: Duration = Duration::from_secs(10 * 60);
+/// How long revoked documents are kept for the revocation to read them.
+const READ_WINDOW: Duration = Duration::from_secs(10 * 60);
 
-/// The index by which sessions are found. Only what has a principal is in it, which no forward has.
+/// Returns the index over principals. It contains only documents with a principal, so no forwards.
 pub(super) fn index() -> IndexModel {
     let options = IndexOptions::builder()
         .partial_filter_expression(doc! { PRINCIPAL: { "$gte": "" } })
@@ -28,8 +28,8 @@ pub(super) fn index() -> IndexModel {
     IndexModel::builder().keys(doc! { PRINCIPAL: 1, HANDLE: 1 }).options(options).build()
 }
 
-/// While a session is being renewed it has two documents, which are next to each other in the index: the new one is there
-/// before the old one becomes a forward.
+/// Lists sessions. During a renewal a session has two documents, which are adjacent in the index: the new one is
+/// written before the old one becomes a forward.
 pub(super) async fn list(
     sessions: &Collection<Document>,
     principal: &str,
@@ -83,12 +83,12 @@ pub(super) async fn count(
     sum.and_then(|sum| sum.try_into().ok()).ok_or_else(|| StoreError::undecodable(NAME, DecodeRecordError::malformed()))
 }
 
-/// Ends the sessions first, all in one command: what has a deadline that has passed is dead to every other call, and its
-/// mark tells who ended it. Then they are read, and removed.
+/// Expires the sessions first, with one command that also writes the ID of this revocation: an expired document does
+/// not exist for any other call. Then reads the documents with this ID, and deletes them.
 ///
-/// A session that is renewed while the server goes from one to the next may escape it. One that is still live is found
-/// when they are read, under one key or the other, and then all of it is done again. A renewal that finds its old key
-/// dead removes the new one by itself.
+/// A session that is renewed while the server updates the documents may be missed. The read then finds it live, under
+/// one of its two keys, and the revocation starts over. A renewal that finds its old key expired deletes the new one by
+/// itself.
 pub(super) async fn revoke(
     sessions: &Collection<Document>,
     principal: &str,
@@ -97,14 +97,14 @@ pub(super) async fn revoke(
 ) -> Result<Vec<Handle>, StoreError> {
     let handles: Vec<Bson> = handles.iter().map(|handle| binary(handle.as_bytes())).collect();
     let of_principal = doc! { PRINCIPAL: principal, HANDLE: { "$in": handles } };
-    let (mark, past) = (ObjectId::new(), millis(Timestamp::from_millis(0)));
-    let (is_live, is_ended) = (doc! { EXPIRES_AT: { "$gt": millis(now) } }, doc! { REVOKED_BY: mark });
-    let live = both(&of_principal, is_live.clone());
-    let ended = both(&of_principal, is_ended.clone());
-    let either = both(&of_principal, doc! { "$or": [is_live, is_ended] });
-    // Not removed by the engine before they are read, and not kept for long should that fail.
-    let soon = purge_at(now.after(TO_READ), now);
-    let end = doc! { "$set": { EXPIRES_AT: past, PURGE_AT: soon, REVOKED_BY: mark } };
+    let (revocation, past) = (ObjectId::new(), millis(Timestamp::from_millis(0)));
+    let (is_live, is_ended) = (doc! { EXPIRES_AT: { "$gt": millis(now) } }, doc! { REVOKED_BY: revocation });
+    let live = and(&of_principal, is_live.clone());
+    let ended = and(&of_principal, is_ended.clone());
+    let either = and(&of_principal, doc! { "$or": [is_live, is_ended] });
+    // Late enough that the engine does not delete the documents before they are read.
+    let soon = purge_at(now.after(READ_WINDOW), now);
+    let end = doc! { "$set": { EXPIRES_AT: past, PURGE_AT: soon, REVOKED_BY: revocation } };
     let mut removed = HashSet::new();
     loop {
         sessions.update_many(live.clone(), end.clone()).collation(bytewise()).await.map_err(failed)?;
@@ -113,7 +113,7 @@ pub(super) async fn revoke(
         let mut all_ended = true;
         while documents.advance().await.map_err(failed)? {
             let document = documents.deserialize_current().map_err(failed)?;
-            if document.get_object_id(REVOKED_BY).is_ok_and(|by| by == mark) {
+            if document.get_object_id(REVOKED_BY).is_ok_and(|by| by == revocation) {
                 removed.insert(document::handle(&document).map_err(|error| StoreError::undecodable(NAME, error))?);
             } else {
                 all_ended = false;
@@ -129,18 +129,18 @@ pub(super) async fn revoke(
     Ok(removed.into_iter().collect())
 }
 
-fn both(one: &Document, other: Document) -> Document {
+fn and(one: &Document, other: Document) -> Document {
     let mut both = one.clone();
     both.extend(other);
     both
 }
 
-/// The live records of a principal.
+/// Returns the filter for the live records of a principal.
 fn live_of(principal: &str, now: Timestamp) -> Document {
     doc! { PRINCIPAL: principal, EXPIRES_AT: { "$gt": millis(now) } }
 }
 
-/// Compares byte by byte, whatever the collection was made with.
+/// Returns the collation that compares byte by byte, whatever the default of the collection.
 fn bytewise() -> Collation {
     Collation::builder().locale("simple").build()
 }

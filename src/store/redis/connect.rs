@@ -1,25 +1,26 @@
-//! Stores with a connection of their own.
+//! Constructors of stores with their own connection.
 
-use super::super::StoreError;
+use super::connection::RedisConnection;
 use super::reply::failed;
-use super::{RedisConnection, RedisStore};
+use super::store::RedisStore;
+use crate::store::StoreError;
 
 impl RedisStore {
     /// Connects to one server: `redis://[user][:password@]host[:port][/database]`, or `rediss://` for TLS.
     ///
-    /// All requests share the connection. It is made anew when it breaks, with short time limits; see
-    /// [`RedisConnection`]. A call that fails does not wait for the server to come back, and the next one connects again.
+    /// All requests share the connection, which reconnects with short time limits; see [`RedisConnection`]. A call that
+    /// fails does not wait for the server to return, and the next one reconnects.
     ///
     /// # Errors
     ///
-    /// Fails when the URL is not one of Redis, or the server cannot be reached.
+    /// Fails if the URL is not a Redis URL, or the server cannot be reached.
     pub async fn connect(url: impl AsRef<str>) -> Result<Self, StoreError> {
         Ok(Self::new(RedisConnection::of_url(url.as_ref()).await.map_err(failed)?))
     }
 
-    /// Connects to the master that Sentinels name, and after a failover to the next one.
+    /// Connects to the master that Sentinels name, and to the next one after a failover.
     ///
-    /// While a failover is going on there is no master, and calls fail.
+    /// During a failover there is no master, and calls fail.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,16 +36,16 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// Fails when no Sentinel can be reached, or none knows of a master that can.
+    /// Fails if no Sentinel can be reached, or none knows a reachable master.
     #[cfg(feature = "redis-sentinel")]
     pub async fn connect_sentinel(client: redis::sentinel::SentinelClient) -> Result<Self, StoreError> {
         Ok(Self::new(RedisConnection::of_sentinels(client).await.map_err(failed)?))
     }
-    /// Connects to a Cluster by the URLs of some of its nodes, which know the others.
+    /// Connects to a Cluster by the URLs of some of its nodes.
     ///
     /// # Errors
     ///
-    /// Fails when a URL is not one of Redis, or none of the nodes can be reached.
+    /// Fails if a URL is not a Redis URL, or none of the nodes can be reached.
     #[cfg(feature = "redis-cluster")]
     pub async fn connect_cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, StoreError> {
         let urls: Vec<String> = urls.into_iter().map(|url| url.as_ref().to_owned()).collect();

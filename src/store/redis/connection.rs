@@ -1,8 +1,8 @@
-//! A connection that is made anew when it fails.
+//! A connection that reconnects after a failure.
 //!
-//! The client has such connections itself, with habits that a server of requests cannot live with. After a handshake that
-//! was refused, as by a server with too many clients, a `ConnectionManager` never connects again, and it keeps a connection
-//! on which nothing comes back. A `ClusterConnection` (of redis 1.8) can stop to answer for good in a failover.
+//! The reconnecting connections of the client are not reliable enough. A `ConnectionManager` never reconnects after a
+//! rejected handshake, for example by a server with too many clients, and keeps a connection that has stopped to reply.
+//! A `ClusterConnection` (redis 1.8) can stop to reply for good during a failover.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,33 +24,33 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a reply may take. Two of them fit into the layer's default store timeout.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The pauses between the attempts to connect of one call.
-const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
+/// The delays between the attempts of one call to connect.
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 
-/// How long it may take to find out where the servers of a Cluster are, or which one is the master, and to connect.
+/// The time limit to discover the nodes of a Cluster, or the master, and to connect.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// After how many calls in a row without a reply a connection is given up that may have been good: when the calls were
-/// dropped, as the layer drops what takes longer than its store timeout, or when only one node of a Cluster may be gone.
-const MOST_UNANSWERED: u32 = 5;
+/// dropped, as the layer drops what takes longer than its store timeout, or when only one node of a Cluster may be
+/// gone.
+const MAX_UNANSWERED: u32 = 5;
 
-/// A connection to one server, to the one that Sentinels name, or to a Cluster, which is made anew when it fails. Clones
-/// share it.
+/// A connection to one server, to the master that Sentinels name, or to a Cluster. It reconnects after a failure.
+/// Clones share it.
 ///
-/// A call fails when the connection breaks, when no reply comes within 2 seconds, and when the server says that it may not
-/// be written to because it is a replica now. The next call connects again, and looks up the name of the server or asks the
-/// Sentinels. It makes up to three attempts of at most a second each (three seconds where servers have to be found first),
-/// with 50 and 150 milliseconds in between, and all calls that come meanwhile wait for the same ones. The connection is
-/// also given up after five calls in a row that were dropped before a reply came.
+/// A call fails if the connection breaks, if no reply arrives within 2 seconds, and if the server has become a replica.
+/// The next call reconnects, and resolves the host name or asks the Sentinels again. It makes up to three attempts of
+/// at most one second each (three seconds with discovery), with delays of 50 and 150 milliseconds, and concurrent calls
+/// share the attempts. Five cancelled calls in a row without a reply also discard the connection.
 ///
-/// In a Cluster a call follows slots that move, and is sent again up to 3 times within the 2 seconds, while the Cluster
-/// finds itself another master. Only after five calls in a row without a reply the Cluster is searched for anew.
+/// In a Cluster a call follows moved slots, and is retried up to 3 times within the 2 seconds while the Cluster elects
+/// another master. After five calls in a row without a reply the Cluster is discovered again.
 #[derive(Clone)]
 pub struct RedisConnection {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     current: Mutex<Current>,
     target: tokio::sync::Mutex<Target>,
     /// Calls without a reply since the last one.
@@ -60,7 +60,7 @@ struct Shared {
 #[derive(Default)]
 struct Current {
     connection: Option<Connection>,
-    /// How often we have tried to connect, so that a late failure of an earlier connection does not end a newer one.
+    /// The number of the connection, so that a late failure of an earlier connection does not discard a newer one.
     number: u64,
 }
 
@@ -71,15 +71,15 @@ enum Connection {
     ToCluster(ClusterConnection),
 }
 
-/// To whom we connect.
+/// The server to connect to.
 struct Target {
     server: Server,
-    /// Why we could not the last time.
+    /// The error of the last attempt.
     error: Option<RedisError>,
 }
 
 enum Server {
-    Of(Client),
+    Single(Client),
     #[cfg(feature = "redis-sentinel")]
     FromSentinels(Box<redis::sentinel::SentinelClient>),
     #[cfg(feature = "redis-cluster")]
@@ -103,33 +103,34 @@ impl RedisConnection {
         Self::of_cluster(client.build()?).await
     }
 
-    /// Connects with a client of yours, which has its own addresses, names, passwords and certificates.
+    /// Connects with your own client, which has its own addresses, credentials and certificates.
     ///
     /// # Errors
     ///
-    /// Fails when the server cannot be reached, or refuses.
+    /// Fails if the server cannot be reached or rejects the connection.
     pub async fn of_client(client: Client) -> RedisResult<Self> {
-        Self::connect(Server::Of(client)).await
+        Self::connect(Server::Single(client)).await
     }
 
     /// Asks Sentinels for the master and connects to it.
     ///
-    /// The client must be one for the master, not for a replica. Names, passwords and certificates, for the Sentinels and
-    /// for the servers, are its business.
+    /// The client must be for the master, not for a replica. It has its own credentials and certificates for the
+    /// Sentinels and the servers.
     ///
     /// # Errors
     ///
-    /// Fails when no Sentinel can be reached, or none knows of a master that can.
+    /// Fails if no Sentinel can be reached, or none knows a reachable master.
     #[cfg(feature = "redis-sentinel")]
     pub async fn of_sentinels(client: redis::sentinel::SentinelClient) -> RedisResult<Self> {
         Self::connect(Server::FromSentinels(Box::new(client))).await
     }
 
-    /// Connects to a Cluster, whose client has its own nodes to begin with, time limits, passwords and certificates.
+    /// Connects to a Cluster with your own client, which has its own initial nodes, time limits, credentials and
+    /// certificates.
     ///
     /// # Errors
     ///
-    /// Fails when none of the nodes can be reached, or none knows the others.
+    /// Fails if none of the nodes can be reached, or none knows the others.
     #[cfg(feature = "redis-cluster")]
     pub async fn of_cluster(client: ClusterClient) -> RedisResult<Self> {
         Self::connect(Server::Cluster(Box::new(client))).await
@@ -138,23 +139,23 @@ impl RedisConnection {
     async fn connect(server: Server) -> RedisResult<Self> {
         let target = tokio::sync::Mutex::new(Target { server, error: None });
         let connection =
-            Self { shared: Arc::new(Shared { current: Mutex::default(), target, unanswered: AtomicU32::new(0) }) };
+            Self { inner: Arc::new(Inner { current: Mutex::default(), target, unanswered: AtomicU32::new(0) }) };
         connection.get().await?;
         Ok(connection)
     }
 
-    /// Returns the connection that there is, with its number, or makes one.
+    /// Returns the present connection and its number, or connects.
     async fn get(&self) -> RedisResult<(u64, Connection)> {
         match self.current() {
             (number, Some(connection)) => Ok((number, connection)),
-            // Boxed, or every call would have room for all that connecting needs.
+            // Boxed, so that the future of a call does not include that of connecting.
             (number, None) => Box::pin(self.get_after(number)).await,
         }
     }
 
     /// Makes a connection, unless that was tried since the one of that number.
     async fn get_after(&self, before: u64) -> RedisResult<(u64, Connection)> {
-        let mut target = self.shared.target.lock().await;
+        let mut target = self.inner.target.lock().await;
         // Of those who have waited one after the other, only the first has to try.
         match (self.current(), &target.error) {
             ((number, Some(connection)), _) => return Ok((number, connection)),
@@ -174,62 +175,62 @@ impl RedisConnection {
         (current.number, current.connection.clone())
     }
 
-    /// Makes a call, and gives up the connection when it fails.
+    /// Makes a call, and discards the connection if it fails.
     async fn call<T>(&self, call: impl AsyncFnOnce(&mut Connection) -> RedisResult<T> + Send) -> RedisResult<T> {
         let (number, mut connection) = self.get().await?;
-        let waiting = Waiting { connection: self, number };
+        let waiting = PendingCall { connection: self, number };
         let result = call(&mut connection).await;
         match result.as_ref().map_err(Failure::of) {
             Err(Failure::NoReply) if !matches!(connection, Connection::ToServer(_)) => drop(waiting),
             Err(Failure::NoReply | Failure::WrongServer) => {
                 waiting.end();
-                self.give_up(number);
+                self.discard(number);
             }
             Ok(_) | Err(Failure::Other) => waiting.end(),
         }
         result
     }
 
-    /// Lets the next call connect again, unless that was done meanwhile.
-    fn give_up(&self, number: u64) {
+    /// Makes the next call reconnect, unless another call has reconnected meanwhile.
+    fn discard(&self, number: u64) {
         let mut current = self.lock();
         if current.number == number {
             current.connection = None;
         }
     }
 
-    /// Nothing under the lock can panic with the connection half changed.
+    /// No code that can panic runs under the lock, so a poisoned one is consistent.
     fn lock(&self) -> MutexGuard<'_, Current> {
-        self.shared.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A call that has had no reply yet.
-struct Waiting<'c> {
+/// A call without a reply yet.
+struct PendingCall<'c> {
     connection: &'c RedisConnection,
     number: u64,
 }
 
-impl Waiting<'_> {
+impl PendingCall<'_> {
     fn end(self) {
-        self.connection.shared.unanswered.store(0, Ordering::Relaxed);
+        self.connection.inner.unanswered.store(0, Ordering::Relaxed);
         std::mem::forget(self);
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
-        let unanswered = &self.connection.shared.unanswered;
-        if unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_UNANSWERED {
+        let unanswered = &self.connection.inner.unanswered;
+        if unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNANSWERED {
             unanswered.store(0, Ordering::Relaxed);
-            self.connection.give_up(self.number);
+            self.connection.discard(self.number);
         }
     }
 }
 
 impl Server {
     async fn connect(&mut self) -> RedisResult<Connection> {
-        for pause in PAUSES {
+        for pause in RETRY_DELAYS {
             if let Ok(connection) = self.try_to_connect().await {
                 return Ok(connection);
             }
@@ -244,7 +245,7 @@ impl Server {
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let connecting = async {
             match self {
-                Self::Of(client) => {
+                Self::Single(client) => {
                     client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::ToServer)
                 }
                 #[cfg(feature = "redis-sentinel")]
@@ -260,13 +261,13 @@ impl Server {
     }
 }
 
-/// What an error says about the connection.
+/// The meaning of an error for the connection.
 enum Failure {
-    /// It may be broken.
+    /// The connection may be broken.
     NoReply,
-    /// It leads to a server that is not the master any more.
+    /// The server is not the master any more.
     WrongServer,
-    /// Nothing.
+    /// The connection is fine.
     Other,
 }
 
@@ -274,7 +275,7 @@ impl Failure {
     fn of(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => Self::WrongServer,
-            // `min-replicas-to-write`: its replicas may have gone over to another master.
+            // `min-replicas-to-write`: the replicas may have moved to another master.
             _ if error.code() == Some("NOREPLICAS") => Self::WrongServer,
             _ if error.is_io_error() || error.is_unrecoverable_error() => Self::NoReply,
             _ => Self::Other,
@@ -282,7 +283,7 @@ impl Failure {
     }
 }
 
-/// A machine that is silent for a few seconds counts as gone.
+/// Returns settings that give up a silent machine after a few seconds.
 fn tcp_settings() -> TcpSettings {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(2));
     let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
@@ -336,7 +337,7 @@ impl ConnectionLike for RedisConnection {
     }
 }
 
-/// Shows nothing of the client, which may have a password.
+/// Omits the client, which may have a password.
 impl fmt::Debug for RedisConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConnection").finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! An entry as the bytes under a key: a head of fixed width, which the scripts read, and a body, which they do not.
+//! Entries as bytes: a head of fixed width, which the scripts read, and a body, which they do not.
 //!
 //! | bytes | of a session | of a forward |
 //! | --- | --- | --- |
@@ -8,17 +8,17 @@
 //! | 17 to 24 | deadline | deadline |
 //! | 25 on | [`Record::encode`] | the sealed successor, if there is one |
 //!
-//! A session of a principal has a `P` instead of the `L`, a `Q` instead of the `S`, and its [`Owner`] in 48 bytes before
-//! the record, so that a script which is given nothing but a key can say whose it is.
+//! A session with a principal has a `P` instead of the `L`, a `Q` instead of the `S`, and its [`Owner`] in 48 bytes
+//! before the record, so that a script that has only a key can return the owner.
 //!
-//! Numbers are big-endian. What the head of a session says counts, since a touch changes nothing else. The mark of a
-//! deleted session of kind `S` or `Q` is a `D` without anything behind it. Another layout would have other letters.
+//! Numbers are big-endian. The numbers in the head override those in the record, since a touch changes only the head.
+//! The tombstone of a deleted session of kind `S` or `Q` is a single `D`. Another layout would use other letters.
 
 use std::sync::Arc;
 
-use super::super::{DecodeRecordError, Entry, Forward, Record};
-use super::index::{OWNER, Owner};
+use super::owner::{OWNER, Owner};
 use crate::clock::Timestamp;
+use crate::store::{DecodeRecordError, Entry, Forward, Record, Version};
 
 /// The bytes before the body.
 const HEAD: usize = 25;
@@ -29,8 +29,8 @@ const OWNED: u8 = b'P';
 const OWNED_SUCCESSOR: u8 = b'Q';
 const FORWARD: u8 = b'F';
 
-/// What is left for a while where a session of kind `S` was deleted.
-pub(super) const MARK: &[u8] = b"D";
+/// The entry that replaces a deleted session of kind `S` or `Q` for a while.
+pub(super) const TOMBSTONE: &[u8] = b"D";
 
 /// Returns the bytes of a session.
 pub(super) fn live(record: &Record) -> Vec<u8> {
@@ -43,7 +43,7 @@ pub(super) fn successor(record: &Record) -> Vec<u8> {
 }
 
 fn session([anonymous, owned]: [u8; 2], record: &Record) -> Vec<u8> {
-    let numbers = [record.version, record.last_seen_at.as_millis(), record.expires_at.as_millis()];
+    let numbers = [record.version.as_u64(), record.last_seen_at.as_millis(), record.expires_at.as_millis()];
     match Owner::of(record) {
         None => head(anonymous, numbers, &[&record.encode()]),
         Some(owner) => head(owned, numbers, &[owner.as_bytes(), &record.encode()]),
@@ -52,7 +52,7 @@ fn session([anonymous, owned]: [u8; 2], record: &Record) -> Vec<u8> {
 
 /// Returns the bytes of a forward to a record.
 pub(super) fn forward(forward: &Forward, record: &Record) -> Vec<u8> {
-    let numbers = [record.version, forward.grace_until.as_millis(), forward.expires_at.as_millis()];
+    let numbers = [record.version.as_u64(), forward.grace_until.as_millis(), forward.expires_at.as_millis()];
     head(FORWARD, numbers, &[forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice)])
 }
 
@@ -68,15 +68,15 @@ fn head(kind: u8, numbers: [u64; 3], rest: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// Reads what is under a key, whether or not it has expired. The mark of a deleted session is `None`.
+/// Reads an entry, expired or not. Returns `None` for the tombstone of a deleted session.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
-    if bytes == MARK {
+    if bytes == TOMBSTONE {
         return Ok(None);
     }
     let (head, body) = bytes.split_first_chunk::<HEAD>().ok_or_else(DecodeRecordError::malformed)?;
     let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| head[at + i]));
     let (version, middle, deadline) =
-        (number(1), Timestamp::from_millis(number(9)), Timestamp::from_millis(number(17)));
+        (Version::from_u64(number(1)), Timestamp::from_millis(number(9)), Timestamp::from_millis(number(17)));
     match head[0] {
         LIVE | SUCCESSOR | OWNED | OWNED_SUCCESSOR => {
             let is_owned = matches!(head[0], OWNED | OWNED_SUCCESSOR);
@@ -93,20 +93,20 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Entry>, DecodeRecordError> {
     }
 }
 
-/// What the first bytes of an entry say.
-pub(super) enum Beginning {
+/// The first bytes of an entry.
+pub(super) enum EntryHead {
     /// A session of a principal.
     Owned {
         owner: Owner,
         expires_at: Timestamp,
     },
     Forward,
-    /// Nothing, or something else.
+    /// No entry, or one of another kind.
     Other,
 }
 
-impl Beginning {
-    /// How many bytes it takes.
+impl EntryHead {
+    /// The number of bytes to read.
     pub(super) const LEN: usize = HEAD + OWNER;
 
     pub(super) fn read(bytes: &[u8]) -> Self {
@@ -134,7 +134,8 @@ mod tests {
     fn record() -> Record {
         let mut record =
             Record::new(Handle::from_bytes([7; 16]), Timestamp::from_millis(1_000), Timestamp::from_millis(3_000));
-        (record.last_seen_at, record.version) = (Timestamp::from_millis(2_000), 0x0102_0304_0506_0708);
+        (record.last_seen_at, record.version) =
+            (Timestamp::from_millis(2_000), Version::from_u64(0x0102_0304_0506_0708));
         record
     }
 
@@ -159,7 +160,7 @@ mod tests {
             let expected = forward_with(sealed);
             assert_eq!(read(&forward(&expected, &record())), Ok(Some(Entry::Retired(expected))));
         }
-        assert_eq!(read(MARK), Ok(None));
+        assert_eq!(read(TOMBSTONE), Ok(None));
     }
 
     #[test]
@@ -208,13 +209,13 @@ mod tests {
     #[test]
     fn the_beginning_says_whose_a_session_is() {
         let [owned, anonymous] = [live(&owned_record()), live(&record())];
-        let Beginning::Owned { owner, expires_at } = Beginning::read(&owned[..Beginning::LEN]) else { panic!() };
+        let EntryHead::Owned { owner, expires_at } = EntryHead::read(&owned[..EntryHead::LEN]) else { panic!() };
         assert!(owner == Owner::new("alice", &Handle::from_bytes([7; 16])));
         assert_eq!(expires_at.as_millis(), 3_000);
-        assert!(matches!(Beginning::read(&owned[..Beginning::LEN - 1]), Beginning::Other));
-        assert!(matches!(Beginning::read(&anonymous), Beginning::Other));
-        assert!(matches!(Beginning::read(&forward(&forward_with(None), &record())), Beginning::Forward));
-        assert!(matches!(Beginning::read(MARK), Beginning::Other));
+        assert!(matches!(EntryHead::read(&owned[..EntryHead::LEN - 1]), EntryHead::Other));
+        assert!(matches!(EntryHead::read(&anonymous), EntryHead::Other));
+        assert!(matches!(EntryHead::read(&forward(&forward_with(None), &record())), EntryHead::Forward));
+        assert!(matches!(EntryHead::read(TOMBSTONE), EntryHead::Other));
     }
 
     // Computed with Python: hashlib.sha256(b"session-state prn v1" + b"alice").

@@ -10,33 +10,35 @@ use futures_util::stream::{self, StreamExt as _};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Value};
 
-use super::super::{Entry, Handle, Outcome, Record, StoreError};
-use super::entry::Beginning;
-use super::index::{Member, Owner};
-use super::reply::{Reply, failed, reply, unexpected};
-use super::{MARK_TTL, NAME, RedisStore, bytes, entry, millis, script};
+use super::args::{TOMBSTONE_TTL, bytes, millis};
+use super::entry::{self, EntryHead};
+use super::owner::{Member, Owner};
+use super::reply::{NAME, Reply, failed, reply, unexpected};
+use super::script;
+use super::store::RedisStore;
 use crate::clock::Timestamp;
+use crate::store::{Entry, Handle, Outcome, Record, StoreError};
 
-/// How many sessions are asked for at a time.
-const AT_ONCE: usize = 100;
+/// How many sessions are requested concurrently.
+const CONCURRENCY: usize = 100;
 
-/// How often a session that moves all the time is looked for.
-const ROUNDS: usize = 100;
+/// How often sessions that keep moving are looked up again.
+const MAX_ROUNDS: usize = 100;
 
-/// What is under the key of a member.
-enum Seen<T> {
+/// The entry under the key of a member.
+enum Lookup<T> {
     /// The session.
     Found(T),
-    /// Nothing, and there will never be anything: the session moved on, or was ended just now.
+    /// No session, and there will never be one: it was renewed, or has just been deleted.
     Over,
-    /// Nothing. A renewal that is on its way may be about to bring it here.
+    /// No session yet. A renewal in flight may place it here.
     Absent,
 }
 
-/// What a search has come to.
+/// The result of a search.
 struct Search<T> {
     found: BTreeMap<Handle, Vec<T>>,
-    /// Members that lead nowhere for good.
+    /// Members without a session for good.
     stale: Vec<Member>,
 }
 
@@ -51,8 +53,8 @@ where
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Arc<Record>>, StoreError> {
-        let whose = Owner::new(principal, &Handle::from_bytes([0; 16]));
-        let mut members = self.members(&whose, now).await?;
+        let owner = Owner::new(principal, &Handle::from_bytes([0; 16]));
+        let mut members = self.members(&owner, now).await?;
         members.retain(|member| after.is_none_or(|after| member.handle() > *after));
         members.sort_unstable_by(Member::by_handle);
         let (mut rest, mut page) = (members.as_slice(), Vec::new());
@@ -62,23 +64,23 @@ where
             let (next, later) = rest.split_at(taken);
             rest = later;
             let ask = |member| self.load_of(principal, member, now);
-            let search = self.search(&whose, next.to_vec(), ask, now).await?;
-            // While a renewal is on its way in a Cluster there may be two.
+            let search = self.search(&owner, next.to_vec(), ask, now).await?;
+            // During a renewal in a Cluster there may be two.
             let latest = |records: Vec<Arc<Record>>| {
                 records.into_iter().max_by_key(|record| (record.last_seen_at, record.renewed_at))
             };
             page.extend(search.found.into_values().filter_map(latest));
-            self.unlist_all(&whose, &search.stale, now).await;
+            self.index_remove_all(&owner, &search.stale, now).await;
         }
         Ok(page)
     }
 
     pub(super) async fn count_at(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
-        let whose = Owner::new(principal, &Handle::from_bytes([0; 16]));
-        let members = self.members(&whose, now).await?;
-        let ask = |member| self.is_live(&whose, member, now);
-        let search = self.search(&whose, members, ask, now).await?;
-        self.unlist_all(&whose, &search.stale, now).await;
+        let owner = Owner::new(principal, &Handle::from_bytes([0; 16]));
+        let members = self.members(&owner, now).await?;
+        let ask = |member| self.is_live(&owner, member, now);
+        let search = self.search(&owner, members, ask, now).await?;
+        self.index_remove_all(&owner, &search.stale, now).await;
         Ok(search.found.len())
     }
 
@@ -88,63 +90,64 @@ where
         sessions: &[Handle],
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        let whose = Owner::new(principal, &Handle::from_bytes([0; 16]));
+        let owner = Owner::new(principal, &Handle::from_bytes([0; 16]));
         let sessions: HashSet<&Handle> = sessions.iter().collect();
-        let mut members = self.members(&whose, now).await?;
+        let mut members = self.members(&owner, now).await?;
         members.retain(|member| sessions.contains(&member.handle()));
-        self.revoke_members(&whose, members, now).await
+        self.revoke_members(&owner, members, now).await
     }
 
-    /// Ends the sessions of members, wherever they go meanwhile, and returns the handles of those that were live.
+    /// Deletes the sessions of members, even if they are renewed meanwhile, and returns the handles of those that were
+    /// live.
     pub(super) async fn revoke_members(
         &self,
-        whose: &Owner,
+        owner: &Owner,
         members: Vec<Member>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
         let ended = Mutex::new(Vec::new());
-        let search = self.search(whose, members, |member| self.end(whose, member, &ended, now), now).await;
+        let search = self.search(owner, members, |member| self.end(owner, member, &ended, now), now).await;
         let mut gone = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut removed: Vec<Handle> = gone.iter().map(Member::handle).collect();
         gone.extend(search.as_ref().map_or(&[][..], |search| search.stale.as_slice()).iter().cloned());
-        self.unlist_all(whose, &gone, now).await;
+        self.index_remove_all(owner, &gone, now).await;
         search?;
         removed.sort_unstable();
         removed.dedup();
         Ok(removed)
     }
 
-    /// Asks for each member, and follows those that move.
+    /// Looks up each member, and follows sessions that are renewed meanwhile.
     ///
-    /// The key that a session has is always in the index. So a handle is done with when it was found, when nothing of it
-    /// is left in the index, or when in two rounds all was the same: had it moved between the reading of the index and the
-    /// asking, it would have left a forward that was not there before.
+    /// The present key of a session is always in the index. So the search for a handle ends when the session is found,
+    /// when the index has no member with the handle, or when two rounds see the same: a renewal between reading the
+    /// index and the look-up would have left a new forward.
     async fn search<T, F>(
         &self,
-        whose: &Owner,
+        owner: &Owner,
         mut members: Vec<Member>,
         ask: impl Fn(Member) -> F + Send,
         now: Timestamp,
     ) -> Result<Search<T>, StoreError>
     where
         T: Send,
-        F: Future<Output = Result<(Member, Seen<T>), StoreError>> + Send,
+        F: Future<Output = Result<(Member, Lookup<T>), StoreError>> + Send,
     {
         let mut search = Search { found: BTreeMap::<Handle, Vec<T>>::new(), stale: Vec::new() };
         let (mut over, mut absent) = (HashSet::new(), HashSet::new());
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let asked: Vec<F> = members.into_iter().map(&ask).collect();
-            let mut asked = stream::iter(asked).buffer_unordered(AT_ONCE);
+            let mut asked = stream::iter(asked).buffer_unordered(CONCURRENCY);
             let mut open = HashSet::new();
             while let Some((member, seen)) = asked.try_next().await? {
                 let is_news = match seen {
-                    Seen::Found(found) => {
+                    Lookup::Found(found) => {
                         search.found.entry(member.handle()).or_default().push(found);
                         continue;
                     }
-                    Seen::Over => over.insert(member.key()),
-                    Seen::Absent if member.is_past(now) => false,
-                    Seen::Absent => absent.insert(member.key()),
+                    Lookup::Over => over.insert(member.key()),
+                    Lookup::Absent if member.is_past(now) => false,
+                    Lookup::Absent => absent.insert(member.key()),
                 };
                 if is_news {
                     open.insert(member.handle());
@@ -158,7 +161,7 @@ where
             if open.is_empty() {
                 return Ok(search);
             }
-            members = self.members(whose, now).await?;
+            members = self.members(owner, now).await?;
             members.retain(|member| open.contains(&member.handle()) && !over.contains(&member.key()));
         }
         Err(StoreError::contended(NAME, AlwaysMoving))
@@ -169,54 +172,54 @@ where
         principal: &str,
         member: Member,
         now: Timestamp,
-    ) -> Result<(Member, Seen<Arc<Record>>), StoreError> {
+    ) -> Result<(Member, Lookup<Arc<Record>>), StoreError> {
         let is_theirs = |record: &Record| {
             record.handle == member.handle()
                 && record.principal.as_deref() == Some(principal)
                 && !record.is_expired(now)
         };
         let seen = match self.get(&self.key_of(&member)).await? {
-            Some(Entry::Live(record)) if is_theirs(&record) => Seen::Found(record),
-            Some(Entry::Retired(_)) => Seen::Over,
-            _ => Seen::Absent,
+            Some(Entry::Live(record)) if is_theirs(&record) => Lookup::Found(record),
+            Some(Entry::Retired(_)) => Lookup::Over,
+            _ => Lookup::Absent,
         };
         Ok((member, seen))
     }
 
-    async fn is_live(&self, whose: &Owner, member: Member, now: Timestamp) -> Result<(Member, Seen<()>), StoreError> {
+    async fn is_live(&self, owner: &Owner, member: Member, now: Timestamp) -> Result<(Member, Lookup<()>), StoreError> {
         let mut command = Cmd::new();
-        command.arg("GETRANGE").arg(self.key_of(&member)).arg(0).arg(Beginning::LEN - 1);
+        command.arg("GETRANGE").arg(self.key_of(&member)).arg(0).arg(EntryHead::LEN - 1);
         let reply = command.query_async(&mut self.connection.clone()).await.map_err(failed)?;
         let Value::BulkString(bytes) = reply else { return Err(unexpected()) };
-        let theirs = whose.with_handle(&member.handle());
-        let seen = match Beginning::read(&bytes) {
-            Beginning::Owned { owner, expires_at } if owner == theirs && now < expires_at => Seen::Found(()),
-            Beginning::Forward => Seen::Over,
-            _ => Seen::Absent,
+        let theirs = owner.with_handle(&member.handle());
+        let seen = match EntryHead::read(&bytes) {
+            EntryHead::Owned { owner, expires_at } if owner == theirs && now < expires_at => Lookup::Found(()),
+            EntryHead::Forward => Lookup::Over,
+            _ => Lookup::Absent,
         };
         Ok((member, seen))
     }
 
-    /// Ends the session of a member if it is there, and then notes it.
+    /// Deletes the session of a member if it exists, and records it.
     async fn end(
         &self,
-        whose: &Owner,
+        owner: &Owner,
         member: Member,
         ended: &Mutex<Vec<Member>>,
         now: Timestamp,
-    ) -> Result<(Member, Seen<()>), StoreError> {
-        let theirs = whose.with_handle(&member.handle());
-        let args: [&[u8]; 4] = [&bytes(now), entry::MARK, &millis(MARK_TTL), theirs.as_bytes()];
+    ) -> Result<(Member, Lookup<()>), StoreError> {
+        let theirs = owner.with_handle(&member.handle());
+        let args: [&[u8]; 4] = [&bytes(now), entry::TOMBSTONE, &millis(TOMBSTONE_TTL), theirs.as_bytes()];
         let answer = self.run(&script::DELETE, &[&self.key_of(&member)], &args).await.map_err(failed)?;
         let seen = match reply(&answer)? {
             Reply::Ended(Outcome::Done, _) => {
                 ended.lock().unwrap_or_else(PoisonError::into_inner).push(member.clone());
-                // In a Cluster a renewal may have placed it a second time.
-                if self.is_split() { Seen::Over } else { Seen::Found(()) }
+                // In a Cluster a renewal may have placed the session a second time.
+                if self.is_cluster() { Lookup::Over } else { Lookup::Found(()) }
             }
-            Reply::Ended(Outcome::Retired(_), _) => Seen::Over,
-            Reply::Ended(Outcome::Gone, _) => Seen::Absent,
-            Reply::Ended(Outcome::Conflict(_), _) | Reply::IndexFirst(_) => return Err(unexpected()),
+            Reply::Ended(Outcome::Retired(_), _) => Lookup::Over,
+            Reply::Ended(Outcome::Gone, _) => Lookup::Absent,
+            Reply::Ended(Outcome::Conflict(_), _) | Reply::NotIndexed(_) => return Err(unexpected()),
         };
         Ok((member, seen))
     }
@@ -227,7 +230,7 @@ struct AlwaysMoving;
 
 impl fmt::Display for AlwaysMoving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a session was renewed each time that it was looked for")
+        f.write_str("a session was renewed during each look-up")
     }
 }
 

@@ -1,14 +1,17 @@
-//! Renewals: in one step where the server has both keys, in two where they are on different nodes of a Cluster.
+//! Renewals: in one step on one server, in two steps in a Cluster, where the keys are on different nodes.
 
 use futures_util::future::join;
 use redis::aio::ConnectionLike;
 use redis::{Cmd, RedisError, Value};
 
-use super::super::{Entry, Outcome, Renewal, StoreError};
-use super::index::Owner;
+use super::args::{bytes, ttl};
+use super::entry;
+use super::owner::Owner;
 use super::reply::{failed, reply, unexpected};
-use super::{RedisStore, bytes, entry, is_expired, script, ttl};
+use super::script;
+use super::store::RedisStore;
 use crate::clock::Timestamp;
+use crate::store::{Entry, Outcome, Renewal, StoreError};
 
 impl<C> RedisStore<C>
 where
@@ -16,7 +19,7 @@ where
 {
     pub(super) async fn renew_at(&self, renewal: &Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
         match self.renew_in_one_step(renewal, now).await? {
-            Some(answer) => self.end_of(reply(&answer)?, &renewal.old, now).await,
+            Some(answer) => self.finish(reply(&answer)?, &renewal.old, now).await,
             None => self.renew_in_two_steps(renewal, now).await,
         }
     }
@@ -27,14 +30,14 @@ where
         let keys: Vec<&[u8]> = [&old, &new].into_iter().chain(&index).map(Vec::as_slice).collect();
         let [a, b, c, d] = &retirement(renewal, now);
         let args: [&[u8]; 6] = [a, b, c, d, &entry::live(record), &ttl(record.expires_at, now)];
-        self.run_whole(&script::RENEW, &keys, &args).await
+        self.run_atomically(&script::RENEW, &keys, &args).await
     }
 
-    /// Places the successor, and then retires the old key. A process that dies in between leaves a session that nobody
-    /// knows of; it goes with the other one.
+    /// Places the successor, and then retires the old key. A crash in between leaves a session whose ID no client
+    /// knows; it is deleted together with the other one.
     async fn renew_in_two_steps(&self, renewal: &Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        let (listed, placed) = join(self.enlist_successor(renewal, now), self.place(renewal, now)).await;
-        listed?;
+        let (indexed, placed) = join(self.index_add_successor(renewal, now), self.place(renewal, now)).await;
+        indexed?;
         let is_ours = placed?;
         if is_ours.is_none()
             && let Some(outcome) = self.judge(renewal, now).await?
@@ -42,33 +45,33 @@ where
             return Ok(outcome);
         }
         if is_ours.is_none() {
-            // The old key leads nowhere yet, so what is in the way is left from an attempt that was not told of its end.
-            // Nobody knows of it.
+            // The old key has no forward yet, so the entry that blocks the new key is left from an attempt whose reply
+            // was lost. No client knows its ID.
             self.overwrite(renewal, now).await.map_err(failed)?;
         }
         let (old, [a, b, c, d]) = (self.key(&renewal.old), &retirement(renewal, now));
         let answer = self.run(&script::RENEW, &[&old], &[a, b, c, d]).await.map_err(failed)?;
-        let outcome = self.end_of(reply(&answer)?, &renewal.old, now).await?;
+        let outcome = self.finish(reply(&answer)?, &renewal.old, now).await?;
         if outcome == Outcome::Done || is_ours == Some(false) {
             return Ok(outcome);
         }
         if matches!(&answer, Value::BulkString(bytes) if *bytes == entry::forward(&renewal.forward, &renewal.record)) {
-            // The client has sent the command again by itself.
+            // The client library has retried the command by itself.
             return Ok(Outcome::Done);
         }
-        self.take_back(renewal, now).await;
+        self.undo_place(renewal, now).await;
         Ok(outcome)
     }
 
-    async fn enlist_successor(&self, renewal: &Renewal, now: Timestamp) -> Result<(), StoreError> {
+    async fn index_add_successor(&self, renewal: &Renewal, now: Timestamp) -> Result<(), StoreError> {
         match Owner::of(&renewal.record) {
-            Some(owner) => self.enlist(&owner, &renewal.new, renewal.record.expires_at, now).await,
+            Some(owner) => self.index_add(&owner, &renewal.new, renewal.record.expires_at, now).await,
             None => Ok(()),
         }
     }
 
-    /// Puts the successor under its key: `Some(true)`. Or it is there from an earlier attempt whose reply was lost:
-    /// `Some(false)`. Or something else is there, or was deleted there: `None`.
+    /// Writes the successor under its key. Returns `Some(true)` if it was written, `Some(false)` if it is there from an
+    /// attempt whose reply was lost, and `None` if the key has another entry or a tombstone.
     async fn place(&self, renewal: &Renewal, now: Timestamp) -> Result<Option<bool>, StoreError> {
         let record = &renewal.record;
         let args: [&[u8]; 3] = [&bytes(now), &entry::successor(record), &ttl(record.expires_at, now)];
@@ -80,9 +83,9 @@ where
         }
     }
 
-    /// Says how the renewal ends already, if it cannot take place.
+    /// Returns the outcome of a renewal that cannot take place.
     async fn judge(&self, renewal: &Renewal, now: Timestamp) -> Result<Option<Outcome>, StoreError> {
-        let current = self.get(&self.key(&renewal.old)).await?.filter(|entry| !is_expired(entry, now));
+        let current = self.get(&self.key(&renewal.old)).await?.filter(|entry| !entry.is_expired(now));
         Ok(match current {
             Some(Entry::Live(record)) if record.version == renewal.expected => None,
             Some(Entry::Live(record)) => Some(Outcome::Conflict(Some(record))),
@@ -99,22 +102,22 @@ where
         command.exec_async(&mut self.connection.clone()).await
     }
 
-    /// Removes what was placed in vain. If that fails it expires in its time, and nobody knows of it.
-    async fn take_back(&self, renewal: &Renewal, now: Timestamp) {
-        let args: [&[u8]; 2] = [&bytes(now), &renewal.record.version.to_be_bytes()];
-        let taken = self.run(&script::TAKE_BACK, &[&self.key(&renewal.new)], &args).await;
+    /// Deletes a successor after a failed renewal. If that fails it expires, and no client knows its ID.
+    async fn undo_place(&self, renewal: &Renewal, now: Timestamp) {
+        let args: [&[u8]; 2] = [&bytes(now), &renewal.record.version.as_u64().to_be_bytes()];
+        let taken = self.run(&script::UNDO_PLACE, &[&self.key(&renewal.new)], &args).await;
         if let (Ok(Value::Int(1)), Some(owner)) = (taken, Owner::of(&renewal.record)) {
-            self.unlist(&owner, &renewal.new, now).await;
+            self.index_remove(&owner, &renewal.new, now).await;
         }
     }
 }
 
-/// Returns what the script needs to put the forward under the old key.
+/// Returns the script arguments that write the forward under the old key.
 fn retirement(renewal: &Renewal, now: Timestamp) -> [Vec<u8>; 4] {
     let Renewal { expected, record, forward, .. } = renewal;
     [
         bytes(now).to_vec(),
-        expected.to_be_bytes().to_vec(),
+        expected.as_u64().to_be_bytes().to_vec(),
         entry::forward(forward, record),
         ttl(forward.expires_at, now),
     ]

@@ -1,23 +1,25 @@
-//! What the server answers.
+//! The replies of the server.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use redis::{RedisError, Value};
 
-use super::super::{Entry, Outcome, StoreError};
-use super::index::Owner;
-use super::{NAME, entry};
+use super::entry;
+use super::owner::Owner;
+use crate::store::{Entry, Outcome, StoreError};
 
-/// What a script comes to that changes what is under a key.
+pub(super) const NAME: &str = "redis";
+
+/// The reply of a script that changes an entry.
 pub(super) enum Reply {
-    /// How it ended. With whose the session is or was, if the index of that principal does not know yet.
+    /// The outcome, with the owner of the session if the index of its principal must still be written.
     Ended(Outcome, Option<Owner>),
-    /// Nothing was changed: the index has to know first.
-    IndexFirst(Owner),
+    /// Nothing was changed: the session must be added to the index first.
+    NotIndexed(Owner),
 }
 
-/// Reads what a script answers: that it is done, that nothing was there, or what is there instead.
+/// Reads the reply of a script: that it is done, that there was no entry, or the present entry.
 pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
     let outcome = match value {
         Value::Int(1) => Outcome::Done,
@@ -37,11 +39,11 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
 fn with_owner(values: &[Value]) -> Option<Reply> {
     let [Value::Int(is_done), Value::BulkString(owner)] = values else { return None };
     let owner = Owner::from_bytes(owner.as_slice().try_into().ok()?);
-    Some(if *is_done == 1 { Reply::Ended(Outcome::Done, Some(owner)) } else { Reply::IndexFirst(owner) })
+    Some(if *is_done == 1 { Reply::Ended(Outcome::Done, Some(owner)) } else { Reply::NotIndexed(owner) })
 }
 
 pub(super) fn failed(error: RedisError) -> StoreError {
-    // The server repeats the arguments of a command that it does not know, and with them the session.
+    // The error for an unknown command repeats its arguments, which contain the session.
     let repeats = error.detail().is_some_and(|detail| detail.contains("with args beginning with"));
     if repeats { StoreError::failed(NAME, UnknownCommand) } else { StoreError::failed(NAME, error) }
 }

@@ -1,7 +1,7 @@
 //! The scripts, each one atomic step on the server.
 //!
-//! A server is sent the hash of a script. One that does not know it, as after a restart or a failover, is sent the text,
-//! which it runs and remembers.
+//! A server is sent the hash of a script. One that does not know it, as after a restart or a failover, is sent the
+//! text, which it runs and remembers.
 
 use std::sync::LazyLock;
 
@@ -28,20 +28,20 @@ scripts! {
     UPDATE = "head" "index" "update";
     TOUCH = "head" "index" "touch";
     DELETE = "head" "delete";
-    /// Retires a key, and with more keys puts the successor there, and into an index, in the same step.
+    /// Retires a key. With more keys it also writes the successor and adds it to an index, in the same step.
     RENEW = "head" "index" "renew";
-    /// Puts a successor where nothing is.
+    /// Writes a successor under a free key.
     PLACE = "head" "place";
-    /// Removes a successor that was placed in vain.
-    TAKE_BACK = "head" "take_back";
-    /// Puts a session into an index.
-    ENLIST = "index" "enlist";
+    /// Deletes a successor after a failed renewal.
+    UNDO_PLACE = "head" "undo_place";
+    /// Adds a session to an index.
+    INDEX_ADD = "index" "index_add";
     /// Removes sessions from an index.
-    UNLIST = "index" "unlist";
+    INDEX_REMOVE = "index" "index_remove";
 }
 
 impl Script {
-    /// Runs the script in one round trip, or in two on a server that does not know it yet.
+    /// Runs the script in one round trip, or in two if the server does not have it yet.
     pub(super) async fn run(
         &self,
         connection: &mut impl ConnectionLike,
@@ -57,7 +57,7 @@ impl Script {
     }
 
     fn command(name: &str, script: &str, keys: &[&[u8]], args: &[&[u8]]) -> Cmd {
-        // The name, the number of keys, and what stands between the arguments, take less than 32 bytes each.
+        // The name, the number of keys and the separators take less than 32 bytes each.
         let arguments = 3 + keys.len() + args.len();
         let bytes: usize = keys.iter().chain(args).map(|argument| argument.len()).sum();
         let mut command = Cmd::with_capacity(arguments, script.len() + bytes + 32 * arguments);

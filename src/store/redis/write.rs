@@ -1,17 +1,19 @@
-//! Writes under one key, and what they mean for the index of a principal.
+//! Writes under one key, and the updates of the index that they require.
 
 use futures_util::future::join;
 use redis::Value;
 use redis::aio::ConnectionLike;
 
-use super::super::{Outcome, Record, StoreError, StoreKey};
-use super::index::Owner;
+use super::args::{TOMBSTONE_TTL, bytes, millis, ttl};
+use super::entry;
+use super::owner::Owner;
 use super::reply::{Reply, failed, reply, unexpected};
-use super::script::Script;
-use super::{MARK_TTL, RedisStore, bytes, entry, millis, script, ttl};
+use super::script::{self, Script};
+use super::store::RedisStore;
 use crate::clock::Timestamp;
+use crate::store::{Outcome, Record, StoreError, StoreKey, Version};
 
-/// What the scripts take as the last argument: whether the index knows of the deadline.
+/// The last argument of the scripts: whether the index has the deadline.
 const UNKNOWN: &[u8] = b"";
 const KNOWN: &[u8] = b"1";
 
@@ -23,14 +25,14 @@ where
         let (place, owner) = (self.key(key), Owner::of(record));
         let args: [&[u8]; 3] = [&bytes(now), &entry::live(record), &ttl(record.expires_at, now)];
         let whole = match &owner {
-            Some(owner) => self.run_whole(&script::CREATE, &[&place, &self.index_key(owner)], &args).await?,
+            Some(owner) => self.run_atomically(&script::CREATE, &[&place, &self.index_key(owner)], &args).await?,
             None => None,
         };
         let answer = match (whole, &owner) {
             (Some(answer), _) => answer,
             (None, owner) => {
                 if let Some(owner) = owner {
-                    self.enlist(owner, key, record.expires_at, now).await?;
+                    self.index_add(owner, key, record.expires_at, now).await?;
                 }
                 self.run(&script::CREATE, &[&place], &args).await.map_err(failed)?
             }
@@ -44,31 +46,31 @@ where
     pub(super) async fn update_at(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         record: &Record,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let place = self.key(key);
         let args: [&[u8]; 4] =
-            [&bytes(now), &expected.to_be_bytes(), &entry::live(record), &ttl(record.expires_at, now)];
+            [&bytes(now), &expected.as_u64().to_be_bytes(), &entry::live(record), &ttl(record.expires_at, now)];
         let update = async |known| {
             let [a, b, c, d] = args;
             self.change(&script::UPDATE, &place, &[a, b, c, d, known]).await
         };
         let Some(owner) = Owner::of(record) else {
-            return self.end_of(update(UNKNOWN).await?, key, now).await;
+            return self.finish(update(UNKNOWN).await?, key, now).await;
         };
-        if let Some(answer) = self.run_whole(&script::UPDATE, &[&place, &self.index_key(&owner)], &args).await? {
-            return self.end_of(reply(&answer)?, key, now).await;
+        if let Some(answer) = self.run_atomically(&script::UPDATE, &[&place, &self.index_key(&owner)], &args).await? {
+            return self.finish(reply(&answer)?, key, now).await;
         }
-        let (listed, mut replied) = join(self.enlist(&owner, key, record.expires_at, now), update(UNKNOWN)).await;
-        listed?;
-        if let Ok(Reply::IndexFirst(_)) = replied {
+        let (indexed, mut replied) = join(self.index_add(&owner, key, record.expires_at, now), update(UNKNOWN)).await;
+        indexed?;
+        if let Ok(Reply::NotIndexed(_)) = replied {
             replied = update(KNOWN).await;
         }
-        let outcome = self.end_of(replied?, key, now).await?;
+        let outcome = self.finish(replied?, key, now).await?;
         if matches!(outcome, Outcome::Gone | Outcome::Retired(_)) {
-            self.unlist(&owner, key, now).await;
+            self.index_remove(&owner, key, now).await;
         }
         Ok(outcome)
     }
@@ -76,59 +78,60 @@ where
     pub(super) async fn touch_at(
         &self,
         key: &StoreKey,
-        expected: u64,
+        expected: Version,
         last_seen_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let place = self.key(key);
         let (now_bytes, expected, seen, deadline) =
-            (bytes(now), expected.to_be_bytes(), bytes(last_seen_at), bytes(expires_at));
+            (bytes(now), expected.as_u64().to_be_bytes(), bytes(last_seen_at), bytes(expires_at));
         let ttl = ttl(expires_at, now);
         let touch = async |known| {
             let args: [&[u8]; 6] = [&now_bytes, &expected, &seen, &deadline, &ttl, known];
             self.change(&script::TOUCH, &place, &args).await
         };
-        let (mut replied, mut listed) = (touch(UNKNOWN).await?, None);
-        if let Reply::IndexFirst(owner) = replied {
-            self.enlist(&owner, key, expires_at, now).await?;
-            (replied, listed) = (touch(KNOWN).await?, Some(owner));
+        let (mut replied, mut indexed) = (touch(UNKNOWN).await?, None);
+        if let Reply::NotIndexed(owner) = replied {
+            self.index_add(&owner, key, expires_at, now).await?;
+            (replied, indexed) = (touch(KNOWN).await?, Some(owner));
         }
         let Reply::Ended(outcome, owner) = replied else { return Err(unexpected()) };
-        if let Some(owner) = owner.filter(|owner| listed != Some(*owner)) {
-            self.enlist(&owner, key, expires_at, now).await?;
+        if let Some(owner) = owner.filter(|owner| indexed != Some(*owner)) {
+            self.index_add(&owner, key, expires_at, now).await?;
         }
         Ok(outcome)
     }
 
     pub(super) async fn delete_at(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        let args: [&[u8]; 3] = [&bytes(now), entry::MARK, &millis(MARK_TTL)];
+        let args: [&[u8]; 3] = [&bytes(now), entry::TOMBSTONE, &millis(TOMBSTONE_TTL)];
         let Reply::Ended(outcome, owner) = self.change(&script::DELETE, &self.key(key), &args).await? else {
             return Err(unexpected());
         };
         match owner {
-            // Boxed, or every call would have room for what happens once in a while.
-            Some(owner) if self.is_split() => Box::pin(self.end_others(&owner, key, now)).await,
-            Some(owner) => self.unlist(&owner, key, now).await,
+            // Boxed, so that the future of every call does not include a rare one.
+            Some(owner) if self.is_cluster() => Box::pin(self.end_others(&owner, key, now)).await,
+            Some(owner) => self.index_remove(&owner, key, now).await,
             None => {}
         }
         Ok(outcome)
     }
 
-    /// Ends what a renewal may have placed for a session that has ended now. Should that fail, nobody knows its ID.
+    /// Deletes the successors that a renewal may have placed for a deleted session. If that fails, no client knows
+    /// their IDs.
     async fn end_others(&self, owner: &Owner, key: &StoreKey, now: Timestamp) {
-        if let Ok(others) = self.unlist_and_find_others(owner, key, now).await
+        if let Ok(others) = self.index_remove_and_find_others(owner, key, now).await
             && !others.is_empty()
         {
             let _ = self.revoke_members(owner, others, now).await;
         }
     }
 
-    /// Returns how a write ended. Whose the session was before is told the index.
-    pub(super) async fn end_of(&self, replied: Reply, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    /// Returns the outcome of a write, and removes the session from the index of its former principal.
+    pub(super) async fn finish(&self, replied: Reply, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
         let Reply::Ended(outcome, former) = replied else { return Err(unexpected()) };
         if let Some(former) = former {
-            self.unlist(&former, key, now).await;
+            self.index_remove(&former, key, now).await;
         }
         Ok(outcome)
     }

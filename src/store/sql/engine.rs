@@ -1,16 +1,13 @@
-//! The few things that need a concrete engine of sqlx: binding, running and reading. All the rest is written once.
+//! The few functions that need a concrete engine of sqlx: binding, running and reading. The rest is generic.
 
-use sqlx::{AssertSqlSafe, Connection as _, Database, Error, Pool};
+use sqlx::{AssertSqlSafe, Error, Pool};
 
-use super::lent::Lent;
+use super::pooled_connection::{PooledConnection, PooledEngine};
+use super::pooled_transaction::PooledTransaction;
 use super::statement::{Statement, Value};
 
-/// What sqlx can do for each of its engines, but only says in bounds that every caller would have to repeat.
-pub(crate) trait Engine: Database {
-    /// Whether a connection on which a call was dropped can serve another. sqlx knows not always what is still to come on
-    /// one of MySQL, nor that it is in a transaction: the next call would take place in it and never be committed.
-    const OUTLIVES_DROPPED_CALLS: bool;
-
+/// The functions of sqlx that need bounds on the concrete engine, which every caller would have to repeat.
+pub(crate) trait Engine: PooledEngine {
     fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error>;
 
     /// Runs a statement and returns how many rows it affected.
@@ -20,8 +17,8 @@ pub(crate) trait Engine: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
-    /// Runs statements in a transaction that begins in this way, up to the first that affects no row. Returns how many the
-    /// last one affected; unless it affected some, nothing has changed.
+    /// Runs statements in a transaction, up to the first that affects no row. Returns how many rows the last one
+    /// affected: if none, the transaction is rolled back. `begin` is the statement that begins it.
     fn run_all(
         pool: &Pool<Self>,
         begin: &'static str,
@@ -42,21 +39,21 @@ pub(crate) trait Engine: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
 
-    /// Does on one connection what [`fetch_all`](Self::fetch_all) does.
+    /// Runs [`fetch_all`](Self::fetch_all) on a given connection.
     fn fetch_all_on(
         connection: &mut Self::Connection,
         statement: &Statement,
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
 
-    /// Does on one connection what [`run`](Self::run) does.
+    /// Runs [`run`](Self::run) on a given connection.
     fn run_on(
         connection: &mut Self::Connection,
         statement: &Statement,
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
-    /// Does on one connection what [`fetch`](Self::fetch) does.
+    /// Runs [`fetch`](Self::fetch) on a given connection.
     fn fetch_on(
         connection: &mut Self::Connection,
         statement: &Statement,
@@ -67,11 +64,10 @@ pub(crate) trait Engine: Database {
     fn bytes(row: &Self::Row, column: usize) -> Result<Option<&[u8]>, Error>;
     fn text(row: &Self::Row, column: usize) -> Result<Option<&str>, Error>;
 
-    /// Brings the schema up to date: `prepare` makes sure that there is a number to ask `version` for, and locks it
-    /// where that is needed; behind it, each of the `steps` leads from the version of its index to the next. `begin` is
-    /// how a transaction begins.
+    /// Brings the schema up to date, and returns the version that was found.
     ///
-    /// Returns the version that was found.
+    /// `begin` begins the transaction, `prepare` makes the table of schema versions and locks it where needed,
+    /// `version` reads the highest version, and each of the `steps` leads from the version of its index to the next.
     fn migrate(
         pool: &Pool<Self>,
         begin: &'static str,
@@ -82,10 +78,13 @@ pub(crate) trait Engine: Database {
 }
 
 macro_rules! impl_engine {
-    ($engine:ty, $outlives:literal) => {
-        impl Engine for $engine {
-            const OUTLIVES_DROPPED_CALLS: bool = $outlives;
+    ($engine:ty, $survives:literal, $survives_begin:literal) => {
+        impl PooledEngine for $engine {
+            const SURVIVES_CANCELLATION: bool = $survives;
+            const SURVIVES_CANCELLED_BEGIN: bool = $survives_begin;
+        }
 
+        impl Engine for $engine {
             fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error> {
                 use sqlx::Arguments as _;
                 let bound = match value {
@@ -98,7 +97,7 @@ macro_rules! impl_engine {
 
             async fn run(pool: &Pool<Self>, statement: &Statement, arguments: Self::Arguments) -> Result<u64, Error> {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
-                let done = Lent::run(pool, async |connection| query.execute(connection).await).await?;
+                let done = PooledConnection::run(pool, async |connection| query.execute(connection).await).await?;
                 Ok(done.rows_affected())
             }
 
@@ -111,19 +110,17 @@ macro_rules! impl_engine {
                     sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments)
                 };
                 let queries: Vec<_> = statements.into_iter().map(query).collect();
-                let done = Lent::run(pool, async |connection| {
-                    let (mut transaction, mut affected) = (connection.begin_with(begin).await?, 0);
+                PooledTransaction::run(pool, begin, async |connection| {
+                    let mut affected = 0;
                     for query in queries {
-                        affected = query.execute(&mut *transaction).await?.rows_affected();
+                        affected = query.execute(&mut *connection).await?.rows_affected();
                         if affected == 0 {
-                            transaction.rollback().await?;
-                            return Ok(0);
+                            break;
                         }
                     }
-                    transaction.commit().await?;
-                    Ok(affected)
-                });
-                done.await
+                    Ok((affected, affected > 0))
+                })
+                .await
             }
 
             async fn fetch(
@@ -132,7 +129,7 @@ macro_rules! impl_engine {
                 arguments: Self::Arguments,
             ) -> Result<Option<Self::Row>, Error> {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
-                Lent::run(pool, async |connection| query.fetch_optional(connection).await).await
+                PooledConnection::run(pool, async |connection| query.fetch_optional(connection).await).await
             }
 
             async fn fetch_all(
@@ -141,7 +138,7 @@ macro_rules! impl_engine {
                 arguments: Self::Arguments,
             ) -> Result<Vec<Self::Row>, Error> {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
-                Lent::run(pool, async |connection| query.fetch_all(connection).await).await
+                PooledConnection::run(pool, async |connection| query.fetch_all(connection).await).await
             }
 
             async fn fetch_all_on(
@@ -190,24 +187,27 @@ macro_rules! impl_engine {
                 version: String,
                 steps: Vec<String>,
             ) -> Result<usize, Error> {
-                let mut transaction = pool.begin_with(begin).await?;
-                sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *transaction).await?;
-                let found: Option<i64> =
-                    sqlx::query_scalar(AssertSqlSafe(version)).persistent(false).fetch_one(&mut *transaction).await?;
-                let found = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
-                for step in steps.into_iter().skip(found) {
-                    sqlx::raw_sql(AssertSqlSafe(step)).execute(&mut *transaction).await?;
-                }
-                transaction.commit().await?;
-                Ok(found)
+                PooledTransaction::run(pool, begin, async |connection| {
+                    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await?;
+                    let found: Option<i64> = sqlx::query_scalar(AssertSqlSafe(version))
+                        .persistent(false)
+                        .fetch_one(&mut *connection)
+                        .await?;
+                    let found = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
+                    for step in steps.into_iter().skip(found) {
+                        sqlx::raw_sql(AssertSqlSafe(step)).execute(&mut *connection).await?;
+                    }
+                    Ok((found, true))
+                })
+                .await
             }
         }
     };
 }
 
 #[cfg(feature = "sqlite")]
-impl_engine!(sqlx::Sqlite, true);
+impl_engine!(sqlx::Sqlite, true, true);
 #[cfg(feature = "postgres")]
-impl_engine!(sqlx::Postgres, true);
+impl_engine!(sqlx::Postgres, true, false);
 #[cfg(feature = "mysql")]
-impl_engine!(sqlx::MySql, false);
+impl_engine!(sqlx::MySql, false, false);

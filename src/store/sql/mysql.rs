@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{MySql, MySqlPool};
 
-use super::SqlStore;
-use super::dialect::{Dialect, renew_by_upsert};
+use super::columns::renew_by_upsert;
+use super::dialect::Dialect;
+use super::statement::Syntax;
+use super::store::SqlStore;
 use super::table::Table;
 use crate::store::StoreError;
 
-/// Keeps sessions in a table of MySQL or MariaDB. The rest is said at [`SqlStore`].
+/// Store in a MySQL or MariaDB table; see [`SqlStore`].
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,36 +26,42 @@ use crate::store::StoreError;
 /// # }
 /// ```
 ///
-/// Tested on MariaDB 10.11. It needs MariaDB 10.6 or MySQL 8.0, with InnoDB. Each call is one statement, a renewal too,
-/// and thereby atomic; when it changes nothing, a second one asks why. The login of another principal than the one who is
-/// logged in is a transaction, which takes four round trips more. To end sessions of a principal takes a transaction too,
-/// and five round trips for each hundred of them.
+/// Tested on MariaDB 10.11. It needs MariaDB 10.6 or MySQL 8.0, with InnoDB. Each call is one atomic statement,
+/// including a renewal; a call that changes nothing loads the reason with a second statement. A login that replaces
+/// another principal takes a transaction, with four more round trips. Revoking sessions of a principal takes a
+/// transaction too, with five round trips for each hundred sessions.
 ///
 /// # The pool
 ///
-/// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. When a
-///   connection turns out to be dead, those that lie idle are pinged too, and the layer makes the call once more, so
-///   that a server that is back again costs requests nothing (tried with servers that were killed).
-/// - `max_allowed_packet` of the server bounds a session: 16 MiB in MariaDB, 64 MiB in MySQL.
-/// - The TLS of sqlx is a feature of sqlx (`tls-rustls`, `tls-native-tls`) that your own `Cargo.toml` turns on. MySQL
-///   asks for it, or for sqlx's `mysql-rsa`, when it checks a password (`caching_sha2_password`).
+/// - [`connect`](Self::connect) disables `test_before_acquire`, which doubles the round trips; do the same in your own
+///   pool. After a connection error the store pings all idle connections and the layer retries the call, so requests
+///   survive a restart of the server (tested by killing it).
+/// - The server's `max_allowed_packet` limits the size of a session: 16 MiB in MariaDB, 64 MiB in MySQL.
+/// - For TLS, enable the sqlx feature `tls-rustls` or `tls-native-tls` in your own `Cargo.toml`. MySQL passwords
+///   (`caching_sha2_password`) need TLS, or the sqlx feature `mysql-rsa`.
 pub type MySqlStore = SqlStore<MySql>;
 
 impl SqlStore<MySql> {
-    /// Keeps sessions in the database of `pool`, which is used as it is.
+    /// Creates a store in the database of `pool`, which is used unchanged.
     #[must_use]
     pub fn new(pool: MySqlPool) -> Self {
-        Self::of(pool)
+        Self::with_pool(pool)
     }
 
     /// Connects to the database at `url`, such as `mysql://app@localhost/shop`, with up to ten connections.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the URL is not one of MySQL, or the server cannot be reached.
+    /// [`StoreError`] if the URL is not a MySQL URL, or the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let pool = MySqlPoolOptions::new().test_before_acquire(false).connect(url).await;
         pool.map(Self::new).map_err(Self::failed)
+    }
+}
+
+impl Syntax for MySql {
+    fn placeholder(_number: usize) -> Cow<'static, str> {
+        "?".into()
     }
 }
 
@@ -62,26 +70,22 @@ impl Dialect for MySql {
     const QUOTE: char = '`';
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "START TRANSACTION";
-    /// The default isolation would lock the gaps between the rows as well, into which others want to insert.
+    /// The default isolation also locks the gaps between rows, which blocks other inserts.
     const BEGIN_CALL: &'static str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
     const SWEEP_BATCH: usize = 200;
     const SWEEP_IN_TRANSACTION: bool = true;
-    /// A deadlock. InnoDB finds some also between statements that each lock a single row.
-    const UNDONE: &'static [&'static str] = &["40001"];
-    /// Two texts that differ in the spaces at their ends are the same text to it.
+    /// A deadlock. InnoDB reports some even between statements that each lock a single row.
+    const RETRYABLE: &'static [&'static str] = &["40001"];
+    /// The collation ignores trailing spaces.
     const IS_PRINCIPAL: &'static str =
         "principal = :principal AND CAST(principal AS BINARY) = CAST(:principal AS BINARY)";
-    const IS_BEHIND: &'static str = "principal = :principal AND handle > :after \
+    const IS_AFTER: &'static str = "principal = :principal AND handle > :after \
                                      AND CAST(principal AS BINARY) = CAST(:principal AS BINARY)";
-    /// MariaDB has such a `DELETE`, but MySQL has not.
+    /// MariaDB has `DELETE ... RETURNING`, but MySQL does not.
     const DELETE_RETURNS_ROWS: bool = false;
 
-    fn placeholder(_number: usize) -> Cow<'static, str> {
-        "?".into()
-    }
-
-    /// What would be a warning is an error in the strict mode, and keeps its SQLSTATE.
-    fn is_refusal(code: &str) -> bool {
+    /// Strict mode turns warnings into errors, which keep their SQLSTATE.
+    fn is_constraint_violation(code: &str) -> bool {
         ["01", "22", "23"].iter().any(|class| code.starts_with(class))
     }
 
@@ -89,12 +93,12 @@ impl Dialect for MySql {
         format!("{} FORCE INDEX ({})", table.quoted(Self::QUOTE), table.bare(Self::QUOTE, "_principal"))
     }
 
-    /// Rows are locked in the order in which other calls lock them: the row itself before what leads to it.
+    /// Locks rows in the same order as other calls do: the primary key before the secondary indexes.
     fn by_key(table: &Table) -> String {
         format!("{} FORCE INDEX (PRIMARY)", table.quoted(Self::QUOTE))
     }
 
-    /// The rows are locked as they are read, or two renewals at once would each wait for the other.
+    /// Locks the row while it is read. Otherwise two concurrent renewals deadlock.
     fn renew(table: &Table) -> String {
         renew_by_upsert(&table.quoted(Self::QUOTE), typed, "FOR UPDATE ON DUPLICATE KEY UPDATE")
     }
@@ -122,6 +126,7 @@ impl Dialect for MySql {
     id_hash BINARY(32) NOT NULL PRIMARY KEY,
     handle BINARY(16),
     version BIGINT,
+    generation BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT,
     renewed_at BIGINT,
     last_seen_at BIGINT,
@@ -147,7 +152,7 @@ INSERT IGNORE INTO {versions} (version) VALUES (1);
     }
 }
 
-/// Gives a value the type of its column: in the list of a `SELECT` a placeholder has none.
+/// Casts a value to the type of its column: a placeholder in a `SELECT` list has none.
 fn typed(column: &str, value: String) -> String {
     let type_name = match column {
         "id_hash" | "successor" => "BINARY(32)",

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Postgres};
 
-use super::SqlStore;
-use super::dialect::{COLUMNS, Dialect, IS_EXPECTED, forward_value, moved, record_value};
+use super::columns::{COLUMNS, IS_EXPECTED, forward_value, record_value, renewal_assignments};
+use super::dialect::Dialect;
+use super::statement::Syntax;
+use super::store::SqlStore;
 use super::table::Table;
 use crate::store::StoreError;
 
-/// Keeps sessions in a table of PostgreSQL. The rest is said at [`SqlStore`].
+/// Store in a PostgreSQL table; see [`SqlStore`].
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,77 +26,100 @@ use crate::store::StoreError;
 /// # }
 /// ```
 ///
-/// Tested on PostgreSQL 15; it needs 12, in a database whose encoding is `UTF8`. Every call is one round trip, also when
-/// it changes nothing: the answer says why, and a conflict comes with the present record. Only when two writers of one
-/// session meet in the same moment does the one that waited ask again, and a session that is to begin under a key that is
-/// taken takes a transaction, which looks whether the key has expired.
+/// Tested on PostgreSQL 15; it needs 12, in a database with the encoding `UTF8`. Every call is one round trip. A call
+/// that changes nothing returns the reason in the same round trip, and a conflict includes the present record. There
+/// are two exceptions: a writer that had to wait for another writer of the session loads the record, and a `create`
+/// under a taken key checks in a transaction whether the key has expired.
 ///
 /// # The pool
 ///
-/// - [`connect`](Self::connect) and a pool with `test_before_acquire(false)` save a ping before each statement. When a
-///   connection turns out to be dead, those that lie idle are pinged too, and the layer makes the call once more, so
-///   that a server that is back again costs requests nothing (tried with servers that were killed).
-/// - The isolation is best `READ COMMITTED`, which is the default. With a stricter one, calls that meet each other are
-///   undone and made again.
-/// - Behind PgBouncer in transaction mode, prepared statements need its `max_prepared_statements` (1.21 or later), or
-///   `statement_cache_capacity(0)` in the options of the pool.
-/// - The TLS of sqlx is a feature of sqlx (`tls-rustls`, `tls-native-tls`) that your own `Cargo.toml` turns on.
+/// - [`connect`](Self::connect) disables `test_before_acquire`, which doubles the round trips; do the same in your own
+///   pool. After a connection error the store pings all idle connections and the layer retries the call, so requests
+///   survive a restart of the server (tested by killing it).
+/// - Keep the default isolation, `READ COMMITTED`. At stricter levels, concurrent calls fail to serialize and are
+///   retried.
+/// - PgBouncer in transaction mode needs `max_prepared_statements` (1.21 or later) for prepared statements, or the pool
+///   needs `statement_cache_capacity(0)`.
+/// - For TLS, enable the sqlx feature `tls-rustls` or `tls-native-tls` in your own `Cargo.toml`.
 pub type PostgresStore = SqlStore<Postgres>;
 
 impl SqlStore<Postgres> {
-    /// Keeps sessions in the database of `pool`, which is used as it is.
+    /// Creates a store in the database of `pool`, which is used unchanged.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self::of(pool)
+        Self::with_pool(pool)
     }
 
     /// Connects to the database at `url`, such as `postgres://app@localhost/shop`, with up to ten connections.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the URL is not one of PostgreSQL, or the server cannot be reached.
+    /// [`StoreError`] if the URL is not a PostgreSQL URL, or the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let pool = PgPoolOptions::new().test_before_acquire(false).connect(url).await;
         pool.map(Self::new).map_err(Self::failed)
     }
 }
 
-/// A number of our own, for the advisory lock: "session" in ASCII.
+/// Takes an advisory lock with a number of our own: "session" in ASCII.
 const LOCK_SCHEMA: &str = "SELECT pg_advisory_xact_lock(32490740217540462);\n";
+
+impl Syntax for Postgres {
+    const NUMBERED: bool = true;
+
+    fn placeholder(number: usize) -> Cow<'static, str> {
+        format!("${number}").into()
+    }
+
+    /// A PostgreSQL text cannot hold the character NUL, which is stored as ESC 0. So ESC is stored as ESC ESC.
+    fn name_to_sql(name: &str) -> Cow<'_, str> {
+        if !name.contains(['\0', ESCAPE]) {
+            return name.into();
+        }
+        name.replace(ESCAPE, "\u{1b}\u{1b}").replace('\0', "\u{1b}0").into()
+    }
+
+    fn name_from_sql(name: &str) -> Cow<'_, str> {
+        if !name.contains(ESCAPE) {
+            return name.into();
+        }
+        let mut characters = name.chars();
+        let unescape = || match characters.next()? {
+            ESCAPE if characters.next()? == '0' => Some('\0'),
+            character => Some(character),
+        };
+        std::iter::from_fn(unescape).collect::<String>().into()
+    }
+}
 
 impl Dialect for Postgres {
     const STORE: &'static str = "postgres";
     const QUOTE: char = '"';
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "BEGIN";
-    const NUMBERED: bool = true;
-    const IF_FREE: &'static str = "ON CONFLICT DO NOTHING";
+    const OR_IGNORE: &'static str = "ON CONFLICT DO NOTHING";
     const SWEEP_BATCH: usize = 200;
-    /// A failure to serialize, which only a stricter isolation than the default knows, and a deadlock.
-    const UNDONE: &'static [&'static str] = &["40001", "40P01"];
-    const ANSWERS_WITH_ROW: bool = true;
+    /// A serialization failure, which occurs only above the default isolation, and a deadlock.
+    const RETRYABLE: &'static [&'static str] = &["40001", "40P01"];
+    const RETURNS_ROW: bool = true;
     const IS_PRINCIPAL: &'static str = "left(principal, 500) = left(:principal, 500) AND principal = :principal";
-    /// The planner knows nothing of the index by which to tell how many rows a principal has. Of a condition in which the
-    /// beginning is equal it believes that there are few rows, and may read and sort the many that there are for each page
-    /// of them. Of this one it believes that there are many.
-    const IS_BEHIND: &'static str = "(left(principal, 500), handle) > (left(:principal, 500), :after) \
+    /// The planner has no statistics on the rows of one principal. For an equality on the prefix it estimates few rows,
+    /// and may read and sort all of them for each page. For this condition it estimates many rows and uses the order of
+    /// the index.
+    const IS_AFTER: &'static str = "(left(principal, 500), handle) > (left(:principal, 500), :after) \
                                      AND left(principal, 500) <= left(:principal, 500) \
                                      AND COALESCE(principal = :principal, FALSE)";
-    const IN_ORDER: &'static str = "left(principal, 500), handle";
+    const ORDER_BY: &'static str = "left(principal, 500), handle";
 
-    fn placeholder(number: usize) -> Cow<'static, str> {
-        format!("${number}").into()
-    }
-
-    fn changing(table: &Table, change: &str) -> String {
-        answering(table, &format!("done AS ({change} RETURNING 1)"))
+    fn returning(table: &Table, change: &str) -> String {
+        with_current_row(table, &format!("done AS ({change} RETURNING 1)"))
     }
 
     fn renew(table: &Table) -> String {
         let name = table.quoted(Self::QUOTE);
         let into = format!("INSERT INTO {name} (id_hash, {})", COLUMNS.join(", "));
         let (record, forward) = (COLUMNS.map(record_value).join(", "), COLUMNS.map(forward_value).join(", "));
-        let moved = moved();
+        let moved = renewal_assignments();
         let change = format!(
             "moved AS (UPDATE {name} SET {moved} WHERE {IS_EXPECTED} AND handle = :handle RETURNING 1), \
              gone AS (DELETE FROM {name} WHERE {IS_EXPECTED} AND handle <> :handle RETURNING 1), \
@@ -102,7 +127,7 @@ impl Dialect for Postgres {
              done AS ({into} SELECT :key, {forward} FROM (SELECT FROM moved UNION ALL SELECT FROM gone) AS retired \
              RETURNING 1)"
         );
-        answering(table, &change)
+        with_current_row(table, &change)
     }
 
     fn sweep(table: &Table) -> String {
@@ -124,7 +149,7 @@ impl Dialect for Postgres {
 
     fn schema_steps(table: &Table) -> Vec<String> {
         let name = table.quoted(Self::QUOTE);
-        // An index is in the schema of its table. An entry of one has room for less than the longest principal.
+        // An index is in the schema of its table. An index entry is shorter than the longest principal.
         let index = |suffix| table.bare(Self::QUOTE, suffix);
         let versions = table.with_suffix(Self::QUOTE, "_schema");
         vec![format!(
@@ -132,6 +157,7 @@ impl Dialect for Postgres {
     id_hash BYTEA NOT NULL PRIMARY KEY,
     handle BYTEA,
     version BIGINT,
+    generation BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT,
     renewed_at BIGINT,
     last_seen_at BIGINT,
@@ -155,34 +181,13 @@ INSERT INTO {versions} (version) VALUES (1) ON CONFLICT DO NOTHING;
             principal = index("_principal"),
         )]
     }
-
-    /// A text of PostgreSQL cannot hold the character NUL. It becomes ESC 0, and so that this can be told apart, ESC
-    /// becomes ESC ESC.
-    fn name_to_sql(name: &str) -> Cow<'_, str> {
-        if !name.contains(['\0', ESCAPE]) {
-            return name.into();
-        }
-        name.replace(ESCAPE, "\u{1b}\u{1b}").replace('\0', "\u{1b}0").into()
-    }
-
-    fn name_from_sql(name: &str) -> Cow<'_, str> {
-        if !name.contains(ESCAPE) {
-            return name.into();
-        }
-        let mut characters = name.chars();
-        let unescape = || match characters.next()? {
-            ESCAPE if characters.next()? == '0' => Some('\0'),
-            character => Some(character),
-        };
-        std::iter::from_fn(unescape).collect::<String>().into()
-    }
 }
 
 const ESCAPE: char = '\u{1b}';
 
-/// Returns a statement that makes a change, the rows of which are called `done`, and answers in the same round trip with
-/// what is there if there was none. That is as it was when the statement began.
-fn answering(table: &Table, change: &str) -> String {
+/// Returns a statement that makes a change, whose rows are the CTE `done`, and returns the present row if the change
+/// affected none. It sees that row as of the beginning of the statement.
+fn with_current_row(table: &Table, change: &str) -> String {
     let name = table.quoted(Postgres::QUOTE);
     let columns = COLUMNS.map(|column| format!("kept.{column}")).join(", ");
     format!(

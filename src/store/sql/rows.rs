@@ -1,23 +1,24 @@
-//! Rows of the application's tables beside the sessions.
+//! Rows of the application's tables, written together with a session.
 
 use std::any::Any;
 
-use sqlx::{Connection as _, Error as SqlxError, Transaction};
+use sqlx::Error as SqlxError;
 
-use super::SqlStore;
 use super::dialect::Dialect;
-use super::lent::{self, Lent};
-use super::place::{Place, Tries, arguments, is_undone};
+use super::executor::{Attempts, Executor, arguments, is_retryable};
+use super::pooled_connection::PooledConnection;
+use super::pooled_transaction::PooledTransaction;
 use super::read;
 use super::statement::{Call, Statement};
+use super::store::SqlStore;
 use super::table::Table;
 use crate::clock::Timestamp;
-use crate::record::{Handle, StoreKey};
+use crate::record::StoreKey;
 use crate::store::{Entry, Outcome, RecordCall, StoreError};
 
-/// Rows of one table that are to be written.
+/// Rows of one table to write.
 pub(crate) struct Batch<'b> {
-    /// Of several, the next is run if those before it have affected fewer rows than there are.
+    /// Each runs only if those before it affected fewer than `count` rows.
     pub(crate) statements: Vec<&'b Statement>,
     pub(crate) rows: Option<&'b str>,
     pub(crate) count: u64,
@@ -27,61 +28,66 @@ pub(crate) struct Batch<'b> {
 impl<D: Dialect> SqlStore<D> {
     /// The table of the sessions.
     pub(crate) fn table(&self) -> &Table {
-        &self.shared.table
+        &self.inner.table
     }
 
     /// Whether `store` is a clone of this one.
     pub(crate) fn is_same_as(&self, store: &dyn Any) -> bool {
-        store.downcast_ref::<Self>().is_some_and(|store| std::sync::Arc::ptr_eq(&self.shared, &store.shared))
+        store.downcast_ref::<Self>().is_some_and(|store| std::sync::Arc::ptr_eq(&self.inner, &store.inner))
     }
 
-    /// Asks the database something that has nothing to do with a session.
-    pub(crate) async fn ask(&self, question: String) -> Result<Vec<D::Row>, SqlxError> {
-        self.rows(&Statement::new::<D>(&question), None).await
+    /// Runs SQL without parameters and returns all rows.
+    pub(crate) async fn query(&self, sql: String) -> Result<Vec<D::Row>, SqlxError> {
+        self.fetch_rows(&Statement::new::<D>(&sql), &Call::default()).await
     }
 
-    /// Runs a statement about a session and returns all of its rows.
-    pub(crate) async fn rows(&self, statement: &Statement, session: Option<&Handle>) -> Result<Vec<D::Row>, SqlxError> {
-        let call = Call { session, ..Call::default() };
-        Place::<D>::Pool(&self.shared.pool).fetch_all(statement, &call).await
+    /// Runs a statement and returns all of its rows.
+    pub(crate) async fn fetch_rows(&self, statement: &Statement, call: &Call<'_>) -> Result<Vec<D::Row>, SqlxError> {
+        Executor::<D>::Pool(&self.inner.pool).fetch_all(statement, call).await
     }
 
-    /// Makes a call and writes rows of its session in one transaction. When the call does not take place, no row is written.
+    /// Makes a call and writes rows of its session in one transaction. Writes no row if the call does not take place.
     pub(crate) async fn write_with_rows(
         &self,
         call: &RecordCall<'_>,
         batches: &[Batch<'_>],
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let mut tries = Tries::default();
+        let mut attempts = Attempts::default();
         loop {
-            let mut lent = Lent::of(&self.shared.pool).await.map_err(Self::failed)?;
-            let written = self.write_on(lent.connection().map_err(Self::failed)?, call, batches, now).await;
+            let transaction = self.begin().await.map_err(Self::failed);
+            let written = match transaction {
+                Ok(transaction) => self.write_and_end(transaction, call, batches, now).await,
+                Err(error) => Err(error),
+            };
             let error = written.as_ref().err().and_then(sqlx_error);
-            let (is_undone, may_go_on) =
-                error.map_or((false, false), |error| (is_undone::<D>(error), tries.may_go_on::<D>(error)));
-            lent.give_back(&self.shared.pool, error);
+            let (is_retryable, should_retry) =
+                error.map_or((false, false), |error| (is_retryable::<D>(error), attempts.should_retry::<D>(error)));
+            if let Some(error) = error {
+                PooledConnection::on_error(&self.inner.pool, error);
+            }
             match written {
-                Err(_) if may_go_on => {}
-                Err(error) if is_undone => return Err(StoreError::contended(D::STORE, error)),
+                Err(_) if should_retry => {}
+                Err(error) if is_retryable => return Err(StoreError::contended(D::STORE, error)),
                 ended => return ended,
             }
         }
     }
 
-    async fn write_on(
+    /// Makes a call and writes rows of its session in a transaction, which it ends: with a commit if the call was
+    /// [`Outcome::Done`].
+    pub(crate) async fn write_and_end(
         &self,
-        connection: &mut D::Connection,
+        mut transaction: PooledTransaction<D>,
         call: &RecordCall<'_>,
         batches: &[Batch<'_>],
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let mut transaction = connection.begin_with(D::BEGIN_CALL).await.map_err(Self::failed)?;
-        let written = self.write_all(&mut transaction, call, batches, now).await;
+        let written = self.write_all(transaction.connection(), call, batches, now).await;
         match written {
-            Ok(Outcome::Done) => transaction.commit().await.map_err(Self::refused)?,
+            Ok(Outcome::Done) => transaction.commit().await.map_err(Self::write_error)?,
             Ok(_) => transaction.rollback().await.map_err(Self::failed)?,
-            // The error that led here says more than one of the way back.
+            // The first error says more than one of the rollback.
             Err(_) => drop(transaction.rollback().await),
         }
         written
@@ -92,9 +98,9 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         key: &StoreKey,
         now: Timestamp,
-    ) -> Result<(Box<Transaction<'static, D>>, Option<Entry>), StoreError> {
+    ) -> Result<(Box<PooledTransaction<D>>, Option<Entry>), StoreError> {
         let (transaction, row) = self.begin_locked(key, now).await.map_err(|error| {
-            Lent::note_error(&self.shared.pool, &error);
+            PooledConnection::on_error(&self.inner.pool, &error);
             Self::failed(error)
         })?;
         let entry = row.map_or(Ok(None), |row| read::entry::<D>(&row))?;
@@ -105,33 +111,37 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         key: &StoreKey,
         now: Timestamp,
-    ) -> Result<(Transaction<'static, D>, Option<D::Row>), SqlxError> {
-        let mut transaction = lent::begin(&self.shared.pool, D::BEGIN_CALL).await?;
+    ) -> Result<(PooledTransaction<D>, Option<D::Row>), SqlxError> {
+        let mut transaction = self.begin().await?;
         let call = Call { key: Some(key), now, ..Call::default() };
-        let place = &mut Place::<D>::Transaction(&mut transaction);
-        let row = place.fetch(&self.shared.statements.lock, &call).await?;
+        let executor = &mut Executor::<D>::Transaction(transaction.connection());
+        let row = executor.fetch(&self.inner.statements.lock, &call).await?;
         Ok((transaction, row))
     }
 
-    /// Does on one connection what [`rows`](Self::rows) does.
-    pub(crate) async fn rows_on(
-        connection: &mut D::Connection,
-        statement: &Statement,
-        session: &Handle,
-    ) -> Result<Vec<D::Row>, SqlxError> {
-        let call = Call { session: Some(session), ..Call::default() };
-        D::fetch_all_on(connection, statement, arguments::<D>(statement, &call)?).await
+    /// Begins a transaction on sessions.
+    pub(super) async fn begin(&self) -> Result<PooledTransaction<D>, SqlxError> {
+        PooledTransaction::begin(&self.inner.pool, D::BEGIN_CALL).await
     }
 
-    /// Makes a call and writes rows of its session in a transaction that the caller has begun and ends.
-    pub(crate) async fn write_all(
+    /// Runs [`fetch_rows`](Self::fetch_rows) on a given connection.
+    pub(crate) async fn fetch_rows_on(
+        connection: &mut D::Connection,
+        statement: &Statement,
+        call: &Call<'_>,
+    ) -> Result<Vec<D::Row>, SqlxError> {
+        D::fetch_all_on(connection, statement, arguments::<D>(statement, call)?).await
+    }
+
+    /// Makes a call and writes rows of its session in the caller's transaction.
+    async fn write_all(
         &self,
         connection: &mut D::Connection,
         call: &RecordCall<'_>,
         batches: &[Batch<'_>],
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let outcome = self.call_at(&mut Place::Transaction(connection), call, now).await?;
+        let outcome = self.call_on(&mut Executor::Transaction(connection), call, now).await?;
         if outcome != Outcome::Done {
             return Ok(outcome);
         }
@@ -140,7 +150,7 @@ impl<D: Dialect> SqlStore<D> {
             let mut affected = 0;
             for statement in &batch.statements {
                 let arguments = arguments::<D>(statement, &of_rows).map_err(Self::failed)?;
-                affected += D::run_on(connection, statement, arguments).await.map_err(Self::refused)?;
+                affected += D::run_on(connection, statement, arguments).await.map_err(Self::write_error)?;
                 if affected >= batch.count {
                     break;
                 }
@@ -149,25 +159,25 @@ impl<D: Dialect> SqlStore<D> {
         Ok(Outcome::Done)
     }
 
-    async fn call_at(
+    async fn call_on(
         &self,
-        place: &mut Place<'_, D>,
+        executor: &mut Executor<'_, D>,
         call: &RecordCall<'_>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         match call {
             RecordCall::Create { key, record } => {
-                let is_created = self.create_at(place, key, record, now).await?;
+                let is_created = self.create_on(executor, key, record, now).await?;
                 Ok(if is_created { Outcome::Done } else { Outcome::Conflict(None) })
             }
-            RecordCall::Update { key, expected, record } => self.update_at(place, key, *expected, record, now).await,
-            RecordCall::Renew(renewal) => self.renew_at(place, renewal, now).await,
+            RecordCall::Update { key, expected, record } => self.update_on(executor, key, *expected, record, now).await,
+            RecordCall::Renew(renewal) => self.renew_on(executor, renewal, now).await,
         }
     }
 
-    /// Makes the error of rows that were not written, perhaps because a rule of their table forbids them.
-    pub(crate) fn refused(error: SqlxError) -> StoreError {
-        if is_refusal::<D>(&error) { StoreError::constraint(D::STORE, error) } else { Self::failed(error) }
+    /// Returns the error for rows that were not written, for example because of a constraint.
+    pub(crate) fn write_error(error: SqlxError) -> StoreError {
+        if is_constraint_violation::<D>(&error) { StoreError::constraint(D::STORE, error) } else { Self::failed(error) }
     }
 }
 
@@ -175,8 +185,8 @@ fn sqlx_error(error: &StoreError) -> Option<&SqlxError> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-fn is_refusal<D: Dialect>(error: &SqlxError) -> bool {
+fn is_constraint_violation<D: Dialect>(error: &SqlxError) -> bool {
     let Some(error) = error.as_database_error() else { return false };
     let is_rule = error.is_unique_violation() || error.is_foreign_key_violation() || error.is_check_violation();
-    is_rule || error.code().is_some_and(|code| D::is_refusal(&code))
+    is_rule || error.code().is_some_and(|code| D::is_constraint_violation(&code))
 }

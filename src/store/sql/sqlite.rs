@@ -7,14 +7,16 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool};
 
-use super::SqlStore;
-use super::dialect::{Dialect, renew_by_upsert};
+use super::columns::renew_by_upsert;
+use super::dialect::Dialect;
+use super::statement::Syntax;
+use super::store::SqlStore;
 use super::table::Table;
 use crate::store::StoreError;
 
-/// Keeps sessions in a table of a SQLite database.
+/// Store in a table of an SQLite database; see [`SqlStore`].
 ///
-/// For one machine: every process that uses the file must run on it. The rest is said at [`SqlStore`].
+/// For one machine: every process that uses the file must run on it.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,36 +30,35 @@ use crate::store::StoreError;
 /// # }
 /// ```
 ///
-/// Tested with the SQLite that sqlx brings along (3.51); it needs 3.37. Each call is one statement, a renewal too, and
-/// thereby atomic. The login of another principal than the one who is logged in is a transaction. What your own tables
-/// refer to is looked after where `PRAGMA foreign_keys` is on, as it is in sqlx unless you turn it off.
+/// Tested with the SQLite that sqlx bundles (3.51); it needs 3.37. Each call is one atomic statement, including a
+/// renewal; only a login that replaces another principal takes a transaction. Foreign keys of your own tables need
+/// `PRAGMA foreign_keys`, which sqlx turns on by default.
 ///
 /// # The pool
 ///
-/// [`connect`](Self::connect) opens the file, or makes it, with a write-ahead log, so that readers and the one writer do
-/// not wait for each other; a writer waits up to five seconds for another. What a call has written is on the disk when it
-/// returns (`synchronous = FULL`): a session that was ended stays ended even if the machine loses its power. With
-/// `NORMAL` a write costs no wait for the disk, and those of the last moments may be undone by a power failure, a logout
-/// among them.
+/// [`connect`](Self::connect) opens or creates the file with a write-ahead log, so readers and the writer do not block
+/// each other; a writer waits up to five seconds for another one. A write is on disk when the call returns
+/// (`synchronous = FULL`), so a logout survives a power failure. `NORMAL` does not wait for the disk, and a power
+/// failure may undo the last writes, including a logout.
 ///
-/// [`new`](Self::new) takes a pool as it is. A database in memory (`sqlite::memory:`) is another one for each connection
-/// of a pool: it needs `max_connections(1)`, and neither `idle_timeout` nor `max_lifetime`.
+/// [`new`](Self::new) uses a pool unchanged. A database in memory (`sqlite::memory:`) is separate for each connection,
+/// so its pool needs `max_connections(1)`, and neither `idle_timeout` nor `max_lifetime`.
 pub type SqliteStore = SqlStore<Sqlite>;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SqlStore<Sqlite> {
-    /// Keeps sessions in the database of `pool`, which is used as it is.
+    /// Creates a store in the database of `pool`, which is used unchanged.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
-        Self::of(pool)
+        Self::with_pool(pool)
     }
 
-    /// Opens the database at `url`, such as `sqlite:sessions.db`, or makes it when it is not there.
+    /// Opens the database at `url`, such as `sqlite:sessions.db`, or creates it.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the URL is not one of SQLite, or the file cannot be opened.
+    /// [`StoreError`] if the URL is not an SQLite URL, or the file cannot be opened.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url).map_err(Self::failed)?;
         let options = options
@@ -70,22 +71,24 @@ impl SqlStore<Sqlite> {
     }
 }
 
+impl Syntax for Sqlite {
+    fn placeholder(_number: usize) -> Cow<'static, str> {
+        "?".into()
+    }
+}
+
 impl Dialect for Sqlite {
     const STORE: &'static str = "sqlite";
     const QUOTE: char = '"';
     const GREATEST: &'static str = "MAX";
-    // The lock of a writer from the beginning: of several nodes that migrate at once the others wait.
+    // Takes the write lock at the start, so that concurrent migrations wait for each other.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const FOR_UPDATE: &'static str = "";
-    const IF_FREE: &'static str = "ON CONFLICT DO NOTHING";
+    const OR_IGNORE: &'static str = "ON CONFLICT DO NOTHING";
     const SWEEP_BATCH: usize = 100;
 
-    fn placeholder(_number: usize) -> Cow<'static, str> {
-        "?".into()
-    }
-
-    /// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT` and `SQLITE_MISMATCH`, whatever their extensions.
-    fn is_refusal(code: &str) -> bool {
+    /// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT` and `SQLITE_MISMATCH`, with any extended code.
+    fn is_constraint_violation(code: &str) -> bool {
         code.parse().is_ok_and(|code: u32| matches!(code & 0xff, 18..=20))
     }
 
@@ -115,6 +118,7 @@ impl Dialect for Sqlite {
     id_hash BLOB NOT NULL PRIMARY KEY,
     handle BLOB,
     version INTEGER,
+    generation INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER,
     renewed_at INTEGER,
     last_seen_at INTEGER,

@@ -1,22 +1,38 @@
-//! Statements with named parameters, and what is bound to them.
+//! Statements with named parameters, and the values bound to them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dialect::Dialect;
 use crate::clock::{Timestamp, whole_millis};
-use crate::record::{Handle, Record, StoreKey};
+use crate::record::{Generation, Handle, Record, StoreKey, Version};
 use crate::store::Forward;
 
-/// A statement in the words of one engine: its text, and what is bound to each of its placeholders in turn.
+/// The syntax of placeholders and texts in one engine.
+pub(crate) trait Syntax {
+    /// Whether a placeholder has a number, so that the same one can stand in several places.
+    const NUMBERED: bool = false;
+
+    fn placeholder(number: usize) -> Cow<'static, str>;
+
+    /// Returns a principal or a label as it is stored.
+    fn name_to_sql(name: &str) -> Cow<'_, str> {
+        name.into()
+    }
+
+    fn name_from_sql(name: &str) -> Cow<'_, str> {
+        name.into()
+    }
+}
+
+/// A statement in the syntax of one engine: its text, and the parameters of its placeholders in order.
 #[derive(Debug)]
 pub(crate) struct Statement {
     text: Arc<str>,
     parameters: Box<[Parameter]>,
 }
 
-/// What the placeholders of statements stand for.
+/// The parameters of statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parameter {
     Key,
@@ -28,6 +44,7 @@ pub(crate) enum Parameter {
     NewKey,
     Handle,
     Version,
+    Generation,
     CreatedAt,
     RenewedAt,
     LastSeenAt,
@@ -42,16 +59,17 @@ pub(crate) enum Parameter {
     GraceUntil,
     ForwardExpiresAt,
     Session,
+    SessionGeneration,
     Rows,
     After,
-    /// One of those that are asked for at once.
-    Asked(u8),
-    /// The key of one.
-    Found(u8),
+    /// The handle at this index of [`Call::sessions`].
+    SessionAt(u8),
+    /// The key at this index of [`Call::keys`].
+    KeyAt(u8),
 }
 
 impl Parameter {
-    /// Returns what is called `name` in a template.
+    /// Returns the parameter that a template calls `name`.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "key" => Self::Key,
@@ -63,6 +81,7 @@ impl Parameter {
             "new_key" => Self::NewKey,
             "handle" => Self::Handle,
             "version" => Self::Version,
+            "generation" => Self::Generation,
             "created_at" => Self::CreatedAt,
             "renewed_at" => Self::RenewedAt,
             "last_seen_at" => Self::LastSeenAt,
@@ -77,30 +96,31 @@ impl Parameter {
             "grace_until" => Self::GraceUntil,
             "forward_expires_at" => Self::ForwardExpiresAt,
             "session" => Self::Session,
+            "session_generation" => Self::SessionGeneration,
             "rows" => Self::Rows,
             "after" => Self::After,
             _ => return None,
         })
     }
 
-    /// Returns what stands in a list that is called `name` in a template.
-    fn each_named(name: &str) -> Option<[Self; MOST_AT_ONCE]> {
+    /// Returns the parameters of the list that a template calls `name`.
+    fn each_named(name: &str) -> Option<[Self; MAX_SESSIONS]> {
         let each: fn(u8) -> Self = match name {
-            "sessions" => Self::Asked,
-            "keys" => Self::Found,
+            "sessions" => Self::SessionAt,
+            "keys" => Self::KeyAt,
             _ => return None,
         };
         let mut numbers = 0..;
-        Some([(); MOST_AT_ONCE].map(|()| each(numbers.next().unwrap_or_default())))
+        Some([(); MAX_SESSIONS].map(|()| each(numbers.next().unwrap_or_default())))
     }
 }
 
-/// How many sessions one statement asks for. Where there are fewer, the last one stands in the list several times.
-pub(crate) const MOST_AT_ONCE: usize = 100;
+/// How many sessions the list of one statement has. A shorter list is filled up with its last session.
+pub(crate) const MAX_SESSIONS: usize = 100;
 
 impl Statement {
-    /// Makes a statement of a template, in which a parameter is its name behind a colon.
-    pub(crate) fn new<D: Dialect>(template: &str) -> Self {
+    /// Makes a statement from a template, in which a colon stands before the name of a parameter.
+    pub(crate) fn new<D: Syntax>(template: &str) -> Self {
         let mut pieces = template.split(':');
         let mut text = pieces.next().unwrap_or_default().to_owned();
         let mut parameters = Vec::new();
@@ -127,8 +147,8 @@ impl Statement {
     }
 }
 
-/// Returns the number of the placeholder for a parameter, which is put among those there are.
-fn number<D: Dialect>(parameters: &mut Vec<Parameter>, parameter: Parameter) -> usize {
+/// Returns the number of the placeholder for a parameter, and adds the parameter if it is new.
+fn number<D: Syntax>(parameters: &mut Vec<Parameter>, parameter: Parameter) -> usize {
     let known = parameters.iter().position(|known| D::NUMBERED && *known == parameter);
     known.unwrap_or_else(|| {
         parameters.push(parameter);
@@ -136,7 +156,7 @@ fn number<D: Dialect>(parameters: &mut Vec<Parameter>, parameter: Parameter) -> 
     }) + 1
 }
 
-/// What is bound to a placeholder. These three kinds are all that is ever stored.
+/// A value that is bound to a placeholder.
 #[derive(Debug)]
 pub(crate) enum Value<'v> {
     Integer(Option<i64>),
@@ -151,12 +171,12 @@ pub(crate) struct Row<'c> {
     pub(crate) data: &'c str,
 }
 
-/// What one call of a store has to bind. Each statement takes of it what it names.
+/// The values of one call of a store. A statement binds those that it names.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Call<'c> {
     pub(crate) key: Option<&'c StoreKey>,
-    /// `None` where any version will do.
-    pub(crate) expected: Option<u64>,
+    /// `None` accepts any version.
+    pub(crate) expected: Option<Version>,
     pub(crate) now: Timestamp,
     pub(crate) last_seen_now: Timestamp,
     pub(crate) expires_now: Timestamp,
@@ -164,22 +184,24 @@ pub(crate) struct Call<'c> {
     pub(crate) new_key: Option<&'c StoreKey>,
     pub(crate) row: Option<Row<'c>>,
     pub(crate) forward: Option<&'c Forward>,
-    /// Whose rows of other tables are read or written.
+    /// The session whose rows of other tables are read or written.
     pub(crate) session: Option<&'c Handle>,
-    /// Such rows, as JSON.
+    /// The generation that this session must have for its rows to be read.
+    pub(crate) session_generation: Option<Generation>,
+    /// Rows of other tables, as JSON.
     pub(crate) rows: Option<&'c str>,
-    /// Whose sessions are meant, when it is not the principal of a row.
+    /// The principal whose sessions are meant, if it is not that of `row`.
     pub(crate) principal: Option<&'c str>,
-    /// Behind which session a list goes on.
+    /// The session after which a list continues.
     pub(crate) after: Option<&'c Handle>,
-    /// Which of the sessions are meant.
+    /// The sessions to revoke.
     pub(crate) sessions: &'c [Handle],
-    /// The keys of such sessions.
+    /// The keys of these sessions.
     pub(crate) keys: &'c [StoreKey],
 }
 
 impl<'c> Call<'c> {
-    pub(crate) fn value<D: Dialect>(&self, parameter: Parameter) -> Value<'c> {
+    pub(crate) fn value<D: Syntax>(&self, parameter: Parameter) -> Value<'c> {
         let record = self.row.map(|row| row.record);
         let key = |key: Option<&'c StoreKey>| Value::Bytes(key.map(|key| &key.as_bytes()[..]));
         let time = |time: Option<Timestamp>| Value::Integer(time.map(time_to_sql));
@@ -188,13 +210,14 @@ impl<'c> Call<'c> {
         match parameter {
             Parameter::Key => key(self.key),
             Parameter::NewKey => key(self.new_key),
-            Parameter::Expected => Value::Integer(self.expected.map(u64::cast_signed)),
+            Parameter::Expected => Value::Integer(self.expected.map(|version| version.as_u64().cast_signed())),
             Parameter::Now => time(Some(self.now)),
             Parameter::LastSeenNow => time(Some(self.last_seen_now)),
             Parameter::ExpiresNow => time(Some(self.expires_now)),
             Parameter::Limit => Value::Integer(Some(i64::try_from(self.limit).unwrap_or(i64::MAX))),
             Parameter::Handle => Value::Bytes(record.map(|record| &record.handle.as_bytes()[..])),
-            Parameter::Version => Value::Integer(record.map(|record| record.version.cast_signed())),
+            Parameter::Version => Value::Integer(record.map(|record| record.version.as_u64().cast_signed())),
+            Parameter::Generation => Value::Integer(record.map(|record| record.generation.as_u64().cast_signed())),
             Parameter::CreatedAt => time(record.map(|record| record.created_at)),
             Parameter::RenewedAt => time(record.map(|record| record.renewed_at)),
             Parameter::LastSeenAt => time(record.map(|record| record.last_seen_at)),
@@ -213,11 +236,16 @@ impl<'c> Call<'c> {
             Parameter::GraceUntil => time(self.forward.map(|forward| forward.grace_until)),
             Parameter::ForwardExpiresAt => time(self.forward.map(|forward| forward.expires_at)),
             Parameter::Session => Value::Bytes(self.session.map(|session| &session.as_bytes()[..])),
+            Parameter::SessionGeneration => {
+                Value::Integer(self.session_generation.map(|generation| generation.as_u64().cast_signed()))
+            }
             Parameter::Rows => Value::Text(self.rows.map(Cow::Borrowed)),
-            // Nothing comes before the first handle.
+            // The empty text is less than every handle.
             Parameter::After => Value::Bytes(Some(self.after.map_or(&[], |after| &after.as_bytes()[..]))),
-            Parameter::Asked(n) => Value::Bytes(nth_or_last(self.sessions, n).map(|session| &session.as_bytes()[..])),
-            Parameter::Found(n) => key(nth_or_last(self.keys, n)),
+            Parameter::SessionAt(n) => {
+                Value::Bytes(nth_or_last(self.sessions, n).map(|session| &session.as_bytes()[..]))
+            }
+            Parameter::KeyAt(n) => key(nth_or_last(self.keys, n)),
         }
     }
 }
@@ -226,7 +254,7 @@ fn nth_or_last<T>(list: &[T], n: u8) -> Option<&T> {
     list.get(usize::from(n)).or_else(|| list.last())
 }
 
-/// A time that is later than the engine can write down becomes the latest that it can.
+/// Saturates at the latest time that the engine can store.
 fn time_to_sql(time: Timestamp) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

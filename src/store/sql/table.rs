@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::ConfigError;
 
 /// Names of indexes are made from it, and an engine allows them 63 bytes.
-const MOST_BYTES: usize = 40;
+const MAX_BYTES: usize = 40;
 
 /// The name of a table, and that of the schema it is in. Both consist of letters, digits and underscores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Table {
             return Ok(Self { schema: schema.map(Into::into), name: name.into() });
         }
         Err(ConfigError::new(format!(
-            "table {text:?} is not a name, or two with a full stop between, of at most {MOST_BYTES} ASCII letters, digits \
+            "table {text:?} is not a name, or two with a full stop between, of at most {MAX_BYTES} ASCII letters, digits \
              and underscores that begins with no digit"
         )))
     }
@@ -76,7 +76,7 @@ impl Default for Table {
 
 fn is_identifier(text: &str) -> bool {
     let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    begins && text.len() <= MOST_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    begins && text.len() <= MAX_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        let long = "a".repeat(MOST_BYTES + 1);
+        let long = "a".repeat(MAX_BYTES + 1);
         for text in
             ["", ".", "a.", ".a", "a.b.c", "1a", "a b", "a;b", "a\"", "a`", "a'", "a-b", "é", "a\0", "a:key", &long]
         {

@@ -4,37 +4,38 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Outcome, Record, Store, Values};
+use crate::store::{Outcome, Record, Store, Values, Version};
 
 /// A key that was never used holds nothing, and every call but `create` says so.
 pub async fn a_key_that_was_never_used_holds_nothing(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     assert_nothing(&**store, &key, now).await;
     assert_eq!(ok(store.delete(&key, now).await), Outcome::Gone);
-    let outcome = ok(store.update(&key, 1, Arc::new(plain_record(now)), now).await);
+    let outcome = ok(store.update(&key, Version::FIRST, Arc::new(plain_record(now)), now).await);
     assert_eq!(outcome, Outcome::Gone);
 }
 
 /// Every field comes back, to the millisecond and the byte.
 pub async fn a_created_record_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     let now = now();
-    let placed = place_record(&**store, full_record(now), now).await;
-    assert_live(&**store, &placed.key, &placed.record, now).await;
-    assert_live(&**store, &placed.key, &placed.record, now.after(HOUR)).await;
+    let stored = store_record(&**store, full_record(now), now).await;
+    assert_live(&**store, &stored.key, &stored.record, now).await;
+    assert_live(&**store, &stored.key, &stored.record, now.after(HOUR)).await;
 }
 
-/// No value, no principal, no label, no timeout of its own: what is not there does not turn into something that is empty.
+/// No value, no principal, no label, no timeout of its own: what is not there does not turn into something that is
+/// empty.
 pub async fn a_record_with_nothing_in_it_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     let now = now();
     for (principal, label) in [(None, None), (Some("".into()), None), (None, Some("".into()))] {
         let record = Record { principal, label, values: Values::default(), ..plain_record(now) };
-        let placed = place_record(&**store, record, now).await;
-        assert_live(&**store, &placed.key, &placed.record, now).await;
+        let stored = store_record(&**store, record, now).await;
+        assert_live(&**store, &stored.key, &stored.record, now).await;
     }
 }
 
-/// Something that reads the same when it is parsed and written anew, and is other bytes: spaces, the order of keys, more
-/// digits than a number of a machine has, and characters that need no escape.
+/// Something that reads the same when it is parsed and written anew, and is other bytes: spaces, the order of keys,
+/// more digits than a number of a machine has, and characters that need no escape.
 const UNUSUAL: &[u8] = br#"{"b" : 1.10, "a":[12345678901234567890123, "\u00e9\/"]}"#;
 
 /// Text outside ASCII, outside the basic plane, not normalised, with quotes, percent signs and control characters.
@@ -53,8 +54,8 @@ pub async fn keys_values_and_texts_in_any_script_load_exactly(store: &Arc<impl S
         let values = Values::from_pairs([(text, json.as_bytes()), (&json, UNUSUAL)]);
         let (principal, label) = (Some(text.into()), Some(text.into()));
         let record = Record { principal, label, values, ..plain_record(now) };
-        let placed = place_record(&**store, record, now).await;
-        assert_live(&**store, &placed.key, &placed.record, now).await;
+        let stored = store_record(&**store, record, now).await;
+        assert_live(&**store, &stored.key, &stored.record, now).await;
     }
 }
 
@@ -63,8 +64,8 @@ pub async fn a_long_principal_is_not_cut(store: &Arc<impl Store>) {
     let now = now();
     let (principal, label) = (Some("é".repeat(2_000).into()), Some("é".repeat(128).into()));
     let record = Record { principal, label, ..plain_record(now) };
-    let placed = place_record(&**store, record, now).await;
-    assert_live(&**store, &placed.key, &placed.record, now).await;
+    let stored = store_record(&**store, record, now).await;
+    assert_live(&**store, &stored.key, &stored.record, now).await;
 }
 
 /// A value of 1 MiB, of many characters of one to four bytes, survives being created, updated and renewed.
@@ -72,17 +73,17 @@ pub async fn values_of_one_mebibyte_survive(store: &Arc<impl Store>) {
     let now = now();
     let large: Vec<char> = (0_u32..).filter_map(|i| char::from_u32(i % 0x11000)).take(400_000).collect();
     let record = Record { values: text_values(&large), ..plain_record(now) };
-    let mut placed = place_record(&**store, record, now).await;
-    assert_live(&**store, &placed.key, &placed.record, now).await;
+    let mut stored = store_record(&**store, record, now).await;
+    assert_live(&**store, &stored.key, &stored.record, now).await;
 
     let reversed: Vec<char> = large.iter().rev().copied().collect();
-    let next = next_version(&placed.record, text_values(&reversed));
-    assert_eq!(ok(store.update(&placed.key, 1, Arc::clone(&next), now).await), Outcome::Done);
-    assert_live(&**store, &placed.key, &next, now).await;
+    let next = next_version(&stored.record, text_values(&reversed));
+    assert_eq!(ok(store.update(&stored.key, Version::FIRST, Arc::clone(&next), now).await), Outcome::Done);
+    assert_live(&**store, &stored.key, &next, now).await;
 
-    placed.record = next;
-    let mut renewal = placed.renewal();
-    renewal.record = Arc::new(Record { values: placed.record.values.clone(), ..Record::clone(&renewal.record) });
+    stored.record = next;
+    let mut renewal = stored.renewal();
+    renewal.record = Arc::new(Record { values: stored.record.values.clone(), ..Record::clone(&renewal.record) });
     assert_eq!(ok(store.renew(renewal.clone(), now).await), Outcome::Done);
     assert_live(&**store, &renewal.new, &renewal.record, now).await;
 }
@@ -99,10 +100,10 @@ fn text_values(text: &[char]) -> Values {
 pub async fn a_record_may_live_for_400_days(store: &Arc<impl Store>) {
     let now = now();
     let record = Record { expires_at: now.after(400 * DAY), ..plain_record(now) };
-    let placed = place_record(&**store, record, now).await;
-    assert_live(&**store, &placed.key, &placed.record, now).await;
-    assert_live(&**store, &placed.key, &placed.record, now.after(399 * DAY)).await;
-    assert_nothing(&**store, &placed.key, now.after(400 * DAY)).await;
+    let stored = store_record(&**store, record, now).await;
+    assert_live(&**store, &stored.key, &stored.record, now).await;
+    assert_live(&**store, &stored.key, &stored.record, now.after(399 * DAY)).await;
+    assert_nothing(&**store, &stored.key, now.after(400 * DAY)).await;
 }
 
 /// An application may ask for an endless timeout: the deadline is then later than many an engine can write down, and
@@ -110,20 +111,20 @@ pub async fn a_record_may_live_for_400_days(store: &Arc<impl Store>) {
 pub async fn a_deadline_at_the_end_of_time_has_not_passed(store: &Arc<impl Store>) {
     let now = now();
     let record = Record { expires_at: Timestamp::from_millis(u64::MAX), ..plain_record(now) };
-    let placed = place_record(&**store, record, now).await;
+    let stored = store_record(&**store, record, now).await;
     let n = |entry| match entry {
         Some(crate::store::Entry::Live(record)) => number_in(&record),
         other => panic!("expected a live record, found {other:?}"),
     };
-    assert_eq!(n(ok(store.load(&placed.key, now.after(400 * DAY)).await)), 1);
-    ok(store.touch(&placed.key, 1, now, placed.record.expires_at, now).await);
-    assert_eq!(ok(store.update(&placed.key, 1, placed.next(2), now).await), Outcome::Done);
-    assert_eq!(n(ok(store.load(&placed.key, now.after(400 * DAY)).await)), 2);
+    assert_eq!(n(ok(store.load(&stored.key, now.after(400 * DAY)).await)), 1);
+    ok(store.touch(&stored.key, Version::FIRST, now, stored.record.expires_at, now).await);
+    assert_eq!(ok(store.update(&stored.key, Version::FIRST, stored.next(2), now).await), Outcome::Done);
+    assert_eq!(n(ok(store.load(&stored.key, now.after(400 * DAY)).await)), 2);
 }
 
 /// A record is there one millisecond before it expires, and not when it does.
 pub async fn a_record_is_there_until_the_millisecond_in_which_it_expires(store: &Arc<impl Store>) {
-    let Placed { key, record, .. } = place(&**store).await;
+    let Stored { key, record, .. } = store_plain_record(&**store).await;
     assert_live(&**store, &key, &record, before(record.expires_at, MILLISECOND)).await;
     assert_nothing(&**store, &key, record.expires_at).await;
     assert_nothing(&**store, &key, record.expires_at.after(DAY)).await;
@@ -131,7 +132,7 @@ pub async fn a_record_is_there_until_the_millisecond_in_which_it_expires(store: 
 
 /// `create` answers `false` when a record is there, and leaves it as it was.
 pub async fn create_refuses_a_taken_key_and_changes_nothing(store: &Arc<impl Store>) {
-    let Placed { key, record, now } = place(&**store).await;
+    let Stored { key, record, now } = store_plain_record(&**store).await;
     assert!(!ok(store.create(&key, Arc::new(full_record(now)), now).await));
     assert_live(&**store, &key, &record, now).await;
     let last_moment = before(record.expires_at, MILLISECOND);
@@ -141,17 +142,17 @@ pub async fn create_refuses_a_taken_key_and_changes_nothing(store: &Arc<impl Sto
 
 /// A forward is in the way of a `create` as a record is.
 pub async fn create_refuses_a_retired_key_and_changes_nothing(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let renewal = placed.renew(&**store).await;
-    assert!(!ok(store.create(&placed.key, Arc::new(full_record(placed.now)), placed.now).await));
-    assert_retired(&**store, &placed.key, &renewal.forward, placed.now).await;
-    assert_live(&**store, &renewal.new, &renewal.record, placed.now).await;
+    let stored = store_plain_record(&**store).await;
+    let renewal = stored.renew(&**store).await;
+    assert!(!ok(store.create(&stored.key, Arc::new(full_record(stored.now)), stored.now).await));
+    assert_retired(&**store, &stored.key, &renewal.forward, stored.now).await;
+    assert_live(&**store, &renewal.new, &renewal.record, stored.now).await;
 }
 
 /// A record that has expired is not in the way, whether it was swept or not, and nothing of it remains.
 pub async fn create_replaces_an_expired_record(store: &Arc<impl Store>) {
     let start = now();
-    let Placed { key, record, .. } = place_record(&**store, full_record(start), start).await;
+    let Stored { key, record, .. } = store_record(&**store, full_record(start), start).await;
     let later = record.expires_at;
     let successor = plain_record(later);
     assert!(ok(store.create(&key, Arc::new(successor.clone()), later).await));
@@ -161,18 +162,18 @@ pub async fn create_replaces_an_expired_record(store: &Arc<impl Store>) {
 
 /// A forward that has expired is not in the way either.
 pub async fn create_replaces_an_expired_forward(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let later = placed.renew(&**store).await.forward.expires_at;
+    let stored = store_plain_record(&**store).await;
+    let later = stored.renew(&**store).await.forward.expires_at;
     let successor = plain_record(later);
-    assert!(ok(store.create(&placed.key, Arc::new(successor.clone()), later).await));
-    assert_live(&**store, &placed.key, &successor, later).await;
-    assert_eq!(ok(store.delete(&placed.key, later).await), Outcome::Done);
-    assert_nothing(&**store, &placed.key, later).await;
+    assert!(ok(store.create(&stored.key, Arc::new(successor.clone()), later).await));
+    assert_live(&**store, &stored.key, &successor, later).await;
+    assert_eq!(ok(store.delete(&stored.key, later).await), Outcome::Done);
+    assert_nothing(&**store, &stored.key, later).await;
 }
 
 /// Deleting leaves nothing behind that is in the way.
 pub async fn a_deleted_key_can_be_created_again(store: &Arc<impl Store>) {
-    let Placed { key, now, .. } = place(&**store).await;
+    let Stored { key, now, .. } = store_plain_record(&**store).await;
     assert_eq!(ok(store.delete(&key, now).await), Outcome::Done);
     let record = full_record(now);
     assert!(ok(store.create(&key, Arc::new(record.clone()), now).await));

@@ -7,7 +7,7 @@ use crate::store::{Outcome, Store};
 
 /// What was deleted is not there, and a second delete finds nothing.
 pub async fn a_deleted_record_is_not_there(store: &Arc<impl Store>) {
-    let Placed { key, now, .. } = place(&**store).await;
+    let Stored { key, now, .. } = store_plain_record(&**store).await;
     for outcome in [Outcome::Done, Outcome::Gone] {
         assert_eq!(ok(store.delete(&key, now).await), outcome);
         assert_nothing(&**store, &key, now).await;
@@ -17,48 +17,48 @@ pub async fn a_deleted_record_is_not_there(store: &Arc<impl Store>) {
 /// A logout does not ask for a version.
 pub async fn a_record_of_any_version_is_deleted(store: &Arc<impl Store>) {
     let now = now();
-    let placed = place_record(&**store, full_record(now), now).await;
-    let next = placed.next(2);
-    assert_eq!(ok(store.update(&placed.key, placed.record.version, next, now).await), Outcome::Done);
-    ok(store.touch(&placed.key, placed.record.version + 1, now, now.after(2 * HOUR), now).await);
-    assert_eq!(ok(store.delete(&placed.key, now).await), Outcome::Done);
-    assert_nothing(&**store, &placed.key, now).await;
+    let stored = store_record(&**store, full_record(now), now).await;
+    let next = stored.next(2);
+    assert_eq!(ok(store.update(&stored.key, stored.record.version, next, now).await), Outcome::Done);
+    ok(store.touch(&stored.key, later(stored.record.version, 1), now, now.after(2 * HOUR), now).await);
+    assert_eq!(ok(store.delete(&stored.key, now).await), Outcome::Done);
+    assert_nothing(&**store, &stored.key, now).await;
 }
 
 /// A logout with the old ID learns where the session went, so that it can end it there; the forward stays, so that the
 /// next one learns it too.
 pub async fn a_delete_of_a_retired_key_returns_the_forward_and_keeps_it(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let now = placed.now;
-    let renewal = placed.renew(&**store).await;
+    let stored = store_plain_record(&**store).await;
+    let now = stored.now;
+    let renewal = stored.renew(&**store).await;
     for _ in 0..2 {
-        assert_outcome_is_retired(&ok(store.delete(&placed.key, now).await), &renewal.forward);
-        assert_retired(&**store, &placed.key, &renewal.forward, now).await;
+        assert_outcome_is_retired(&ok(store.delete(&stored.key, now).await), &renewal.forward);
+        assert_retired(&**store, &stored.key, &renewal.forward, now).await;
     }
     assert_live(&**store, &renewal.new, &renewal.record, now).await;
 }
 
 /// The session is deleted under its new key: the old key still says that it was renewed.
 pub async fn a_delete_of_the_new_key_leaves_the_forward(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let now = placed.now;
-    let renewal = placed.renew(&**store).await;
+    let stored = store_plain_record(&**store).await;
+    let now = stored.now;
+    let renewal = stored.renew(&**store).await;
     assert_eq!(ok(store.delete(&renewal.new, now).await), Outcome::Done);
     assert_nothing(&**store, &renewal.new, now).await;
-    assert_retired(&**store, &placed.key, &renewal.forward, now).await;
+    assert_retired(&**store, &stored.key, &renewal.forward, now).await;
 }
 
 /// A forward that has expired leads nowhere.
 pub async fn a_delete_of_an_expired_forward_finds_it_gone(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let later = placed.renew(&**store).await.forward.expires_at;
-    assert_eq!(ok(store.delete(&placed.key, later).await), Outcome::Gone);
-    assert_nothing(&**store, &placed.key, later).await;
+    let stored = store_plain_record(&**store).await;
+    let later = stored.renew(&**store).await.forward.expires_at;
+    assert_eq!(ok(store.delete(&stored.key, later).await), Outcome::Gone);
+    assert_nothing(&**store, &stored.key, later).await;
 }
 
 /// The session had ended already: this call did not do it.
 pub async fn a_delete_of_an_expired_record_finds_it_gone(store: &Arc<impl Store>) {
-    let Placed { key, record, .. } = place(&**store).await;
+    let Stored { key, record, .. } = store_plain_record(&**store).await;
     assert_eq!(ok(store.delete(&key, record.expires_at).await), Outcome::Gone);
     assert_nothing(&**store, &key, record.expires_at).await;
 }

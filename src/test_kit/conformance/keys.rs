@@ -7,7 +7,7 @@ use crate::store::{Outcome, Record, Store, StoreKey};
 
 /// A key that differs from another in one bit is another key. Bit 5 is the case of an ASCII letter.
 pub async fn keys_that_differ_in_one_bit_are_two_keys(store: &Arc<impl Store>) {
-    let Placed { key, record, now } = place(&**store).await;
+    let Stored { key, record, now } = store_plain_record(&**store).await;
     for index in 0..32 {
         for bit in [0, 5, 7] {
             let mut bytes = *key.as_bytes();
@@ -64,18 +64,18 @@ fn with_ends(ends: &[&[u8]]) -> Vec<[u8; 32]> {
 
 async fn assert_all_are_different(store: &Arc<impl Store>, keys: &[[u8; 32]]) {
     let now = now();
-    let mut placed = Vec::new();
+    let mut stored = Vec::new();
     for (n, key) in keys.iter().enumerate() {
         let record = Record { values: number(n as u64), ..plain_record(now) };
         let key = StoreKey::from_bytes(*key);
         assert_nothing(&**store, &key, now).await;
         assert!(ok(store.create(&key, Arc::new(record.clone()), now).await), "key {n} is taken by another one");
-        placed.push((key, record));
+        stored.push((key, record));
     }
-    while let Some((key, record)) = placed.pop() {
+    while let Some((key, record)) = stored.pop() {
         assert_live(&**store, &key, &record, now).await;
         assert_eq!(ok(store.delete(&key, now).await), Outcome::Done);
-        for (other, record) in &placed {
+        for (other, record) in &stored {
             assert_live(&**store, other, record, now).await;
         }
     }

@@ -1,6 +1,6 @@
-//! The rules of a [`Store`], each as a case that a store passes or fails.
+//! The conformance suite of the [`Store`] contract, with a case for each rule.
 //!
-//! A store is proved by one line in a test:
+//! One line runs it on a store:
 //!
 //! ```no_run
 //! use session_state::MemoryStore;
@@ -9,16 +9,16 @@
 //! # fn main() {}
 //! ```
 //!
-//! See [`store_conformance_tests!`](crate::store_conformance_tests) for what it makes. [`cases`] are the rules, each an
-//! `async fn` that panics when the store breaks it; [`all`] lists them for those who want to run them themselves.
+//! See [`store_conformance_tests!`](crate::store_conformance_tests). Each of the [`cases`] is an `async fn` that panics
+//! if the store breaks the rule; [`all`] lists them for a test runner of your own.
 //!
 //! - The cases use random keys. They may share one database, run at the same time, and leave entries behind.
-//! - The database is one for tests: sweeps remove what expires within the next hour.
-//! - The cases call with the real time, or a later one where something is to expire, and never wait. An engine that
-//!   expires entries by its own clock must agree with the real time to within a few minutes.
-//! - The cases about principals are tried on a store that [finds them](Store::FINDS_PRINCIPALS). Another one must say that
-//!   it does not.
-//! - Within a case, up to eight calls are made at the same time. Each must get a connection in the end.
+//! - The database must be for tests: sweeps delete entries that expire within the next hour.
+//! - The cases pass the real time, or a later one to let an entry expire, and never wait. The clock of an engine that
+//!   expires entries by itself must be right to within a few minutes.
+//! - The cases about principals run on a store that [finds them](Store::FINDS_PRINCIPALS). Other stores must return the
+//!   error for an unsupported call.
+//! - A case makes up to eight concurrent calls. Each must get a connection eventually.
 
 use std::fmt;
 use std::pin::Pin;
@@ -36,19 +36,19 @@ mod principals;
 mod races;
 mod renew;
 mod revoke;
-mod someone;
 mod support;
 mod sweep;
+mod test_user;
 mod touch;
 mod update;
 
 pub use model::compare_with_model;
 
-/// How long a case may take. Only a store that hangs takes longer.
+/// The time limit of a case, which only a store that hangs exceeds.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// The list of all cases, by module: `[$args]` and the list are handed to the macro in braces. A case that is not in it
-/// is code that nobody can reach, which the compiler reports.
+/// The list of all cases, by module: passes `[$args]` and the list to the macro in braces. The compiler reports a case
+/// that is missing here as dead code.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __each_store_conformance_case {
@@ -131,11 +131,11 @@ macro_rules! __each_store_conformance_case {
             }
             races {
                 concurrent_increments_lose_nothing
-                of_concurrent_updates_of_one_version_one_is_done
-                of_concurrent_creates_of_one_key_one_succeeds
-                of_concurrent_renewals_of_one_session_one_is_done
-                of_a_concurrent_update_and_renewal_one_is_done
-                of_concurrent_deletes_of_one_session_one_is_done
+                one_of_concurrent_updates_of_one_version_is_done
+                one_of_concurrent_creates_of_one_key_succeeds
+                one_of_concurrent_renewals_of_one_session_is_done
+                one_of_a_concurrent_update_and_renewal_is_done
+                one_of_concurrent_deletes_of_one_session_is_done
                 a_session_can_be_found_at_every_moment_of_its_renewal
                 nothing_is_live_after_a_delete_that_followed_the_forward
                 nothing_is_live_after_a_delete_among_updates_and_touches
@@ -146,7 +146,7 @@ macro_rules! __each_store_conformance_case {
                 sessions_are_found_by_their_principal_as_they_are
                 pages_follow_the_order_of_handles
                 principals_are_compared_byte_by_byte
-                the_empty_principal_is_not_nobody
+                the_empty_principal_is_not_the_absence_of_one
                 a_session_is_found_until_the_millisecond_in_which_it_expires
                 a_touched_session_is_found_with_its_new_times
                 an_updated_session_is_found_as_it_was_written
@@ -168,7 +168,7 @@ macro_rules! __each_store_conformance_case {
             principal_races {
                 a_list_never_misses_a_session_that_is_renewed
                 nothing_is_live_after_a_revocation_among_renewals
-                of_concurrent_revocations_of_one_session_one_ended_it
+                one_of_concurrent_revocations_of_one_session_ends_it
                 what_is_found_is_what_is_there_after_many_calls_at_once
             }
             model {
@@ -180,7 +180,7 @@ macro_rules! __each_store_conformance_case {
 
 macro_rules! export_cases {
     ([] $($module:ident { $($name:ident)* })*) => {
-        /// The cases. Each panics when the store breaks its rule.
+        /// The cases. Each panics if the store breaks its rule.
         pub mod cases {
             $(pub use super::$module::{$($name),*};)*
         }
@@ -207,7 +207,7 @@ pub struct Case<S> {
 type Run = Pin<Box<dyn Future<Output = ()>>>;
 
 impl<S: Store> Case<S> {
-    /// Returns the name, which says the rule.
+    /// Returns the name, which states the rule.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -217,7 +217,7 @@ impl<S: Store> Case<S> {
     ///
     /// # Panics
     ///
-    /// When the store breaks the rule.
+    /// If the store breaks the rule.
     pub fn check(&self, factory: impl Future<Output = S>) {
         check(factory, async |store| (self.run)(Arc::clone(store)).await);
     }
@@ -233,7 +233,7 @@ impl<S> fmt::Debug for Case<S> {
 ///
 /// # Panics
 ///
-/// When the store breaks the rule, or the case takes two minutes.
+/// If the store breaks the rule, or the case takes two minutes.
 pub fn check<S: Store>(factory: impl Future<Output = S>, case: impl AsyncFnOnce(&Arc<S>)) {
     // Real threads, or the races in a store that never waits would be none.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
@@ -243,13 +243,13 @@ pub fn check<S: Store>(factory: impl Future<Output = S>, case: impl AsyncFnOnce(
     });
 }
 
-/// Makes a `#[test]` of every rule of the [`Store`](crate::store::Store) contract, for one store.
+/// Generates a `#[test]` for each rule of the [`Store`](crate::store::Store) contract.
 ///
-/// The argument is a future that makes the store, such as an `async` block or the call of an `async fn`. It is evaluated
-/// anew for each test, on a tokio runtime of the test's own; the crate that uses the macro needs no tokio for it. All
-/// stores may speak to the same database: see [`conformance`](crate::test_kit::conformance) for what it must bear.
+/// The argument is a future that creates the store, such as an `async` block or the call of an `async fn`. Each test
+/// evaluates it on its own tokio runtime; the calling crate does not need tokio. All stores may share one database,
+/// under the conditions of [`conformance`](crate::test_kit::conformance).
 ///
-/// Attributes behind the factory are put on each test. Several stores in one file go into a module each.
+/// Attributes after the factory apply to each test. Put several stores of one file into separate modules.
 ///
 /// ```no_run
 /// use session_state::MemoryStore;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::someone::{NO_LIMIT, assert_listed, random_handle};
 use super::support::*;
+use super::test_user::{NO_LIMIT, assert_listed, random_handle};
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey, Version};
 
 /// A few hundred random calls, one after the other, give what the rules say they give.
 pub async fn random_calls_agree_with_a_plain_model(store: &Arc<impl Store>) {
@@ -37,8 +37,8 @@ pub async fn compare_with_model<S: Store>(store: &Arc<S>, seed: u64, steps: usiz
             _ => random_call(&mut random, &mut keys, &principals, &model, now),
         };
         let described = format!("step {step} of seed {seed} at {now:?}: {call:?}");
-        let expected = model.answer(&call, now);
-        let found = answer(store, &call, now).await;
+        let expected = model.call_result(&call, now);
+        let found = call_result(store, &call, now).await;
         assert!(found.agrees_with(&expected), "{described}\n   found {found:?}\nexpected {expected:?}");
         for key in &keys {
             let (found, expected) = (ok(store.load(key, now).await), model.load(key, now));
@@ -56,21 +56,21 @@ pub async fn compare_with_model<S: Store>(store: &Arc<S>, seed: u64, steps: usiz
 #[derive(Debug)]
 enum Call {
     Create(StoreKey, Arc<Record>),
-    Update(StoreKey, u64, Arc<Record>),
-    Touch(StoreKey, u64, Timestamp, Timestamp),
+    Update(StoreKey, Version, Arc<Record>),
+    Touch(StoreKey, Version, Timestamp, Timestamp),
     Renew(Renewal),
     Delete(StoreKey),
     Revoke(Arc<str>, Vec<Handle>),
 }
 
 #[derive(PartialEq)]
-enum Answer {
+enum CallResult {
     Created(bool),
     Ended(Outcome),
     Revoked(Vec<Handle>),
 }
 
-impl Answer {
+impl CallResult {
     /// A conflict may come without the record.
     fn agrees_with(&self, expected: &Self) -> bool {
         let no_record = |answer: &Self| matches!(answer, Self::Ended(Outcome::Conflict(None)));
@@ -79,7 +79,7 @@ impl Answer {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for CallResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Created(created) => write!(f, "created: {created}"),
@@ -89,19 +89,21 @@ impl fmt::Debug for Answer {
     }
 }
 
-async fn answer(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Answer {
+async fn call_result(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> CallResult {
     match call {
-        Call::Create(key, record) => Answer::Created(ok(store.create(key, Arc::clone(record), now).await)),
+        Call::Create(key, record) => CallResult::Created(ok(store.create(key, Arc::clone(record), now).await)),
         Call::Update(key, expected, record) => {
-            Answer::Ended(ok(store.update(key, *expected, Arc::clone(record), now).await))
+            CallResult::Ended(ok(store.update(key, *expected, Arc::clone(record), now).await))
         }
-        Call::Touch(key, expected, seen, end) => Answer::Ended(ok(store.touch(key, *expected, *seen, *end, now).await)),
-        Call::Renew(renewal) => Answer::Ended(ok(store.renew(renewal.clone(), now).await)),
-        Call::Delete(key) => Answer::Ended(ok(store.delete(key, now).await)),
+        Call::Touch(key, expected, seen, end) => {
+            CallResult::Ended(ok(store.touch(key, *expected, *seen, *end, now).await))
+        }
+        Call::Renew(renewal) => CallResult::Ended(ok(store.renew(renewal.clone(), now).await)),
+        Call::Delete(key) => CallResult::Ended(ok(store.delete(key, now).await)),
         Call::Revoke(principal, sessions) => {
             let mut ended = ok(store.revoke(principal, sessions, now).await);
             ended.sort();
-            Answer::Revoked(ended)
+            CallResult::Revoked(ended)
         }
     }
 }
@@ -113,7 +115,7 @@ struct Model {
 }
 
 impl Model {
-    fn answer(&mut self, call: &Call, now: Timestamp) -> Answer {
+    fn call_result(&mut self, call: &Call, now: Timestamp) -> CallResult {
         self.entries.retain(|_, entry| match entry {
             Entry::Live(record) => now < record.expires_at,
             Entry::Retired(forward) => now < forward.expires_at,
@@ -124,14 +126,14 @@ impl Model {
                 if is_free {
                     self.entries.insert(*key, Entry::Live(Arc::clone(record)));
                 }
-                Answer::Created(is_free)
+                CallResult::Created(is_free)
             }
             Call::Update(key, expected, record) => {
                 let outcome = self.judge(key, *expected);
                 if outcome == Outcome::Done {
                     self.entries.insert(*key, Entry::Live(Arc::clone(record)));
                 }
-                Answer::Ended(outcome)
+                CallResult::Ended(outcome)
             }
             Call::Touch(key, expected, seen, end) => {
                 let outcome = self.judge(key, *expected);
@@ -142,7 +144,7 @@ impl Model {
                     let expires_at = record.expires_at.max(*end);
                     *record = Arc::new(Record { last_seen_at, expires_at, ..Record::clone(record) });
                 }
-                Answer::Ended(outcome)
+                CallResult::Ended(outcome)
             }
             Call::Renew(renewal) => {
                 let outcome = self.judge(&renewal.old, renewal.expected);
@@ -150,9 +152,9 @@ impl Model {
                     self.entries.insert(renewal.old, Entry::Retired(renewal.forward.clone()));
                     self.entries.insert(renewal.new, Entry::Live(Arc::clone(&renewal.record)));
                 }
-                Answer::Ended(outcome)
+                CallResult::Ended(outcome)
             }
-            Call::Delete(key) => Answer::Ended(match self.entries.get(key) {
+            Call::Delete(key) => CallResult::Ended(match self.entries.get(key) {
                 Some(Entry::Retired(forward)) => Outcome::Retired(forward.clone()),
                 Some(Entry::Live(_)) => {
                     self.entries.remove(key);
@@ -165,7 +167,7 @@ impl Model {
                 ended.retain(|record| sessions.contains(&record.handle));
                 let handles = ended.iter().map(|record| record.handle).collect();
                 self.entries.retain(|_, entry| !matches!(entry, Entry::Live(record) if ended.contains(record)));
-                Answer::Revoked(handles)
+                CallResult::Revoked(handles)
             }
         }
     }
@@ -185,7 +187,7 @@ impl Model {
         })
     }
 
-    fn judge(&self, key: &StoreKey, expected: u64) -> Outcome {
+    fn judge(&self, key: &StoreKey, expected: Version) -> Outcome {
         match self.entries.get(key) {
             None => Outcome::Gone,
             Some(Entry::Retired(forward)) => Outcome::Retired(forward.clone()),
@@ -224,20 +226,21 @@ fn random_call(
         _ => plain_record(now),
     };
     // Mostly the version that is there, now and then the one before or after it.
-    let expected = (current.version + [0, 0, 0, 0, 0, 0, 1, 2][random.below(8) as usize]).saturating_sub(1);
+    let expected =
+        version((current.version.as_u64() + [0, 0, 0, 0, 0, 0, 1, 2][random.below(8) as usize]).saturating_sub(1));
     let expected = if random.below(4) == 0 { expected } else { current.version };
     let end = |random: &mut Random| now.after(HOUR + random.below(90) * MINUTE);
-    let somebody = |random: &mut Random| principals.get(random.below(3) as usize).cloned();
+    let random_principal = |random: &mut Random| principals.get(random.below(3) as usize).cloned();
     // Mostly who it was.
-    let owner = if random.below(4) == 0 { somebody(random) } else { current.principal.clone() };
+    let owner = if random.below(4) == 0 { random_principal(random) } else { current.principal.clone() };
     match random.below(12) {
         0..3 => {
-            let principal = somebody(random);
+            let principal = random_principal(random);
             Call::Create(key, Arc::new(Record { expires_at: end(random), principal, ..plain_record(now) }))
         }
         3..6 => {
             let values = number(u64::from(random.next()));
-            let next = Record { version: expected + 1, principal: owner, values, ..current };
+            let next = Record { version: later(expected, 1), principal: owner, values, ..current };
             Call::Update(key, expected, Arc::new(Record { expires_at: end(random), ..next }))
         }
         6..9 => {
@@ -252,7 +255,7 @@ fn random_call(
             let new = random_key();
             keys[free] = new;
             let handle = if random.below(4) == 0 { random_handle() } else { current.handle };
-            let next = Record { version: expected + 1, renewed_at: now, principal: owner, handle, ..current };
+            let next = Record { version: later(expected, 1), renewed_at: now, principal: owner, handle, ..current };
             let record = Arc::new(Record { expires_at: end(random), ..next });
             let forward = Forward { expires_at: end(random), ..forward(now) };
             Call::Renew(Renewal { old: key, expected, new, record, forward })

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::model::Random;
 use super::races::{MOST_TRIES, come_late, live};
-use super::someone::*;
 use super::support::*;
+use super::test_user::*;
 use crate::clock::Timestamp;
 use crate::store::{Handle, Outcome, Record, Renewal, Store, StoreKey};
 
@@ -20,14 +20,14 @@ const RENEWALS: usize = 40;
 /// touched. So does a count.
 pub async fn a_list_never_misses_a_session_that_is_renewed(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
-        let Some(someone) = Someone::new(store) else { return };
-        let (renewed, updated) = (someone.place().await, someone.place().await);
-        let mut expected = [renewed.record.handle, updated.record.handle, someone.place().await.record.handle];
+        let Some(user) = TestUser::new(store) else { return };
+        let (renewed, updated) = (user.begin_session().await, user.begin_session().await);
+        let mut expected = [renewed.record.handle, updated.record.handle, user.begin_session().await.record.handle];
         expected.sort();
-        let (is_over, now) = (Arc::new(AtomicBool::new(false)), someone.now);
+        let (is_over, now) = (Arc::new(AtomicBool::new(false)), user.now);
         let keys = [renewed.key, updated.key];
         let tasks = (0..6).map(|role| {
-            let (store, is_over, principal) = (Arc::clone(store), Arc::clone(&is_over), Arc::clone(&someone.principal));
+            let (store, is_over, principal) = (Arc::clone(store), Arc::clone(&is_over), Arc::clone(&user.principal));
             async move {
                 match role {
                     0 => {
@@ -61,7 +61,7 @@ async fn renew_over_and_over(store: &impl Store, mut key: StoreKey, times: usize
     let mut keys = Vec::new();
     for _ in 0..MOST_TRIES {
         let Some(record) = live(store, &key, now).await else { break };
-        let renewal = Placed { key, record, now }.renewal();
+        let renewal = Stored { key, record, now }.renewal();
         match ok(store.renew(renewal.clone(), now).await) {
             Outcome::Done => {
                 key = renewal.new;
@@ -92,16 +92,16 @@ async fn write_over_and_over(store: &impl Store, key: &StoreKey, now: Timestamp)
     true
 }
 
-/// Sessions are ended while they move from key to key and others write to them: they are live under no key then, and not
-/// found.
+/// Sessions are ended while they move from key to key and others write to them: they are live under no key then, and
+/// not found.
 pub async fn nothing_is_live_after_a_revocation_among_renewals(store: &Arc<impl Store>) {
     for round in 0..2 * ROUNDS {
-        let Some(someone) = Someone::new(store) else { return };
-        let placed = someone.place_many(3).await;
-        let (now, asked) = (someone.now, placed.iter().map(|placed| placed.record.handle).collect::<Vec<_>>());
-        let first: Vec<_> = placed.iter().map(|placed| placed.key).collect();
+        let Some(user) = TestUser::new(store) else { return };
+        let stored = user.begin_sessions(3).await;
+        let (now, asked) = (user.now, stored.iter().map(|stored| stored.record.handle).collect::<Vec<_>>());
+        let first: Vec<_> = stored.iter().map(|stored| stored.key).collect();
         let tasks = (0..5).map(|role| {
-            let (store, principal) = (Arc::clone(store), Arc::clone(&someone.principal));
+            let (store, principal) = (Arc::clone(store), Arc::clone(&user.principal));
             let (asked, first) = (asked.clone(), first.clone());
             async move {
                 let (mut ended, mut moved) = (Vec::new(), Vec::new());
@@ -125,20 +125,20 @@ pub async fn nothing_is_live_after_a_revocation_among_renewals(store: &Arc<impl 
             let left = live(&**store, key, now).await;
             assert!(left.is_none(), "a session is live after it was revoked: {left:?}");
         }
-        someone.assert_has([]).await;
+        user.assert_has([]).await;
     }
 }
 
-/// Two who end the same sessions, and one who logs out of one of them: each session was ended by one of them.
-pub async fn of_concurrent_revocations_of_one_session_one_ended_it(store: &Arc<impl Store>) {
+/// Two revocations of the same sessions and a logout from one of them: exactly one of them ends each session.
+pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
-        let Some(someone) = Someone::new(store) else { return };
-        let placed = someone.place_many(4).await;
-        let (now, logged_out) = (someone.now, placed[0].key);
-        let mut all: Vec<_> = placed.iter().map(|placed| placed.record.handle).collect();
+        let Some(user) = TestUser::new(store) else { return };
+        let stored = user.begin_sessions(4).await;
+        let (now, logged_out) = (user.now, stored[0].key);
+        let mut all: Vec<_> = stored.iter().map(|stored| stored.record.handle).collect();
         let (first, asked) = (all[0], all.clone());
         let tasks = (0..5).map(|role| {
-            let (store, principal) = (Arc::clone(store), Arc::clone(&someone.principal));
+            let (store, principal) = (Arc::clone(store), Arc::clone(&user.principal));
             let mut asked = asked.clone();
             async move {
                 if role == 0 {
@@ -154,14 +154,14 @@ pub async fn of_concurrent_revocations_of_one_session_one_ended_it(store: &Arc<i
         ended.sort();
         all.sort();
         assert_eq!(ended, all, "the sessions that were ended, by whomever");
-        someone.assert_has([]).await;
+        user.assert_has([]).await;
     }
 }
 
 /// Sessions of two principals are begun, changed, moved, ended, swept and replaced by many at once. In the end exactly
 /// those are found that can be loaded.
 pub async fn what_is_found_is_what_is_there_after_many_calls_at_once(store: &Arc<impl Store>) {
-    let (Some(first), Some(second)) = (Someone::new(store), Someone::new(store)) else { return };
+    let (Some(first), Some(second)) = (TestUser::new(store), TestUser::new(store)) else { return };
     let principals = [Arc::clone(&first.principal), Arc::clone(&second.principal)];
     let (start, later) = (first.now, first.now.after(20 * MINUTE));
     let shared: [StoreKey; 6] = std::array::from_fn(|_| random_key());
@@ -186,9 +186,9 @@ pub async fn what_is_found_is_what_is_there_after_many_calls_at_once(store: &Arc
     for key in keys {
         there.extend(live(&**store, &key, later).await);
     }
-    for someone in [first, second] {
-        let theirs = there.iter().filter(|record| record.principal.as_ref() == Some(&someone.principal));
-        someone.assert_has_at(theirs, later).await;
+    for user in [first, second] {
+        let theirs = there.iter().filter(|record| record.principal.as_ref() == Some(&user.principal));
+        user.assert_has_at(theirs, later).await;
     }
 }
 
@@ -228,7 +228,7 @@ async fn call_at_random(
         takes_over => {
             let next =
                 if takes_over == 4 { Record { principal: owner, handle: random_handle(), ..next } } else { next };
-            let renewal = Renewal { record: Arc::new(next), ..Placed { key, record, now }.renewal() };
+            let renewal = Renewal { record: Arc::new(next), ..Stored { key, record, now }.renewal() };
             let new = renewal.new;
             ok(store.renew(renewal, now).await);
             return Some(new);

@@ -1,10 +1,10 @@
-//! What several requests do to one session at once.
+//! Concurrent requests on one session.
 
 use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreKey};
+use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreKey, Version};
 
 /// How often a race is run. More would find more, but a store across a network has to get through it.
 const ROUNDS: usize = 20;
@@ -19,9 +19,9 @@ pub(super) const MOST_TRIES: usize = 1_000;
 pub async fn concurrent_increments_lose_nothing(store: &Arc<impl Store>) {
     const EACH: u64 = 20;
     let now = now();
-    let placed = place_record(&**store, Record { values: number(0), ..plain_record(now) }, now).await;
+    let stored = store_record(&**store, Record { values: number(0), ..plain_record(now) }, now).await;
     let tasks = (0..RACERS).map(|_| {
-        let (store, key) = (Arc::clone(store), placed.key);
+        let (store, key) = (Arc::clone(store), stored.key);
         async move {
             for _ in 0..EACH {
                 increment(&*store, &key, now).await;
@@ -29,8 +29,12 @@ pub async fn concurrent_increments_lose_nothing(store: &Arc<impl Store>) {
         }
     });
     all_at_once(tasks).await;
-    let last = live(&**store, &placed.key, now).await.expect("the record is there");
-    assert_eq!((number_in(&last), last.version), (RACERS * EACH, RACERS * EACH + 1), "increments and versions");
+    let last = live(&**store, &stored.key, now).await.expect("the record is there");
+    assert_eq!(
+        (number_in(&last), last.version),
+        (RACERS * EACH, version(RACERS * EACH + 1)),
+        "increments and versions"
+    );
 }
 
 async fn increment(store: &impl Store, key: &StoreKey, now: Timestamp) {
@@ -50,33 +54,33 @@ async fn increment(store: &impl Store, key: &StoreKey, now: Timestamp) {
     panic!("an update met another version {MOST_TRIES} times");
 }
 
-/// Of requests that expect the same version one updates it, and what it wrote stands.
-pub async fn of_concurrent_updates_of_one_version_one_is_done(store: &Arc<impl Store>) {
+/// One of the requests that expect the same version updates it, and its record stays.
+pub async fn one_of_concurrent_updates_of_one_version_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
-        let placed = place(&**store).await;
-        let now = placed.now;
-        let writes: Vec<_> = (0..RACERS).map(|n| placed.next(100 + n)).collect();
+        let stored = store_plain_record(&**store).await;
+        let now = stored.now;
+        let writes: Vec<_> = (0..RACERS).map(|n| stored.next(100 + n)).collect();
         let tasks = writes.iter().map(|record| {
-            let (store, key, record) = (Arc::clone(store), placed.key, Arc::clone(record));
-            async move { ok(store.update(&key, 1, record, now).await) }
+            let (store, key, record) = (Arc::clone(store), stored.key, Arc::clone(record));
+            async move { ok(store.update(&key, Version::FIRST, record, now).await) }
         });
         let outcomes = all_at_once(tasks).await;
         let winner = only_winner(&outcomes);
         for outcome in outcomes.iter().filter(|outcome| **outcome != Outcome::Done) {
             assert_conflict(outcome, &writes[winner]);
         }
-        assert_live(&**store, &placed.key, &writes[winner], now).await;
+        assert_live(&**store, &stored.key, &writes[winner], now).await;
     }
 }
 
-/// Of requests that create under one key one does, and what it created stands.
-pub async fn of_concurrent_creates_of_one_key_one_succeeds(store: &Arc<impl Store>) {
+/// One of the requests that create under one key succeeds, and its record stays.
+pub async fn one_of_concurrent_creates_of_one_key_succeeds(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
         // Half of the rounds race for a key under which something has expired.
         let (key, now) = if round % 2 == 0 {
             (random_key(), now())
         } else {
-            let Placed { key, record, .. } = place(&**store).await;
+            let Stored { key, record, .. } = store_plain_record(&**store).await;
             (key, record.expires_at)
         };
         let records: Vec<_> = (0..RACERS).map(|_| Arc::new(plain_record(now))).collect();
@@ -91,12 +95,12 @@ pub async fn of_concurrent_creates_of_one_key_one_succeeds(store: &Arc<impl Stor
     }
 }
 
-/// Of requests that renew one session one does: there is one successor, and the others are led to it.
-pub async fn of_concurrent_renewals_of_one_session_one_is_done(store: &Arc<impl Store>) {
+/// One of the requests that renew a session succeeds: there is one successor, and the others get its forward.
+pub async fn one_of_concurrent_renewals_of_one_session_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
-        let placed = place(&**store).await;
-        let now = placed.now;
-        let renewals: Vec<_> = (0..RACERS).map(|_| placed.renewal()).collect();
+        let stored = store_plain_record(&**store).await;
+        let now = stored.now;
+        let renewals: Vec<_> = (0..RACERS).map(|_| stored.renewal()).collect();
         let tasks = renewals.iter().map(|renewal| {
             let (store, renewal) = (Arc::clone(store), renewal.clone());
             async move { ok(store.renew(renewal, now).await) }
@@ -106,7 +110,7 @@ pub async fn of_concurrent_renewals_of_one_session_one_is_done(store: &Arc<impl 
         for outcome in outcomes.iter().filter(|outcome| **outcome != Outcome::Done) {
             assert_outcome_is_retired(outcome, &winner.forward);
         }
-        assert_retired(&**store, &placed.key, &winner.forward, now).await;
+        assert_retired(&**store, &stored.key, &winner.forward, now).await;
         for renewal in &renewals {
             if renewal.new == winner.new {
                 assert_live(&**store, &renewal.new, &winner.record, now).await;
@@ -118,21 +122,25 @@ pub async fn of_concurrent_renewals_of_one_session_one_is_done(store: &Arc<impl 
 }
 
 /// An update and a renewal that expect the same version: one takes place, and no update is lost on the way.
-pub async fn of_a_concurrent_update_and_renewal_one_is_done(store: &Arc<impl Store>) {
+pub async fn one_of_a_concurrent_update_and_renewal_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
-        let placed = place(&**store).await;
-        let now = placed.now;
-        let (renewal, updated) = (placed.renewal(), placed.next(9));
+        let stored = store_plain_record(&**store).await;
+        let now = stored.now;
+        let (renewal, updated) = (stored.renewal(), stored.next(9));
         let tasks = [false, true].map(|renews| {
-            let (store, key, renewal, updated) = (Arc::clone(store), placed.key, renewal.clone(), Arc::clone(&updated));
+            let (store, key, renewal, updated) = (Arc::clone(store), stored.key, renewal.clone(), Arc::clone(&updated));
             async move {
-                if renews { ok(store.renew(renewal, now).await) } else { ok(store.update(&key, 1, updated, now).await) }
+                if renews {
+                    ok(store.renew(renewal, now).await)
+                } else {
+                    ok(store.update(&key, Version::FIRST, updated, now).await)
+                }
             }
         });
         let outcomes = all_at_once(tasks).await;
         if only_winner(&outcomes) == 0 {
             assert_conflict(&outcomes[1], &updated);
-            assert_live(&**store, &placed.key, &updated, now).await;
+            assert_live(&**store, &stored.key, &updated, now).await;
             assert_nothing(&**store, &renewal.new, now).await;
         } else {
             assert_outcome_is_retired(&outcomes[0], &renewal.forward);
@@ -141,18 +149,18 @@ pub async fn of_a_concurrent_update_and_renewal_one_is_done(store: &Arc<impl Sto
     }
 }
 
-/// Of requests that end one session one is told that it did: only that one may remove the cookie.
-pub async fn of_concurrent_deletes_of_one_session_one_is_done(store: &Arc<impl Store>) {
+/// One of the requests that delete a session is told that it did: only that one may remove the cookie.
+pub async fn one_of_concurrent_deletes_of_one_session_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
-        let placed = place(&**store).await;
+        let stored = store_plain_record(&**store).await;
         let tasks = (0..RACERS).map(|_| {
-            let (store, key, now) = (Arc::clone(store), placed.key, placed.now);
+            let (store, key, now) = (Arc::clone(store), stored.key, stored.now);
             async move { ok(store.delete(&key, now).await) }
         });
         let mut outcomes = all_at_once(tasks).await;
         outcomes.swap_remove(only_winner(&outcomes));
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Gone), "the others find nothing: {outcomes:?}");
-        assert_nothing(&**store, &placed.key, placed.now).await;
+        assert_nothing(&**store, &stored.key, stored.now).await;
     }
 }
 
@@ -166,8 +174,8 @@ fn only_winner(outcomes: &[Outcome]) -> usize {
 /// neither key.
 pub async fn a_session_can_be_found_at_every_moment_of_its_renewal(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
-        let placed = place(&**store).await;
-        let (now, renewal) = (placed.now, placed.renewal());
+        let stored = store_plain_record(&**store).await;
+        let (now, renewal) = (stored.now, stored.renewal());
         let tasks = (0..RACERS).map(|n| {
             let (store, renewal) = (Arc::clone(store), renewal.clone());
             async move {
@@ -196,8 +204,8 @@ pub async fn a_session_can_be_found_at_every_moment_of_its_renewal(store: &Arc<i
 /// follow the forward too, touches.
 pub async fn nothing_is_live_after_a_delete_that_followed_the_forward(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
-        let placed = place(&**store).await;
-        let (now, renewal) = (placed.now, placed.renewal());
+        let stored = store_plain_record(&**store).await;
+        let (now, renewal) = (stored.now, stored.renewal());
         let tasks = (0..5).map(|role| {
             let (store, renewal) = (Arc::clone(store), renewal.clone());
             async move {
@@ -223,8 +231,8 @@ pub async fn nothing_is_live_after_a_delete_that_followed_the_forward(store: &Ar
 /// A logout without a forward ends the session for good, whatever updates and touches are under way.
 pub async fn nothing_is_live_after_a_delete_among_updates_and_touches(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
-        let placed = place(&**store).await;
-        let (now, renewal) = (placed.now, placed.renewal());
+        let stored = store_plain_record(&**store).await;
+        let (now, renewal) = (stored.now, stored.renewal());
         let tasks = (0..5).map(|role| {
             let (store, renewal) = (Arc::clone(store), renewal.clone());
             async move {
@@ -239,33 +247,33 @@ pub async fn nothing_is_live_after_a_delete_among_updates_and_touches(store: &Ar
             }
         });
         all_at_once(tasks).await;
-        assert_nothing(&**store, &placed.key, now).await;
+        assert_nothing(&**store, &stored.key, now).await;
     }
 }
 
 /// Touches and updates at once: no touch takes the values of an update back, and none makes an update fail.
 pub async fn concurrent_touches_lose_no_update(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
-        let placed = place(&**store).await;
-        let now = placed.now;
-        let updated = placed.next(9);
+        let stored = store_plain_record(&**store).await;
+        let now = stored.now;
+        let updated = stored.next(9);
         let tasks = (0..RACERS).map(|n| {
-            let (store, key, updated) = (Arc::clone(store), placed.key, Arc::clone(&updated));
+            let (store, key, updated) = (Arc::clone(store), stored.key, Arc::clone(&updated));
             async move {
                 if n == 0 {
                     come_late(round).await;
-                    return ok(store.update(&key, 1, updated, now).await) == Outcome::Done;
+                    return ok(store.update(&key, Version::FIRST, updated, now).await) == Outcome::Done;
                 }
-                ok(store.touch(&key, 1, now.after(MINUTE), now.after(2 * HOUR), now).await);
+                ok(store.touch(&key, Version::FIRST, now.after(MINUTE), now.after(2 * HOUR), now).await);
                 true
             }
         });
         assert!(all_at_once(tasks).await[0], "an update failed because of a touch");
-        assert_live(&**store, &placed.key, &updated, now).await;
+        assert_live(&**store, &stored.key, &updated, now).await;
     }
 }
 
-/// Lets the others go first, a little longer in each round, so that the call falls into another moment of theirs.
+/// Yields to the other tasks, for longer in each round, so that the call meets them at another point.
 pub(super) async fn come_late(round: usize) {
     for _ in 0..round {
         tokio::task::yield_now().await;
@@ -290,7 +298,7 @@ async fn renew_until_settled(store: &impl Store, mut renewal: Renewal, now: Time
 }
 
 async fn touch_both(store: &impl Store, renewal: &Renewal, now: Timestamp) {
-    for expected in 1..6 {
+    for expected in (1..6).map(version) {
         for key in [&renewal.old, &renewal.new] {
             ok(store.touch(key, expected, now.after(MINUTE), now.after(2 * HOUR), now).await);
         }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::support::*;
-use crate::store::{Forward, Outcome, Record, Renewal, Store};
+use crate::store::{Forward, Outcome, Record, Renewal, Store, Version};
 
 /// The record stands under the new key and the forward under the old one, both exactly as they were given.
 pub async fn a_renewal_moves_the_record_and_leaves_the_forward(store: &Arc<impl Store>) {
     let now = now();
-    let placed = place_record(&**store, full_record(now), now).await;
-    let renewal = placed.renew(&**store).await;
+    let stored = store_record(&**store, full_record(now), now).await;
+    let renewal = stored.renew(&**store).await;
     assert_live(&**store, &renewal.new, &renewal.record, now).await;
-    assert_retired(&**store, &placed.key, &renewal.forward, now).await;
+    assert_retired(&**store, &stored.key, &renewal.forward, now).await;
 }
 
 /// A forward that leads nowhere and one whose sealed successor is all zeros are not the same.
@@ -19,26 +19,26 @@ pub async fn forwards_load_exactly_as_they_were(store: &Arc<impl Store>) {
     for successor in
         [None, Some([0; 32]), Some([0xff; 32]), Some(*b"'\"\\%_\0\0\r\n ABCabc\xc3\x28\xf0\x9f\x98\x80         \0")]
     {
-        let placed = place(&**store).await;
-        let Placed { key, now, .. } = placed;
+        let stored = store_plain_record(&**store).await;
+        let Stored { key, now, .. } = stored;
         let forward = Forward { successor, grace_until: now, expires_at: now.after(HOUR + MILLISECOND) };
-        let renewal = Renewal { forward: forward.clone(), ..placed.renewal() };
+        let renewal = Renewal { forward: forward.clone(), ..stored.renewal() };
         assert_eq!(ok(store.renew(renewal, now).await), Outcome::Done);
         assert_retired(&**store, &key, &forward, now).await;
-        let outcome = ok(store.update(&key, 1, placed.next(2), now).await);
+        let outcome = ok(store.update(&key, Version::FIRST, stored.next(2), now).await);
         assert_outcome_is_retired(&outcome, &forward);
         assert_outcome_is_retired(&ok(store.delete(&key, now).await), &forward);
     }
 }
 
-/// Who expects another version than the one that is there moves nothing.
+/// A renewal that expects another version is a conflict and moves nothing.
 pub async fn a_renewal_of_another_version_conflicts_and_changes_nothing(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let Placed { key, now, .. } = placed;
-    let current = placed.next(2);
-    assert_eq!(ok(store.update(&key, 1, Arc::clone(&current), now).await), Outcome::Done);
-    for expected in [0, 1, 3] {
-        let renewal = Renewal { expected, ..placed.renewal() };
+    let stored = store_plain_record(&**store).await;
+    let Stored { key, now, .. } = stored;
+    let current = stored.next(2);
+    assert_eq!(ok(store.update(&key, Version::FIRST, Arc::clone(&current), now).await), Outcome::Done);
+    for expected in [0, 1, 3].map(version) {
+        let renewal = Renewal { expected, ..stored.renewal() };
         let outcome = ok(store.renew(renewal.clone(), now).await);
         assert_conflict(&outcome, &current);
         assert_live(&**store, &key, &current, now).await;
@@ -49,55 +49,55 @@ pub async fn a_renewal_of_another_version_conflicts_and_changes_nothing(store: &
 /// A renewal of a key that holds nothing puts nothing under either key.
 pub async fn a_renewal_never_begins_a_session(store: &Arc<impl Store>) {
     let now = now();
-    let nowhere = Placed { key: random_key(), record: Arc::new(plain_record(now)), now };
-    for expected in [0, 1] {
+    let nowhere = Stored { key: random_key(), record: Arc::new(plain_record(now)), now };
+    for expected in [0, 1].map(version) {
         assert_renewal_finds_nothing(store, Renewal { expected, ..nowhere.renewal() }, &nowhere).await;
     }
 }
 
 /// A renewal that comes after a logout brings the session back under neither key.
 pub async fn a_renewal_after_a_delete_finds_the_session_gone(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    ok(store.delete(&placed.key, placed.now).await);
-    assert_renewal_finds_nothing(store, placed.renewal(), &placed).await;
+    let stored = store_plain_record(&**store).await;
+    ok(store.delete(&stored.key, stored.now).await);
+    assert_renewal_finds_nothing(store, stored.renewal(), &stored).await;
 }
 
 /// A renewal brings nothing back that has expired, even if it was not swept yet.
 pub async fn a_renewal_of_an_expired_record_finds_it_gone(store: &Arc<impl Store>) {
-    let mut placed = place(&**store).await;
-    placed.now = placed.record.expires_at;
-    let mut renewal = placed.renewal();
-    renewal.record = Arc::new(Record { expires_at: placed.now.after(HOUR), ..Record::clone(&renewal.record) });
-    assert_renewal_finds_nothing(store, renewal, &placed).await;
+    let mut stored = store_plain_record(&**store).await;
+    stored.now = stored.record.expires_at;
+    let mut renewal = stored.renewal();
+    renewal.record = Arc::new(Record { expires_at: stored.now.after(HOUR), ..Record::clone(&renewal.record) });
+    assert_renewal_finds_nothing(store, renewal, &stored).await;
 }
 
-async fn assert_renewal_finds_nothing(store: &Arc<impl Store>, renewal: Renewal, placed: &Placed) {
-    assert_eq!(ok(store.renew(renewal.clone(), placed.now).await), Outcome::Gone);
-    assert_nothing(&**store, &placed.key, placed.now).await;
-    assert_nothing(&**store, &renewal.new, placed.now).await;
+async fn assert_renewal_finds_nothing(store: &Arc<impl Store>, renewal: Renewal, stored: &Stored) {
+    assert_eq!(ok(store.renew(renewal.clone(), stored.now).await), Outcome::Gone);
+    assert_nothing(&**store, &stored.key, stored.now).await;
+    assert_nothing(&**store, &renewal.new, stored.now).await;
 }
 
 /// Of two renewals one after the other the first stands, and the second is told where the session went.
 pub async fn a_renewal_of_a_retired_key_returns_the_forward_and_changes_nothing(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let now = placed.now;
-    let first = placed.renew(&**store).await;
-    for expected in [1, 2] {
-        let second = Renewal { expected, ..placed.renewal() };
+    let stored = store_plain_record(&**store).await;
+    let now = stored.now;
+    let first = stored.renew(&**store).await;
+    for expected in [1, 2].map(version) {
+        let second = Renewal { expected, ..stored.renewal() };
         let outcome = ok(store.renew(second.clone(), now).await);
         assert_outcome_is_retired(&outcome, &first.forward);
         assert_nothing(&**store, &second.new, now).await;
     }
-    assert_retired(&**store, &placed.key, &first.forward, now).await;
+    assert_retired(&**store, &stored.key, &first.forward, now).await;
     assert_live(&**store, &first.new, &first.record, now).await;
 }
 
 /// The reply of a renewal was lost and it is made again: it finds its own forward, and does no harm to what has been
 /// written under the new key since.
 pub async fn a_renewal_made_again_finds_its_own_forward_and_harms_nothing(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let now = placed.now;
-    let renewal = placed.renew(&**store).await;
+    let stored = store_plain_record(&**store).await;
+    let now = stored.now;
+    let renewal = stored.renew(&**store).await;
     let next = next_version(&renewal.record, number(9));
     assert_eq!(ok(store.update(&renewal.new, renewal.record.version, Arc::clone(&next), now).await), Outcome::Done);
     let outcome = ok(store.renew(renewal.clone(), now).await);
@@ -112,15 +112,15 @@ pub async fn a_renewal_made_again_finds_its_own_forward_and_harms_nothing(store:
 
 /// A renewed session is renewed again, and each old key keeps its own forward.
 pub async fn each_renewal_of_a_session_leaves_a_forward_of_its_own(store: &Arc<impl Store>) {
-    let mut placed = place(&**store).await;
-    let now = placed.now;
+    let mut stored = store_plain_record(&**store).await;
+    let now = stored.now;
     let mut made = Vec::new();
     for _ in 0..3 {
-        let renewal = placed.renew(&**store).await;
-        placed = Placed { key: renewal.new, record: Arc::clone(&renewal.record), now };
+        let renewal = stored.renew(&**store).await;
+        stored = Stored { key: renewal.new, record: Arc::clone(&renewal.record), now };
         made.push(renewal);
     }
-    assert_live(&**store, &placed.key, &placed.record, now).await;
+    assert_live(&**store, &stored.key, &stored.record, now).await;
     for renewal in made {
         assert_retired(&**store, &renewal.old, &renewal.forward, now).await;
     }
@@ -128,9 +128,9 @@ pub async fn each_renewal_of_a_session_leaves_a_forward_of_its_own(store: &Arc<i
 
 /// A renewed session can be updated and touched under its new key like any other.
 pub async fn a_renewed_record_is_written_under_its_new_key(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let now = placed.now;
-    let Renewal { new, record, .. } = placed.renew(&**store).await;
+    let stored = store_plain_record(&**store).await;
+    let now = stored.now;
+    let Renewal { new, record, .. } = stored.renew(&**store).await;
     let next = next_version(&record, number(9));
     assert_eq!(ok(store.update(&new, record.version, Arc::clone(&next), now).await), Outcome::Done);
     let (seen, end) = (now.after(MINUTE), now.after(2 * HOUR));
@@ -142,30 +142,30 @@ pub async fn a_renewed_record_is_written_under_its_new_key(store: &Arc<impl Stor
 
 /// The end of the grace is the layer's business: the forward is there until it expires, to the millisecond.
 pub async fn a_forward_is_there_until_the_millisecond_in_which_it_expires(store: &Arc<impl Store>) {
-    let placed = place(&**store).await;
-    let Renewal { forward, .. } = placed.renew(&**store).await;
-    assert_retired(&**store, &placed.key, &forward, forward.grace_until.after(MINUTE)).await;
-    assert_retired(&**store, &placed.key, &forward, before(forward.expires_at, MILLISECOND)).await;
-    assert_nothing(&**store, &placed.key, forward.expires_at).await;
-    let mut late = placed.renewal();
+    let stored = store_plain_record(&**store).await;
+    let Renewal { forward, .. } = stored.renew(&**store).await;
+    assert_retired(&**store, &stored.key, &forward, forward.grace_until.after(MINUTE)).await;
+    assert_retired(&**store, &stored.key, &forward, before(forward.expires_at, MILLISECOND)).await;
+    assert_nothing(&**store, &stored.key, forward.expires_at).await;
+    let mut late = stored.renewal();
     late.record = Arc::new(Record { expires_at: forward.expires_at.after(HOUR), ..Record::clone(&late.record) });
-    assert_eq!(ok(store.update(&placed.key, 1, placed.next(2), forward.expires_at).await), Outcome::Gone);
+    assert_eq!(ok(store.update(&stored.key, Version::FIRST, stored.next(2), forward.expires_at).await), Outcome::Gone);
     assert_eq!(ok(store.renew(late, forward.expires_at).await), Outcome::Gone);
 }
 
 /// The deadlines under the two keys have nothing to do with each other or with the one the record had before.
 pub async fn the_forward_and_the_record_have_each_their_own_deadline(store: &Arc<impl Store>) {
     for (record_end, forward_end) in [(2 * HOUR, 3 * HOUR), (3 * HOUR, 2 * HOUR)] {
-        let placed = place(&**store).await;
-        let now = placed.now;
+        let stored = store_plain_record(&**store).await;
+        let now = stored.now;
         let (record_end, forward_end) = (now.after(record_end), now.after(forward_end));
-        let mut renewal = placed.renewal();
+        let mut renewal = stored.renewal();
         renewal.record = Arc::new(Record { expires_at: record_end, ..Record::clone(&renewal.record) });
         renewal.forward.expires_at = forward_end;
         assert_eq!(ok(store.renew(renewal.clone(), now).await), Outcome::Done);
         assert_live(&**store, &renewal.new, &renewal.record, before(record_end, MILLISECOND)).await;
         assert_nothing(&**store, &renewal.new, record_end).await;
-        assert_retired(&**store, &placed.key, &renewal.forward, before(forward_end, MILLISECOND)).await;
-        assert_nothing(&**store, &placed.key, forward_end).await;
+        assert_retired(&**store, &stored.key, &renewal.forward, before(forward_end, MILLISECOND)).await;
+        assert_nothing(&**store, &stored.key, forward_end).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the cases share: times, keys, records, and assertions that say what differs.
+//! The helpers of the cases: times, keys, records, and assertions that report the differences.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::random;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Values};
+use crate::store::{
+    Entry, Forward, Generation, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Values, Version,
+};
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -49,7 +51,9 @@ pub(super) fn full_record(now: Timestamp) -> Record {
     record.principal = Some("user:4711".into());
     record.authenticated_at = Some(now.after(3 * MILLISECOND));
     record.label = Some("Zoë's 📱, in\tthe kitchen".into());
-    record.version = (1 << 40) + 1;
+    record.version = version((1 << 40) + 1);
+    // More bits than a floating-point number holds.
+    record.generation = Generation::from_u64(i64::MAX as u64 - 2);
     record.values = Values::from_pairs([
         ("n", b"1".as_slice()),
         ("@cart", br#"{"lines":[{"item":"a","count":2}]}"#),
@@ -59,6 +63,15 @@ pub(super) fn full_record(now: Timestamp) -> Record {
         ("spaced", b"[ 1,\r\n\t2 ]"),
     ]);
     record
+}
+
+pub(super) fn version(number: u64) -> Version {
+    Version::from_u64(number)
+}
+
+/// Returns the version after this many writes.
+pub(super) fn later(before: Version, writes: u64) -> Version {
+    Version::from_u64(before.as_u64() + writes)
 }
 
 /// Returns values that hold a number.
@@ -73,37 +86,38 @@ pub(super) fn number_in(record: &Record) -> u64 {
 
 /// Returns the record that follows this one, with other values.
 pub(super) fn next_version(record: &Record, values: Values) -> Arc<Record> {
-    Arc::new(Record { version: record.version + 1, values, ..record.clone() })
+    Arc::new(Record { version: later(record.version, 1), values, ..record.clone() })
 }
 
 /// A record that is in the store, and when it was put there.
-pub(super) struct Placed {
+pub(super) struct Stored {
     pub(super) key: StoreKey,
     pub(super) record: Arc<Record>,
     pub(super) now: Timestamp,
 }
 
 /// Puts a plain record under a key of its own.
-pub(super) async fn place(store: &impl Store) -> Placed {
+pub(super) async fn store_plain_record(store: &impl Store) -> Stored {
     let now = now();
-    place_record(store, plain_record(now), now).await
+    store_record(store, plain_record(now), now).await
 }
 
-pub(super) async fn place_record(store: &impl Store, record: Record, now: Timestamp) -> Placed {
+pub(super) async fn store_record(store: &impl Store, record: Record, now: Timestamp) -> Stored {
     let (key, record) = (random_key(), Arc::new(record));
     assert!(ok(store.create(&key, Arc::clone(&record), now).await), "create refused a key that was never used");
-    Placed { key, record, now }
+    Stored { key, record, now }
 }
 
-impl Placed {
+impl Stored {
     /// Returns the version that follows the one in the store, with other values.
     pub(super) fn next(&self, n: u64) -> Arc<Record> {
         next_version(&self.record, number(n))
     }
 
-    /// Returns a move to a key of its own.
+    /// Returns a move to a key of its own, as a login makes it.
     pub(super) fn renewal(&self) -> Renewal {
-        let record = Record { renewed_at: self.now.after(MINUTE), ..Record::clone(&self.next(2)) };
+        let generation = Generation::from_u64(self.record.generation.as_u64() ^ (1 << 32 | 1));
+        let record = Record { renewed_at: self.now.after(MINUTE), generation, ..Record::clone(&self.next(2)) };
         Renewal {
             old: self.key,
             expected: self.record.version,
@@ -205,7 +219,7 @@ fn differences(found: &Record, expected: &Record) -> Vec<String> {
         )*};
     }
     compare!(handle created_at renewed_at last_seen_at expires_at idle_timeout absolute_timeout);
-    compare!(principal authenticated_at label version values);
+    compare!(principal authenticated_at label version generation values);
     differences
 }
 

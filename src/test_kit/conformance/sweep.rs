@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Outcome, Record, Store, StoreKey};
+use crate::store::{Outcome, Record, Store, StoreKey, Version};
 
 /// More than any sweep of these cases finds, less than would overflow the number of any engine.
 const NO_LIMIT: usize = 100_000;
@@ -15,8 +15,8 @@ const NO_LIMIT: usize = 100_000;
 /// After sweeps until nothing is left to sweep, what has expired is gone and the rest is there. A store whose engine
 /// removes what has expired by itself removes nothing, which is as good.
 pub async fn sweeps_remove_what_has_expired_and_nothing_else(store: &Arc<impl Store>) {
-    let live = place(&**store).await;
-    let renewal = place(&**store).await.renew(&**store).await;
+    let live = store_plain_record(&**store).await;
+    let renewal = store_plain_record(&**store).await.renew(&**store).await;
     let (start, expired) = place_expiring(store, 20).await;
     let expired_forward = place_expiring_forward(store, start).await;
 
@@ -37,9 +37,9 @@ pub async fn a_sweep_judges_by_the_time_it_is_given(store: &Arc<impl Store>) {
     let now = now();
     // Later than the other sweeps, which would remove it.
     let record = Record { expires_at: now.after(40 * MINUTE), ..plain_record(now) };
-    let placed = place_record(&**store, record, now).await;
-    ok(store.sweep(before(placed.record.expires_at, MILLISECOND), NO_LIMIT).await);
-    assert_live(&**store, &placed.key, &placed.record, now).await;
+    let stored = store_record(&**store, record, now).await;
+    ok(store.sweep(before(stored.record.expires_at, MILLISECOND), NO_LIMIT).await);
+    assert_live(&**store, &stored.key, &stored.record, now).await;
 }
 
 /// A sweep of many removes about as many as it may, and sweeping on comes to an end.
@@ -53,14 +53,14 @@ pub async fn a_sweep_stops_at_about_its_limit(store: &Arc<impl Store>) {
 
 /// Several nodes sweep at once, while others write: nobody fails, and nothing that is live is lost.
 pub async fn several_sweeps_at_once_are_safe(store: &Arc<impl Store>) {
-    let live = place(&**store).await;
+    let live = store_plain_record(&**store).await;
     let (start, _) = place_expiring(store, 40).await;
     let sweeps = (0..4).map(|_| {
         let (store, key, record) = (Arc::clone(store), live.key, Arc::clone(&live.record));
         async move {
             for _ in 0..10 {
                 ok(store.sweep(start.after(20 * MINUTE), 10).await);
-                ok(store.touch(&key, 1, record.last_seen_at, record.expires_at, start).await);
+                ok(store.touch(&key, Version::FIRST, record.last_seen_at, record.expires_at, start).await);
             }
         }
     });
@@ -74,18 +74,18 @@ async fn place_expiring(store: &Arc<impl Store>, count: usize) -> (Timestamp, Ve
     let mut keys = Vec::new();
     for _ in 0..count {
         let record = Record { expires_at: now.after(10 * MINUTE), ..plain_record(now) };
-        keys.push(place_record(&**store, record, now).await.key);
+        keys.push(store_record(&**store, record, now).await.key);
     }
     (now, keys)
 }
 
 /// Renews a record, so that a forward expires in ten minutes. Returns its key.
 async fn place_expiring_forward(store: &Arc<impl Store>, now: Timestamp) -> StoreKey {
-    let placed = place_record(&**store, plain_record(now), now).await;
-    let mut renewal = placed.renewal();
+    let stored = store_record(&**store, plain_record(now), now).await;
+    let mut renewal = stored.renewal();
     renewal.forward.expires_at = now.after(10 * MINUTE);
     assert_eq!(ok(store.renew(renewal, now).await), Outcome::Done);
-    placed.key
+    stored.key
 }
 
 /// Sweeps until nothing is removed any more. Returns how many were.

@@ -2,8 +2,8 @@
 
 /// Makes a `#[test]` of every rule of the store contract, as `store_conformance_tests!` does, on a shared server.
 ///
-/// The arguments are an engine and an `async` function that takes the engine's address as `&str` and returns a store. The
-/// function is called for each case and gives each store a table or prefix of its own.
+/// The arguments are an engine and an `async` function that takes the engine's address as `&str` and returns a store.
+/// The function is called for each case and gives each store a table or prefix of its own.
 ///
 /// ```text
 /// conformance_on_server!(crate::harness::engines::REDIS, super::open);

@@ -1,4 +1,4 @@
-//! The servers that we know how to run.
+//! The servers that the tests can run.
 
 use std::env;
 use std::io::{self, Write};
@@ -12,16 +12,16 @@ use super::process::{Ping, Place, Server, Spec};
 /// A kind of server.
 pub(crate) struct Engine {
     pub(crate) name: &'static str,
-    /// The variable of the environment that may name a server to use instead of our own.
+    /// The environment variable that may name an external server to use instead.
     variable: &'static str,
-    /// How to run it; why not, when that is impossible.
+    /// How to run it, or why that is impossible.
     spec: fn() -> Result<Spec, String>,
-    /// How a client names a server at an address.
+    /// The URL of a server at an address.
     url: fn(SocketAddr) -> String,
     shared: OnceLock<Option<Server>>,
 }
 
-/// A single node that writes down each change before it answers.
+/// A single node that persists each change before it replies.
 pub(crate) static REDIS: Engine =
     Engine::new("redis", "SESSION_STATE_TEST_REDIS", redis, |address| format!("redis://{address}/"));
 
@@ -38,7 +38,7 @@ pub(crate) static MYSQL: Engine =
 
 /// MongoDB or, where there is none, SecantusDB, which speaks its protocol.
 pub(crate) static MONGODB: Engine = Engine::new("mongodb", "SESSION_STATE_TEST_MONGODB", mongodb, |address| {
-    // The driver would otherwise go where the server says that it is, past a proxy.
+    // Otherwise the driver connects to the address that the server announces, bypassing the proxy.
     format!("mongodb://{address}/sessions?directConnection=true")
 });
 
@@ -63,7 +63,8 @@ impl Engine {
         self.server().map(|server| self.url(server.address()))
     }
 
-    /// Returns the server that all tests of this process share, if it is one of ours. `None`: the test is to be skipped.
+    /// Returns the server that all tests of this process share, if it is one of ours. `None`: the test is to be
+    /// skipped.
     pub(crate) fn server(&'static self) -> Option<&'static Server> {
         show_logs_of_shared_servers();
         self.shared.get_or_init(|| self.start()).as_ref()
@@ -80,20 +81,20 @@ impl Engine {
         }
     }
 
-    /// Returns how a client names a server, or a proxy before it.
+    /// Returns the URL of a server, or of a proxy in front of it.
     pub(crate) fn url(&self, address: SocketAddr) -> String {
         (self.url)(address)
     }
 }
 
-/// Says that tests of an engine are skipped.
+/// Prints that tests of an engine are skipped.
 pub(crate) fn skip(engine: &str, why: &str) {
     assert!(env::var_os("SESSION_STATE_NO_SKIP").is_none(), "the tests on {engine} may not be skipped: {why}");
-    // Past the test harness, which shows nothing that a passing test prints.
+    // Bypasses the test harness, which hides the output of passing tests.
     let _ = writeln!(io::stderr(), "\nSKIPPED: nothing was tried on {engine}: {why}");
 }
 
-/// A shared server is never dropped, so that its log is shown when a test panics that has its name in its own.
+/// A shared server is never dropped, so a panicking test prints its log if the test's name contains the engine's.
 fn show_logs_of_shared_servers() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -111,7 +112,7 @@ fn show_logs_of_shared_servers() {
     });
 }
 
-/// Finds a program by one of its names, also where only root looks and where Debian hides those of PostgreSQL.
+/// Finds a program by one of its names, in the `sbin` directories and in Debian's directories of PostgreSQL too.
 pub(crate) fn find(names: &[&str]) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut directories: Vec<PathBuf> = env::split_paths(&path).collect();
@@ -167,11 +168,11 @@ fn postgres() -> Result<Spec, String> {
         let mut command = Command::new(&program);
         command.args(["-p", &place.port.to_string(), "-h", "127.0.0.1", "-c", "unix_socket_directories="]);
         command.args(["-c", "max_connections=200"]);
-        // A server that is killed leaves nothing behind then, outside of its directory.
+        // Then a killed server leaves nothing behind outside its directory.
         command.args(["-c", "dynamic_shared_memory_type=mmap", "-D"]).arg(place.directory.join("data"));
         command
     };
-    // The beginning of a session: what follows on it is a question for a password, or none, but no error.
+    // The start of a session: the reply may ask for a password, but is not an error.
     let ping = Ping {
         question: b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0",
         is_answer: |answer| answer.starts_with(b"R"),
@@ -196,7 +197,7 @@ fn mysql() -> Result<Spec, String> {
         let mut command = Command::new(&program);
         let file = |option: &str, name: &str| format!("--{option}={}", place.directory.join(name).display());
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"]);
-        // Each question whether it is ready is a connection that was broken off.
+        // Each readiness probe is an aborted connection.
         command.args([
             "--max-connect-errors=1000000",
             "--innodb-buffer-pool-size=64M",
@@ -206,7 +207,7 @@ fn mysql() -> Result<Spec, String> {
         command.arg(file("init-file", "database.sql"));
         command
     };
-    // The server begins, with the version of its protocol behind the length of the packet.
+    // The server speaks first: the packet length, then its protocol version.
     let ping = Ping { question: b"", is_answer: |answer| answer.get(4) == Some(&10) };
     Ok(Spec { name: "mysql", prepare: Some(Box::new(prepare)), run: Box::new(run), ping })
 }
@@ -218,8 +219,8 @@ pub(crate) const MONGODB_PING: Ping = Ping {
     is_answer: |answer| answer.windows(12).any(|part| part == b"\x01ok\0\0\0\0\0\0\0\xf0\x3f"),
 };
 
-/// Runs the server as its program does, but so that what was acknowledged outlives a kill, as it does with a majority of a
-/// replica set, and what has expired is removed once a second.
+/// Runs the server so that acknowledged writes survive a kill, as with the majority of a replica set, and expired
+/// documents are removed once a second.
 const SECANTUS: &str = "
 import sys, threading
 from secantus import SecantusDBServer
@@ -245,7 +246,7 @@ fn mongodb() -> Result<Spec, String> {
     Ok(Spec { name: "mongodb", prepare: None, run: Box::new(run), ping: MONGODB_PING })
 }
 
-/// What the server runs at each start.
+/// The statements that the server runs at each start.
 fn write_database(directory: &Path) {
     let statements = "CREATE DATABASE IF NOT EXISTS sessions;\nCREATE USER IF NOT EXISTS 'sessions'@'%';\n\
                       GRANT ALL ON sessions.* TO 'sessions'@'%';\n";

@@ -1,13 +1,13 @@
 //! Real servers for tests.
 //!
-//! - `process` runs a server as a child on a free port of this machine, with a data directory of its own. It can be killed,
-//!   halted and started again, and nothing of it is left when the tests are over, however they end.
-//! - `engines` are the servers that we know how to run. Conformance cases share one server of an engine; a test that hurts
-//!   its server starts one for itself.
-//! - `proxy` stands between a store and its server, counts what passes, and fails as networks do.
+//! - `process` runs a server as a child on a free port of this machine, with a data directory of its own. It can be
+//!   killed, paused and restarted, and leaves nothing behind, however the tests end.
+//! - `engines` are the servers that the tests can run. Conformance cases share one server of an engine; a test that
+//!   kills or pauses its server starts its own.
+//! - `proxy` sits between a store and its server, counts the traffic, and simulates network failures.
 //!
-//! An address in the environment, such as `SESSION_STATE_TEST_REDIS`, takes the place of the shared server. Without an
-//! address and without a binary the test is skipped, which is said, unless `SESSION_STATE_NO_SKIP` is set.
+//! An address in the environment, such as `SESSION_STATE_TEST_REDIS`, replaces the shared server. Without an address
+//! and without a binary the test is skipped with a message; with `SESSION_STATE_NO_SKIP` it fails.
 
 #[macro_use]
 mod conformance;

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How often a server is asked whether it is ready, a hundredth of a second apart: longer than any takes to start.
+/// How often a server is polled for readiness, 10 ms apart: longer than any takes to start.
 const ATTEMPTS: u32 = 3_000;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
 
-/// How many lines of a server's log are shown of a test that failed.
+/// How many lines of a server's log a failed test prints.
 const LINES_SHOWN: usize = 100;
 
 type MakeCommand = Box<dyn Fn(&Place) -> Command + Send + Sync>;
@@ -30,29 +30,29 @@ pub(crate) struct Spec {
     pub(crate) ping: Ping,
 }
 
-/// Where a server is to run.
+/// The directory and port of a server.
 pub(crate) struct Place {
-    /// Belongs to the server alone.
+    /// Used by this server alone.
     pub(crate) directory: PathBuf,
-    /// On 127.0.0.1, and free.
+    /// A free port on 127.0.0.1.
     pub(crate) port: u16,
 }
 
-/// A question in a server's own protocol, and how to know the answer of one that is ready.
+/// A readiness probe in the server's own protocol, and how to recognize the reply of a ready server.
 #[derive(Clone, Copy)]
 pub(crate) struct Ping {
     pub(crate) question: &'static [u8],
     pub(crate) is_answer: fn(&[u8]) -> bool,
 }
 
-/// A server that is running, or was. It is killed with all its children when it is dropped, and when the tests die.
+/// A server process. It is killed with all its children when it is dropped, and when the test process dies.
 pub(crate) struct Server {
     spec: Spec,
     place: Place,
     running: Mutex<Option<Running>>,
 }
 
-/// A process, and the guard that kills it when this one is gone.
+/// A process, and the guard that kills it when the test process is gone.
 struct Running {
     child: Child,
     guard: Child,
@@ -71,7 +71,7 @@ impl Server {
             if server.launch().is_ok() {
                 return server;
             }
-            // Another process may have taken the port since it was found free.
+            // Another process may have taken the port in the meantime.
             server.place.port = free_port();
         }
         server.restart();
@@ -82,7 +82,7 @@ impl Server {
         (Ipv4Addr::LOCALHOST, self.place.port).into()
     }
 
-    /// Kills it, with its children, as a machine that loses its power would.
+    /// Kills it with its children, like a power failure.
     pub(crate) fn kill(&self) {
         let Some(running) = self.running.lock().unwrap().take() else { return };
         running.kill();
@@ -96,12 +96,12 @@ impl Server {
         }
     }
 
-    /// Halts it: its connections stay, and nobody answers.
+    /// Pauses it: connections stay open without an answer.
     pub(crate) fn stop(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub(crate) fn cont(&self) {
         self.signal("-CONT");
     }
@@ -111,7 +111,7 @@ impl Server {
         send(signal, &tree(running.as_ref().expect("the server is running").child.id()));
     }
 
-    /// The end of what it has said.
+    /// Returns the end of its log.
     pub(crate) fn log(&self) -> String {
         let log = fs::read(self.log_path()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -128,7 +128,7 @@ impl Server {
         let log = OpenOptions::new().append(true).open(self.log_path()).unwrap();
         let mut command = make(&self.place);
         command.current_dir(&self.place.directory).env("LC_ALL", "C").env("HOME", &self.place.directory);
-        // Servers that are prepared at the same time would meet in the directory that all share.
+        // Servers prepared at the same time would conflict in the shared directory.
         command.env("TMPDIR", &self.place.directory);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         if let Some((user, group)) = lesser_user(&self.place.directory) {
@@ -137,7 +137,7 @@ impl Server {
         command
     }
 
-    /// Runs it and waits until it is ready, or has ended.
+    /// Runs it and waits until it is ready or has exited.
     fn launch(&self) -> Result<(), ExitStatus> {
         let child = self.command(&self.spec.run).process_group(0).spawn();
         let child = child.unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.spec.name));
@@ -165,17 +165,17 @@ impl Drop for Server {
             eprintln!("{}", self.log());
         }
         self.kill();
-        // A directory that is left behind harms no test.
+        // A leftover directory harms no test.
         let _ = fs::remove_dir_all(&self.place.directory);
     }
 }
 
 impl Running {
     fn kill(mut self) {
-        // The guard first: it must not kill a later process that happens to have the number.
+        // The guard first: it must not kill a later process with the same ID.
         self.guard.kill().unwrap();
         self.guard.wait().unwrap();
-        // A halted process has no more children.
+        // A paused process starts no more children.
         send("-STOP", &[self.child.id()]);
         let processes = tree(self.child.id());
         send("-KILL", &processes);
@@ -203,9 +203,9 @@ impl Ping {
     }
 }
 
-/// A process that kills the server when the pipe to it closes, which it does when this process ends in whatever way.
+/// A process that kills the server when the pipe to it closes, which happens however this process ends.
 fn guard(server: u32, directory: &Path) -> Child {
-    // Children that have left the group, as those of postgres do, end with their parent, which may take a moment.
+    // Children outside the group, such as those of postgres, exit with their parent, which may take a moment.
     let script = r#"read _; kill -s KILL -- "-$1"; rm -rf -- "$2" || { sleep 1; rm -rf -- "$2"; }"#;
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", &server.to_string()]).arg(directory);
@@ -213,14 +213,14 @@ fn guard(server: u32, directory: &Path) -> Child {
     command.spawn().expect("sh can be run")
 }
 
-/// Sends a signal to processes, of which some may have ended. The `kill` of the shell, since a small machine has no other.
+/// Sends a signal to processes, some of which may have exited. Uses the shell's `kill`: a minimal system has no other.
 fn send(signal: &str, processes: &[u32]) {
     let mut command = Command::new("sh");
     command.args(["-c", "kill \"$@\"", "sh", signal]).args(processes.iter().map(u32::to_string));
     command.stderr(Stdio::null()).status().expect("sh can be run");
 }
 
-/// A process and its descendants, whichever group they have moved to. Itself alone where there is no `/proc`.
+/// Returns a process and its descendants in any process group; the process alone where there is no `/proc`.
 fn tree(root: u32) -> Vec<u32> {
     let numbers =
         fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -235,25 +235,25 @@ fn tree(root: u32) -> Vec<u32> {
     tree
 }
 
-/// The state and the parent of a process.
+/// Returns the state and the parent of a process.
 fn status(process: u32) -> Option<(char, u32)> {
     let line = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name before it may hold anything, brackets too.
+    // The name before it may contain anything, even parentheses.
     let mut fields = line.rsplit_once(") ")?.1.split(' ');
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// Whether a process is there, and not only to be buried by its parent.
+/// Returns whether a process exists and is not a zombie.
 fn is_alive(process: u32) -> bool {
     status(process).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 
-/// Several servers refuse to run as root: then they run as `nobody`, to whom their directory belongs.
+/// Several servers refuse to run as root, so they run as `nobody`, who owns their directory.
 fn lesser_user(directory: &Path) -> Option<(u32, u32)> {
     is_root(directory).then(nobody)
 }
 
-/// We are root if what we have made has been root's, before it was given away.
+/// Returns whether the tests run as root, who then owns the log that they have created.
 fn is_root(directory: &Path) -> bool {
     fs::metadata(directory.join("log")).unwrap().uid() == 0
 }
@@ -277,13 +277,13 @@ fn new_directory(name: &str) -> PathBuf {
     directory
 }
 
-/// A port below those that the system gives to outgoing connections, which might take it before the server does.
+/// Returns a port below the ephemeral range: an outgoing connection might take a higher one before the server does.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const PORTS: u32 = 16_000;
     loop {
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Test processes that run at the same time begin far from each other.
+        // Concurrent test processes start far apart.
         let port = 15_000 + (std::process::id().wrapping_mul(97) + count) % PORTS;
         let port = u16::try_from(port).unwrap();
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -1,4 +1,4 @@
-//! A proxy between a store and its server, with a network that fails when it is told to.
+//! A proxy between a store and its server that simulates network failures.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,20 +13,20 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::process::free_port;
 
-/// What is wrong with the network.
+/// A fault of the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
     None,
     /// What clients send arrives late.
     Delay(Duration),
-    /// Connections are accepted and stay, and nothing comes through. What was sent arrives when the fault is over.
+    /// Connections stay open and new ones are accepted, but no data passes until the fault is over.
     BlackHole,
     /// Connections are reset, new ones at once.
     Reset,
-    /// Connections are reset, and nobody listens.
+    /// Connections are reset, and the port is closed.
     Refuse,
-    /// Of every reply the client gets this many bytes, perhaps none, before its connection is closed. The server has done
-    /// what it was asked.
+    /// The client receives this many bytes of every reply, perhaps none, before its connection is closed. The server
+    /// has executed the command.
     CutReplies(usize),
 }
 
@@ -36,11 +36,11 @@ impl Fault {
     }
 }
 
-/// What the pools of sqlx send to PostgreSQL and MySQL when a request has given its connection back and waits no more. It
-/// is no round trip of a request, and no reply to it is cut.
+/// What the pools of sqlx send to PostgreSQL and MySQL after a request has returned its connection. This is not a round
+/// trip of the request, and its reply is never cut.
 const PINGS: [&[u8]; 2] = [b"S\0\0\0\x04", b"\x01\0\0\0\x0e"];
 
-/// The proxy. It ends when it is dropped.
+/// The proxy. Dropping it stops it.
 pub(crate) struct Proxy {
     address: SocketAddr,
     network: Arc<Network>,
@@ -50,11 +50,11 @@ pub(crate) struct Proxy {
 /// A reply that is to be cut.
 #[derive(Clone, Copy)]
 struct Cut {
-    /// How many replies still pass before.
+    /// How many replies still pass before it.
     passing: usize,
     /// How many bytes of it are left.
     kept: usize,
-    /// What is wrong with the network from then on.
+    /// The fault of the network from then on.
     then: Fault,
 }
 
@@ -95,23 +95,23 @@ impl Proxy {
         self.address
     }
 
-    /// Sets what is wrong from now on, also on connections that are open.
+    /// Sets the fault from now on, for open connections too.
     pub(crate) fn set(&self, fault: Fault) {
         self.network.fault.send_replace(fault);
     }
 
-    /// Lets `passing` replies through and cuts the next one down to `kept` bytes. Its connection is closed, and then all is
-    /// well again.
+    /// Lets `passing` replies through and cuts the next one down to `kept` bytes. Its connection is closed, and the
+    /// network works again afterwards.
     pub(crate) fn cut_reply(&self, passing: usize, kept: usize) {
         self.cut_reply_then(passing, kept, Fault::None);
     }
 
-    /// Does the same, and from then on the network has a fault.
+    /// Does the same, and sets a fault from then on.
     pub(crate) fn cut_reply_then(&self, passing: usize, kept: usize, then: Fault) {
         *self.network.cut.lock().unwrap() = Some(Cut { passing, kept, then });
     }
 
-    /// Resets all connections that are open, and returns when they are gone. New ones can be made then.
+    /// Resets all open connections, and returns once they are closed. New ones can then be opened.
     pub(crate) async fn reset_connections(&self) {
         self.set(Fault::Reset);
         while self.network.open.load(Ordering::SeqCst) > 0 {
@@ -120,33 +120,33 @@ impl Proxy {
         self.heal();
     }
 
-    /// Whether the reply that was to be cut has come.
+    /// Returns whether the reply to be cut has arrived.
     pub(crate) fn has_cut(&self) -> bool {
         self.network.cut.lock().unwrap().is_none()
     }
 
-    /// Ends what [`set`](Self::set) and [`cut_reply`](Self::cut_reply) have begun.
+    /// Clears the faults of [`set`](Self::set) and [`cut_reply`](Self::cut_reply).
     pub(crate) fn heal(&self) {
         *self.network.cut.lock().unwrap() = None;
         self.set(Fault::None);
     }
 
-    /// How often a client has sent something and got something back, without the [`PINGS`].
+    /// Returns the number of round trips, without the [`PINGS`].
     pub(crate) fn round_trips(&self) -> usize {
         self.network.round_trips.load(Ordering::SeqCst)
     }
 
-    /// How many of the [`PINGS`] were sent.
+    /// Returns the number of [`PINGS`].
     pub(crate) fn pings(&self) -> usize {
         self.network.pings.load(Ordering::SeqCst)
     }
 
-    /// How many connections were made.
+    /// Returns the number of connections opened.
     pub(crate) fn connections(&self) -> usize {
         self.network.connections.load(Ordering::SeqCst)
     }
 
-    /// How much has come from clients, and how much from the server.
+    /// Returns the number of bytes from clients, and from the server.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         (self.network.bytes_sent.load(Ordering::SeqCst), self.network.bytes_received.load(Ordering::SeqCst))
     }
@@ -158,7 +158,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Accepts connections, which end with this future.
+/// Accepts connections, which are closed when this future is dropped.
 async fn listen(address: SocketAddr, listener: TcpListener, network: Arc<Network>) {
     let (mut listener, mut open) = (Some(listener), JoinSet::new());
     let mut fault = network.fault.subscribe();
@@ -185,8 +185,8 @@ async fn listen(address: SocketAddr, listener: TcpListener, network: Arc<Network
     }
 }
 
-/// Listens at an address where we did before. A process that another test starts has a copy of the old listener until it
-/// runs its program.
+/// Listens again at an address used before. A process forked by another test holds a copy of the old listener until it
+/// calls `exec`.
 async fn listen_again(address: SocketAddr) -> TcpListener {
     for _ in 0..1000 {
         match TcpListener::bind(address).await {
@@ -199,13 +199,13 @@ async fn listen_again(address: SocketAddr) -> TcpListener {
     panic!("the port is not ours any more");
 }
 
-/// How a direction of a connection came to its end.
+/// Why one direction of a connection ended.
 enum End {
-    /// One side has said all it had to say.
+    /// One side has closed it.
     Closed,
     /// The network has cut it off.
     Reset,
-    /// The client is to hear no more of it.
+    /// The client must not receive any more of it.
     Cut,
 }
 
@@ -233,7 +233,8 @@ impl Network {
             End::Reset => (reset(client), reset(server)).0,
             End::Cut => {
                 drop(client);
-                // The server may still be busy with what it was asked, and must not find out before it has done it.
+                // The server may still be executing the command, and must not notice the closed connection before it
+                // has finished.
                 let _ = server.shutdown().await;
                 let _ = tokio::io::copy(&mut server, &mut tokio::io::sink()).await;
             }
@@ -253,7 +254,7 @@ impl Network {
             let fault = *self.fault.borrow();
             match fault {
                 Fault::Delay(delay) => tokio::time::sleep(delay).await,
-                // What is sent when the network is broken does not arrive, even if the connection has not seen it yet.
+                // Data sent during the fault is lost, even if the connection has not noticed the fault yet.
                 Fault::Reset | Fault::Refuse => return Err(End::Reset),
                 _ => {}
             }
@@ -296,7 +297,7 @@ impl Network {
         }
     }
 
-    /// How many bytes of a reply reach the client, if it is one that is cut.
+    /// Returns how many bytes of a reply reach the client, if the reply is to be cut.
     fn kept_of_reply(&self) -> Option<usize> {
         if let Fault::CutReplies(kept) = *self.fault.borrow() {
             return Some(kept);
@@ -311,7 +312,7 @@ impl Network {
         Some(kept)
     }
 
-    /// Waits while the network is a black hole. What comes out of it may find that connections are reset.
+    /// Waits while the network is a black hole. Connections may be reset by the time it returns.
     async fn pass(&self) -> Result<(), End> {
         let mut fault = self.fault.subscribe();
         let fault =
@@ -320,19 +321,19 @@ impl Network {
     }
 }
 
-/// Reads some bytes, none at the end.
+/// Reads some bytes; none at the end of the stream.
 async fn read(from: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> Result<usize, End> {
     from.read(bytes).await.map_err(|_| End::Reset)
 }
 
-/// Writes bytes; none are the end.
+/// Writes bytes; none close the stream.
 async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), End> {
     let written: io::Result<()> = if bytes.is_empty() { to.shutdown().await } else { to.write_all(bytes).await };
     written.map_err(|_| End::Reset)
 }
 
-/// Closes a connection so that the other side sees an error and no end.
+/// Closes a connection with a reset, so that the other side sees an error instead of the end.
 fn reset(connection: TcpStream) {
-    // A connection that is gone needs no reset.
+    // A closed connection needs no reset.
     let _ = connection.set_zero_linger();
 }

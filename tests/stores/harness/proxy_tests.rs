@@ -1,4 +1,4 @@
-//! The proxy, before a real server.
+//! The proxy in front of a real server.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn begin() -> Option<(Server, Proxy, TcpStream)> {
     Some((server, proxy, client))
 }
 
-/// Sends a line and returns the next line, or what there is of it when the connection ends.
+/// Sends a line and returns the next line, or its beginning if the connection ends.
 async fn ask(client: &mut TcpStream, question: &str) -> std::io::Result<String> {
     client.write_all(question.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::engines::{ENGINES, MEMCACHED, REDIS};
 use super::process::Server;
 
-/// Says something to a server and returns what it answers at once.
+/// Sends bytes to a server and returns its immediate reply.
 fn ask(server: &Server, question: &str) -> std::io::Result<String> {
     let mut connection = TcpStream::connect(server.address())?;
     connection.set_read_timeout(Some(Duration::from_millis(500)))?;

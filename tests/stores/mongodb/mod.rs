@@ -9,7 +9,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection};
 use session_state::store::{
-    Entry, Forward, Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values,
+    Entry, Forward, Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values, Version,
 };
 use session_state::{Clock as _, SystemClock, Timestamp};
 use tokio::task::JoinSet;
@@ -60,7 +60,7 @@ fn record(n: u64) -> Arc<Record> {
 
 fn next(record: &Record, n: u64) -> Arc<Record> {
     let mut next = record.clone();
-    (next.version, next.values) = (record.version + 1, number(n));
+    (next.version, next.values) = (Version::from_u64(record.version.as_u64() + 1), number(n));
     Arc::new(next)
 }
 
@@ -108,14 +108,17 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
     assert_eq!(took(), 1, "a create of what is there");
     let loaded = live(&store, &key(1)).await.unwrap();
     assert_eq!(took(), 1, "a load");
-    assert_eq!(store.update(&key(1), 1, next(&loaded, 2), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.update(&key(1), Version::FIRST, next(&loaded, 2), now()).await.unwrap(), Outcome::Done);
     assert_eq!(took(), 1, "an update");
     assert!(matches!(
-        store.update(&key(1), 1, next(&loaded, 2), now()).await.unwrap(),
-        Outcome::Conflict(Some(current)) if current.version == 2
+        store.update(&key(1), Version::FIRST, next(&loaded, 2), now()).await.unwrap(),
+        Outcome::Conflict(Some(current)) if current.version == Version::from_u64(2)
     ));
     assert_eq!(took(), 2, "an update of another version, and the present one");
-    assert_eq!(store.touch(&key(1), 2, now(), now().after(2 * HOUR), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(
+        store.touch(&key(1), Version::from_u64(2), now(), now().after(2 * HOUR), now()).await.unwrap(),
+        Outcome::Done
+    );
     assert_eq!(took(), 1, "a touch");
     let updated = live(&store, &key(1)).await.unwrap();
     took();
@@ -138,7 +141,7 @@ async fn a_call_that_was_dropped_does_not_answer_the_next() {
         let dropped = async {
             match n % 3 {
                 0 => drop(store.load(&key(n), now()).await),
-                1 => drop(store.touch(&key(n), 1, now(), now().after(HOUR), now()).await),
+                1 => drop(store.touch(&key(n), Version::FIRST, now(), now().after(HOUR), now()).await),
                 _ => drop(store.delete(&key(n), now()).await),
             }
         };
@@ -159,7 +162,7 @@ async fn a_server_that_was_restarted_is_found_again_with_what_it_knew() {
     assert_eq!(live(&store, &key(1)).await.map(|record| number_in(&record)), Some(5));
     let known = live(&store, &key(1)).await.unwrap();
     server.restart();
-    let outcome = store.update(&key(1), 1, next(&known, 6), now()).await;
+    let outcome = store.update(&key(1), Version::FIRST, next(&known, 6), now()).await;
     // The driver makes again what the server can tell from a repetition.
     assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
 }
@@ -179,8 +182,8 @@ async fn a_call_whose_reply_was_lost_can_be_made_again() {
 
     let second = next(&first, 2);
     proxy.cut_reply(0, 0);
-    assert!(store.update(&key(1), 1, Arc::clone(&second), now()).await.is_err());
-    let again = store.update(&key(1), 1, Arc::clone(&second), now()).await.unwrap();
+    assert!(store.update(&key(1), Version::FIRST, Arc::clone(&second), now()).await.is_err());
+    let again = store.update(&key(1), Version::FIRST, Arc::clone(&second), now()).await.unwrap();
     assert_eq!(again, Outcome::Conflict(Some(Arc::clone(&second))));
 
     let renewal = renewal(key(1), key(2), &second);
@@ -210,10 +213,10 @@ async fn a_record_that_is_too_large_is_refused_and_what_was_stored_stays() {
     let small = Arc::new(with(10));
     store.create(&key(1), Arc::clone(&small), now()).await.unwrap();
     let mut too_large = with(17 << 20);
-    too_large.version = 2;
+    too_large.version = Version::from_u64(2);
     let too_large = Arc::new(too_large);
     let errors = [
-        store.update(&key(1), 1, Arc::clone(&too_large), now()).await.unwrap_err(),
+        store.update(&key(1), Version::FIRST, Arc::clone(&too_large), now()).await.unwrap_err(),
         store.create(&key(2), Arc::clone(&too_large), now()).await.unwrap_err(),
         store.renew(Renewal { record: too_large, ..renewal(key(1), key(2), &small) }, now()).await.unwrap_err(),
     ];
@@ -242,10 +245,10 @@ async fn documents_are_what_the_guide_says_and_the_engine_is_told_when_to_remove
     };
     assert!(left(&document) > HOUR - MINUTE && left(&document) <= HOUR);
 
-    store.touch(&key(1), 1, then, then.after(3 * HOUR), then).await.unwrap();
+    store.touch(&key(1), Version::FIRST, then, then.after(3 * HOUR), then).await.unwrap();
     let document = collection.find_one(doc! {}).await.unwrap().unwrap();
     assert!(left(&document) > 3 * HOUR - MINUTE && left(&document) <= 3 * HOUR);
-    store.touch(&key(1), 1, then, then.after(2 * HOUR), then).await.unwrap();
+    store.touch(&key(1), Version::FIRST, then, then.after(2 * HOUR), then).await.unwrap();
     let document = collection.find_one(doc! {}).await.unwrap().unwrap();
     assert!(left(&document) > 3 * HOUR - MINUTE, "a touch moves nothing backwards");
 

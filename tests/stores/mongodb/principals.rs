@@ -1,4 +1,4 @@
-//! Sessions that are found by their principal.
+//! Sessions found by their principal.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ async fn handles(store: &MongodbStore, principal: &str) -> Vec<Handle> {
     records.iter().map(|record| record.handle).collect()
 }
 
-/// The names of the indexes by which the server says that it would answer.
+/// Returns the names of the indexes in the server's query plan.
 async fn indexes_for(collection: &Collection<Document>, command: Document) -> Vec<String> {
     fn names(plan: &Document, found: &mut Vec<String>) {
         for (name, value) in plan {
@@ -129,7 +129,7 @@ async fn principals_are_compared_byte_by_byte_in_a_collection_that_ignores_case(
     }
 }
 
-/// What a renewal has done when it is half done: both keys are live.
+/// Leaves a half-finished renewal: both keys are live.
 async fn renew_by_half(store: &MongodbStore, address: &str, old: StoreKey, new: StoreKey) {
     let collection = collection(store, address).await;
     let binary = |key: StoreKey| {
@@ -190,7 +190,7 @@ async fn interrupted<T: Send + 'static>(
     call.await.unwrap()
 }
 
-/// A store whose connections are made, and the same past the proxy.
+/// A store with open connections, and the same store without the proxy.
 async fn two_ways(server: &Server, proxy: &Proxy) -> (MongodbStore, MongodbStore) {
     let slow = open(&through(proxy)).await;
     let fast = MongodbStore::connect(&url(server)).await.unwrap();

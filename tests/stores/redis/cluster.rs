@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use session_state::RedisStore;
-use session_state::store::{Entry, Forward, Outcome, Renewal, Store as _};
+use session_state::store::{Entry, Forward, Outcome, Renewal, Store as _, Version};
 
 use super::failover::{self, Load};
 use super::servers::{Cluster, url};
@@ -44,12 +44,18 @@ async fn open(urls: &str) -> RedisStore {
 fn renewal(old: u64, expected: u64, new: u64, version: u64) -> Renewal {
     let forward =
         Forward { successor: Some([9; 32]), grace_until: now().after(MINUTE), expires_at: now().after(2 * HOUR) };
-    Renewal { old: key(old), expected, new: key(new), record: Arc::new(record(version, version)), forward }
+    Renewal {
+        old: key(old),
+        expected: Version::from_u64(expected),
+        new: key(new),
+        record: Arc::new(record(version, version)),
+        forward,
+    }
 }
 
 async fn version_at(store: &RedisStore, n: u64) -> Option<u64> {
     match store.load(&key(n), now()).await.unwrap() {
-        Some(Entry::Live(record)) => Some(record.version),
+        Some(Entry::Live(record)) => Some(record.version.as_u64()),
         _ => None,
     }
 }
@@ -90,7 +96,10 @@ async fn a_renewal_that_arrives_again_brings_nothing_back() {
                 }
             })
         };
-        assert_eq!(store.update(&key(n + 1000), 2, Arc::new(record(n, 3)), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(
+            store.update(&key(n + 1000), Version::from_u64(2), Arc::new(record(n, 3)), now()).await.unwrap(),
+            Outcome::Done
+        );
         assert_eq!(store.delete(&key(n + 1000), now()).await.unwrap(), Outcome::Done);
         while !again.is_finished() {
             assert_eq!(version_at(&store, n + 1000).await, None, "a deleted session was live for a moment");
@@ -179,7 +188,7 @@ async fn slots_that_move_and_nodes_that_forget_the_scripts_are_followed() {
     ask::<()>(&mut beside(&url(replica)), "CLUSTER FAILOVER");
     super::servers::wait_until("the failover", || !is_replica(&replica));
     for n in 0..60 {
-        let update = async || store.update(&key(n), 1, Arc::new(record(n, 2)), now()).await;
+        let update = async || store.update(&key(n), Version::FIRST, Arc::new(record(n, 2)), now()).await;
         let outcome = failover::until_ok(update).await;
         assert!(outcome == Outcome::Done || outcome == Outcome::Conflict(Some(Arc::new(record(n, 2)))), "{outcome:?}");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_state::RedisStore;
-use session_state::store::{Entry, Outcome, Store as _, StoreError, StoreErrorKind, Values};
+use session_state::store::{Entry, Outcome, Store as _, StoreError, StoreErrorKind, Values, Version};
 
 use tokio::time::Instant;
 
@@ -56,7 +56,7 @@ async fn begin() -> Option<(Server, RedisStore)> {
 async fn a_server_that_has_forgotten_the_scripts_is_sent_them_again() {
     let Some((server, store)) = begin().await else { return };
     ask::<()>(&mut beside(&REDIS.url(server.address())), "SCRIPT FLUSH");
-    assert_eq!(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
     assert_eq!(store.delete(&key(1), now()).await.unwrap(), Outcome::Done);
 }
 
@@ -66,14 +66,14 @@ async fn sessions_and_the_store_survive_a_restart_of_the_server() {
     server.kill();
     let begun = Instant::now();
     assert_failed(store.load(&key(1), now()).await);
-    assert_failed(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await);
+    assert_failed(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await);
     assert!(begun.elapsed() < PATIENCE, "calls wait for a server that is down");
     server.restart();
     let begun = Instant::now();
     let found = until_ok(async || store.load(&key(1), now()).await).await;
     assert!(begun.elapsed() < PATIENCE, "the server is back, and the store does not notice");
-    assert!(matches!(found, Some(Entry::Live(found)) if found.version == 1));
-    assert_eq!(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
+    assert!(matches!(found, Some(Entry::Live(found)) if found.version == Version::FIRST));
+    assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
 }
 
 #[tokio::test]
@@ -116,11 +116,11 @@ async fn a_call_whose_reply_was_lost_took_place_once_and_can_be_made_again() {
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
     let next = Arc::new(record(2, 77));
     // The script is known from here on.
-    assert_eq!(store.update(&key(1), 1, Arc::new(record(1, 2)), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(1, 2)), now()).await.unwrap(), Outcome::Done);
     proxy.cut_reply(0, 0);
-    assert_failed(store.update(&key(1), 2, Arc::clone(&next), now()).await);
+    assert_failed(store.update(&key(1), Version::from_u64(2), Arc::clone(&next), now()).await);
     assert!(proxy.has_cut());
-    let again = until_ok(async || store.update(&key(1), 2, Arc::clone(&next), now()).await).await;
+    let again = until_ok(async || store.update(&key(1), Version::from_u64(2), Arc::clone(&next), now()).await).await;
     assert_eq!(again, Outcome::Conflict(Some(next)));
 }
 
@@ -131,8 +131,8 @@ async fn a_replica_is_never_written_and_says_so() {
     // Of a master that does not exist.
     ask::<()>(&mut connection, "REPLICAOF 127.0.0.1 1");
     for answer in [
-        store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await,
-        store.touch(&key(1), 1, now(), now().after(super::HOUR * 2), now()).await,
+        store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await,
+        store.touch(&key(1), Version::FIRST, now(), now().after(super::HOUR * 2), now()).await,
         store.delete(&key(1), now()).await,
     ] {
         let text = assert_failed(answer);
@@ -140,7 +140,7 @@ async fn a_replica_is_never_written_and_says_so() {
     }
     assert_failed(store.create(&key(2), Arc::new(record(1, 1)), now()).await);
     ask::<()>(&mut connection, "REPLICAOF NO ONE");
-    assert_eq!(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_full_server_refuses_new_sessions_and_still_logs_out() {
     ask::<()>(&mut connection, "CONFIG SET maxmemory-policy noeviction");
     ask::<()>(&mut connection, "CONFIG SET maxmemory 1");
     assert!(assert_failed(store.create(&key(2), Arc::new(record(1, 1)), now()).await).contains("OOM"));
-    assert_failed(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await);
+    assert_failed(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await);
     assert!(store.load(&key(1), now()).await.unwrap().is_some());
     assert_eq!(store.delete(&key(1), now()).await.unwrap(), Outcome::Done);
     assert_eq!(keys(&mut connection, ""), [""; 0]);
@@ -198,8 +198,8 @@ async fn what_is_no_entry_is_undecodable_for_every_call() {
         ask::<()>(&mut connection, &format!("SET {name} {garbage} EX 60"));
         let kinds = [
             store.load(&key(1), now()).await.map(drop),
-            store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await.map(drop),
-            store.touch(&key(1), 1, now(), now(), now()).await.map(drop),
+            store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.map(drop),
+            store.touch(&key(1), Version::FIRST, now(), now(), now()).await.map(drop),
         ];
         for answer in kinds {
             assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Undecodable, "{garbage}");

@@ -6,10 +6,10 @@ mod single;
 
 #[cfg(feature = "redis-cluster")]
 mod cluster;
+#[cfg(feature = "redis-cluster")]
+mod crashes;
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
 mod failover;
-#[cfg(feature = "redis-cluster")]
-mod pieces;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use redis::{Connection, FromRedisValue};
-use session_state::store::{Handle, Record, StoreKey, Values};
+use session_state::store::{Handle, Record, StoreKey, Values, Version};
 use session_state::{Clock as _, RedisStore, SystemClock, Timestamp};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ fn key(n: u64) -> StoreKey {
 fn record(n: u64, version: u64) -> Record {
     let now = now();
     let mut record = Record::new(Handle::from_bytes([7; 16]), now, now.after(HOUR));
-    record.version = version;
+    record.version = Version::from_u64(version);
     record.values = Values::from_pairs([("n", n.to_string().as_bytes())]);
     record
 }

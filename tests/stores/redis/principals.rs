@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Connection;
 use redis::aio::ConnectionLike;
-use session_state::store::{Forward, Handle, Outcome, Record, Renewal, Store as _};
+use session_state::store::{Forward, Handle, Outcome, Record, Renewal, Store as _, Version};
 use session_state::{RedisStore, Timestamp};
 use tokio::task::JoinSet;
 
@@ -34,7 +34,7 @@ pub(super) fn hers(n: u64, version: u64) -> Record {
 pub(super) fn renewal(old: u64, expected: u64, new: u64, record: Record) -> Renewal {
     let forward =
         Forward { successor: Some([9; 32]), grace_until: now().after(MINUTE), expires_at: now().after(2 * HOUR) };
-    Renewal { old: key(old), expected, new: key(new), record: Arc::new(record), forward }
+    Renewal { old: key(old), expected: Version::from_u64(expected), new: key(new), record: Arc::new(record), forward }
 }
 
 /// Lets Alice log in under the key after `n`, and changes her session in all ways there are.
@@ -45,8 +45,11 @@ where
     let (now, old, new) = (now(), key(n), n + 1);
     assert!(store.create(&old, Arc::new(record(n, 1)), now).await.unwrap());
     assert_eq!(store.renew(renewal(n, 1, new, hers(n, 2)), now).await.unwrap(), Outcome::Done);
-    assert_eq!(store.update(&key(new), 2, Arc::new(hers(n, 3)), now).await.unwrap(), Outcome::Done);
-    assert_eq!(store.touch(&key(new), 3, now, now.after(2 * HOUR), now).await.unwrap(), Outcome::Done);
+    assert_eq!(store.update(&key(new), Version::from_u64(2), Arc::new(hers(n, 3)), now).await.unwrap(), Outcome::Done);
+    assert_eq!(
+        store.touch(&key(new), Version::from_u64(3), now, now.after(2 * HOUR), now).await.unwrap(),
+        Outcome::Done
+    );
     vec![handle(n)]
 }
 
@@ -129,9 +132,9 @@ async fn an_index_is_kept_as_long_as_its_last_session_and_an_hour() {
     assert_ttl(HOUR + SLACK);
     assert!(store.create(&key(2), ends(2, HOUR / 2), now).await.unwrap());
     assert_ttl(HOUR + SLACK);
-    store.touch(&key(1), 1, now, now.after(5 * HOUR), now).await.unwrap();
+    store.touch(&key(1), Version::FIRST, now, now.after(5 * HOUR), now).await.unwrap();
     assert_ttl(5 * HOUR + SLACK);
-    store.update(&key(1), 1, ends(1, 3 * HOUR), now).await.unwrap();
+    store.update(&key(1), Version::FIRST, ends(1, 3 * HOUR), now).await.unwrap();
     assert_ttl(3 * HOUR + SLACK);
     assert!(store.create(&key(3), ends(3, Duration::MAX), now).await.unwrap());
     assert_ttl(100 * 365 * 24 * HOUR);
@@ -166,10 +169,13 @@ async fn what_was_lost_from_an_index_is_back_with_the_next_write() {
     };
     lose();
     assert_eq!(handles(&store).await, []);
-    assert_eq!(store.touch(&key(2), 3, now(), now().after(HOUR), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(
+        store.touch(&key(2), Version::from_u64(3), now(), now().after(HOUR), now()).await.unwrap(),
+        Outcome::Done
+    );
     assert_eq!(handles(&store).await, [handle(1)]);
     lose();
-    assert_eq!(store.update(&key(2), 3, Arc::new(hers(1, 4)), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.update(&key(2), Version::from_u64(3), Arc::new(hers(1, 4)), now()).await.unwrap(), Outcome::Done);
     assert_eq!(handles(&store).await, [handle(1)]);
     lose();
     assert_eq!(store.renew(renewal(2, 4, 3, hers(1, 5)), now()).await.unwrap(), Outcome::Done);
@@ -206,8 +212,13 @@ async fn an_index_takes_no_further_round_trip_but_for_touches_and_logouts() {
         count(store.create(&key(n), Arc::new(record(n, 1)), now).await.unwrap());
         count(store.renew(renewal(n, 1, n + 1, hers(n, 2)), now).await.unwrap() == Outcome::Done);
         count(store.load(&key(n + 1), now).await.unwrap().is_some());
-        count(store.update(&key(n + 1), 2, Arc::new(hers(n, 3)), now).await.unwrap() == Outcome::Done);
-        count(store.touch(&key(n + 1), 3, now, now.after(HOUR + MINUTE), now).await.unwrap() == Outcome::Done);
+        count(
+            store.update(&key(n + 1), Version::from_u64(2), Arc::new(hers(n, 3)), now).await.unwrap() == Outcome::Done,
+        );
+        count(
+            store.touch(&key(n + 1), Version::from_u64(3), now, now.after(HOUR + MINUTE), now).await.unwrap()
+                == Outcome::Done,
+        );
         count(store.renew(renewal(n + 1, 3, n + 2, hers(n, 4)), now).await.unwrap() == Outcome::Done);
         count(store.list(ALICE, None, 9, now).await.unwrap().len() == 1);
         count(store.count(ALICE, now).await.unwrap() == 1);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use session_state::RedisStore;
-use session_state::store::{Outcome, Store as _};
+use session_state::store::{Outcome, Store as _, Version};
 
 use super::failover::{self, Load};
 use super::servers::{Watched, url};
@@ -63,7 +63,8 @@ async fn a_master_that_hangs_is_left_for_the_next_one() {
     failover::wait_for_replicas(&url(watched.master()), 2);
     let victim = watched.master();
     victim.stop();
-    let outcome = failover::until_ok(async || store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await).await;
+    let outcome =
+        failover::until_ok(async || store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await).await;
     assert_eq!(outcome, Outcome::Done);
     assert_ne!(watched.master().address(), victim.address());
     victim.cont();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use session_state::Timestamp;
-use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store as _};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store as _, Version};
 use session_state::test_kit::conformance::{check, compare_with_model};
 
 use super::{
@@ -18,7 +18,7 @@ conformance_on_server!(REDIS, super::open);
 fn renewal(old: u64, expected: u64, new: u64, record: Record) -> Renewal {
     let forward =
         Forward { successor: Some([9; 32]), grace_until: now().after(MINUTE), expires_at: now().after(2 * HOUR) };
-    Renewal { old: key(old), expected, new: key(new), record: Arc::new(record), forward }
+    Renewal { old: key(old), expected: Version::from_u64(expected), new: key(new), record: Arc::new(record), forward }
 }
 
 #[test]
@@ -64,12 +64,14 @@ async fn every_call_takes_one_round_trip() {
         let (old, new) = (10 + n, 20 + n);
         count(store.create(&key(old), Arc::new(record(1, 1)), now).await.unwrap());
         count(store.load(&key(old), now).await.unwrap().is_some());
-        count(store.update(&key(old), 1, Arc::new(record(2, 2)), now).await.unwrap() == Outcome::Done);
+        count(store.update(&key(old), Version::FIRST, Arc::new(record(2, 2)), now).await.unwrap() == Outcome::Done);
         count(matches!(
-            store.update(&key(old), 1, Arc::new(record(3, 3)), now).await.unwrap(),
+            store.update(&key(old), Version::FIRST, Arc::new(record(3, 3)), now).await.unwrap(),
             Outcome::Conflict(Some(_))
         ));
-        count(store.touch(&key(old), 2, now, now.after(2 * HOUR), now).await.unwrap() == Outcome::Done);
+        count(
+            store.touch(&key(old), Version::from_u64(2), now, now.after(2 * HOUR), now).await.unwrap() == Outcome::Done,
+        );
         count(store.renew(renewal(old, 2, new, record(3, 3)), now).await.unwrap() == Outcome::Done);
         count(store.delete(&key(new), now).await.unwrap() == Outcome::Done);
         let learning = [2, 1, 2, 1, 2, 2, 2];
@@ -96,14 +98,14 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
     let ends = |after| Arc::new(record_between(now, now.after(after)));
     assert!(store.create(&key(1), ends(HOUR), now).await.unwrap());
     assert_ttl(1, HOUR);
-    store.touch(&key(1), 1, now, now.after(HOUR / 2), now).await.unwrap();
+    store.touch(&key(1), Version::FIRST, now, now.after(HOUR / 2), now).await.unwrap();
     assert_ttl(1, HOUR);
-    store.touch(&key(1), 1, now, now.after(2 * HOUR), now).await.unwrap();
+    store.touch(&key(1), Version::FIRST, now, now.after(2 * HOUR), now).await.unwrap();
     assert_ttl(1, 2 * HOUR);
     // A clock that is ahead, or a call that is late.
-    store.touch(&key(1), 1, now, now.after(2 * HOUR + MINUTE), now.after(HOUR)).await.unwrap();
+    store.touch(&key(1), Version::FIRST, now, now.after(2 * HOUR + MINUTE), now.after(HOUR)).await.unwrap();
     assert_ttl(1, 2 * HOUR);
-    store.update(&key(1), 1, ends(HOUR / 2), now).await.unwrap();
+    store.update(&key(1), Version::FIRST, ends(HOUR / 2), now).await.unwrap();
     assert_ttl(1, HOUR / 2);
     let mut renewal = renewal(1, 1, 2, Record::clone(&ends(3 * HOUR)));
     renewal.forward.expires_at = now.after(HOUR);
@@ -111,7 +113,7 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
     assert_ttl(2, 3 * HOUR);
     store.delete(&key(2), now).await.unwrap();
     assert_ttl(1, HOUR);
-    store.update(&key(1), 1, ends(HOUR), now).await.unwrap();
+    store.update(&key(1), Version::FIRST, ends(HOUR), now).await.unwrap();
     assert!(store.create(&key(3), ends(std::time::Duration::MAX), now).await.unwrap());
     assert_ttl(2, 100 * 365 * 24 * HOUR);
 }
@@ -145,10 +147,17 @@ async fn versions_and_times_that_no_double_can_tell_apart_are_told_apart() {
         let now = now();
         assert!(store.create(&key(version), Arc::new(record(1, version)), now).await.unwrap());
         for expected in [version ^ 1, version ^ 0x100, version ^ (1 << 32), version ^ (1 << 63)] {
-            let outcome = store.update(&key(version), expected, Arc::new(record(2, 1)), now).await.unwrap();
-            assert!(matches!(outcome, Outcome::Conflict(Some(found)) if found.version == version), "{expected}");
+            let outcome =
+                store.update(&key(version), Version::from_u64(expected), Arc::new(record(2, 1)), now).await.unwrap();
+            assert!(
+                matches!(outcome, Outcome::Conflict(Some(found)) if found.version.as_u64() == version),
+                "{expected}"
+            );
         }
-        assert_eq!(store.update(&key(version), version, Arc::new(record(2, 1)), now).await.unwrap(), Outcome::Done);
+        assert_eq!(
+            store.update(&key(version), Version::from_u64(version), Arc::new(record(2, 1)), now).await.unwrap(),
+            Outcome::Done
+        );
     }
     let store = open(&url).await;
     for deadline in [1 << 53, (1 << 62) + 1, 0x7fff_ffff_ffff_ff00, 0x8000_0000_0000_0000, u64::MAX] {
@@ -157,10 +166,10 @@ async fn versions_and_times_that_no_double_can_tell_apart_are_told_apart() {
         let entry = record_between(at(deadline - 3), at(deadline));
         assert!(store.create(&key, Arc::new(entry.clone()), now()).await.unwrap());
         // A touch to a millisecond before either time moves none of them.
-        let touching = store.touch(&key, 1, at(deadline - 4), at(deadline - 1), at(deadline - 1));
+        let touching = store.touch(&key, Version::FIRST, at(deadline - 4), at(deadline - 1), at(deadline - 1));
         assert_eq!(touching.await.unwrap(), Outcome::Done);
         assert_eq!(store.load(&key, at(deadline - 1)).await.unwrap(), Some(Entry::Live(entry.into())));
-        let touching = store.touch(&key, 1, at(deadline - 2), at(deadline), at(deadline - 1));
+        let touching = store.touch(&key, Version::FIRST, at(deadline - 2), at(deadline), at(deadline - 1));
         assert_eq!(touching.await.unwrap(), Outcome::Done);
         let Some(Entry::Live(touched)) = store.load(&key, at(deadline - 1)).await.unwrap() else { panic!() };
         assert_eq!(touched.last_seen_at, at(deadline - 2));
@@ -211,8 +220,11 @@ async fn a_user_who_may_do_no_more_than_is_documented_can_do_all() {
     let url = format!("redis://sessions:secret@{}/", server.address());
     let store = session_state::RedisStore::connect(&url).await.unwrap();
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
-    assert_eq!(store.update(&key(1), 1, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
-    assert_eq!(store.touch(&key(1), 2, now(), now().after(2 * HOUR), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(
+        store.touch(&key(1), Version::from_u64(2), now(), now().after(2 * HOUR), now()).await.unwrap(),
+        Outcome::Done
+    );
     assert_eq!(store.renew(renewal(1, 2, 2, record(3, 3)), now()).await.unwrap(), Outcome::Done);
     assert!(store.load(&key(2), now()).await.unwrap().is_some());
     assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);

@@ -1,15 +1,16 @@
 //! What the stores of SQL promise beyond the contract.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use session_state::store::{Entry, Handle, Outcome, Record, Store, StoreError, StoreKey, Values};
+use session_state::store::{Entry, Generation, Handle, Outcome, Record, Store, StoreError, StoreKey, Values, Version};
 use session_state::{Clock as _, SystemClock, Timestamp};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Makes the tests that all engines share, in a module with `async fn pool() -> Option<Pool>`, which returns `None` where
-/// the tests are to be skipped.
+/// Makes the tests that all engines share, in a module with `async fn pool() -> Option<Pool>`, which returns `None`
+/// where the tests are to be skipped.
 macro_rules! tests_of_sql_store {
     ($store:ident) => {
         use session_state::store::{Outcome, Store as _, StoreErrorKind};
@@ -33,6 +34,13 @@ macro_rules! tests_of_sql_store {
                 let table = crate::sql::table_name();
                 let store = $store::new(pool.clone()).with_table(&table).unwrap();
                 Self { pool, table, store }
+            }
+
+            /// Returns a store over the same table that has one connection, which the other methods do not use.
+            async fn on_one_connection(&self) -> $store {
+                let options = self.pool.options().clone().max_connections(1);
+                let pool = options.connect_with((*self.pool.connect_options()).clone()).await.unwrap();
+                $store::new(pool).with_table(&self.table).unwrap()
             }
 
             async fn migrated() -> Option<Self> {
@@ -119,6 +127,7 @@ macro_rules! tests_of_sql_store {
                 ("idle_timeout", 1_500),
                 ("absolute_timeout", 86_400_000),
                 ("version", 1),
+                ("generation", (3 << 32) + 7),
             ] {
                 assert_eq!(scene.number(&format!("SELECT {column} FROM @t")).await, expected, "{column}");
             }
@@ -136,7 +145,7 @@ macro_rules! tests_of_sql_store {
             let Some(scene) = Scene::migrated().await else { return };
             cases::renew(&scene.store).await;
             assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 2);
-            let nothing = "handle IS NULL AND version IS NULL AND principal IS NULL AND label IS NULL \
+            let nothing = "handle IS NULL AND version IS NULL AND generation = 0 AND principal IS NULL AND label IS NULL \
                            AND data IS NULL AND created_at IS NULL AND authenticated_at IS NULL AND idle_timeout IS NULL";
             let forwards = format!("SELECT COUNT(*) FROM @t WHERE {nothing} AND grace_until IS NOT NULL");
             assert_eq!(scene.number(&forwards).await, 1);
@@ -180,6 +189,25 @@ macro_rules! tests_of_sql_store {
             assert_eq!(scene.store.sweep(cases::now().after(2 * HOUR), 4).await.unwrap(), 4);
             assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 6);
             assert_eq!(scene.store.sweep(cases::now().after(2 * HOUR), 1_000_000).await.unwrap(), 6);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn a_call_that_is_dropped_leaves_no_transaction_on_its_connection() {
+            let Some(scene) = Scene::migrated().await else { return };
+            let store = scene.on_one_connection().await;
+            let mut written = 0;
+            for call in cases::IN_TRANSACTIONS {
+                let mut dropped = 0;
+                for poll in 1..30 {
+                    written += 1;
+                    cases::create_expired(&scene.store, written).await;
+                    dropped += usize::from(cases::drop_at(poll, cases::call(&store, call, written)).await);
+                    cases::create(&store, 1_000 + written, cases::now().after(HOUR)).await;
+                    let seen = scene.number("SELECT COUNT(*) FROM @t WHERE version IS NOT NULL AND principal IS NULL");
+                    assert_eq!(u64::try_from(seen.await).unwrap(), written, "{call:?}, dropped at poll {poll}");
+                }
+                assert!(dropped > 0, "{call:?} asks the database");
+            }
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -231,6 +259,7 @@ pub(crate) async fn create(store: &impl Store, n: u64, expires_at: Timestamp) ->
 /// Puts a record in which all is set.
 pub(crate) async fn place(store: &impl Store) -> (StoreKey, Record) {
     let mut record = record(1, now().after(HOUR));
+    record.generation = Generation::from_u64((3 << 32) + 7);
     record.idle_timeout = Some(Duration::from_millis(1_500));
     record.absolute_timeout = Some(24 * HOUR);
     record.principal = Some("alice".into());
@@ -246,6 +275,50 @@ pub(crate) async fn renew(store: &impl Store) {
     let forward = Forward { successor: Some([7; 32]), grace_until: now(), expires_at: now().after(HOUR) };
     let renewal = Renewal { old, expected: record.version, new: key(2), record: Arc::new(record), forward };
     assert_eq!(store.renew(renewal, now()).await.unwrap(), Outcome::Done);
+}
+
+/// Drops a future at a poll, and returns whether it was still under way.
+pub(crate) async fn drop_at<T>(poll: usize, future: impl Future<Output = T>) -> bool {
+    let (mut future, mut polls) = (Box::pin(future), 0);
+    let dropped = std::future::poll_fn(|context| {
+        polls += 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(false),
+            Poll::Pending if polls == poll => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    dropped.await
+}
+
+/// A call that takes a transaction, at least in some engines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InTransaction {
+    CreateOverExpired,
+    Revoke,
+}
+
+pub(crate) const IN_TRANSACTIONS: [InTransaction; 2] = [InTransaction::CreateOverExpired, InTransaction::Revoke];
+
+/// Puts a session of a principal that is live for those who say that it is earlier.
+pub(crate) async fn create_expired(store: &impl Store, n: u64) {
+    let mut record = record(n, now());
+    record.principal = Some("alice".into());
+    let earlier = Timestamp::from_millis(record.expires_at.as_millis() - 1_000);
+    assert!(store.create(&key(n), Arc::new(record), earlier).await.unwrap());
+}
+
+/// Makes a call on what [`create_expired`] has put.
+pub(crate) async fn call(store: &impl Store, call: InTransaction, n: u64) {
+    let mut record = record(n, now().after(HOUR));
+    record.principal = Some("alice".into());
+    match call {
+        InTransaction::CreateOverExpired => drop(store.create(&key(n), Arc::new(record), now()).await.unwrap()),
+        InTransaction::Revoke => {
+            let earlier = Timestamp::from_millis(now().as_millis() - 60_000);
+            drop(store.revoke("alice", &[record.handle], earlier).await.unwrap());
+        }
+    }
 }
 
 pub(crate) async fn create_no_json(store: &impl Store) -> Result<bool, StoreError> {
@@ -270,14 +343,17 @@ pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
                 for step in 1..=STEPS {
                     let now = begin.after(Duration::from_millis(step));
                     let deadline = begin.after(HOUR + Duration::from_millis(step));
-                    assert_eq!(store.touch(&at, 1, now, deadline, now).await.unwrap(), Outcome::Done);
+                    assert_eq!(store.touch(&at, Version::FIRST, now, deadline, now).await.unwrap(), Outcome::Done);
                     let record = Arc::new(record(of(writer), deadline));
-                    assert_eq!(store.update(&at, 1, Arc::clone(&record), now).await.unwrap(), Outcome::Done);
+                    assert_eq!(
+                        store.update(&at, Version::FIRST, Arc::clone(&record), now).await.unwrap(),
+                        Outcome::Done
+                    );
                     let new = key(of(writer) + step);
                     // It has expired for the sweepers as soon as it is there.
                     let expires_at = now.after(Duration::from_secs(1));
                     let forward = Forward { successor: None, grace_until: now, expires_at };
-                    let renewal = Renewal { old: at, expected: 1, new, record, forward };
+                    let renewal = Renewal { old: at, expected: Version::FIRST, new, record, forward };
                     assert_eq!(store.renew(renewal, now).await.unwrap(), Outcome::Done);
                     at = new;
                 }

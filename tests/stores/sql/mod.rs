@@ -1,7 +1,8 @@
-//! The stores of SQL: the suite on each, and what they promise beyond the contract.
+//! The SQL stores: the suite on each, and what they promise beyond the contract.
 //!
-//! `cases` are the promises that all engines share, `references` those to tables that refer to a session,
-//! `principals` those about many sessions of one principal, `parts` those to parts in tables. The modules of the engines run them, and add their own.
+//! `cases` has the tests that all engines share, `references` those for tables that refer to a session, `principals`
+//! those for many sessions of one principal, `parts` those for parts in tables. The modules of the engines run them and
+//! add their own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,7 +21,7 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-/// Returns the name of a table that no other test of this process uses, nor one of another.
+/// Returns a table name that is unique across tests and processes.
 fn table_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))

@@ -47,7 +47,7 @@ async fn pool() -> Option<Pool> {
     Some(pool_at(&MYSQL.shared()?, "SELECT 1").await)
 }
 
-/// Connections have a time zone that is a quarter of an hour off all others, and begin with a statement.
+/// Connections run an initial statement and use a time zone with an odd quarter-hour offset.
 async fn pool_at(url: &str, first: &'static str) -> Pool {
     let options = MySqlPoolOptions::new().max_connections(8).test_before_acquire(false);
     let options = options.after_connect(move |connection, _| {
@@ -67,7 +67,7 @@ async fn in_schema(scene: &Scene) -> MySqlStore {
     scene.store.clone().with_table(&format!("{database}.order")).unwrap()
 }
 
-/// Without the locks that a stricter isolation takes by itself.
+/// Without the implicit locks of a stricter isolation level.
 #[test]
 fn races_end_as_well_when_the_isolation_is_read_committed() {
     let Some(url) = MYSQL.shared() else { return };
@@ -75,9 +75,9 @@ fn races_end_as_well_when_the_isolation_is_read_committed() {
         let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
         migrated(pool_at(&url, isolation).await).await
     };
-    check(open(), rules::of_concurrent_renewals_of_one_session_one_is_done);
-    check(open(), rules::of_a_concurrent_update_and_renewal_one_is_done);
-    check(open(), rules::of_concurrent_creates_of_one_key_one_succeeds);
+    check(open(), rules::one_of_concurrent_renewals_of_one_session_is_done);
+    check(open(), rules::one_of_a_concurrent_update_and_renewal_is_done);
+    check(open(), rules::one_of_concurrent_creates_of_one_key_succeeds);
     check(open(), rules::nothing_is_live_after_a_delete_that_followed_the_forward);
 }
 
@@ -113,7 +113,7 @@ async fn work(scene: &Scene) -> u64 {
     counts.iter().map(|(_, count)| count.parse::<u64>().unwrap()).sum()
 }
 
-/// A row is read, and when it is removed read to be locked, and once more; the counters are read as a table.
+/// A row is read once; to remove it, it is read twice more, first to lock it. Reading the counters counts too.
 const WORK_PER_ROW: u64 = 4;
 
 /// As [`pool_at`], with one connection, whose counters are those of the store.
@@ -132,6 +132,6 @@ const FILL: &str = "INSERT INTO @t (id_hash, handle, version, created_at, renewe
 
 const EACH_ANOTHER: &str = "CONCAT('user ', n)";
 
-/// Counts the statements that are to lock rows of the table.
+/// Counts the statements that wait to lock rows of the table.
 const WAITING: &str = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Execute' \
      AND INFO LIKE '%@t%FOR UPDATE' AND ID <> CONNECTION_ID()";

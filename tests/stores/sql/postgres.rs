@@ -40,7 +40,7 @@ async fn pool() -> Option<Pool> {
     Some(pool_at(&POSTGRES.shared()?).await)
 }
 
-/// Connections have a time zone that is a quarter of an hour off all others.
+/// Connections use a time zone with an odd quarter-hour offset.
 async fn pool_at(url: &str) -> Pool {
     let options = PgPoolOptions::new().max_connections(8).test_before_acquire(false);
     let options = options.after_connect(|connection, _| {
@@ -99,7 +99,7 @@ async fn what_is_looked_up_is_looked_up_in_an_index() {
     }
 }
 
-/// Counts what all statements have read of the table and its indexes.
+/// Counts the reads of all statements on the table and its indexes.
 async fn work(scene: &Scene) -> u64 {
     let mut connection = scene.pool.acquire().await.unwrap();
     sqlx::raw_sql("SELECT pg_stat_force_next_flush()").execute(&mut *connection).await.unwrap();
@@ -112,7 +112,7 @@ async fn work(scene: &Scene) -> u64 {
     read.try_into().unwrap()
 }
 
-/// An entry of an index and the row, which its removal may read once more.
+/// An index entry and the row, which a removal may read once more.
 const WORK_PER_ROW: u64 = 3;
 
 /// As [`pool_at`], with one connection, whose counters are those of the store.

@@ -1,13 +1,13 @@
-//! What the sessions of one principal cost among those of many others, and what holds a revocation up.
+//! The cost of one principal's sessions among those of many others, and what a revocation waits for.
 
 use session_state::Timestamp;
 use session_state::store::{Handle, Store};
 
 /// Makes the tests that all engines share, in a module that has those of `tests_of_references`, and in it
 /// `async fn counting_pool() -> Option<Pool>`, `async fn work(&Scene) -> u64`, which counts what the statements on its
-/// connections read, `const WORK_PER_ROW: u64`, and `const FILL: &str` and `const EACH_ANOTHER: &str` for many sessions.
-/// With `[waiting]`, those for engines in which a statement waits for a row that another one has changed, and in the module
-/// `const WAITING: &str`.
+/// connections read, `const WORK_PER_ROW: u64`, and `const FILL: &str` and `const EACH_ANOTHER: &str` for many
+/// sessions. With `[waiting]`, those for engines in which a statement waits for a row that another one has changed, and
+/// in the module `const WAITING: &str`.
 macro_rules! tests_of_principals {
     () => {
         use crate::sql::principals;
@@ -21,7 +21,7 @@ macro_rules! tests_of_principals {
                 let fill = FILL.replace("@principal", principal).replace("@count", &count.to_string());
                 scene.run(&fill).await;
             }
-            // More than a row costs, for what a statement begins with.
+            // More than the cost of a row, for the fixed cost of a statement.
             let most = |rows: u64| WORK_PER_ROW * (rows + 10);
             let mut after = None;
             for page in 0..100 {
@@ -32,7 +32,7 @@ macro_rules! tests_of_principals {
                 assert!(handles.len() == 100 && handles.is_sorted() && handles.first().copied() > after);
                 after = handles.last().copied();
             }
-            // The first times, PostgreSQL plans for what is bound, and then for anything.
+            // PostgreSQL plans the first executions for the bound values, later ones generically.
             for _ in 0..8 {
                 let before = work(&scene).await;
                 assert_eq!(scene.store.count("busy", principals::NOW).await.unwrap(), 10_000);
@@ -81,7 +81,7 @@ macro_rules! tests_of_principals {
         async fn principal_and_label_can_be_read_when_values_are_encrypted() {
             let Some(scene) = Scene::migrated().await else { return };
             let layer = session_state::SessionLayer::server(scene.store.clone());
-            let app = App::new(layer.encrypt_at_rest(session_state::KeyRing::generate().unwrap()).unwrap());
+            let app = App::new(layer.with_encryption_at_rest(session_state::KeyRing::generate().unwrap()).unwrap());
             let mut browser = Browser::default();
             let log_in = async |session: session_state::Session| {
                 session.insert("secret", "of values").unwrap();
@@ -98,8 +98,8 @@ macro_rules! tests_of_principals {
         }
     };
     ([waiting]) => {
-        /// Lets a revocation of the session of `alice` wait until a transaction ends that has made these changes. Returns
-        /// how many sessions it has ended.
+        /// Makes a revocation of the session of `alice` wait for a transaction with these changes. Returns how many
+        /// sessions it has ended.
         async fn revoke_meanwhile(scene: &Scene, changes: &str, end: &str) -> usize {
             let mut transaction = scene.pool.acquire().await.unwrap();
             let begun = format!("BEGIN; {}", changes.replace("@t", &scene.table));
@@ -161,7 +161,7 @@ macro_rules! tests_of_principals {
     };
 }
 
-/// When all sessions live that are put into a table.
+/// A time at which all sessions in the filled table are live.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(11);
 
 /// Returns the handles of a page of a hundred sessions.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_state::store::{Forward, Outcome, Record, Renewal, Store, StoreKey};
+use session_state::store::{Forward, Outcome, Record, Renewal, Store, StoreKey, Version};
 
 use crate::sql::cases::{self, HOUR};
 
@@ -140,7 +140,7 @@ pub(crate) fn record(n: u64) -> Arc<Record> {
 
 fn record_of_version(n: u64, version: u64) -> Arc<Record> {
     let mut record = cases::record(n, cases::now().after(3 * HOUR));
-    record.version = version;
+    record.version = Version::from_u64(version);
     Arc::new(record)
 }
 
@@ -148,12 +148,12 @@ fn record_of_version(n: u64, version: u64) -> Arc<Record> {
 fn renewal(old: StoreKey, new: u64, n: u64) -> Renewal {
     let successor = Some([u8::try_from(new % 251).unwrap(); 32]);
     let forward = Forward { successor, grace_until: cases::now(), expires_at: cases::now().after(HOUR) };
-    Renewal { old, expected: 1, new: cases::key(new), record: record_of_version(n, 2), forward }
+    Renewal { old, expected: Version::FIRST, new: cases::key(new), record: record_of_version(n, 2), forward }
 }
 
 /// Takes over a session of another version than the one that is there, and one that is not there.
 pub(crate) async fn take_over_late(store: &impl Store, key: StoreKey) {
-    let late = Renewal { expected: 7, ..renewal(key, 2, 2) };
+    let late = Renewal { expected: Version::from_u64(7), ..renewal(key, 2, 2) };
     assert!(matches!(store.renew(late, cases::now()).await, Ok(Outcome::Conflict(_))));
     let nowhere = renewal(cases::key(3), 2, 2);
     assert_eq!(store.renew(nowhere, cases::now()).await.unwrap(), Outcome::Gone);
@@ -171,14 +171,14 @@ pub(crate) async fn take_over_again(store: &impl Store, key: StoreKey) {
     }
 }
 
-/// Renews the session `n`, takes it over and updates it at once. Exactly one of them is done, and no other has an effect.
-/// Returns whether the session stays.
+/// Renews the session `n`, takes it over and updates it at once. Exactly one of them is done, and no other has an
+/// effect. Returns whether the session stays.
 pub(crate) async fn race<S: Store + Clone>(store: &S, n: u64, key: StoreKey) -> bool {
     let tasks = (1..=6).map(|i| {
         let store = store.clone();
         tokio::spawn(async move {
             if i == 1 {
-                return (i, store.update(&key, 1, record_of_version(n, 2), cases::now()).await);
+                return (i, store.update(&key, Version::FIRST, record_of_version(n, 2), cases::now()).await);
             }
             let handle = if i < 4 { n } else { n + i };
             (i, store.renew(renewal(key, n + i, handle), cases::now()).await)

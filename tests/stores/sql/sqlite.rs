@@ -37,8 +37,7 @@ mod parts {
 /// The type of a column that refers to a handle.
 const HANDLE: &str = "BLOB";
 
-/// One file for each test: a writer waits for those of other tests in the same file. They are removed when this process
-/// has ended, however it ends.
+/// One file per test, since writers in one file wait for each other. The files are removed however this process ends.
 fn file() -> PathBuf {
     static DIRECTORY: LazyLock<(PathBuf, Child)> = LazyLock::new(|| {
         let directory = std::env::temp_dir().join(format!("session-state-sqlite-{}", std::process::id()));
@@ -117,7 +116,7 @@ async fn work(_: &Scene) -> u64 {
     STEPS.load(Ordering::SeqCst)
 }
 
-/// How many steps it takes to read a row, or to remove it from the table and its indexes.
+/// The number of steps to read a row, or to remove it from the table and its indexes.
 const WORK_PER_ROW: u64 = 100;
 
 /// A pool whose statements are counted, for one test.

@@ -1,9 +1,10 @@
 //! Reads a session on a real Redis, beside a handler that does the same `GET` by hand, and beside tower-sessions.
 //!
-//!     cargo run --release --features redis --bin redis -- redis://localhost:6379/ [seconds a round] [rounds] [tasks] [one]
+//!     cargo run --release --features redis --bin redis -- \
+//!         redis://localhost:6379/ [seconds a round] [rounds] [tasks] [one]
 //!
-//! Requests are made in this process, by many tasks at once. The contenders take turns, so that a machine that has other
-//! things to do is slow for all of them, and what counts is the ratio within a round.
+//! Requests are made in this process, by many tasks at once. The contenders take turns, so that a machine that has
+//! other things to do is slow for all of them, and what counts is the ratio within a round.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

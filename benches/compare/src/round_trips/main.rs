@@ -1,6 +1,6 @@
-//! Counts how often each crate goes to a real Redis for a request: round trips in a proxy before the server, commands in
-//! the server's own statistics, which therefore must be one that nobody else uses. Every crate has its own store and its
-//! default settings.
+//! Counts how often each crate goes to a real Redis for a request: round trips in a proxy before the server, commands
+//! in the server's own statistics, which therefore must be one that nobody else uses. Every crate has its own store and
+//! its default settings.
 //!
 //!     cargo run --release --features round_trips --bin round_trips -- redis://localhost:6379/
 //!

@@ -1,5 +1,5 @@
-//! Stands before a server and counts round trips: what a client sends without having an answer to what it sent before is
-//! one, and the first bytes of the answer end it.
+//! Stands before a server and counts round trips: what a client sends without having an answer to what it sent before
+//! is one, and the first bytes of the answer end it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -192,9 +192,9 @@ macro_rules! contenders {
         let store = $store::new(pool.clone()).with_table("cart_bench")?;
         sqlx::raw_sql("DROP TABLE IF EXISTS cart_bench_items").execute(&pool).await?;
         store.migrate().await?;
-        let tables = InTables::new(&store).with_collection("lines", "cart_bench_items", &["sku"]);
+        let tables = InTables::new(&store).add_collection("lines", "cart_bench_items", &["sku"]);
         sqlx::raw_sql(AssertSqlSafe(tables.schema::<Cart>()?)).execute(&pool).await?;
-        let sessions = SessionLayer::server(store).with_part::<Cart>(tables.check::<Cart>().await?);
+        let sessions = SessionLayer::server(store).with_part::<Cart>(tables.check::<Cart>().await?)?;
         let ours = Router::new().route("/fill/{n}", get(fill)).route("/cart", get(show)).layer(sessions).with_state(());
         let by_hand = Contender::new("by hand", $by_hand::router(pool).await?).await?;
         [by_hand, Contender::new("session-state", ours).await?]

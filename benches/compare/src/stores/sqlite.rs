@@ -1,6 +1,6 @@
 //! How long a sweep of SQLite keeps the lock of the file from other writers. It is measured twice: beside a sweep of
-//! another file on the same disk, where no lock is in the way and all waiting is for the disk, and beside a sweep of the
-//! same file. What the second is longer by is the sweep's.
+//! another file on the same disk, where no lock is in the way and all waiting is for the disk, and beside a sweep of
+//! the same file. What the second is longer by is the sweep's.
 
 use std::path::Path;
 use std::str::FromStr as _;

@@ -1,6 +1,6 @@
-//! A million sessions, of which a tenth has expired: how long each batch of a sweep takes, which is the longest that it can
-//! lock anything, and how long writers wait meanwhile. With SQLite, where a lock is on the whole file, a writer asks for
-//! the lock again and again, and so sees how long it is held: `sqlite`.
+//! A million sessions, of which a tenth has expired: how long each batch of a sweep takes, which is the longest that it
+//! can lock anything, and how long writers wait meanwhile. With SQLite, where a lock is on the whole file, a writer
+//! asks for the lock again and again, and so sees how long it is held: `sqlite`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use session_state::store::{Handle, Record, Store as _, StoreKey, Values};
+use session_state::store::{Handle, Record, Store as _, StoreKey, Values, Version};
 use session_state::{Clock as _, PostgresStore, SystemClock};
 use sqlx::postgres::PgPoolOptions;
 use sqlx_of_tower_sessions::postgres::PgPoolOptions as PgPoolOptionsOfTowerSessions;
@@ -66,7 +66,7 @@ impl Contender {
         match self {
             // The version stays as it is, so that every write takes place.
             Self::SessionState(store) => {
-                drop(store.update(&key(n), 1, Arc::new(record(n)), SystemClock.now()).await?);
+                drop(store.update(&key(n), Version::FIRST, Arc::new(record(n)), SystemClock.now()).await?);
             }
             Self::TowerSessions(store) => store.save(&record_of_tower_sessions(n)).await?,
             Self::Plain(pool) => {

@@ -1,6 +1,6 @@
-//! The JSON text of a part, put together from the cells of its rows.
+//! Builds the JSON text of a part from the cells of its rows.
 //!
-//! The fields of an object are in the order of their names, as `serde_json` has them in a value that was parsed.
+//! The fields of an object are in the order of their names, like those of a parsed `serde_json::Value`.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,34 +8,34 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::cell::Cell;
-use super::mapping::{Column, MappedTable};
+use super::mapped_table::{Column, MappedTable};
 
-/// What most cells take in the text at most, with the name of their field.
+/// The estimated size of a cell in the text, with the name of its field.
 const CELL_BYTES: usize = 32;
 
-/// The cells of one table: those of each column, in the order of the rows.
+/// The cells of one table, by column; each column in the order of the rows.
 pub(crate) type Cells<'c> = Vec<Vec<Cell<'c>>>;
 
-/// Where a cell is that its field cannot be; `None` if the rows are not of these tables at all.
+/// The column of a cell that its field cannot hold; `None` if the rows do not fit the tables at all.
 pub(crate) type Unreadable<'m> = Option<(&'m MappedTable, &'m Column)>;
 
-/// How the JSON text of a part is made.
+/// The order and the sources of the fields in the JSON text of a part.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     fields: Vec<(Label, Source)>,
-    /// Those of the rows of each table, with the places of their columns.
+    /// The fields in the rows of each table, with the indexes of their columns.
     rows: Vec<Vec<(Label, usize)>>,
 }
 
 /// The name of a field as JSON, with its colon.
 type Label = String;
 
-/// Where a field comes from.
+/// The source of a field.
 #[derive(Debug)]
 enum Source {
     /// The rows of this table.
     Rows(usize),
-    /// A column of the part's own row, or what it is where there is no row.
+    /// A column of the part's own row, or the default if there is no row.
     Own { column: Option<usize>, default: Option<String> },
 }
 
@@ -70,7 +70,7 @@ impl Assembly {
         if cells.iter().all(|cells| count(cells) == 0) {
             return Ok(None);
         }
-        // Its own row is in the first table.
+        // The part's own row is in the first table.
         let own = tables.first().zip(cells.first()).filter(|(table, cells)| table.field.is_none() && count(cells) > 0);
         let mut json = Vec::with_capacity(CELL_BYTES * cells.iter().flatten().map(Vec::len).sum::<usize>());
         json.push(b'{');
@@ -138,7 +138,7 @@ fn write<'m>(
     written.ok_or(Some((table, column)))
 }
 
-/// Ends an object or a list, whose members each have a comma behind them.
+/// Closes an object or an array whose members each end with a comma.
 fn close(json: &mut Vec<u8>, bracket: u8) {
     json.pop_if(|last| *last == b',');
     json.push(bracket);
@@ -164,7 +164,7 @@ fn label(name: &str) -> Label {
     format!("{}:", Value::from(name))
 }
 
-/// How many rows there are.
+/// Returns the number of rows.
 fn count(cells: &Cells<'_>) -> usize {
     cells.first().map_or(0, Vec::len)
 }

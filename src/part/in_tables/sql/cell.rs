@@ -1,4 +1,4 @@
-//! Values as the texts that go into columns and come out of them.
+//! Values as the texts that are written to columns and read from them.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -10,21 +10,21 @@ use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::{Number, Value};
 
-/// In what form a column has its values.
+/// The form in which a column holds its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// `0` or `1`; the engines also say `false` and `true`.
+    /// `0` or `1`; engines also return `false` and `true`.
     Bool,
     Integer,
     Float,
     Text,
     /// The text of a JSON value.
     Json,
-    /// The text of a JSON array, for a list of the engine's own.
+    /// The text of a JSON array, for a column of the engine's array type.
     Array,
 }
 
-/// What came out of a column.
+/// A value that was read from a column.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Cell<'c> {
     Null,
@@ -36,7 +36,7 @@ pub(crate) enum Cell<'c> {
     Text(Cow<'c, str>),
 }
 
-/// Reads a JSON value that is none of several.
+/// Reads a scalar JSON value.
 #[cfg(feature = "sqlite")]
 impl<'de> Deserialize<'de> for Cell<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -76,12 +76,12 @@ impl<'de> Visitor<'de> for CellVisitor {
     }
 }
 
-/// A value that a column of this form cannot have.
-pub(crate) type Unfit = &'static str;
+/// Why a column cannot hold a value.
+pub(crate) type InvalidValue = &'static str;
 
 impl Form {
-    /// Returns the text that goes into a column; `None` for `NULL`.
-    pub(crate) fn to_cell(self, value: &Value, is_nullable: bool) -> Result<Option<String>, Unfit> {
+    /// Returns the text to write to a column; `None` for `NULL`.
+    pub(crate) fn to_cell(self, value: &Value, is_nullable: bool) -> Result<Option<String>, InvalidValue> {
         if value.is_null() && (is_nullable || self != Self::Json) {
             return if is_nullable { Ok(None) } else { Err("it is nothing, or not a finite number") };
         }
@@ -93,7 +93,7 @@ impl Form {
             },
             (Self::Float, Value::Number(value)) => value.as_f64().map(float_text).ok_or("it is not a number"),
             (Self::Text, Value::String(value)) => Ok(value.clone()),
-            // Numbers of a fixed precision, by types that take numbers for them.
+            // A number of fixed precision, of a type that serializes as a number.
             (Self::Text, Value::Number(value)) => Ok(value.to_string()),
             (Self::Array, Value::Array(values)) if values.iter().any(|value| value.is_array() || value.is_object()) => {
                 Err("it is a list of more than plain values")
@@ -104,7 +104,7 @@ impl Form {
         .map(Some)
     }
 
-    /// Writes what came out of a column as JSON, unless it is none that this form has.
+    /// Writes a cell as JSON. Returns `None` if it is not of this form.
     pub(crate) fn write(self, cell: &Cell<'_>, json: &mut Vec<u8>) -> Option<()> {
         match (self, cell) {
             (_, Cell::Null) => put(json, &()),
@@ -115,13 +115,13 @@ impl Form {
             },
             (Self::Text, Cell::Text(text)) => put(json, text),
             (Self::Float, Cell::Text(text)) => put(json, &Number::from_f64(text.parse().ok()?)?),
-            // As every JSON of a part is written, whatever the engine has made of it.
+            // Normalized: some engines reformat JSON.
             (Self::Json | Self::Array, Cell::Text(text)) => put(json, &serde_json::from_str::<Value>(text).ok()?),
             (_, Cell::Integer(_)) => None,
         }
     }
 
-    /// Compares keys: numbers as such, texts by their bytes. The same on every engine.
+    /// Compares keys: numbers by value, texts by their bytes, the same way on every engine.
     pub(crate) fn compare(self, one: &Cell<'_>, other: &Cell<'_>) -> Ordering {
         match (self, one, other) {
             (Self::Integer, ..) => integer(one).map(Whole::wide).cmp(&integer(other).map(Whole::wide)),
@@ -149,14 +149,14 @@ fn truth(cell: &Cell<'_>) -> Option<bool> {
     }
 }
 
-/// The shortest text that is this number and no other.
+/// Returns the shortest text from which the same number is parsed.
 pub(crate) fn float_text(float: f64) -> String {
     format!("{float:?}")
 }
 
 enum Whole {
     Signed(i64),
-    /// One that is too large for the other.
+    /// Greater than `i64::MAX`.
     Unsigned(u64),
 }
 
@@ -169,7 +169,7 @@ impl Whole {
     }
 }
 
-/// An integer, also of a column that could have a fraction.
+/// Reads an integer, also from a column of numbers with a fraction.
 fn integer(cell: &Cell<'_>) -> Option<Whole> {
     let text = match cell {
         Cell::Null => return None,

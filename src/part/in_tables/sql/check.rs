@@ -1,17 +1,18 @@
-//! A plan held against the database.
+//! Compares a plan with the database.
 
 use sqlx::Error as SqlxError;
 
+use super::catalog::{flag, is_same_name};
 use super::cell::Form;
 use super::dialect::RowDialect;
-use super::facts::{Class, ColumnFacts, TableFacts, flag, is_same_name};
-use super::mapping::{Column, MappedTable};
+use super::facts::{Class, ColumnFacts, TableFacts};
+use super::mapped_table::{Column, MappedTable};
 use super::plan::{Plan, PlannedColumn, PlannedTable};
 use super::shape::Kind;
 use crate::error::ConfigError;
 use crate::store::sql::SqlStore;
 
-/// Returns the tables of a plan as they are, or all that is wrong with them.
+/// Returns the tables of a plan as the database has them, or an error that lists every mismatch.
 pub(crate) async fn check<D: RowDialect>(
     part: &str,
     plan: &Plan,
@@ -31,13 +32,13 @@ async fn look<D: RowDialect>(
     findings: &mut Findings<'_>,
 ) -> Result<Vec<MappedTable>, SqlxError> {
     if let Some((question, finding)) = D::NEEDS {
-        let answer = store.ask(question.to_owned()).await?;
+        let answer = store.query(question.to_owned()).await?;
         if !answer.first().map_or(Ok(false), |row| flag::<D>(row, 0))? {
             findings.list.push(finding.to_owned());
         }
     }
     let sessions = store.table();
-    let keys = TableFacts::ask_keys::<D>(store, sessions).await?;
+    let keys = TableFacts::query_keys::<D>(store, sessions).await?;
     if !keys.iter().any(|key| key.is_of::<D>(&["handle"])) {
         findings.list.push(format!(
             "table {sessions} has no unique index over \"handle\", or is not there: run `migrate` of the store"
@@ -45,9 +46,9 @@ async fn look<D: RowDialect>(
     }
     let mut tables = Vec::new();
     for table in &plan.tables {
-        let facts = TableFacts::ask(store, &table.table).await?;
-        let mut at = At { plan, table, facts: &facts, findings };
-        tables.extend(at.table::<D>(&sessions.to_string()));
+        let facts = TableFacts::query(store, &table.table).await?;
+        let mut check = TableCheck { plan, table, facts: &facts, findings };
+        tables.extend(check.table::<D>(&sessions.to_string()));
     }
     Ok(tables)
 }
@@ -63,22 +64,22 @@ impl Findings<'_> {
     }
 }
 
-/// One table that is looked at.
-struct At<'a, 'f> {
+/// The check of one table.
+struct TableCheck<'a, 'f> {
     plan: &'a Plan,
     table: &'a PlannedTable,
     facts: &'a TableFacts,
     findings: &'a mut Findings<'f>,
 }
 
-impl At<'_, '_> {
-    fn find(&mut self, what: std::fmt::Arguments<'_>) {
+impl TableCheck<'_, '_> {
+    fn report(&mut self, what: std::fmt::Arguments<'_>) {
         self.findings.list.push(format!("table {} {what}", self.table.table));
     }
 
     fn table<D: RowDialect>(&mut self, sessions: &str) -> Option<MappedTable> {
         if self.facts.columns.is_empty() {
-            self.find(format_args!("is not there: `InTables::schema` prints how to make it"));
+            self.report(format_args!("is not there: `InTables::schema` prints how to make it"));
             return None;
         }
         self.session::<D>();
@@ -98,14 +99,14 @@ impl At<'_, '_> {
     fn session<D: RowDialect>(&mut self) {
         let name = &self.plan.session_column;
         let Some(facts) = self.fact::<D>(name) else {
-            return self.find(format_args!("has no column {name:?} for the session: add it, as {}", D::SESSION_TYPE));
+            return self.report(format_args!("has no column {name:?} for the session: add it, as {}", D::SESSION_TYPE));
         };
         if facts.is_nullable {
-            self.find(format_args!("lets its column {name:?} be NULL: declare it NOT NULL"));
+            self.report(format_args!("lets its column {name:?} be NULL: declare it NOT NULL"));
         }
         if !matches!(facts.class::<D>(), Class::Bytes | Class::Any) {
             let type_name = &facts.type_name;
-            self.find(format_args!("has {type_name} for its column {name:?}: make it {}", D::SESSION_TYPE));
+            self.report(format_args!("has {type_name} for its column {name:?}: make it {}", D::SESSION_TYPE));
         }
     }
 
@@ -115,10 +116,10 @@ impl At<'_, '_> {
         let mut references = self.facts.references.iter();
         match references.find(|found| found.is_to_sessions && is_ours(&found.column, &found.to)) {
             Some(found) if found.cascades => {}
-            Some(_) => self.find(format_args!(
+            Some(_) => self.report(format_args!(
                 "keeps its rows when their session ends: declare the foreign key of {name:?} ON DELETE CASCADE"
             )),
-            None => self.find(format_args!(
+            None => self.report(format_args!(
                 "has no foreign key from {name:?} to {sessions} (handle): add it, with ON DELETE CASCADE"
             )),
         }
@@ -130,13 +131,13 @@ impl At<'_, '_> {
         let mut fitting = self.facts.keys.iter().filter(|found| found.is_of::<D>(&key)).peekable();
         if fitting.peek().is_none() {
             return self
-                .find(format_args!("has no unique index over exactly ({}): add it, as PRIMARY KEY", key.join(", ")));
+                .report(format_args!("has no unique index over exactly ({}): add it, as PRIMARY KEY", key.join(", ")));
         }
         let inexact = fitting.map(|found| &found.inexact).min_by_key(|inexact| inexact.len());
         if let Some(column) = inexact.and_then(|inexact| inexact.first()) {
             let facts = self.fact::<D>(column);
             let is = facts.map(|facts| format!("{} {}", facts.type_name, facts.collation)).unwrap_or_default();
-            self.find(format_args!(
+            self.report(format_args!(
                 "takes texts in its column {column:?} for equal that are not, such as \"A\" and \"a\" or \"a\" and \"a \" \
                  (it is {}): {}",
                 is.trim_end(),
@@ -145,7 +146,7 @@ impl At<'_, '_> {
         }
     }
 
-    /// Looks at the columns that the type does not know.
+    /// Checks the columns that no field is for.
     fn others<D: RowDialect>(&mut self) {
         let session = &self.plan.session_column;
         let is_known = |name: &str| {
@@ -156,32 +157,34 @@ impl At<'_, '_> {
         let unknown: Vec<_> = self.facts.columns.iter().filter(|facts| !is_known(&facts.name)).collect();
         for facts in unknown.into_iter().filter(is_needed) {
             let name = &facts.name;
-            self.find(format_args!("has a column {name:?} that no field is for: give it a default, or let it be NULL"));
+            self.report(format_args!(
+                "has a column {name:?} that no field is for: give it a default, or let it be NULL"
+            ));
         }
     }
 
     fn column<D: RowDialect>(&mut self, planned: &PlannedColumn) -> Option<Column> {
         let name = &planned.name;
         let Some(facts) = self.fact::<D>(name) else {
-            self.find(format_args!(
+            self.report(format_args!(
                 "has no column {name:?}: add it, as {}",
                 D::type_of(planned.kind, planned.key.is_some())
             ));
             return None;
         };
         match (planned.is_nullable, facts.is_nullable) {
-            (true, false) => self.find(format_args!("has NOT NULL at {name:?}, whose field is an `Option`: drop it")),
+            (true, false) => self.report(format_args!("has NOT NULL at {name:?}, whose field is an `Option`: drop it")),
             (false, true) => {
-                self.find(format_args!("lets {name:?} be NULL, whose field is no `Option`: declare it NOT NULL"));
+                self.report(format_args!("lets {name:?} be NULL, whose field is no `Option`: declare it NOT NULL"));
             }
             _ => {}
         }
         if facts.is_generated {
-            self.find(format_args!("makes its column {name:?} by itself, so that the field cannot be written"));
+            self.report(format_args!("makes its column {name:?} by itself, so that the field cannot be written"));
         }
         let Some(form) = form(planned.kind, facts.class::<D>()) else {
             let (type_name, better) = (&facts.type_name, D::type_of(planned.kind, planned.key.is_some()));
-            self.find(format_args!(
+            self.report(format_args!(
                 "has {type_name} for its column {name:?}, which cannot hold what the field does: make it {better}"
             ));
             return None;
@@ -190,7 +193,7 @@ impl At<'_, '_> {
     }
 }
 
-/// In what form a column of this class holds what a field is; `None` if it cannot.
+/// Returns the form in which columns of this class hold values of this kind; `None` if they cannot.
 fn form(kind: Kind, class: Class) -> Option<Form> {
     Some(match (kind, class) {
         (Kind::Bool | Kind::Any, Class::Bool) | (Kind::Bool, Class::IntegerOrBool | Class::Any) => Form::Bool,

@@ -1,95 +1,96 @@
-//! The statements for rows of parts, and in what the engines differ.
+//! The differences between the engines in the statements for rows of parts.
 //!
-//! Rows are given to a statement as one JSON text, so that it is the same for one row and for a thousand. Each value is a
-//! text in it, which the engine turns into the type of the column as it does with a literal. What a session has comes back as
-//! one row, with a list for each column, where the engine has lists that are exact; otherwise row by row, as texts.
+//! A statement takes the rows to write as one JSON text, so it is the same for one row and for a thousand. Each value
+//! in it is a string, which the engine converts to the type of the column like a literal. The rows of a session are
+//! read as one row with a list for each column where the engine has exact lists, otherwise row by row as texts.
 
 use std::borrow::Cow;
 
 use sqlx::Error;
 
 use super::cell::{Cell, Form, float_text};
-use super::mapping::{Column, MappedTable};
+use super::mapped_table::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect, Table};
 
-/// In what one engine differs from the others with rows of parts.
+/// The SQL for rows of parts in one engine.
 pub(crate) trait RowDialect: Dialect {
-    /// Whether names of columns and tables that differ in their case are the same.
+    /// Whether names of columns and tables are case-insensitive.
     const IGNORES_CASE: bool;
-    /// A question whose answer must not be 0, and what is wrong if it is.
+    /// A query that must not return 0, and the complaint if it does.
     const NEEDS: Option<(&'static str, &'static str)>;
-    /// What makes texts of a key be compared byte by byte.
+    /// The advice for a key column whose texts are not compared byte by byte.
     const EXACT_TEXTS: &'static str;
-    /// The type of the column with the session's handle.
+    /// The type of the handle column.
     const SESSION_TYPE: &'static str;
-    /// The families of types that cannot be written as texts.
+    /// The type families whose values cannot be written as texts.
     const UNWRITABLE: &'static [&'static str];
-    /// Whether a foreign key says in which schema the other table is.
+    /// Whether a foreign key names the schema of the referenced table.
     const REFERS_TO_SCHEMAS: bool = true;
-    /// What stands behind the columns of a table.
+    /// The end of `CREATE TABLE`, after the columns.
     const TABLE_END: &'static str;
 
-    /// The type of a column that holds what is of this kind.
+    /// Returns the column type for values of this kind.
     fn type_of(kind: Kind, is_key: bool) -> &'static str;
 
-    /// Asks for the columns of a table: name, type, the family it is of, and whether it may be `NULL`, has a default, is
-    /// made by the engine; then its collation.
-    fn ask_columns(table: &Table) -> String;
+    /// Returns a query for the columns of a table: name, type, type family, whether it is nullable, has a default, is
+    /// generated, and its collation.
+    fn columns_query(table: &Table) -> String;
 
-    /// Asks for the columns of the table's unique indexes: the index, the column, whether the index is for all rows and
-    /// the whole column, whether the column is compared byte by byte.
-    fn ask_keys(table: &Table) -> String;
+    /// Returns a query for the columns of the unique indexes: the index, the column, whether the index covers all rows
+    /// and the whole column, and whether the column is compared byte by byte.
+    fn unique_indexes_query(table: &Table) -> String;
 
-    /// Asks for the table's foreign keys of one column: the column, that of the other table, whether this is `parent`,
-    /// whether a deletion cascades.
-    fn ask_references(table: &Table, parent: &Table) -> String;
+    /// Returns a query for the foreign keys: the column, the referenced column, whether the referenced table is
+    /// `parent`, and whether a deletion cascades.
+    fn foreign_keys_query(table: &Table, parent: &Table) -> String;
 
-    /// Reads a column of the table `t` as a text.
+    /// Returns the expression that reads a column of the table `t` as text.
     fn read(column: &Column) -> String;
 
-    /// The value of a column in a row `r` that was given, where it is called `name`.
+    /// Returns the expression for the value of a column in an input row `r`, where its name is `name`.
     fn given(column: &Column, name: &str) -> String;
 
-    /// Removes the rows that are given by their keys.
+    /// Returns the statement that deletes the input rows by their keys.
     fn delete(table: &MappedTable, session: &str) -> String;
 
-    /// Writes the rows that are given. Of several statements, the next is needed if those before it affected fewer rows
-    /// than there are; which is the first does not matter.
+    /// Returns the statements that insert or update the input rows. Each runs only if those before it affected fewer
+    /// rows than the input has; they may run in any order.
     fn puts(table: &MappedTable, session: &str) -> Vec<String>;
 
-    /// Returns the text of a number from which [`given`](Self::given) makes the same bits again.
+    /// Returns the text from which [`given`](Self::given) restores the number bit by bit.
     fn float_to_cell(float: f64) -> String {
         float_text(float)
     }
 
-    /// Whether a column has no way to hold the character NUL.
+    /// Whether a column cannot hold the character NUL.
     fn refuses_nul(_column: &Column) -> bool {
         false
     }
 
-    /// Reads a column of all rows of the table `t` as one value. `None`: there is no exact way.
+    /// Returns the expression that reads a column of all rows of the table `t` as one list; `None` if no list is exact.
     fn list(_column: &Column) -> Option<String> {
         None
     }
 
-    /// Returns what [`read`](Self::read) has read.
+    /// Returns the value that [`read`](Self::read) selected.
     fn cell(row: &Self::Row, place: usize, _form: Form) -> Result<Option<Cow<'_, str>>, Error> {
         Ok(Self::text(row, place)?.map(Cow::Borrowed))
     }
 
-    /// Returns what [`list`](Self::list) has read; `None` if that cannot be.
+    /// Returns the values that [`list`](Self::list) selected; `None` if the list is malformed.
     fn cells<'r>(_row: &'r Self::Row, _place: usize, _column: &Column) -> Result<Option<Vec<Cell<'r>>>, Error> {
         Ok(None)
     }
 }
 
-/// Removes all rows of a session.
-pub(crate) fn clear<D: RowDialect>(table: &MappedTable, session: &str) -> String {
+/// Deletes all rows of a session.
+pub(crate) fn delete_all<D: RowDialect>(table: &MappedTable, session: &str) -> String {
     format!("DELETE FROM {} WHERE {} = :session", table.table.quoted(D::QUOTE), quoted::<D>(session))
 }
 
-/// Inserts rows, and changes those that are there. What their columns hold that are not given stays.
+/// Returns the statement that inserts rows or updates existing ones. Columns that are not in the input keep their
+/// values.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn upsert<D: RowDialect>(table: &MappedTable, session: &str, source: &str) -> String {
     let name = table.table.quoted(D::QUOTE);
@@ -109,7 +110,7 @@ pub(crate) fn upsert<D: RowDialect>(table: &MappedTable, session: &str, source: 
     )
 }
 
-/// The name of a column in rows that are given.
+/// Returns the name of a column in the input rows.
 pub(crate) fn name_of(place: usize) -> String {
     format!("c{place}")
 }

@@ -1,4 +1,4 @@
-//! The rows that turn one value into another.
+//! The writes that turn one value into another.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -7,19 +7,20 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::cell::{Form, Unfit};
+use super::cell::{Form, InvalidValue};
 use super::dialect::{RowDialect, name_of};
-use super::mapping::{Column, MappedTable, Mapping};
+use super::mapped_table::{Column, MappedTable};
+use super::mapping::Mapping;
 use crate::error::Error;
-use crate::part::in_tables::{RowWrites, Rows, TableWrites};
+use crate::part::in_tables::row_writes::{RowWrites, Rows, TableWrites};
 
 /// The cells of a row; `None` for `NULL`.
 type Cells = Vec<Option<String>>;
 
-/// The rows of one table, by the cells of their keys.
+/// The rows of one table by key.
 type TableRows = BTreeMap<Cells, Cells>;
 
-/// Returns the rows that turn `before` into `after`.
+/// Returns the writes that turn `before` into `after`.
 pub(crate) fn difference<D: RowDialect>(
     mapping: &Arc<Mapping>,
     before: Option<&Value>,
@@ -34,13 +35,25 @@ pub(crate) fn difference<D: RowDialect>(
     Ok(RowWrites { mapping: Arc::clone(mapping) as _, tables: tables.into_iter().flatten().collect() })
 }
 
+/// Returns the rows of `after`, in the place of all there are.
+pub(crate) fn replacement<D: RowDialect>(mapping: &Arc<Mapping>, after: Option<&Value>) -> Result<RowWrites, Error> {
+    let mut writes = difference::<D>(mapping, None, after)?;
+    for table in 0..mapping.tables.len() {
+        match writes.tables.iter_mut().find(|writes| writes.table == table) {
+            Some(writes) => writes.clears = true,
+            None => writes.tables.push(TableWrites { clears: true, ..TableWrites::of(table) }),
+        }
+    }
+    Ok(writes)
+}
+
 fn between(
     number: usize,
     table: &MappedTable,
     before: Option<TableRows>,
     after: Option<TableRows>,
 ) -> Option<TableWrites> {
-    let mut writes = TableWrites { table: number, clears: false, removed: None, put: None, puts_new: false };
+    let mut writes = TableWrites::of(number);
     let Some(after) = after else {
         writes.clears = true;
         return before.map(|_| writes);
@@ -54,14 +67,14 @@ fn between(
     (writes.removed.is_some() || writes.put.is_some()).then_some(writes)
 }
 
-/// Writes rows down, or returns `None` if there are none.
+/// Serializes rows. Returns `None` if there are none.
 fn to_rows<'c>(rows: impl Iterator<Item: Iterator<Item = (usize, &'c Option<String>)>>) -> Option<Rows> {
     let cell = |(place, cell): (usize, &Option<String>)| Some((name_of(place), cell.as_deref()?.into()));
     let rows: Vec<Value> = rows.map(|cells| Value::Object(cells.filter_map(cell).collect())).collect();
     (!rows.is_empty()).then(|| Rows { count: rows.len(), json: Value::Array(rows).to_string() })
 }
 
-/// Returns the rows of a value in one table.
+/// Returns the rows of a part in one table.
 fn rows<D: RowDialect>(table: &MappedTable, value: &Value) -> Result<TableRows, WrongRow> {
     let wrong = |column: &str, why| WrongRow { table: table.table.to_string(), column: column.to_owned(), why };
     let Value::Object(fields) = value else { return Err(wrong("", "the part is not a struct with named fields")) };
@@ -98,7 +111,7 @@ fn cells<D: RowDialect>(table: &MappedTable, fields: &Map<String, Value>) -> Res
     table.columns.iter().map(cell).collect()
 }
 
-fn cell<D: RowDialect>(column: &Column, value: Option<&Value>) -> Result<Option<String>, Unfit> {
+fn cell<D: RowDialect>(column: &Column, value: Option<&Value>) -> Result<Option<String>, InvalidValue> {
     let value = match value {
         Some(value) => value,
         None if column.is_nullable => return Ok(None),
@@ -122,12 +135,12 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// Why a part cannot be written into its tables.
+/// Why a part cannot be written to its tables.
 #[derive(Debug)]
 struct WrongRow {
     table: String,
     column: String,
-    why: Unfit,
+    why: InvalidValue,
 }
 
 impl fmt::Display for WrongRow {

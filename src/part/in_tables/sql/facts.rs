@@ -1,13 +1,8 @@
-//! What a database says about a table.
-
-use sqlx::Error;
-
-use super::dialect::RowDialect;
-use crate::store::sql::{SqlStore, Table};
+//! Tables as the database describes them.
 
 #[derive(Debug)]
 pub(crate) struct TableFacts {
-    /// There are none where there is no table.
+    /// Empty if the table does not exist.
     pub(crate) columns: Vec<ColumnFacts>,
     pub(crate) keys: Vec<KeyFacts>,
     pub(crate) references: Vec<ReferenceFacts>,
@@ -16,24 +11,24 @@ pub(crate) struct TableFacts {
 #[derive(Clone, Debug)]
 pub(crate) struct ColumnFacts {
     pub(crate) name: String,
-    /// The type as it is written in SQL.
+    /// The type in SQL.
     pub(crate) type_name: String,
-    /// The type without its particulars.
+    /// The type without its length, precision and scale.
     pub(crate) family: String,
     pub(crate) is_nullable: bool,
     pub(crate) has_default: bool,
     pub(crate) is_generated: bool,
-    /// How texts are compared, where the engine says it of the column.
+    /// The collation, where the engine has one for each column.
     pub(crate) collation: String,
 }
 
 /// A unique index.
 #[derive(Debug)]
 pub(crate) struct KeyFacts {
-    index: String,
-    /// The columns; an expression is an empty name.
+    pub(crate) index: String,
+    /// The columns. An expression has the empty name.
     pub(crate) columns: Vec<String>,
-    /// Whether no rows and no parts of a column are left out.
+    /// Whether the index covers all rows and the whole columns.
     pub(crate) is_whole: bool,
     /// The columns that are not compared byte by byte.
     pub(crate) inexact: Vec<String>,
@@ -48,12 +43,12 @@ pub(crate) struct ReferenceFacts {
     pub(crate) cascades: bool,
 }
 
-/// What columns of a type can hold.
+/// The values that columns of a type can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     Bool,
     Integer,
-    /// Integers, and truth values as 0 and 1.
+    /// Integers, and booleans as 0 and 1.
     IntegerOrBool,
     Float32,
     Float64,
@@ -63,106 +58,10 @@ pub(crate) enum Class {
     Json,
     Array,
     Bytes,
-    /// What is written as a text and checked by the engine: dates, UUIDs, addresses.
+    /// Values that are written as texts and checked by the engine: dates, UUIDs, addresses.
     Other,
-    /// Whatever it is given.
+    /// Any value.
     Any,
-    /// Nothing that we could write.
+    /// Values that cannot be written as texts.
     Unknown,
-}
-
-impl ColumnFacts {
-    /// Returns what the column can hold.
-    pub(crate) fn class<D: RowDialect>(&self) -> Class {
-        match &*self.family {
-            "bool" => Class::Bool,
-            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => Class::IntegerOrBool,
-            "int2" | "int4" | "int8" => Class::Integer,
-            "float" | "float4" => Class::Float32,
-            "double" | "float8" => Class::Float64,
-            "decimal" | "numeric" => Class::Number,
-            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "bpchar" | "citext" | "name" => {
-                Class::Text
-            }
-            "json" | "jsonb" => Class::Json,
-            "array" => Class::Array,
-            "any" => Class::Any,
-            "bytea" | "varbinary" => Class::Bytes,
-            "binary" if self.type_name.eq_ignore_ascii_case("binary(16)") => Class::Bytes,
-            family if D::UNWRITABLE.contains(&family) => Class::Unknown,
-            _ => Class::Other,
-        }
-    }
-}
-
-impl TableFacts {
-    pub(crate) async fn ask<D: RowDialect>(store: &SqlStore<D>, table: &Table) -> Result<Self, Error> {
-        let columns = store.ask(D::ask_columns(table)).await?;
-        let references = store.ask(D::ask_references(table, store.table())).await?;
-        Ok(Self {
-            columns: columns.iter().map(column::<D>).collect::<Result<_, _>>()?,
-            keys: Self::ask_keys(store, table).await?,
-            references: references.iter().map(reference::<D>).collect::<Result<_, _>>()?,
-        })
-    }
-
-    pub(crate) async fn ask_keys<D: RowDialect>(store: &SqlStore<D>, table: &Table) -> Result<Vec<KeyFacts>, Error> {
-        let mut keys: Vec<KeyFacts> = Vec::new();
-        for row in store.ask(D::ask_keys(table)).await? {
-            let (index, column) = (text::<D>(&row, 0)?, text::<D>(&row, 1)?);
-            let found = keys.iter().position(|key| key.index == index);
-            let place = found.unwrap_or_else(|| {
-                keys.push(KeyFacts { index, columns: Vec::new(), is_whole: true, inexact: Vec::new() });
-                keys.len() - 1
-            });
-            let key = &mut keys[place];
-            key.is_whole &= flag::<D>(&row, 2)?;
-            if !flag::<D>(&row, 3)? {
-                key.inexact.push(column.clone());
-            }
-            key.columns.push(column);
-        }
-        Ok(keys)
-    }
-}
-
-impl KeyFacts {
-    /// Whether exactly these columns are what is unique, in any order.
-    pub(crate) fn is_of<D: RowDialect>(&self, columns: &[&str]) -> bool {
-        let has = |column: &&str| self.columns.iter().any(|other| is_same_name::<D>(other, column));
-        self.is_whole && self.columns.len() == columns.len() && columns.iter().all(has)
-    }
-}
-
-pub(crate) fn is_same_name<D: RowDialect>(one: &str, other: &str) -> bool {
-    if D::IGNORES_CASE { one.eq_ignore_ascii_case(other) } else { one == other }
-}
-
-fn column<D: RowDialect>(row: &D::Row) -> Result<ColumnFacts, Error> {
-    Ok(ColumnFacts {
-        name: text::<D>(row, 0)?,
-        type_name: text::<D>(row, 1)?,
-        family: text::<D>(row, 2)?.to_ascii_lowercase(),
-        is_nullable: flag::<D>(row, 3)?,
-        has_default: flag::<D>(row, 4)?,
-        is_generated: flag::<D>(row, 5)?,
-        collation: text::<D>(row, 6)?,
-    })
-}
-
-fn reference<D: RowDialect>(row: &D::Row) -> Result<ReferenceFacts, Error> {
-    Ok(ReferenceFacts {
-        column: text::<D>(row, 0)?,
-        to: text::<D>(row, 1)?,
-        is_to_sessions: flag::<D>(row, 2)?,
-        cascades: flag::<D>(row, 3)?,
-    })
-}
-
-fn text<D: RowDialect>(row: &D::Row, place: usize) -> Result<String, Error> {
-    Ok(D::text(row, place)?.unwrap_or_default().to_owned())
-}
-
-pub(crate) fn flag<D: RowDialect>(row: &D::Row, place: usize) -> Result<bool, Error> {
-    Ok(D::integer(row, place)?.is_some_and(|value| value != 0))
 }

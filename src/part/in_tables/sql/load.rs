@@ -1,4 +1,4 @@
-//! Reads what a session has of a part.
+//! Reads the rows of a session.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,32 +8,39 @@ use serde_json::{Map, Value};
 use super::assembly::{Assembly, Cells, Unreadable};
 use super::cell::Cell;
 use super::dialect::{RowDialect, quoted};
-use super::mapping::{Column, MappedTable};
+use super::mapped_table::{Column, MappedTable};
 use crate::store::StoreError;
-use crate::store::sql::{SqlStore, Statement};
+use crate::store::sql::{SqlStore, Statement, Table};
 
-/// How all rows that a session has of a part are read.
+/// The statement that reads all rows of a session, and the way to turn them into the part.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) statement: Statement,
-    /// Whether each column is a list, and all of them are in one row.
+    /// Whether the statement returns one row, in which each column is a list.
     has_lists: bool,
     assembly: Assembly,
 }
 
 impl Load {
-    pub(crate) fn new<D: RowDialect>(tables: &[MappedTable], session: &str, defaults: &Map<String, Value>) -> Self {
+    /// `session` is the name of the handle column in each of the tables, and `sessions` the table that it references.
+    pub(crate) fn new<D: RowDialect>(
+        tables: &[MappedTable],
+        session: &str,
+        sessions: &Table,
+        defaults: &Map<String, Value>,
+    ) -> Self {
+        let from = |table: &MappedTable| from::<D>(table, session, sessions);
         let lists = tables.iter().map(|table| table.columns.iter().map(D::list).collect());
         let lists: Option<Vec<Vec<String>>> = lists.collect();
         let template = match &lists {
-            Some(lists) => select_lists::<D>(tables, lists, session),
-            None => select_rows::<D>(tables, session),
+            Some(lists) => select_lists(tables, lists, from),
+            None => select_rows::<D>(tables, from),
         };
         let statement = Statement::new::<D>(&template);
         Self { statement, has_lists: lists.is_some(), assembly: Assembly::new(tables, defaults) }
     }
 
-    /// Makes the JSON text of the part, or returns `None` if there are no rows.
+    /// Returns the JSON text of the part, or `None` if there are no rows.
     pub(crate) fn part<D: RowDialect>(
         &self,
         tables: &[MappedTable],
@@ -44,11 +51,9 @@ impl Load {
     }
 }
 
-/// Answers with one row: the columns of all tables side by side, each as a list.
-fn select_lists<D: RowDialect>(tables: &[MappedTable], lists: &[Vec<String>], session: &str) -> String {
-    let select = |(table, lists): (&MappedTable, &Vec<String>)| {
-        format!("SELECT {} {}", lists.join(", "), from::<D>(table, session))
-    };
+/// Returns a statement whose result is one row: the columns of all tables side by side, each as a list.
+fn select_lists(tables: &[MappedTable], lists: &[Vec<String>], from: impl Fn(&MappedTable) -> String) -> String {
+    let select = |(table, lists): (&MappedTable, &Vec<String>)| format!("SELECT {} {}", lists.join(", "), from(table));
     let mut selects: Vec<_> = tables.iter().zip(lists).map(select).collect();
     if selects.len() == 1 {
         return selects.remove(0);
@@ -57,22 +62,32 @@ fn select_lists<D: RowDialect>(tables: &[MappedTable], lists: &[Vec<String>], se
     format!("SELECT * FROM {}", selects.join(" CROSS JOIN "))
 }
 
-/// Answers with the number of the table, if there are several, then its columns, and nothing behind them.
-fn select_rows<D: RowDialect>(tables: &[MappedTable], session: &str) -> String {
+/// Returns a statement whose rows have the number of the table, if there are several, then its columns, then `NULL`s.
+fn select_rows<D: RowDialect>(tables: &[MappedTable], from: impl Fn(&MappedTable) -> String) -> String {
     let width = tables.iter().map(|table| table.columns.len()).max().unwrap_or_default();
     let select = |(number, table): (usize, &MappedTable)| {
         let number = (tables.len() > 1).then(|| format!("'{number}'"));
         let read = table.columns.iter().map(|column| D::read(column));
         let cells = read.chain(std::iter::repeat("NULL".to_owned())).take(width);
         let cells: Vec<_> = number.into_iter().chain(cells).collect();
-        format!("SELECT {} {}", cells.join(", "), from::<D>(table, session))
+        format!("SELECT {} {}", cells.join(", "), from(table))
     };
     let selects: Vec<_> = tables.iter().enumerate().map(select).collect();
     selects.join(" UNION ALL ")
 }
 
-fn from<D: RowDialect>(table: &MappedTable, session: &str) -> String {
-    format!("FROM {} AS t WHERE t.{} = :session", table.table.quoted(D::QUOTE), quoted::<D>(session))
+/// Returns the rows of a session, which are none unless the session is there and has the expected generation. So a
+/// request that loaded the session before a login does not read what was written after it.
+///
+/// The subquery is one look-up in the unique index over the handles.
+fn from<D: RowDialect>(table: &MappedTable, session: &str, sessions: &Table) -> String {
+    format!(
+        "FROM {} AS t WHERE t.{} = (SELECT s.handle FROM {} AS s WHERE s.handle = :session \
+         AND s.generation = :session_generation)",
+        table.table.quoted(D::QUOTE),
+        quoted::<D>(session),
+        sessions.quoted(D::QUOTE)
+    )
 }
 
 fn cells_of_lists<'r, D: RowDialect>(tables: &[MappedTable], rows: &'r [D::Row]) -> Result<Vec<Cells<'r>>, StoreError> {
@@ -107,22 +122,22 @@ pub(crate) fn unreadable<D: RowDialect>(place: Unreadable<'_>) -> StoreError {
     let place = place.map(|(table, column): (&MappedTable, &Column)| {
         format!("column {:?} of table {} ({})", column.name, table.table, column.facts.type_name)
     });
-    StoreError::undecodable_rows(D::STORE, NotWritten { place })
+    StoreError::undecodable_rows(D::STORE, InvalidRows { place })
 }
 
-/// There is something in a table that nobody could have written there.
+/// A table holds a value that cannot come from the part.
 #[derive(Debug)]
-struct NotWritten {
+struct InvalidRows {
     place: Option<String>,
 }
 
-impl fmt::Display for NotWritten {
+impl fmt::Display for InvalidRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Some(place) => write!(f, "{place} holds what its field cannot be"),
+            Some(place) => write!(f, "{place} holds a value that its field cannot have"),
             None => f.write_str("the rows are not of the tables that were checked"),
         }
     }
 }
 
-impl StdError for NotWritten {}
+impl StdError for InvalidRows {}

@@ -5,19 +5,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sqlx::{Database, Transaction};
+use sqlx::Database;
 
 use super::dialect::RowDialect;
-use super::difference::difference;
+use super::difference::{difference, replacement};
 use super::load::unreadable;
-use super::mapping::{MappedTable, Mapping};
+use super::mapped_table::MappedTable;
+use super::mapping::Mapping;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::part::in_tables::{BoxFuture, MappedPart, RecordCall, RowDatabase, RowWrites};
-use crate::part::patch::Collection;
-use crate::record::{Handle, StoreKey};
-use crate::store::sql::{Batch, SqlStore};
-use crate::store::{Entry, Outcome, StoreError};
+use crate::part::in_tables::mapped_part::{BoxFuture, MappedPart, RowDatabase};
+use crate::part::in_tables::row_writes::RowWrites;
+use crate::part::merge::Collection;
+use crate::record::{Generation, Handle, StoreKey};
+#[cfg(test)]
+use crate::store::sql::Statement;
+use crate::store::sql::{Batch, Call, PooledTransaction, SqlStore};
+use crate::store::{Entry, Outcome, RecordCall, StoreError};
 
 /// A part in tables of one engine.
 pub(crate) struct Mapped<D: Database> {
@@ -45,13 +49,18 @@ impl<D: RowDialect> Mapped<D> {
         Self { mapping: Arc::new(mapping), collections, database: Arc::new(store.clone()), store }
     }
 
-    /// The name of the part.
+    /// Returns the name of the part.
     pub(crate) fn name(&self) -> &'static str {
         self.mapping.part
     }
 
-    async fn read(&self, session: Handle) -> Result<Option<Vec<u8>>, StoreError> {
-        self.text(self.store.rows(&self.mapping.load.statement, Some(&session)).await)
+    #[cfg(test)]
+    pub(crate) fn load_statement(&self) -> &Statement {
+        &self.mapping.load.statement
+    }
+
+    async fn read(&self, session: Handle, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        self.text(self.store.fetch_rows(&self.mapping.load.statement, &rows_of(&session, generation)).await)
     }
 
     /// Begins a transaction in which the row of a session is locked.
@@ -59,40 +68,41 @@ impl<D: RowDialect> Mapped<D> {
         &self,
         key: &StoreKey,
         now: Timestamp,
-    ) -> Result<(Box<Transaction<'static, D>>, Option<Entry>), StoreError> {
+    ) -> Result<(Box<PooledTransaction<D>>, Option<Entry>), StoreError> {
         self.store.lock(key, now).await
     }
 
-    /// Reads, in a transaction, what a session has of the part, as a JSON text.
+    /// Loads the part of a session as JSON text, in a transaction.
     pub(crate) async fn load_on(
         &self,
         connection: &mut D::Connection,
         session: Handle,
+        generation: Generation,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.text(SqlStore::<D>::rows_on(connection, &self.mapping.load.statement, &session).await)
+        let call = rows_of(&session, generation);
+        self.text(SqlStore::<D>::fetch_rows_on(connection, &self.mapping.load.statement, &call).await)
     }
 
-    /// Makes the call of a store and writes rows, then ends the transaction. If the call ends as anything but
-    /// [`Outcome::Done`], nothing is written.
+    /// Makes a call of the store, writes rows and commits. Unless the call is [`Outcome::Done`], nothing is written.
     pub(crate) async fn finish(
         &self,
-        mut transaction: Box<Transaction<'static, D>>,
+        transaction: Box<PooledTransaction<D>>,
         call: RecordCall<'_>,
         rows: &[RowWrites],
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let batches = batches(rows).ok_or_else(|| unreadable::<D>(None))?;
-        let outcome = self.store.write_all(&mut transaction, &call, &batches, now).await?;
-        if outcome == Outcome::Done {
-            transaction.commit().await.map_err(SqlStore::<D>::refused)?;
-        }
-        Ok(outcome)
+        self.store.write_and_end(*transaction, &call, &batches, now).await
     }
 
     fn text(&self, rows: Result<Vec<D::Row>, sqlx::Error>) -> Result<Option<Vec<u8>>, StoreError> {
         let Mapping { tables, load, .. } = &*self.mapping;
         load.part::<D>(tables, &rows.map_err(SqlStore::<D>::failed)?)
     }
+}
+
+fn rows_of(session: &Handle, generation: Generation) -> Call<'_> {
+    Call { session: Some(session), session_generation: Some(generation), ..Call::default() }
 }
 
 impl<D: RowDialect> MappedPart for Mapped<D> {
@@ -108,8 +118,12 @@ impl<D: RowDialect> MappedPart for Mapped<D> {
         &self.database
     }
 
-    fn load(&self, session: Handle) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
-        Box::pin(self.read(session))
+    fn load(&self, session: Handle, generation: Generation) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(self.read(session, generation))
+    }
+
+    fn replacement(&self, after: Option<&Value>) -> Result<RowWrites, Error> {
+        replacement::<D>(&self.mapping, after)
     }
 
     fn difference(&self, before: Option<&Value>, after: Option<&Value>) -> Result<RowWrites, Error> {
@@ -142,7 +156,7 @@ impl<D: RowDialect> RowDatabase for SqlStore<D> {
     }
 }
 
-/// Returns the statements to run, those that remove rows first. `None`: the rows are of another engine.
+/// Returns the statements to run, deletions first. Returns `None` if the rows are of another engine.
 pub(crate) fn batches(rows: &[RowWrites]) -> Option<Vec<Batch<'_>>> {
     let (mut removals, mut puts) = (Vec::new(), Vec::new());
     for writes in rows {
@@ -150,7 +164,7 @@ pub(crate) fn batches(rows: &[RowWrites]) -> Option<Vec<Batch<'_>>> {
         for table in &writes.tables {
             let statements = mapping.statements.get(table.table)?;
             if table.clears {
-                removals.push(Batch { statements: vec![&statements.clear], rows: None, count: 0 });
+                removals.push(Batch { statements: vec![&statements.delete_all], rows: None, count: 0 });
             }
             if let Some(removed) = &table.removed {
                 let statements = statements.delete.iter().collect();
@@ -166,7 +180,7 @@ pub(crate) fn batches(rows: &[RowWrites]) -> Option<Vec<Batch<'_>>> {
             }
         }
     }
-    // Rows that refer to others go before them, and come after them.
+    // Rows that reference others are deleted before them and inserted after them.
     removals.reverse();
     removals.append(&mut puts);
     Some(removals)

@@ -4,7 +4,7 @@ use sqlx::MySql;
 
 use super::cell::Form;
 use super::dialect::{RowDialect, name_of, quoted};
-use super::mapping::{Column, MappedTable};
+use super::mapped_table::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect as _, Table};
 
@@ -44,7 +44,7 @@ impl RowDialect for MySql {
             Kind::Integer => "BIGINT",
             Kind::Float32 => "FLOAT",
             Kind::Float64 => "DOUBLE",
-            // Each engine runs the comment of its own. Other collations take texts for equal that end in spaces.
+            // Each engine executes its own comment. Other collations ignore trailing spaces.
             Kind::Text if is_key => {
                 "VARCHAR(255) CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */"
             }
@@ -53,7 +53,7 @@ impl RowDialect for MySql {
         }
     }
 
-    fn ask_columns(table: &Table) -> String {
+    fn columns_query(table: &Table) -> String {
         format!(
             "SELECT CAST(COLUMN_NAME AS CHAR), CAST(COLUMN_TYPE AS CHAR), CAST(DATA_TYPE AS CHAR), \
              CAST(IS_NULLABLE = 'YES' AS SIGNED), \
@@ -65,7 +65,7 @@ impl RowDialect for MySql {
         )
     }
 
-    fn ask_keys(table: &Table) -> String {
+    fn unique_indexes_query(table: &Table) -> String {
         format!(
             "SELECT CAST(s.INDEX_NAME AS CHAR), CAST(COALESCE(s.COLUMN_NAME, '') AS CHAR), \
              CAST(s.SUB_PART IS NULL AS SIGNED), CAST(c.COLLATION_NAME IS NULL \
@@ -77,7 +77,7 @@ impl RowDialect for MySql {
         )
     }
 
-    fn ask_references(table: &Table, parent: &Table) -> String {
+    fn foreign_keys_query(table: &Table, parent: &Table) -> String {
         format!(
             "SELECT CAST(k.COLUMN_NAME AS CHAR), CAST(k.REFERENCED_COLUMN_NAME AS CHAR), \
              CAST({} AS SIGNED), CAST(r.DELETE_RULE = 'CASCADE' AS SIGNED) \
@@ -93,7 +93,7 @@ impl RowDialect for MySql {
         let name = format!("t.{}", quoted::<Self>(&column.name));
         let text = match (column.form, &*column.facts.family) {
             (Form::Bool, _) => as_text(&format!("{name} + 0")),
-            // A `FLOAT` would be shown with six digits.
+            // A `FLOAT` would be written with six digits.
             (Form::Float, _) => as_text(&format!("{name} + 0E0")),
             (_, "datetime") => format!("REPLACE({}, ' ', 'T')", as_text(&name)),
             (_, "timestamp") => {
@@ -103,7 +103,7 @@ impl RowDialect for MySql {
             (_, _) if column.facts.collation.is_empty() && column.facts.family != "json" => as_text(&name),
             _ => format!("CONVERT({name} USING utf8mb4)"),
         };
-        // The same for all, or a `UNION` of them has none.
+        // The columns of a `UNION` need the same collation.
         format!("{text} COLLATE utf8mb4_bin")
     }
 
@@ -122,8 +122,8 @@ impl RowDialect for MySql {
         format!("DELETE t FROM {} STRAIGHT_JOIN {join}", source(table.key_columns()))
     }
 
-    /// Not `INSERT ... ON DUPLICATE KEY UPDATE`: where another key of the table is taken, that would change the row of
-    /// another session.
+    /// `INSERT ... ON DUPLICATE KEY UPDATE` would update the row of another session on a conflict in another unique
+    /// index.
     fn puts(table: &MappedTable, session: &str) -> Vec<String> {
         let (name, column) = (table.table.quoted(Self::QUOTE), quoted::<Self>(session));
         let (source, join) = (source(table.columns.iter().enumerate()), join(table, session));
@@ -147,12 +147,12 @@ impl RowDialect for MySql {
     }
 }
 
-/// The table, and which of its rows belongs to a given one.
+/// Returns the join of the table with the input rows.
 fn join(table: &MappedTable, session: &str) -> String {
     let (name, session) = (table.table.quoted(MySql::QUOTE), quoted::<MySql>(session));
     let is_given = |(place, column): (usize, &Column)| {
         let given = MySql::given(column, &name_of(place));
-        // A collation begins with the name of its character set.
+        // The name of a collation begins with that of its character set.
         let given = match column.facts.collation.split_once('_') {
             Some((character_set, _)) => {
                 format!("CONVERT({given} USING {character_set}) COLLATE {}", column.facts.collation)
@@ -165,7 +165,7 @@ fn join(table: &MappedTable, session: &str) -> String {
     format!("{name} AS t ON t.{session} = :session{is_given}")
 }
 
-/// The rows that are given.
+/// Returns the input rows.
 fn source<'c>(columns: impl Iterator<Item = (usize, &'c Column)>) -> String {
     let columns = columns.map(|(place, _)| {
         let name = name_of(place);
@@ -178,7 +178,7 @@ fn as_text(value: &str) -> String {
     format!("CAST({value} AS CHAR CHARACTER SET utf8mb4)")
 }
 
-/// Whether a row of the information schema is about a table.
+/// Returns the condition for the rows of the information schema about a table.
 fn is_table(prefix: &str, table: &Table) -> String {
     let schema = table.schema().map_or_else(|| "DATABASE()".to_owned(), |schema| format!("'{schema}'"));
     format!("{prefix}TABLE_SCHEMA = {schema} AND {prefix}TABLE_NAME = '{}'", table.name())

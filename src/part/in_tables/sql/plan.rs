@@ -1,25 +1,25 @@
-//! Which table and which column is for which field.
+//! The table and the column for each field.
 
 use serde_json::{Map, Value};
 
-use super::shape::{self, Field, Kind, NoStruct, Step};
+use super::shape::{self, Field, Kind, NotAStruct, PathSegment};
 use crate::error::ConfigError;
-use crate::part::SessionPart;
+use crate::part::session_part::SessionPart;
 use crate::store::sql::Table;
 
-/// The most bytes of a column's name, in the engine that allows the fewest.
-const MOST_BYTES: usize = 63;
+/// The longest name of a column, in the engine with the lowest limit.
+const MAX_BYTES: usize = 63;
 
-/// What an application has said about the tables of a part.
+/// The tables of a part, as the application names them.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct TableOptions {
     pub(crate) row: Option<String>,
     pub(crate) session_column: String,
-    pub(crate) collections: Vec<WishedCollection>,
+    pub(crate) collections: Vec<CollectionOptions>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct WishedCollection {
+pub(crate) struct CollectionOptions {
     pub(crate) field: String,
     pub(crate) table: String,
     pub(crate) key: Vec<String>,
@@ -31,13 +31,13 @@ pub(crate) struct Plan {
     pub(crate) session_column: String,
     /// The row of the part first, if it has one.
     pub(crate) tables: Vec<PlannedTable>,
-    /// What the part's own fields are where there is no row.
+    /// The values of the part's own fields if there is no row.
     pub(crate) defaults: Map<String, Value>,
 }
 
 #[derive(Debug)]
 pub(crate) struct PlannedTable {
-    /// The field whose rows these are; `None` for the row of the part.
+    /// The field that the rows belong to; `None` for the row of the part.
     pub(crate) field: Option<String>,
     pub(crate) table: Table,
     pub(crate) columns: Vec<PlannedColumn>,
@@ -48,12 +48,12 @@ pub(crate) struct PlannedColumn {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) is_nullable: bool,
-    /// The column's place in the key of a collection.
+    /// The column's index in the key of a collection.
     pub(crate) key: Option<usize>,
 }
 
 impl PlannedTable {
-    /// The names of the columns that tell the rows of a session apart, in the order in which they were named.
+    /// Returns the names of the key columns, in the order in which the application named them.
     pub(crate) fn key(&self) -> Vec<&str> {
         let mut key: Vec<_> = self.columns.iter().filter(|column| column.key.is_some()).collect();
         key.sort_by_key(|column| column.key);
@@ -62,32 +62,32 @@ impl PlannedTable {
 }
 
 impl Plan {
-    pub(crate) fn new<T: SessionPart>(wish: &Wish) -> Result<Self, ConfigError> {
-        let fields = shape::fields::<T>(&[]).map_err(|no_struct| not_a_struct(T::NAME, no_struct))?;
+    pub(crate) fn new<T: SessionPart>(options: &TableOptions) -> Result<Self, ConfigError> {
+        let fields = shape::fields::<T>(&[]).map_err(|reason| not_a_struct(T::NAME, reason))?;
         let mut defaults = defaults::<T>()?;
-        let wished = |field: &Field| wish.collections.iter().find(|wished| wished.field == field.name);
-        let is_field = |wished: &&WishedCollection| fields.iter().any(|field| field.name == wished.field);
-        if let Some(unknown) = wish.collections.iter().find(|wished| !is_field(wished)) {
+        let options_of = |field: &Field| options.collections.iter().find(|collection| collection.field == field.name);
+        let is_field = |collection: &&CollectionOptions| fields.iter().any(|field| field.name == collection.field);
+        if let Some(unknown) = options.collections.iter().find(|collection| !is_field(collection)) {
             return Err(error::<T>(format_args!("has no field {:?} that could be a collection", unknown.field)));
         }
-        let own = fields.iter().filter(|field| wished(field).is_none()).cloned().collect();
-        let mut tables: Vec<_> = row::<T>(own, wish.row.as_deref(), &defaults)?.into_iter().collect();
+        let own = fields.iter().filter(|field| options_of(field).is_none()).cloned().collect();
+        let mut tables: Vec<_> = row::<T>(own, options.row.as_deref(), &defaults)?.into_iter().collect();
         let has_row = !tables.is_empty();
-        for (field, wished) in fields.iter().filter_map(|field| Some((field.name, wished(field)?))) {
+        for (field, collection_options) in fields.iter().filter_map(|field| Some((field.name, options_of(field)?))) {
             let rows = defaults.remove(field);
             if !has_row && rows.is_some_and(|rows| !is_empty(&rows)) {
                 return Err(error::<T>(format_args!(
                     "has something in {field:?} by default: without a row of its own it could never be emptied"
                 )));
             }
-            tables.push(collection::<T>(field, wished)?);
+            tables.push(collection::<T>(field, collection_options)?);
         }
-        let plan = Self { session_column: wish.session_column.clone(), tables, defaults };
+        let plan = Self { session_column: options.session_column.clone(), tables, defaults };
         plan.tables.iter().enumerate().try_for_each(|(i, table)| plan.check_names::<T>(&plan.tables[..i], table))?;
         Ok(plan)
     }
 
-    /// Looks for names that cannot be, or that are used twice.
+    /// Rejects invalid names and names that are used twice.
     fn check_names<T: SessionPart>(&self, before: &[PlannedTable], planned: &PlannedTable) -> Result<(), ConfigError> {
         let PlannedTable { table, columns, .. } = planned;
         if before.iter().any(|other| other.table == *table) {
@@ -106,14 +106,14 @@ impl Plan {
         match names.iter().find(|name| !is_column_name(name)) {
             None => Ok(()),
             Some(name) => Err(error::<T>(format_args!(
-                "needs a column {name:?} in table {table}, which is no name of at most {MOST_BYTES} bytes of letters, \
+                "needs a column {name:?} in table {table}, which is no name of at most {MAX_BYTES} bytes of letters, \
                  digits, `_` and `-`"
             ))),
         }
     }
 }
 
-/// Plans the table for the fields that are no collections, if there are any.
+/// Plans the table for the fields that are not collections, if there are any.
 fn row<T: SessionPart>(
     own: Vec<Field>,
     table: Option<&str>,
@@ -137,8 +137,8 @@ fn row<T: SessionPart>(
     }
 }
 
-fn collection<T: SessionPart>(field: &'static str, wished: &WishedCollection) -> Result<PlannedTable, ConfigError> {
-    let path = [Step::Field(field), Step::Element];
+fn collection<T: SessionPart>(field: &'static str, options: &CollectionOptions) -> Result<PlannedTable, ConfigError> {
+    let path = [PathSegment::Field(field), PathSegment::Element];
     if !shape::is_sequence::<T>(&path[..1]) {
         return Err(error::<T>(format_args!("has a field {field:?} that is no list, as a collection has to be")));
     }
@@ -148,10 +148,10 @@ fn collection<T: SessionPart>(field: &'static str, wished: &WishedCollection) ->
         ))
     })?;
     let mut columns = columns(fields);
-    if wished.key.is_empty() {
+    if options.key.is_empty() {
         return Err(error::<T>(format_args!("needs a key for {field:?}: the fields that tell its rows apart")));
     }
-    for (place, name) in wished.key.iter().enumerate() {
+    for (place, name) in options.key.iter().enumerate() {
         let Some(column) = columns.iter_mut().find(|column| column.name == *name) else {
             return Err(error::<T>(format_args!("has no field {name:?} in {field:?} that could be its key")));
         };
@@ -164,7 +164,7 @@ fn collection<T: SessionPart>(field: &'static str, wished: &WishedCollection) ->
         }
         column.key = Some(place);
     }
-    Ok(PlannedTable { field: Some(field.to_owned()), table: Table::parse(&wished.table)?, columns })
+    Ok(PlannedTable { field: Some(field.to_owned()), table: Table::parse(&options.table)?, columns })
 }
 
 fn columns(fields: Vec<Field>) -> Vec<PlannedColumn> {
@@ -177,7 +177,7 @@ fn columns(fields: Vec<Field>) -> Vec<PlannedColumn> {
     fields.into_iter().map(column).collect()
 }
 
-/// Returns the fields that the part has by default, as they are written.
+/// Returns the serialized fields of the default part.
 fn defaults<T: SessionPart>() -> Result<Map<String, Value>, ConfigError> {
     match serde_json::to_value(T::default()) {
         Ok(Value::Object(fields)) => Ok(fields),
@@ -190,10 +190,10 @@ fn is_empty(rows: &Value) -> bool {
     rows.as_array().is_some_and(Vec::is_empty)
 }
 
-fn not_a_struct(part: &str, no_struct: NoStruct) -> ConfigError {
-    let why = match no_struct {
-        NoStruct::Map => "is a map, or has `#[serde(flatten)]`, so that nobody can say which columns it needs",
-        NoStruct::Other => "is no struct with named fields, and tables have columns",
+fn not_a_struct(part: &str, reason: NotAStruct) -> ConfigError {
+    let why = match reason {
+        NotAStruct::Map => "is a map, or has `#[serde(flatten)]`, so that nobody can say which columns it needs",
+        NotAStruct::Other => "is no struct with named fields, and tables have columns",
     };
     ConfigError::new(format!("part {part:?} {why}"))
 }
@@ -204,5 +204,5 @@ fn error<T: SessionPart>(what: std::fmt::Arguments<'_>) -> ConfigError {
 
 fn is_column_name(name: &str) -> bool {
     let is_fine = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    !name.is_empty() && name.len() <= MOST_BYTES && name.chars().all(is_fine)
+    !name.is_empty() && name.len() <= MAX_BYTES && name.chars().all(is_fine)
 }

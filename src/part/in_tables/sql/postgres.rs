@@ -5,7 +5,7 @@ use sqlx::{Error, Postgres, Row as _};
 
 use super::cell::{Cell, Form};
 use super::dialect::{RowDialect, name_of, quoted, upsert};
-use super::mapping::{Column, MappedTable};
+use super::mapped_table::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect as _, Table};
 
@@ -28,7 +28,7 @@ impl RowDialect for Postgres {
         }
     }
 
-    fn ask_columns(table: &Table) -> String {
+    fn columns_query(table: &Table) -> String {
         format!(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
              CASE WHEN b.typcategory = 'A' THEN 'array' ELSE b.typname::text END, (NOT a.attnotnull)::int::int8, \
@@ -40,7 +40,7 @@ impl RowDialect for Postgres {
         )
     }
 
-    fn ask_keys(table: &Table) -> String {
+    fn unique_indexes_query(table: &Table) -> String {
         format!(
             "SELECT i.indexrelid::text, COALESCE(a.attname::text, ''), \
              (i.indpred IS NULL AND i.indisvalid AND i.indimmediate)::int::int8, \
@@ -54,7 +54,7 @@ impl RowDialect for Postgres {
         )
     }
 
-    fn ask_references(table: &Table, parent: &Table) -> String {
+    fn foreign_keys_query(table: &Table, parent: &Table) -> String {
         format!(
             "SELECT a.attname::text, p.attname::text, COALESCE(f.confrelid = to_regclass('{parent}'), false)::int::int8, \
              (f.confdeltype = 'c')::int::int8 FROM pg_constraint AS f \
@@ -71,7 +71,7 @@ impl RowDialect for Postgres {
         match (column.form, &*column.facts.family) {
             (Form::Float, _) => format!("{name}::float8::text"),
             (Form::Array, _) => format!("to_json({name})::text"),
-            // In UTC, and as RFC 3339 has it, whatever the connection is set to.
+            // RFC 3339 in UTC, whatever the settings of the connection.
             (Form::Text, "timestamptz") => format!("(to_json({name} AT TIME ZONE 'UTC') #>> '{{}}') || 'Z'"),
             (Form::Text, "timestamp" | "date") => format!("to_json({name}) #>> '{{}}'"),
             _ => format!("{name}::text"),
@@ -131,13 +131,13 @@ fn name(column: &Column) -> String {
     format!("t.{}", quoted::<Postgres>(&column.name))
 }
 
-/// Whether a column is read as a number.
+/// Whether a column is read as an integer.
 fn is_integer(column: &Column) -> bool {
     let is_integer = matches!(&*column.facts.family, "int2" | "int4" | "int8");
     column.form == Form::Bool || column.form == Form::Integer && is_integer
 }
 
-/// The rows that are given. Their columns have the types of the table's, to which the engine brings the texts.
+/// Returns the input rows. Their columns have the types of the table's columns, to which the engine converts the texts.
 fn source<'c>(columns: impl Iterator<Item = (usize, &'c Column)>) -> String {
     let columns = columns.map(|(place, column)| {
         let is_text = matches!(column.form, Form::Json | Form::Array);

@@ -1,10 +1,10 @@
-//! A plan as SQL.
+//! Prints a plan as SQL.
 
 use super::dialect::{RowDialect, quoted};
 use super::plan::{Plan, PlannedColumn, PlannedTable};
 use crate::store::sql::Table;
 
-/// Returns the statements that make the tables of a plan, beside the table of the sessions.
+/// Returns the statements that create the tables of a plan.
 pub(crate) fn schema<D: RowDialect>(plan: &Plan, sessions: &Table) -> String {
     plan.tables.iter().map(|table| create::<D>(table, &plan.session_column, sessions)).collect()
 }
@@ -16,7 +16,7 @@ fn create<D: RowDialect>(table: &PlannedTable, session: &str, sessions: &Table) 
     let mut key = vec![session.clone()];
     key.extend(table.key().into_iter().map(quoted::<D>));
     lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
-    // A foreign key of SQLite stays within its database, and names none.
+    // An SQLite foreign key stays within its database, and cannot name another one.
     let parent = if D::REFERS_TO_SCHEMAS { sessions.quoted(D::QUOTE) } else { sessions.bare(D::QUOTE, "") };
     lines.push(format!("FOREIGN KEY ({session}) REFERENCES {parent} (handle) ON DELETE CASCADE"));
     let (name, end) = (table.table.quoted(D::QUOTE), D::TABLE_END);

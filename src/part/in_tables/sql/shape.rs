@@ -1,8 +1,8 @@
-//! What fields a type has, found out by asking its `Deserialize`.
+//! Finds out the fields of a type by probing its `Deserialize`.
 //!
-//! A type is given a [`Deserializer`](de::Deserializer) that notes what it is asked for first and then refuses. No value
-//! is ever made up, so that a type that is particular about its values is no trouble. What is inside of a field is found
-//! out by another question that leads there, and offers nothing else.
+//! The probe is a [`Deserializer`](de::Deserializer) that records the first type it is asked for and then fails. It
+//! never makes up a value, so a type that validates its values is no problem. The type inside a field takes another
+//! probe, which offers only the path to that field.
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -19,76 +19,82 @@ pub(crate) struct Field {
     pub(crate) is_optional: bool,
 }
 
-/// What a field holds.
+/// The kind of value that a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bool,
     Integer,
     Float32,
     Float64,
-    /// Strings, characters, and enums whose variants hold nothing.
+    /// Strings, characters, and enums of unit variants.
     Text,
-    /// Whatever is made of several values.
+    /// Values that consist of several values.
     Json,
-    /// It says what it is only when it is there.
+    /// Values that tell their type only when they are present (`deserialize_any`).
     Any,
 }
 
-/// What a type that was to be a struct is instead.
+/// Why a type has no fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoStruct {
+pub(crate) enum NotAStruct {
     /// A map, or a struct with `#[serde(flatten)]`.
     Map,
     Other,
 }
 
-/// How to come to what is asked about.
+/// A segment of the path from a type to one inside it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
+pub(crate) enum PathSegment {
     Field(&'static str),
     Element,
     Variant(&'static str),
 }
 
-/// Returns the fields of the struct that is found at `path` in `T`.
-pub(crate) fn fields<T: DeserializeOwned>(path: &[Step]) -> Result<Vec<Field>, NoStruct> {
-    let names = match ask::<T>(path).what {
-        Asked::Struct(names) => names,
-        Asked::Map => return Err(NoStruct::Map),
-        _ => return Err(NoStruct::Other),
+/// Returns the fields of the struct at `path` in `T`.
+pub(crate) fn fields<T: DeserializeOwned>(path: &[PathSegment]) -> Result<Vec<Field>, NotAStruct> {
+    let names = match probe::<T>(path).requested {
+        RequestedType::Struct(names) => names,
+        RequestedType::Map => return Err(NotAStruct::Map),
+        _ => return Err(NotAStruct::Other),
     };
     let field = |name: &&'static str| {
-        let path = [path, &[Step::Field(name)]].concat();
-        let Answer { what, is_optional } = ask::<T>(&path);
-        Field { name, kind: kind::<T>(what, &path), is_optional }
+        let path = [path, &[PathSegment::Field(name)]].concat();
+        let Request { requested, is_optional } = probe::<T>(&path);
+        Field { name, kind: kind::<T>(requested, &path), is_optional }
     };
     Ok(names.iter().map(field).collect())
 }
 
-/// Whether a sequence is found at `path` in `T`.
-pub(crate) fn is_sequence<T: DeserializeOwned>(path: &[Step]) -> bool {
-    matches!(ask::<T>(path), Answer { what: Asked::Seq, is_optional: false })
+/// Whether the type at `path` in `T` is a sequence.
+pub(crate) fn is_sequence<T: DeserializeOwned>(path: &[PathSegment]) -> bool {
+    matches!(probe::<T>(path), Request { requested: RequestedType::Seq, is_optional: false })
 }
 
-fn kind<T: DeserializeOwned>(what: Asked, path: &[Step]) -> Kind {
-    match what {
-        Asked::Bool => Kind::Bool,
-        Asked::Integer => Kind::Integer,
-        Asked::Float32 => Kind::Float32,
-        Asked::Float64 => Kind::Float64,
-        Asked::Text => Kind::Text,
-        Asked::Any => Kind::Any,
-        Asked::Enum(variants) => {
-            let is_unit = |name: &&'static str| ask::<T>(&[path, &[Step::Variant(name)]].concat()).what == Asked::Unit;
+fn kind<T: DeserializeOwned>(requested: RequestedType, path: &[PathSegment]) -> Kind {
+    match requested {
+        RequestedType::Bool => Kind::Bool,
+        RequestedType::Integer => Kind::Integer,
+        RequestedType::Float32 => Kind::Float32,
+        RequestedType::Float64 => Kind::Float64,
+        RequestedType::Text => Kind::Text,
+        RequestedType::Any => Kind::Any,
+        RequestedType::Enum(variants) => {
+            let is_unit = |name: &&'static str| {
+                probe::<T>(&[path, &[PathSegment::Variant(name)]].concat()).requested == RequestedType::Unit
+            };
             if variants.iter().all(is_unit) { Kind::Text } else { Kind::Json }
         }
-        Asked::Struct(_) | Asked::Seq | Asked::Map | Asked::Unit | Asked::Other => Kind::Json,
+        RequestedType::Struct(_)
+        | RequestedType::Seq
+        | RequestedType::Map
+        | RequestedType::Unit
+        | RequestedType::Other => Kind::Json,
     }
 }
 
-/// What a type asks for first.
+/// The first type that a `Deserialize` requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum RequestedType {
     Bool,
     Integer,
     Float32,
@@ -103,47 +109,47 @@ enum Asked {
     Other,
 }
 
-struct Answer {
-    what: Asked,
+struct Request {
+    requested: RequestedType,
     is_optional: bool,
 }
 
-fn ask<T: DeserializeOwned>(path: &[Step]) -> Answer {
-    let (asked, is_optional) = (OnceCell::new(), Cell::new(false));
-    // It always ends with an error, unless the type forgives it. Either way it has been asked.
-    let _ = T::deserialize(Question { path, asked: &asked, is_optional: &is_optional });
-    Answer { what: asked.get().copied().unwrap_or(Asked::Other), is_optional: is_optional.get() }
+fn probe<T: DeserializeOwned>(path: &[PathSegment]) -> Request {
+    let (requested, is_optional) = (OnceCell::new(), Cell::new(false));
+    // It returns an error, unless the type handles it. Either way the request has been recorded.
+    let _ = T::deserialize(Probe { path, requested: &requested, is_optional: &is_optional });
+    Request { requested: requested.get().copied().unwrap_or(RequestedType::Other), is_optional: is_optional.get() }
 }
 
 #[derive(Clone, Copy)]
-struct Question<'q> {
-    path: &'q [Step],
-    asked: &'q OnceCell<Asked>,
-    is_optional: &'q Cell<bool>,
+struct Probe<'p> {
+    path: &'p [PathSegment],
+    requested: &'p OnceCell<RequestedType>,
+    is_optional: &'p Cell<bool>,
 }
 
-impl Question<'_> {
-    fn end<O>(self, asked: Asked) -> Result<O, Refused> {
+impl Probe<'_> {
+    fn record<O>(self, requested: RequestedType) -> Result<O, ProbeEnded> {
         if self.path.is_empty() {
-            // Only the first: a type that forgives errors may ask again.
-            let _ = self.asked.set(asked);
+            // Only the first request: a type that handles errors may make another one.
+            let _ = self.requested.set(requested);
         }
-        Err(Refused)
+        Err(ProbeEnded)
     }
 }
 
-macro_rules! ends {
-    ($($asked:ident: $($method:ident)*;)*) => {
-        $($(fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refused> {
-            self.end(Asked::$asked)
+macro_rules! records {
+    ($($requested:ident: $($method:ident)*;)*) => {
+        $($(fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ProbeEnded> {
+            self.record(RequestedType::$requested)
         })*)*
     };
 }
 
-impl<'de> de::Deserializer<'de> for Question<'_> {
-    type Error = Refused;
+impl<'de> de::Deserializer<'de> for Probe<'_> {
+    type Error = ProbeEnded;
 
-    ends! {
+    records! {
         Bool: deserialize_bool;
         Integer: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128;
         Integer: deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128;
@@ -155,14 +161,14 @@ impl<'de> de::Deserializer<'de> for Question<'_> {
         Other: deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_identifier deserialize_ignored_any;
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ProbeEnded> {
         if self.path.is_empty() {
             self.is_optional.set(true);
         }
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, ProbeEnded> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -171,21 +177,21 @@ impl<'de> de::Deserializer<'de> for Question<'_> {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Refused> {
+    ) -> Result<V::Value, ProbeEnded> {
         match self.path {
-            [Step::Field(name), rest @ ..] => {
-                visitor.visit_map(Way { name: Some(name), to: Some(Question { path: rest, ..self }) })
+            [PathSegment::Field(name), rest @ ..] => {
+                visitor.visit_map(PathAccess { name: Some(name), next: Some(Probe { path: rest, ..self }) })
             }
-            _ => self.end(Asked::Struct(fields)),
+            _ => self.record(RequestedType::Struct(fields)),
         }
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ProbeEnded> {
         match self.path {
-            [Step::Element, rest @ ..] => {
-                visitor.visit_seq(Way { name: None, to: Some(Question { path: rest, ..self }) })
+            [PathSegment::Element, rest @ ..] => {
+                visitor.visit_seq(PathAccess { name: None, next: Some(Probe { path: rest, ..self }) })
             }
-            _ => self.end(Asked::Seq),
+            _ => self.record(RequestedType::Seq),
         }
     }
 
@@ -194,107 +200,112 @@ impl<'de> de::Deserializer<'de> for Question<'_> {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Refused> {
+    ) -> Result<V::Value, ProbeEnded> {
         match self.path {
-            [Step::Variant(name), rest @ ..] => {
-                visitor.visit_enum(Way { name: Some(name), to: Some(Question { path: rest, ..self }) })
+            [PathSegment::Variant(name), rest @ ..] => {
+                visitor.visit_enum(PathAccess { name: Some(name), next: Some(Probe { path: rest, ..self }) })
             }
-            _ => self.end(Asked::Enum(variants)),
+            _ => self.record(RequestedType::Enum(variants)),
         }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, _: V) -> Result<V::Value, Refused> {
-        self.end(Asked::Other)
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, _: V) -> Result<V::Value, ProbeEnded> {
+        self.record(RequestedType::Other)
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Refused> {
-        self.end(Asked::Other)
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, ProbeEnded> {
+        self.record(RequestedType::Other)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, _: usize, _: V) -> Result<V::Value, Refused> {
-        self.end(Asked::Other)
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        _: V,
+    ) -> Result<V::Value, ProbeEnded> {
+        self.record(RequestedType::Other)
     }
 }
 
-/// The one field, element or variant that leads on. It is there once: a type that forgives errors would go on for ever.
-struct Way<'q> {
+/// Offers the one field, element or variant on the path, and only once: a type that handles errors would loop for ever.
+struct PathAccess<'p> {
     name: Option<&'static str>,
-    to: Option<Question<'q>>,
+    next: Option<Probe<'p>>,
 }
 
-impl<'q> Way<'q> {
-    fn go(&mut self) -> Result<Question<'q>, Refused> {
-        self.to.take().ok_or(Refused)
+impl<'p> PathAccess<'p> {
+    fn take(&mut self) -> Result<Probe<'p>, ProbeEnded> {
+        self.next.take().ok_or(ProbeEnded)
     }
 }
 
-fn name_of<'de, S: DeserializeSeed<'de>>(name: Option<&'static str>, seed: S) -> Result<S::Value, Refused> {
-    let name: StrDeserializer<'_, Refused> = name.unwrap_or_default().into_deserializer();
+fn name_of<'de, S: DeserializeSeed<'de>>(name: Option<&'static str>, seed: S) -> Result<S::Value, ProbeEnded> {
+    let name: StrDeserializer<'_, ProbeEnded> = name.unwrap_or_default().into_deserializer();
     seed.deserialize(name)
 }
 
-impl<'de> de::MapAccess<'de> for Way<'_> {
-    type Error = Refused;
+impl<'de> de::MapAccess<'de> for PathAccess<'_> {
+    type Error = ProbeEnded;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
-        if self.to.is_some() { name_of(self.name, seed).map(Some) } else { Ok(None) }
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ProbeEnded> {
+        if self.next.is_some() { name_of(self.name, seed).map(Some) } else { Ok(None) }
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refused> {
-        seed.deserialize(self.go()?)
-    }
-}
-
-impl<'de> de::SeqAccess<'de> for Way<'_> {
-    type Error = Refused;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Refused> {
-        self.to.take().map(|to| seed.deserialize(to)).transpose()
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ProbeEnded> {
+        seed.deserialize(self.take()?)
     }
 }
 
-impl<'de> de::EnumAccess<'de> for Way<'_> {
-    type Error = Refused;
+impl<'de> de::SeqAccess<'de> for PathAccess<'_> {
+    type Error = ProbeEnded;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, ProbeEnded> {
+        self.next.take().map(|next| seed.deserialize(next)).transpose()
+    }
+}
+
+impl<'de> de::EnumAccess<'de> for PathAccess<'_> {
+    type Error = ProbeEnded;
     type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Refused> {
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), ProbeEnded> {
         Ok((name_of(self.name, seed)?, self))
     }
 }
 
-impl<'de> de::VariantAccess<'de> for Way<'_> {
-    type Error = Refused;
+impl<'de> de::VariantAccess<'de> for PathAccess<'_> {
+    type Error = ProbeEnded;
 
-    fn unit_variant(mut self) -> Result<(), Refused> {
-        self.go()?.end(Asked::Unit)
+    fn unit_variant(mut self) -> Result<(), ProbeEnded> {
+        self.take()?.record(RequestedType::Unit)
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(mut self, _: S) -> Result<S::Value, Refused> {
-        self.go()?.end(Asked::Other)
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(mut self, _: S) -> Result<S::Value, ProbeEnded> {
+        self.take()?.record(RequestedType::Other)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(mut self, _: usize, _: V) -> Result<V::Value, Refused> {
-        self.go()?.end(Asked::Other)
+    fn tuple_variant<V: Visitor<'de>>(mut self, _: usize, _: V) -> Result<V::Value, ProbeEnded> {
+        self.take()?.record(RequestedType::Other)
     }
 
-    fn struct_variant<V: Visitor<'de>>(mut self, _: &'static [&'static str], _: V) -> Result<V::Value, Refused> {
-        self.go()?.end(Asked::Other)
+    fn struct_variant<V: Visitor<'de>>(mut self, _: &'static [&'static str], _: V) -> Result<V::Value, ProbeEnded> {
+        self.take()?.record(RequestedType::Other)
     }
 }
 
-/// How a question ends once it has been answered.
+/// The error that ends every probe.
 #[derive(Debug)]
-struct Refused;
+struct ProbeEnded;
 
-impl fmt::Display for Refused {
+impl fmt::Display for ProbeEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no value, only a question")
+        f.write_str("a probe has no value")
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for ProbeEnded {}
 
-impl de::Error for Refused {
+impl de::Error for ProbeEnded {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }

@@ -7,7 +7,7 @@ use sqlx::{Error, Row as _, Sqlite};
 
 use super::cell::{Cell, Form, float_text};
 use super::dialect::{RowDialect, name_of, quoted, upsert};
-use super::mapping::{Column, MappedTable};
+use super::mapped_table::{Column, MappedTable};
 use super::shape::Kind;
 use crate::store::sql::{Dialect as _, Table};
 
@@ -31,7 +31,7 @@ impl RowDialect for Sqlite {
         }
     }
 
-    fn ask_columns(table: &Table) -> String {
+    fn columns_query(table: &Table) -> String {
         format!(
             "SELECT name, type, {FAMILY}, \"notnull\" = 0, dflt_value IS NOT NULL, hidden > 1, '' \
              FROM pragma_table_xinfo({}) WHERE hidden <> 1 ORDER BY cid",
@@ -39,7 +39,7 @@ impl RowDialect for Sqlite {
         )
     }
 
-    fn ask_keys(table: &Table) -> String {
+    fn unique_indexes_query(table: &Table) -> String {
         let schema = table.schema().map(|schema| format!(", '{schema}'")).unwrap_or_default();
         format!(
             "SELECT l.name, COALESCE(i.name, ''), l.partial = 0, i.coll = 'BINARY' \
@@ -49,7 +49,7 @@ impl RowDialect for Sqlite {
         )
     }
 
-    fn ask_references(table: &Table, parent: &Table) -> String {
+    fn foreign_keys_query(table: &Table, parent: &Table) -> String {
         format!(
             "SELECT f.\"from\", COALESCE(f.\"to\", ''), lower(f.\"table\") = lower('{}'), f.on_delete = 'CASCADE' \
              FROM pragma_foreign_key_list({}) AS f",
@@ -61,13 +61,13 @@ impl RowDialect for Sqlite {
     fn read(column: &Column) -> String {
         let name = name(column);
         match column.form {
-            // As it is: SQLite writes and reads numbers with fewer digits than some need.
+            // Read as a number: SQLite's texts of numbers lose digits.
             Form::Float => format!("CAST({name} AS REAL)"),
             _ => format!("CAST({name} AS TEXT)"),
         }
     }
 
-    /// Of a floating point number JSON would have too few digits.
+    /// SQLite writes floating-point numbers to JSON with too few digits.
     fn list(column: &Column) -> Option<String> {
         match (column.form, &*column.facts.family) {
             (Form::Float, _) => None,
@@ -122,8 +122,8 @@ fn name(column: &Column) -> String {
     format!("t.{}", quoted::<Sqlite>(&column.name))
 }
 
-/// The affinity of a column, by the rules of section 3.1 of "Datatypes In SQLite". One that is called a date or a truth
-/// value has the affinity of numbers, but what looks like no number stays the text it is.
+/// The affinity of a column, by section 3.1 of "Datatypes In SQLite". Dates and booleans have numeric affinity, but a
+/// value that does not look like a number stays text.
 const FAMILY: &str = "CASE WHEN type IN ('', 'ANY') THEN 'any' WHEN type LIKE '%INT%' THEN 'bigint' \
     WHEN type LIKE '%CHAR%' OR type LIKE '%CLOB%' OR type LIKE '%TEXT%' THEN 'text' \
     WHEN type LIKE '%BLOB%' THEN 'bytea' \
@@ -131,17 +131,17 @@ const FAMILY: &str = "CASE WHEN type IN ('', 'ANY') THEN 'any' WHEN type LIKE '%
     WHEN type LIKE '%BOOL%' THEN 'bool' WHEN type LIKE '%DATE%' OR type LIKE '%TIME%' THEN 'date' \
     ELSE 'numeric affinity' END";
 
-/// The rows that are given.
+/// The input rows.
 const SOURCE: &str = "json_each(:rows) AS r";
 
-/// The table's name, and that of its schema, as arguments.
+/// Returns the names of the table and its schema as arguments of a pragma function.
 fn literals(table: &Table) -> String {
     let schema = table.schema().map(|schema| format!(", '{schema}'")).unwrap_or_default();
     format!("'{}'{schema}", table.name())
 }
 
-/// Makes a number of an integer and a power of two. Of a text with many digits SQLite often makes a neighbor, but
-/// these steps are exact, each of them.
+/// Returns the expression that computes a number from an integer and a power of two. SQLite often parses a text with
+/// many digits to an adjacent number, but each of these steps is exact.
 fn float(given: &str) -> String {
     format!(
         "(WITH RECURSIVE scaled (number, exponent) AS (\
@@ -154,7 +154,7 @@ fn float(given: &str) -> String {
     )
 }
 
-/// Returns the integer and the power of two whose product is a finite number.
+/// Splits a finite number into an integer and a power of two.
 fn in_integers(float: f64) -> (i64, i32) {
     let bits = float.to_bits();
     let fraction = (bits & ((1 << 52) - 1)).cast_signed();

@@ -10,7 +10,7 @@ use session_state::{ErrorKind, InStore, KeyRing, MemoryStore, Part, Session};
 use super::{Cart, Checkout, End, Meal, Plan, Seats, Shop};
 use crate::browser::{App, Browser};
 
-/// How long a request that waits for another one is watched. Nothing fails when it takes longer to begin to wait.
+/// How long a waiting request is observed. The test stays valid if the request starts to wait later.
 const MOMENT: Duration = Duration::from_millis(100);
 
 impl Shop {
@@ -66,7 +66,7 @@ pub(crate) async fn a_checkout_that_is_dropped_or_fails_changes_nothing(shop: Sh
         assert_eq!((shop.orders().await, shop.cart(&browser).await.as_str()), (0, "bun 1, tea 2"), "{end:?}");
         assert_eq!(shop.number("SELECT version FROM @t").await, version, "{end:?}");
     }
-    // The request is dropped while the transaction is open, and with it what waits for it.
+    // The request is dropped while the transaction is open.
     let open = shop.open_checkout(&browser, End::Commit).await;
     open.visit.abort();
     assert!(open.visit.await.expect_err("it was aborted").is_cancelled());
@@ -126,7 +126,7 @@ pub(crate) async fn what_another_request_has_added_just_before_is_in_the_order(s
         |extensions| async move {
             let mut cart = Part::<Cart>::from_extensions(&extensions).await?;
             shop.change::<Cart>(&mut other.clone(), |cart| cart.push("pie", 1)).await.value();
-            // What this request has changed itself is saved first.
+            // The request's own changes are saved first.
             cart.update(|cart| cart.add("bun", 3));
             cart.line("tea").quantity = 4;
             let outcome = shop.database.check_out(&mut cart, Plan::default()).await?;
@@ -158,7 +158,7 @@ pub(crate) async fn a_checkout_follows_renewals_before_and_during_it(shop: Shop)
     assert_eq!((browser.id(), shop.cart(&renewed).await.as_str()), (renewed.id(), ""), "it is told the new ID");
     assert_eq!(renewed.clone().get(&shop.app, "n").await, Some(1));
 
-    // During: the renewal waits, and is made of what the checkout has left.
+    // During: the renewal waits, and copies what the checkout has left.
     let mut browser = shop.browser_with(&[("tea", 2)]).await;
     let open = shop.open_checkout(&browser, End::Commit).await;
     let (renewing, app, old) = (browser.clone(), shop.app.clone(), browser.clone());
@@ -171,7 +171,7 @@ pub(crate) async fn a_checkout_follows_renewals_before_and_during_it(shop: Shop)
     assert_ne!(browser.id(), old.id());
     assert_eq!((shop.cart(&browser).await.as_str(), browser.get(&shop.app, "n").await), ("", Some(1)));
 
-    // By the request itself, which renews and logs in as it orders.
+    // By the request itself, which renews and logs in while it orders.
     let mut browser = shop.browser_with(&[("tea", 2)]).await;
     let (database, old) = (Arc::clone(&shop.database), browser.clone());
     let handler = |extensions| async move {
@@ -188,7 +188,7 @@ pub(crate) async fn a_checkout_follows_renewals_before_and_during_it(shop: Shop)
 }
 
 pub(crate) async fn a_checkout_works_on_sessions_that_are_sealed(shop: Shop) {
-    let shop = shop.with(|layer| layer.encrypt_at_rest(KeyRing::generate().unwrap()).unwrap());
+    let shop = shop.with(|layer| layer.with_encryption_at_rest(KeyRing::generate().unwrap()).unwrap());
     let mut browser = shop.browser_with(&[("tea", 2)]).await;
     let database = Arc::clone(&shop.database);
     let handler = |extensions| async move {
@@ -240,7 +240,7 @@ pub(crate) async fn after_a_checkout_the_request_goes_on(shop: Shop) {
 pub(crate) async fn a_part_that_has_no_tables_cannot_become_an_order(shop: Shop) {
     let in_record = App::new(session_state::SessionLayer::server(MemoryStore::new()));
     let in_store = session_state::SessionLayer::server(MemoryStore::new());
-    let in_store = App::new(in_store.with_part::<Cart>(InStore::new(MemoryStore::new())));
+    let in_store = App::new(in_store.with_part::<Cart>(InStore::new(MemoryStore::new())).unwrap());
     for app in [in_record, in_store] {
         let database = Arc::clone(&shop.database);
         let handler = |extensions| async move {

@@ -1,7 +1,9 @@
 //! Parts in tables, through a layer, on each engine.
 //!
-//! `rows` is which rows are written and who wins, `lives` when they go, `checkouts` how they become data of the
-//! application, `network` what a network can do to all that, and how often it is used.
+//! `rows` is which rows are written and who wins, `lives` when they go, `dead_ids` what a request is shown whose
+//! session is no longer its own, `checkouts` how rows become data of the application, `closures` what the application's
+//! closures may do meanwhile, `drops` what requests leave that are dropped, `network` what a network can do to all
+//! that, and how often it is used.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,8 +17,13 @@ use tokio::task::JoinHandle;
 
 use crate::browser::{App, Browser, Visit};
 
+#[macro_use]
+mod each_engine;
 pub(crate) mod checkouts;
-pub(crate) mod lives;
+pub(crate) mod closures;
+pub(crate) mod dead_ids;
+pub(crate) mod drops;
+pub(crate) mod lifetimes;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod network;
 pub(crate) mod rows;
@@ -301,171 +308,4 @@ impl Slow {
         self.go_on.send(()).expect("the request is under way");
         self.visit.await.expect("the request is answered")
     }
-}
-
-/// Makes the tests of parts that all engines share, in a module that has those of `tests_of_sql_store`, and in it
-/// `const WATCH`, the triggers of [`Database::watch`], and `TEXT`, a type for texts.
-macro_rules! tests_of_parts {
-    ([each] $($module:ident { $($name:ident)* })*) => {
-        $($(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $name() {
-                if let Some(shop) = shop().await {
-                    crate::sql::parts::$module::$name(shop).await;
-                }
-            }
-        )*)*
-    };
-    ([network] $server:expr, $store:ident, $pool_at:expr, $($name:ident)*) => {
-        /// Makes an application whose store is behind a network that can fail.
-        async fn shop_behind_proxy() -> Option<(Shop, crate::harness::proxy::Proxy)> {
-            let proxy = crate::harness::proxy::Proxy::start($server.server()?.address()).await;
-            let (scene, pool) = (Scene::migrated().await?, $pool_at($server.url(proxy.address())).await);
-            let store = $store::new(pool).with_table(&scene.table).unwrap();
-            Some((open(scene, store).await, proxy))
-        }
-
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $name() {
-                if let Some((shop, proxy)) = shop_behind_proxy().await {
-                    crate::sql::parts::network::$name(shop, proxy).await;
-                }
-            }
-        )*
-    };
-    ([network] $server:expr, $store:ident, $pool_at:expr) => {
-        tests_of_parts! { [network] $server, $store, $pool_at,
-            a_row_whose_reply_is_lost_is_written_once
-            a_row_goes_though_the_reply_to_its_coming_was_lost
-            a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_all
-            connections_that_have_died_are_noticed_by_no_checkout
-            a_request_that_is_dropped_leaves_no_transaction_on_its_connection
-            a_request_goes_to_the_server_no_more_often_than_it_must
-        }
-    };
-    ($engine:ident, $store:ident) => {
-        use std::sync::Arc;
-
-        use session_state::{Error, InTables, Part, SessionLayer};
-
-        use super::*;
-        use crate::browser::App;
-        use crate::sql::parts::{Boxed, Cart, Checkout, Database, End, Plan, Seats, Shop};
-
-        impl Database for Scene {
-            fn run(&self, sql: String) -> Boxed<'_, ()> {
-                Box::pin(async move { Scene::run(self, &sql).await })
-            }
-
-            fn number(&self, sql: String) -> Boxed<'_, i64> {
-                Box::pin(async move { Scene::number(self, &sql).await })
-            }
-
-            fn sweep(&self, now: session_state::Timestamp) -> Boxed<'_, usize> {
-                Box::pin(async move { self.store.sweep(now, 1_000_000).await.unwrap() })
-            }
-
-            fn watch(&self) -> Boxed<'_, ()> {
-                Box::pin(async move {
-                    Scene::run(self, &format!("CREATE TABLE @t_log (what {TEXT}, sku {TEXT})")).await;
-                    for event in ["INSERT", "UPDATE", "DELETE"] {
-                        let row = if event == "DELETE" { "OLD" } else { "NEW" };
-                        Scene::run(self, &WATCH.replace("@event", event).replace("@row", row)).await;
-                    }
-                })
-            }
-
-            fn check_out<'a>(&'a self, cart: &'a mut Part<Cart>, plan: Plan) -> Boxed<'a, Result<Checkout, Error>> {
-                Box::pin(self.order(cart, plan))
-            }
-        }
-
-        impl Scene {
-            async fn order(&self, cart: &mut Part<Cart>, mut plan: Plan) -> Result<Checkout, Error> {
-                let Some(mut checkout) = cart.begin::<sqlx::$engine>().await? else { return Ok(Checkout::Nothing) };
-                plan.pass().await;
-                let rows: Vec<_> =
-                    checkout.lines.iter().map(|line| format!("('{}', {})", line.sku, line.quantity)).collect();
-                let sql = match plan.end {
-                    End::Fail => "INSERT INTO @t_orders VALUES (NULL, NULL)".to_owned(),
-                    End::Commit | End::Drop => format!("INSERT INTO @t_orders VALUES {}", rows.join(", ")),
-                };
-                let sql = sqlx::AssertSqlSafe(sql.replace("@t", &self.table));
-                let ordered = sqlx::raw_sql(sql).execute(checkout.connection()).await;
-                if ordered.is_err() || plan.end == End::Drop {
-                    return Ok(Checkout::Dropped);
-                }
-                let shown = checkout.shown();
-                checkout.commit().await?;
-                Ok(Checkout::Ordered(shown))
-            }
-        }
-
-        async fn shop() -> Option<Shop> {
-            let scene = Scene::migrated().await?;
-            let store = scene.store.clone();
-            Some(open(scene, store).await)
-        }
-
-        /// Makes the tables, and an application over a store, which is one of the scene's table.
-        async fn open(scene: Scene, store: $store) -> Shop {
-            let name = |table: &str| format!("{}_{table}", scene.table);
-            let cart = InTables::new(&store).with_row(&name("carts"));
-            let cart = cart.with_collection("lines", &name("lines"), &["sku"]);
-            let seats = InTables::new(&store).with_collection("meals", &name("meals"), &["name"]);
-            let seats = seats.with_collection("seats", &name("seats"), &["bench", "place"]);
-            let (begin, end) = ("\"quantity\" ", " NOT NULL");
-            let schema = format!("{}{}", cart.schema::<Cart>().unwrap(), seats.schema::<Seats>().unwrap());
-            // With a rule that the type does not know.
-            let (before, rest) = schema.replace('`', "\"").split_once(begin).map(own).unwrap();
-            let (integer, after) = rest.split_once(end).unwrap();
-            let schema = format!("{before}{begin}{integer}{end} CHECK (quantity <= 24){after}");
-            let quote = if schema.contains("InnoDB") { "`" } else { "\"" };
-            scene.run(&schema.replace('"', quote)).await;
-            let text = TEXT;
-            scene.run(&format!("CREATE TABLE @t_orders (sku {text} NOT NULL, quantity BIGINT NOT NULL)")).await;
-            let (cart, seats) = (cart.check::<Cart>().await.unwrap(), seats.check::<Seats>().await.unwrap());
-            let layer = SessionLayer::server(store).with_part::<Cart>(cart).with_part::<Seats>(seats);
-            Shop { app: App::new(layer), database: Arc::new(scene) }
-        }
-
-        fn own((before, after): (&str, &str)) -> (String, String) {
-            (before.to_owned(), after.to_owned())
-        }
-
-        tests_of_parts! { [each]
-            rows {
-                a_part_comes_back_from_its_tables_and_a_look_writes_nothing
-                of_two_hundred_rows_only_those_that_changed_are_written
-                two_requests_that_change_different_rows_both_win
-                of_one_row_the_later_request_counts_field_by_field
-                a_closure_runs_again_on_the_row_that_another_request_left
-                a_row_that_was_removed_is_not_brought_back_by_a_change
-                with_the_policy_fail_requests_meet_in_a_row_and_not_in_a_part
-                twenty_requests_at_once_lose_no_row
-                a_row_that_a_rule_of_its_table_refuses_is_409_and_nothing_of_the_request_is_saved
-            }
-            lives {
-                rows_go_with_their_session
-                abandoned_carts_leave_no_row
-                rows_stay_through_renewals_and_a_login
-                what_is_written_after_the_end_of_a_session_begins_anew
-                a_request_that_is_late_brings_no_row_back
-                another_principal_never_gets_the_rows
-            }
-            checkouts {
-                a_checkout_takes_place_once
-                where_nothing_is_pending_there_is_no_checkout
-                a_checkout_that_is_dropped_or_fails_changes_nothing
-                of_eight_checkouts_at_once_one_takes_place
-                what_is_added_during_a_checkout_is_in_the_next_cart
-                what_another_request_has_added_just_before_is_in_the_order
-                a_checkout_follows_renewals_before_and_during_it
-                a_checkout_works_on_sessions_that_are_sealed
-                after_a_checkout_the_request_goes_on
-                a_part_that_has_no_tables_cannot_become_an_order
-            }
-        }
-    };
 }

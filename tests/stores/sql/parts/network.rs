@@ -1,4 +1,4 @@
-//! What a network can do to rows and checkouts, and how often a request uses it.
+//! Rows and checkouts under network faults, and the round trips of a request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::harness::proxy::{Fault, Proxy};
 
 /// How long a call of the store may take while the network is a black hole.
 const STORE_TIMEOUT: Duration = Duration::from_millis(300);
-/// How long a store may take to see that the network works again.
+/// How long a store may take to notice that the network has recovered.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
-/// What is wrong from the reply on that is lost.
+/// The fault from the lost reply on.
 const THEN: [Fault; 3] = [Fault::None, Fault::Reset, Fault::BlackHole];
 
-/// What there is of a cart: its tea, the number in the session that goes with it, and the orders since.
+/// The state of a cart: its tea, the number in its session, and the orders so far.
 #[derive(Debug, PartialEq)]
 struct Seen {
     tea: i64,
@@ -27,7 +27,7 @@ struct Seen {
 }
 
 impl Shop {
-    /// Asks until the store has found out that the network is whole again.
+    /// Retries until the store has noticed that the network has recovered.
     async fn answer<T>(&self, mut ask: impl AsyncFnMut() -> Visit<T>) -> T {
         let begun = Instant::now();
         loop {
@@ -159,7 +159,7 @@ pub(crate) async fn a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_al
             } else {
                 assert!([before, after].contains(&seen), "{story}: {seen:?}");
             }
-            // Whoever tries again gets the one order that there is to be.
+            // A retry gets the one order.
             let again = shop.answer(async || shop.check_out(&browser, End::Commit).await).await;
             assert_eq!(again == Checkout::Nothing, seen.orders == 1, "{story}: {again:?}");
             assert_eq!((shop.orders().await, shop.cart(&browser).await.as_str()), (1, ""), "{story}");
@@ -176,7 +176,7 @@ pub(crate) async fn connections_that_have_died_are_noticed_by_no_checkout(shop: 
     let proxy = Arc::new(proxy);
     for dies_within in [false, true] {
         let browser = shop.begin().await;
-        // Several connections lie idle.
+        // Several connections are idle.
         let shop = Arc::new(Shop { app: shop.app.clone(), database: Arc::clone(&shop.database) });
         let looks = (0..6).map(|_| {
             let (shop, browser) = (Arc::clone(&shop), browser.clone());
@@ -199,8 +199,8 @@ pub(crate) async fn connections_that_have_died_are_noticed_by_no_checkout(shop: 
     }
 }
 
-/// Requests are dropped at all stages, and the connections that they had serve others: what those write has to be there for
-/// everybody.
+/// Requests are dropped at all stages, and other requests reuse their connections: the writes of those must be visible
+/// to every connection.
 pub(crate) async fn a_request_that_is_dropped_leaves_no_transaction_on_its_connection(shop: Shop, proxy: Proxy) {
     const STEP: Duration = Duration::from_millis(3);
     let shop = Arc::new(shop);
@@ -208,7 +208,7 @@ pub(crate) async fn a_request_that_is_dropped_leaves_no_transaction_on_its_conne
     proxy.set(Fault::Delay(STEP));
     for stage in 0..96 {
         let dropped = shop.send::<Cart>(&browser, |cart| cart.add("bun", 1));
-        // At the latest when it has been answered.
+        // After the response at the latest.
         let _ = tokio::time::timeout(STEP * stage / 8, dropped).await;
     }
     proxy.heal();
@@ -240,7 +240,7 @@ impl Shop {
     }
 }
 
-/// A kind of request, and how often it goes to the server.
+/// A kind of request, and its round trips.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Read,
@@ -254,7 +254,7 @@ const COSTS: [(Kind, usize); 4] = [
     (Kind::Read, 2),
     // The same, and a transaction: begin, session, rows, commit.
     (Kind::Write, 6),
-    // As much for all rows of the table.
+    // The same, however many rows change.
     (Kind::WriteAll, 6),
     // The same, but with a lock on the session, another look at the rows, and each of the two tables to be emptied; one
     // statement is the application's.

@@ -1,4 +1,4 @@
-//! Which rows are written, and who wins when two requests write.
+//! Which rows are written, and which of two concurrent requests wins.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(crate) async fn a_part_comes_back_from_its_tables_and_a_look_writes_nothing(
     assert_eq!(cart.line("bun").wish.as_deref(), Some(""));
     assert_eq!(cart.line("tea").wish, None);
 
-    // The other part has nothing but collections, and is in the same session.
+    // The other part consists of collections only, and is in the same session.
     assert_eq!(shop.read::<Seats>(&browser).await, Seats::default());
     let seats = |bench, place: &str, price| Seat { bench, place: place.to_owned(), price };
     let all = vec![seats(2, "a", 0.1), seats(9, "a", -1e-300), seats(9, "b", 12.0), seats(10, "a", 1.0 / 3.0)];
@@ -111,7 +111,7 @@ pub(crate) async fn of_two_hundred_rows_only_those_that_changed_are_written(shop
     };
     shop.change(&mut browser, all).await.value();
     assert_eq!(written().await, [1, 1, 1]);
-    // Rows that another request has written are not written again by one that comes too late for the first time.
+    // A request that conflicts does not write the rows of the other request again.
     let late = shop.slow::<Cart>(&browser, |cart| cart.line("sku 001").quantity = 4).await;
     shop.change::<Cart>(&mut browser, |cart| cart.line("sku 002").quantity = 4).await.value();
     assert_eq!(late.finish().await.status, StatusCode::OK);

@@ -140,7 +140,7 @@ async fn a_connection_of_sqlite_without_foreign_keys_is_noticed() {
         sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("in memory");
     let store = crate::SqliteStore::new(pool.clone());
     store.migrate().await.expect("migrated");
-    let tables = crate::InTables::new(&store).with_collection("lines", "lines", &["sku"]);
+    let tables = crate::InTables::new(&store).add_collection("lines", "lines", &["sku"]);
     sqlx::raw_sql(sqlx::AssertSqlSafe(tables.schema::<Texts>().expect("it fits"))).execute(&pool).await.expect("made");
     let error = findings::<sqlx::Sqlite, Texts>(&tables).await;
     assert!(error.contains("does not keep foreign keys"), "{error}");
@@ -157,7 +157,7 @@ async fn a_server_of_mysql_that_cuts_off_values_is_noticed() {
     scene.made::<Texts>(&scene.with_lines()).await;
     let store = crate::MySqlStore::new(options.connect(&url).await.expect("connected"));
     let store = store.with_table(&format!("{}_s", scene.name)).expect("a name");
-    let tables = crate::InTables::new(&store).with_collection("lines", &format!("{}_lines", scene.name), &["sku"]);
+    let tables = crate::InTables::new(&store).add_collection("lines", &format!("{}_lines", scene.name), &["sku"]);
     let error = findings::<sqlx::MySql, Texts>(&tables).await;
     assert!(error.contains("STRICT_TRANS_TABLES") && error.split("; ").count() == 1, "{error}");
 }

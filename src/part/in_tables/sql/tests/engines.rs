@@ -11,10 +11,10 @@ use crate::clock::Timestamp;
 use crate::part::SessionPart;
 use crate::part::in_tables::sql::InTables;
 use crate::part::in_tables::sql::dialect::RowDialect;
-use crate::part::in_tables::{MappedPart, RecordCall, RowWrites, Tables};
-use crate::record::{Handle, Record, StoreKey};
-use crate::store::sql::{SqlStore, Statement};
-use crate::store::{Outcome, Store as _, StoreError};
+use crate::part::in_tables::{MappedPart, RowWrites, Tables};
+use crate::record::{Generation, Handle, Record, StoreKey, Version};
+use crate::store::sql::{Call, SqlStore, Statement};
+use crate::store::{Outcome, RecordCall, Store as _, StoreError};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -55,7 +55,7 @@ impl Loaded for dyn MappedPart {
             assert!(value.to_string().into_bytes() == json, "it is written as every JSON of a part");
             value
         };
-        Ok(self.load(session).await?.map(value))
+        Ok(self.load(session, Generation::default()).await?.map(value))
     }
 }
 
@@ -185,7 +185,7 @@ impl<D: TestEngine> Scene<D> {
     }
 
     pub(super) fn with_lines(&self) -> InTables<D> {
-        InTables::new(&self.store).with_collection("lines", &format!("{}_lines", self.name), &["sku"])
+        InTables::new(&self.store).add_collection("lines", &format!("{}_lines", self.name), &["sku"])
     }
 
     /// Makes the tables as they are printed, and checks them.
@@ -206,7 +206,8 @@ impl<D: TestEngine> Scene<D> {
 
     /// Asks for one text.
     pub(super) async fn text(&self, sql: &str) -> Option<String> {
-        let rows = self.store.ask(sql.replace('@', &self.name)).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
+        let rows =
+            self.store.query(sql.replace('@', &self.name)).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
         let row = rows.first()?;
         D::text(row, 0).expect("a text").map(str::to_owned)
     }
@@ -214,7 +215,7 @@ impl<D: TestEngine> Scene<D> {
     /// Counts the rows of `@_suffix`.
     pub(super) async fn count(&self, suffix: &str) -> i64 {
         let sql = format!("SELECT COUNT(*) FROM {}_{suffix}", self.name);
-        let rows = self.store.rows(&Statement::new::<D>(&sql), None).await.expect("a table");
+        let rows = self.store.fetch_rows(&Statement::new::<D>(&sql), &Call::default()).await.expect("a table");
         D::integer(&rows[0], 0).expect("a number").expect("a number")
     }
 
@@ -242,7 +243,8 @@ impl<D: TestEngine> Scene<D> {
     pub(super) async fn update(&self, mapped: &dyn MappedPart, n: u8, rows: &RowWrites) -> Result<Outcome, StoreError> {
         let found = self.store.load(&key(n), NOW).await.expect("a session");
         let Some(crate::store::Entry::Live(found)) = found else { panic!("there is no session {n}") };
-        let call = RecordCall::Update { key: &key(n), expected: found.version, record: record(n, found.version + 1) };
+        let record = record(n, found.version.as_u64() + 1);
+        let call = RecordCall::Update { key: &key(n), expected: found.version, record };
         mapped.database().write(call, std::slice::from_ref(rows), NOW).await
     }
 }
@@ -265,6 +267,6 @@ pub(super) fn handle(n: u8) -> Handle {
 
 pub(super) fn record(n: u8, version: u64) -> Arc<Record> {
     let mut record = Record::new(handle(n), NOW, NOW.after(Duration::from_secs(3600)));
-    record.version = version;
+    record.version = Version::from_u64(version);
     Arc::new(record)
 }

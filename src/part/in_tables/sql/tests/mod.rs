@@ -2,6 +2,7 @@
 
 mod checks;
 mod engines;
+mod generations;
 /// The servers of the tests of stores.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 #[expect(dead_code, reason = "two of its servers are used here, as they are")]

@@ -71,7 +71,7 @@ CREATE TABLE IF NOT EXISTS "cart_items" (
     FOREIGN KEY ("session") REFERENCES "session_state" (handle) ON DELETE CASCADE
 ) STRICT;
 "#;
-    let wished = |tables: InTables<Sqlite>| tables.with_collection("lines", "cart_items", &["place", "sku"]);
+    let wished = |tables: InTables<Sqlite>| tables.add_collection("lines", "cart_items", &["place", "sku"]);
     let tables = wished(tables().await).with_row("main.carts");
     assert_eq!(tables.schema::<Cart>().as_deref(), Ok(expected));
 }
@@ -80,7 +80,7 @@ CREATE TABLE IF NOT EXISTS "cart_items" (
 #[tokio::test]
 async fn the_schema_of_postgres_has_its_types() {
     let pool = sqlx::postgres::PgPoolOptions::new().connect_lazy("postgres://nobody@localhost/").expect("a URL");
-    let tables = InTables::new(&crate::PostgresStore::new(pool)).with_collection("lines", "cart_items", &["sku"]);
+    let tables = InTables::new(&crate::PostgresStore::new(pool)).add_collection("lines", "cart_items", &["sku"]);
     let schema = tables.with_session_column("of").schema::<Cart>().expect("it fits");
     for line in ["\"of\" BYTEA NOT NULL", "\"weight\" REAL NOT NULL", "\"extra\" JSONB,", "\"place\" BIGINT NOT NULL,"]
     {
@@ -92,7 +92,7 @@ async fn the_schema_of_postgres_has_its_types() {
 #[tokio::test]
 async fn the_schema_of_mysql_compares_keys_exactly() {
     let pool = sqlx::mysql::MySqlPoolOptions::new().connect_lazy("mysql://nobody@localhost/").expect("a URL");
-    let tables = InTables::new(&crate::MySqlStore::new(pool)).with_collection("lines", "shop.items", &["sku"]);
+    let tables = InTables::new(&crate::MySqlStore::new(pool)).add_collection("lines", "shop.items", &["sku"]);
     let schema = tables.schema::<Cart>().expect("it fits");
     for line in [
         "`shop`.`items`",
@@ -133,7 +133,7 @@ async fn what_cannot_be_in_tables_is_refused_with_a_reason() {
     }
 
     let of = tables().await;
-    let lines = |key: &[&str]| of.clone().with_collection("lines", "items", key);
+    let lines = |key: &[&str]| of.clone().add_collection("lines", "items", key);
     let refused = [
         (of.schema::<Flat>(), "part \"flat\" is a map, or has `#[serde(flatten)]`"),
         (of.schema::<Tuple>(), "part \"tuple\" is no struct with named fields"),
@@ -149,10 +149,10 @@ async fn what_cannot_be_in_tables_is_refused_with_a_reason() {
         (lines(&["weight"]).schema::<Cart>(), "cannot have \"weight\" in the key"),
         (lines(&["sku", "sku"]).schema::<Cart>(), "cannot have \"sku\" in the key"),
         (lines(&["a"]).schema::<Nested>(), "has a list \"lines\" of something else than structs"),
-        (of.clone().with_collection("numbers", "n", &["a"]).schema::<Nested>(), "a list \"numbers\" of something else"),
-        (of.clone().with_collection("maybe", "n", &["sku"]).schema::<Cart>(), "a field \"maybe\" that is no list"),
-        (of.clone().with_collection("Voucher", "n", &["sku"]).schema::<Cart>(), "\"Voucher\" that is no list"),
-        (of.clone().with_collection("voucher", "n", &["sku"]).schema::<Cart>(), "has no field \"voucher\""),
+        (of.clone().add_collection("numbers", "n", &["a"]).schema::<Nested>(), "a list \"numbers\" of something else"),
+        (of.clone().add_collection("maybe", "n", &["sku"]).schema::<Cart>(), "a field \"maybe\" that is no list"),
+        (of.clone().add_collection("Voucher", "n", &["sku"]).schema::<Cart>(), "\"Voucher\" that is no list"),
+        (of.clone().add_collection("voucher", "n", &["sku"]).schema::<Cart>(), "has no field \"voucher\""),
         (lines(&["sku"]).with_row("items").schema::<Cart>(), "uses the table \"items\" twice"),
         (
             lines(&["sku"]).with_session_column("SKU").schema::<Cart>(),

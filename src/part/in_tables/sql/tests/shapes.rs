@@ -7,9 +7,9 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::part::in_tables::sql::shape::{Field, Kind, NoStruct, Step, fields, is_sequence};
+use crate::part::in_tables::sql::shape::{Field, Kind, NotAStruct, PathSegment, fields, is_sequence};
 
-fn found<T: serde::de::DeserializeOwned>(path: &[Step]) -> Vec<(&'static str, Kind, bool)> {
+fn found<T: serde::de::DeserializeOwned>(path: &[PathSegment]) -> Vec<(&'static str, Kind, bool)> {
     let fields = fields::<T>(path).expect("it is a struct");
     fields.into_iter().map(|Field { name, kind, is_optional }| (name, kind, is_optional)).collect()
 }
@@ -164,22 +164,22 @@ struct Flat {
 
 #[test]
 fn rows_of_a_list_have_a_shape() {
-    let lines = [Step::Field("lines"), Step::Element];
+    let lines = [PathSegment::Field("lines"), PathSegment::Element];
     let expected = [("sku", Kind::Text, false), ("price", Kind::Float64, true)];
     assert_eq!(found::<Cart>(&lines), expected);
     assert_eq!(found::<Wrapped>(&lines), expected, "a newtype is what it wraps");
     for (field, is_list) in [("lines", true), ("maybe", false), ("forgiving", true), ("nowhere", false)] {
-        assert_eq!(is_sequence::<Cart>(&[Step::Field(field)]), is_list, "{field}");
+        assert_eq!(is_sequence::<Cart>(&[PathSegment::Field(field)]), is_list, "{field}");
     }
 }
 
 #[test]
 fn what_is_no_struct_is_told_from_what_has_no_columns() {
-    assert_eq!(fields::<Flat>(&[]), Err(NoStruct::Map));
-    assert_eq!(fields::<BTreeMap<String, u8>>(&[]), Err(NoStruct::Map));
-    assert_eq!(fields::<Vec<Line>>(&[]), Err(NoStruct::Other));
-    assert_eq!(fields::<Value>(&[]), Err(NoStruct::Other));
-    assert_eq!(fields::<(u8, u8)>(&[]), Err(NoStruct::Other));
-    assert_eq!(fields::<Cart>(&[Step::Field("flat"), Step::Element]), Err(NoStruct::Map));
-    assert_eq!(fields::<Cart>(&[Step::Field("forgiving"), Step::Element]), Err(NoStruct::Other));
+    assert_eq!(fields::<Flat>(&[]), Err(NotAStruct::Map));
+    assert_eq!(fields::<BTreeMap<String, u8>>(&[]), Err(NotAStruct::Map));
+    assert_eq!(fields::<Vec<Line>>(&[]), Err(NotAStruct::Other));
+    assert_eq!(fields::<Value>(&[]), Err(NotAStruct::Other));
+    assert_eq!(fields::<(u8, u8)>(&[]), Err(NotAStruct::Other));
+    assert_eq!(fields::<Cart>(&[PathSegment::Field("flat"), PathSegment::Element]), Err(NotAStruct::Map));
+    assert_eq!(fields::<Cart>(&[PathSegment::Field("forgiving"), PathSegment::Element]), Err(NotAStruct::Other));
 }

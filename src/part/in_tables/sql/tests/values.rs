@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::engines::{Loaded as _, Scene, TestEngine, handle, key, on_each_engine, record, value};
 use crate::error::ErrorKind;
 use crate::part::SessionPart;
-use crate::part::in_tables::RecordCall;
+use crate::record::Generation;
 use crate::store::Outcome;
+use crate::store::RecordCall;
 
 on_each_engine! {
     every_kind_of_value_comes_back
@@ -139,7 +140,7 @@ async fn floating_point_numbers_come_back_bit_by_bit<D: TestEngine>(scene: Scene
     };
     let part = Floats { lines: doubles.iter().enumerate().map(line).collect() };
     scene.create(&tables, 1, &part).await.expect("written");
-    let loaded = tables.mapped.load(handle(1)).await.expect("read").expect("there are rows");
+    let loaded = tables.mapped.load(handle(1), Generation::default()).await.expect("read").expect("there are rows");
     let loaded = read_floats(&loaded);
     assert_eq!(loaded.lines.len(), part.lines.len());
     for (loaded, line) in loaded.lines.iter().zip(&part.lines) {

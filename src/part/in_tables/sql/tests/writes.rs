@@ -10,10 +10,10 @@ use super::engines::{Loaded as _, NOW, Scene, TestEngine, handle, key, on_each_e
 use super::values::{Text, Texts, texts};
 use crate::error::{Error, ErrorKind};
 use crate::part::SessionPart;
-use crate::part::in_tables::RecordCall;
 use crate::part::in_tables::sql::mapped::batches;
-use crate::part::patch::Collection;
-use crate::store::{Forward, Outcome, Renewal, Store as _, StoreErrorKind};
+use crate::part::merge::Collection;
+use crate::store::RecordCall;
+use crate::store::{Forward, Outcome, Renewal, Store as _, StoreErrorKind, Version};
 
 on_each_engine! {
     only_rows_that_changed_are_written
@@ -130,24 +130,22 @@ async fn a_call_that_does_not_take_place_writes_no_row<D: TestEngine>(scene: Sce
     let tables = scene.made::<Texts>(&scene.with_lines()).await;
     let database = tables.mapped.database();
     let rows = [writes(&tables, None, Some(&value(&texts(&[("a", "1")]))))];
-    let update = |n, expected| (key(n), expected, record(n, 9));
-    let (gone, expected, record_9) = update(1, 1);
-    let call = RecordCall::Update { key: &gone, expected, record: record_9 };
-    assert_eq!(database.write(call, &rows, NOW).await.expect("asked"), Outcome::Gone);
+    let update =
+        |key, expected| RecordCall::Update { key, expected: Version::from_u64(expected), record: record(1, 9) };
+    let key = key(1);
+    assert_eq!(database.write(update(&key, 1), &rows, NOW).await.expect("asked"), Outcome::Gone);
     scene.create(&tables, 1, &Texts::default()).await.expect("written");
-    let call = RecordCall::Update { key: &key(1), expected: 5, record: record(1, 9) };
-    let outcome = database.write(call, &rows, NOW).await.expect("asked");
+    let outcome = database.write(update(&key, 5), &rows, NOW).await.expect("asked");
     assert_eq!(outcome, Outcome::Conflict(Some(record(1, 1))));
-    let call = RecordCall::Create { key: &key(1), record: record(2, 9) };
+    let call = RecordCall::Create { key: &key, record: record(2, 9) };
     assert_eq!(database.write(call, &rows, NOW).await.expect("asked"), Outcome::Conflict(None));
     let later = NOW.after(Duration::from_secs(3601));
-    let call = RecordCall::Update { key: &key(1), expected: 1, record: record(1, 9) };
-    assert_eq!(database.write(call, &rows, later).await.expect("asked"), Outcome::Gone);
+    assert_eq!(database.write(update(&key, 1), &rows, later).await.expect("asked"), Outcome::Gone);
     assert_eq!(scene.count("lines").await, 0);
     // What has expired makes room.
     let mut next = (*record(3, 9)).clone();
     next.expires_at = later.after(Duration::from_secs(60));
-    let call = RecordCall::Create { key: &key(1), record: Arc::new(next) };
+    let call = RecordCall::Create { key: &key, record: Arc::new(next) };
     assert_eq!(database.write(call, &rows, later).await.expect("asked"), Outcome::Done);
     assert_eq!((scene.count("s").await, scene.count("lines").await), (1, 1));
 }
@@ -209,9 +207,10 @@ async fn rows_go_where_their_session_goes<D: TestEngine>(scene: Scene<D>) {
     for n in [1, 2] {
         scene.create(&tables, n, &texts(&[("a", "1"), ("b", "2")])).await.expect("written");
     }
-    let renewal = |to: u8, handle: u8, old: u8, expected| {
+    let renewal = |to: u8, handle: u8, old: u8, version: u64| {
         let forward = Forward { successor: None, grace_until: NOW, expires_at: NOW.after(Duration::from_secs(60)) };
-        Renewal { old: key(old), expected, new: key(to), record: record(handle, expected + 1), forward }
+        let expected = Version::from_u64(version);
+        Renewal { old: key(old), expected, new: key(to), record: record(handle, version + 1), forward }
     };
     let before = value(&texts(&[("a", "1"), ("b", "2")]));
     let after = value(&texts(&[("a", "1"), ("b", "3"), ("c", "4")]));
@@ -294,7 +293,7 @@ async fn on_mysql_a_change_takes_as_many_statements_for_one_row_as_for_many() {
     scene.made::<Texts>(&scene.with_lines()).await;
     let pool = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).connect(&url).await.expect("connected");
     let store = crate::MySqlStore::new(pool.clone()).with_table(&format!("{}_s", scene.name)).expect("a name");
-    let tables = crate::InTables::new(&store).with_collection("lines", &format!("{}_lines", scene.name), &["sku"]);
+    let tables = crate::InTables::new(&store).add_collection("lines", &format!("{}_lines", scene.name), &["sku"]);
     let tables = tables.check::<Texts>().await.expect("they fit");
     let executed = async || {
         let row = sqlx::query("SHOW SESSION STATUS LIKE 'Com_stmt_execute'").fetch_one(&pool).await.expect("a status");

@@ -1,0 +1,8 @@
+//! Lists of rows.
+
+/// A field of a part that is a list of rows, which are told apart by some of their own fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Collection {
+    pub(crate) field: String,
+    pub(crate) key: Vec<String>,
+}

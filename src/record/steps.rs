@@ -1,0 +1,26 @@
+//! Counter for the steps of searches, with which tests show that many keys take linear time. It exists in tests only.
+
+#[cfg(test)]
+use std::cell::Cell;
+
+#[cfg(test)]
+thread_local! {
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts the steps of this thread so far.
+#[cfg(test)]
+pub(super) fn taken() -> usize {
+    TAKEN.get()
+}
+
+/// Counts a step.
+#[cfg(test)]
+pub(super) fn count() {
+    TAKEN.set(TAKEN.get() + 1);
+}
+
+/// Counts nothing outside of tests.
+#[cfg(not(test))]
+#[inline(always)]
+pub(super) fn count() {}

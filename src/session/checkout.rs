@@ -1,0 +1,128 @@
+//! [`PartTransaction`]: pending rows become record data.
+
+use std::any::TypeId;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use sqlx::Database;
+
+use super::{Main, Part};
+use crate::error::Error;
+use crate::part::{Mapped, RowDialect, SessionPart};
+use crate::state::{Checkout, SharedWork as _};
+
+/// A transaction in which the rows of a part become data of the application: a cart becomes an order.
+///
+/// Returned by [`Part::begin`]. It derefs to `T`: the part as it is in the tables now. The application runs its own
+/// sqlx statements on the [`connection`](Self::connection), and [`commit`](Self::commit) removes the part's rows and
+/// commits. The transaction is atomic, also when the process is killed.
+///
+/// An open transaction locks the session's row: other requests of the session that write wait for it, and of two that
+/// begin at once the second finds nothing pending. Keep it short, and do not use the session before it has ended. In
+/// SQLite all other writers wait, also this request.
+///
+/// Dropping it rolls it back.
+///
+/// # Examples
+///
+/// ```no_run
+/// use session_state::{Part, SessionPart};
+/// use sqlx::{Sqlite, query, query_scalar};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Cart { lines: Vec<CartLine> }
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// # struct CartLine { sku: String, quantity: i64 }
+/// # impl SessionPart for Cart { const NAME: &'static str = "cart"; }
+///
+/// /// Returns the number of the order, or `None` if the cart is empty: it has been ordered already.
+/// async fn check_out(mut cart: Part<Cart>) -> Result<Option<i64>, Box<dyn std::error::Error>> {
+///     let Some(mut checkout) = cart.begin::<Sqlite>().await? else { return Ok(None) };
+///     let insert = "INSERT INTO orders (lines) VALUES (?) RETURNING id";
+///     let count = checkout.lines.len() as i64;
+///     let order: i64 = query_scalar(insert).bind(count).fetch_one(checkout.connection()).await?;
+///     for line in checkout.lines.clone() {
+///         let take = query("UPDATE stock SET left = left - ? WHERE sku = ?").bind(line.quantity).bind(line.sku);
+///         take.execute(checkout.connection()).await?;
+///     }
+///     checkout.commit().await?;
+///     Ok(Some(order))
+/// }
+/// ```
+pub struct PartTransaction<'p, T: SessionPart, D: Database, M = Main> {
+    part: &'p mut Part<T, M>,
+    value: T,
+    checkout: Checkout<D>,
+}
+
+impl<T: SessionPart, M: 'static> Part<T, M> {
+    /// Begins a transaction that turns the part's rows into data of the application; see [`PartTransaction`]. `None` if
+    /// there are no rows, or the session has ended.
+    ///
+    /// [Saves](crate::Session::save) the request's changes of the part and the session first.
+    ///
+    /// `D` is the engine of the tables: `Sqlite`, `Postgres` or `MySql` of sqlx.
+    ///
+    /// # Errors
+    ///
+    /// [`NoTables`](crate::ErrorKind::NoTables) when the part does not live in tables of this engine, otherwise as the
+    /// store has it.
+    #[expect(private_bounds, reason = "the engines are those that this crate knows")]
+    pub async fn begin<D: RowDialect>(&mut self) -> Result<Option<PartTransaction<'_, T, D, M>>, Error> {
+        self.write_back()?;
+        let shared = Arc::clone(&self.held.shared);
+        let placed = shared.placed_part(TypeId::of::<T>());
+        let mapped = placed.and_then(|placed| placed.tables()).ok_or_else(|| Error::no_tables(T::NAME))?;
+        let mapped: Option<&Mapped<D>> = mapped.as_any().downcast_ref();
+        let mapped = mapped.ok_or_else(|| Error::no_tables(T::NAME))?;
+        shared.save().await?;
+        let Some(session) = shared.with(|work| work.kept_session()) else { return Ok(None) };
+        let Some(checkout) = Checkout::begin(shared.config(), mapped, session.id).await? else { return Ok(None) };
+        let value = super::from_json(T::NAME, checkout.rows())?;
+        Ok(Some(PartTransaction { part: self, value, checkout }))
+    }
+}
+
+impl<T: SessionPart, D: Database, M: 'static> PartTransaction<'_, T, D, M> {
+    /// Returns the connection of the transaction, for statements of the application.
+    pub fn connection(&mut self) -> &mut D::Connection {
+        self.checkout.transaction.connection()
+    }
+}
+
+#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+impl<T: SessionPart, D: RowDialect, M: 'static> PartTransaction<'_, T, D, M> {
+    /// Removes the part's rows and commits the transaction. The part is empty then.
+    ///
+    /// # Errors
+    ///
+    /// [`Constraint`](crate::ErrorKind::Constraint) when a row of the application refers to the rows, otherwise
+    /// [`Unavailable`](crate::ErrorKind::Unavailable). The transaction is rolled back then, unless the store failed and
+    /// could not be asked afterwards either: another [`begin`](Part::begin) shows it.
+    ///
+    /// # Cancel safety
+    ///
+    /// After a dropped future, the transaction was committed whole or rolled back.
+    pub async fn commit(self) -> Result<(), Error> {
+        let Self { part, checkout, .. } = self;
+        let shared = Arc::clone(&part.held.shared);
+        let (id, record) = checkout.finish(shared.config()).await?;
+        part.reset();
+        shared.note_checkout(T::NAME, id, record).await
+    }
+}
+
+impl<T: SessionPart, D: Database, M> Deref for PartTransaction<'_, T, D, M> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Shows no value.
+impl<T: SessionPart, D: Database, M> fmt::Debug for PartTransaction<'_, T, D, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PartTransaction({:?})", T::NAME)
+    }
+}

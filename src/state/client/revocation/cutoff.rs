@@ -1,0 +1,172 @@
+//! Which copies of a session's cookie are refused, and what they say of themselves to be told by.
+
+use std::time::Duration;
+
+use crate::base64url;
+use crate::clock::Timestamp;
+use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
+use crate::record::{Handle, Record, StoreKey, Values, Version};
+
+const EXCEPT: &str = "except";
+const SINCE: &str = "since";
+
+/// What was stamped up to a time is refused.
+///
+/// The stamp of a session is the time of its login, as the version of its record: nobody needs that to tell two writes of
+/// a cookie apart. It is a time of its own because it may be ahead of every clock. A revocation reaches as far into the
+/// future as the clock of another node may be, and a login after it is stamped with a time that lies behind that, while
+/// what the application is told of the login stays true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cutoff {
+    pub(super) until: Timestamp,
+    /// The one session that goes on, and its stamp: an older copy that was refused before stays refused.
+    pub(super) except: Option<(Handle, Timestamp)>,
+}
+
+impl Cutoff {
+    /// The limit of a session that has ended.
+    pub(super) const ALL: Self = Self { until: Timestamp::from_millis(u64::MAX), except: None };
+
+    /// Whether the session is refused.
+    pub(super) fn ends(&self, session: &Record) -> bool {
+        let stamp = stamp_of(session);
+        let is_except = self.except.is_some_and(|(handle, since)| handle == session.handle && stamp >= since);
+        stamp <= self.until && !is_except
+    }
+
+    /// Writes the limit down as what a store keeps.
+    pub(super) fn to_record(self, key: &StoreKey, expires_at: Timestamp) -> Record {
+        let mut record = Record::new(handle_of(key), self.until, expires_at);
+        if let Some((handle, since)) = self.except {
+            let (handle, since) = (format!("\"{handle}\""), since.as_millis().to_string());
+            record.values = Values::from_pairs([(EXCEPT, handle.as_bytes()), (SINCE, since.as_bytes())]);
+        }
+        record
+    }
+
+    /// Reads what [`to_record`](Self::to_record) wrote.
+    pub(super) fn from_record(record: &Record) -> Option<Self> {
+        let except = match record.values.get(EXCEPT) {
+            None => None,
+            Some(handle) => {
+                let handle = handle.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+                let since = str::from_utf8(record.values.get(SINCE)?).ok()?.parse().ok()?;
+                Some((Handle::from_bytes(base64url::decode_array(handle)?), Timestamp::from_millis(since)))
+            }
+        };
+        Some(Self { until: record.created_at, except })
+    }
+}
+
+/// The login of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::state) enum Login {
+    /// Nobody logs in.
+    None,
+    /// The session is stamped with this time.
+    At(Timestamp),
+    /// It is made in a session that has been ended meanwhile, and is lost with it.
+    InEnded,
+}
+
+/// Returns the handle of a record that is no session's: no two keys have the same.
+pub(super) fn handle_of(key: &StoreKey) -> Handle {
+    let mut handle = [0; 16];
+    handle.copy_from_slice(&key.as_bytes()[..16]);
+    Handle::from_bytes(handle)
+}
+
+pub(super) fn stamp_of(session: &Record) -> Timestamp {
+    Timestamp::from_millis(session.version.as_u64())
+}
+
+impl Login {
+    /// Stamps a record that is about to be sealed. `before` is what it was made from, if the session is still that one;
+    /// without a login it keeps its stamp.
+    pub(in crate::state) fn stamp(self, record: &mut Record, before: Option<&Record>) {
+        record.version = match self {
+            Self::At(stamp) => Version::from_u64(stamp.as_millis()),
+            Self::None | Self::InEnded => before.map_or(Version::NONE, |before| before.version),
+        };
+    }
+}
+
+/// Returns how long a copy of a cookie may be good after now, if the session has this absolute timeout of its own.
+///
+/// It was last used now at the latest, and no use of it is accepted any more, so the longest time that a session may lie
+/// unused is enough. Most sessions end sooner: at their absolute limit, which for none of them began later than now.
+pub(super) fn life_with(own: Option<Duration>, timeouts: &Timeouts) -> Duration {
+    let longest = |of_layer: Duration| of_layer.max(own.unwrap_or_default()).min(LONGEST_UNUSED);
+    timeouts.absolute.map_or(LONGEST_UNUSED, longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const SESSION: Handle = Handle::from_bytes([1; 16]);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn session(stamp: u64) -> Record {
+        let mut record = Record::new(SESSION, at(0), at(1));
+        record.version = Version::from_u64(stamp);
+        record
+    }
+
+    #[test]
+    fn a_limit_ends_what_was_stamped_up_to_it_but_for_the_exception_and_its_older_copies() {
+        let cutoff = Cutoff { until: at(10), except: None };
+        assert_eq!([0, 10, 11].map(|stamp| cutoff.ends(&session(stamp))), [true, true, false]);
+        let but_one = Cutoff { except: Some((SESSION, at(5))), ..cutoff };
+        assert_eq!([4, 5, 10].map(|stamp| but_one.ends(&session(stamp))), [true, false, false]);
+        let other = Record { handle: Handle::from_bytes([2; 16]), ..session(5) };
+        assert!(but_one.ends(&other));
+        assert!(Cutoff::ALL.ends(&session(u64::MAX)));
+    }
+
+    #[test]
+    fn a_limit_comes_back_from_its_record() {
+        let key = StoreKey::of_not_before("alice");
+        for except in [None, Some((SESSION, at(7)))] {
+            let cutoff = Cutoff { until: at(1_735_689_600_123), except };
+            let record = cutoff.to_record(&key, at(1_735_689_700_000));
+            assert_eq!(Cutoff::from_record(&record), Some(cutoff));
+            let bytes = Record::decode(&record.encode()).expect("what was encoded");
+            assert_eq!(Cutoff::from_record(&bytes), Some(cutoff));
+        }
+        let mut broken = Cutoff { until: at(1), except: Some((SESSION, at(7))) }.to_record(&key, at(2));
+        broken.values = Values::from_pairs([(EXCEPT, b"\"x\"".as_slice()), (SINCE, b"7")]);
+        assert_eq!(Cutoff::from_record(&broken), None);
+    }
+
+    #[test]
+    fn a_session_keeps_its_stamp_until_somebody_logs_in() {
+        let stamped = |before: Option<&Record>, login: Login| {
+            let mut record = session(77);
+            login.stamp(&mut record, before);
+            record.version.as_u64()
+        };
+        assert_eq!(stamped(None, Login::None), 0);
+        assert_eq!(stamped(None, Login::At(at(5))), 5);
+        assert_eq!(stamped(Some(&session(5)), Login::None), 5);
+        assert_eq!(stamped(Some(&session(5)), Login::At(at(6))), 6);
+    }
+
+    #[test]
+    fn a_copy_is_good_for_as_long_as_the_longer_timeout_has_it_and_never_longer_than_it_may_lie_unused() {
+        let timeouts = Timeouts { absolute: Some(12 * HOUR), ..Timeouts::default() };
+        for (own, life) in [
+            (None, 12 * HOUR),
+            (Some(HOUR), 12 * HOUR),
+            (Some(1000 * HOUR), 1000 * HOUR),
+            (Some(100_000 * HOUR), LONGEST_UNUSED),
+        ] {
+            assert_eq!(life_with(own, &timeouts), life);
+            assert_eq!(life_with(own, &Timeouts { absolute: None, ..timeouts.clone() }), LONGEST_UNUSED);
+        }
+    }
+}

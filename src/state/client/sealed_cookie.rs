@@ -1,0 +1,227 @@
+//! A record in a cookie: sealed, of bounded size, and of bounded age.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::clock::Timestamp;
+use crate::cookie::{CookieConfig, CookieWriter, Found, FoundChunks, Received, find, find_chunks};
+use crate::error::{ConfigError, Error};
+use crate::event::SessionEvent;
+use crate::random;
+use crate::record::Record;
+use crate::record::lifetime::Timeouts;
+use crate::seal::{self, Algorithm, Context, KeyRing};
+use crate::state::loaded::Binding;
+
+/// By how many characters a seal grows at most when nothing but the times and the version in it change: four numbers of
+/// variable length, of up to five bytes more each.
+pub(crate) const ROOM_TO_GROW: usize = 32;
+
+/// A cookie that holds a record.
+#[derive(Clone, Debug)]
+pub(crate) struct SealedCookie {
+    pub(crate) writer: CookieWriter,
+    pub(crate) keys: KeyRing,
+    pub(crate) algorithm: Algorithm,
+    /// What lives in it: `session`, or the name of a part.
+    pub(crate) what: &'static str,
+    /// What its seal is for, so that no part can be passed off as another or as the session.
+    pub(crate) purpose: Arc<str>,
+    /// Binds the seal to an application. May be empty.
+    pub(crate) application: Arc<str>,
+    /// The most cookies the value may be split over.
+    pub(crate) max_chunks: usize,
+}
+
+/// A record that came out of a cookie.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) record: Record,
+    /// Whether the primary key sealed it.
+    pub(crate) by_primary: bool,
+    /// How many cookies it came in.
+    pub(crate) chunks: usize,
+}
+
+impl SealedCookie {
+    /// Opens the cookie. `binding` is the session that it must have been made in, since its last login.
+    ///
+    /// Without a record it returns what the observers are to be told, if there should have been one.
+    pub(crate) fn open(
+        &self,
+        received: &Received,
+        binding: Option<Binding>,
+        timeouts: &Timeouts,
+        now: Timestamp,
+    ) -> Result<Opened, Option<SessionEvent>> {
+        let name = self.writer.name().as_bytes();
+        let (text, chunks) = if self.max_chunks > 1 {
+            match find_chunks(received.iter(), name) {
+                FoundChunks::Duplicate => return Err(Some(SessionEvent::DuplicateCookie)),
+                FoundChunks::Chunks(found) => {
+                    let Some(last) = found.carried().last() else { return Err(None) };
+                    let Some(text) = found.join(self.max_chunks) else { return Err(Some(SessionEvent::InvalidCookie)) };
+                    (text, last + 1)
+                }
+            }
+        } else {
+            match find(received.iter(), name) {
+                Found::Absent => return Err(None),
+                Found::Duplicate => return Err(Some(SessionEvent::DuplicateCookie)),
+                Found::One(text) => (Cow::Borrowed(text), 1),
+            }
+        };
+        self.open_text(&text, chunks, binding, timeouts, now)
+    }
+
+    fn open_text(
+        &self,
+        text: &[u8],
+        chunks: usize,
+        binding: Option<Binding>,
+        timeouts: &Timeouts,
+        now: Timestamp,
+    ) -> Result<Opened, Option<SessionEvent>> {
+        let opened = self.with_context(binding, |context| seal::open(self.algorithm, &self.keys, context, text));
+        let Some(opened) = opened else { return Err(Some(SessionEvent::InvalidCookie)) };
+        // What has our seal was a record of ours; one of a later release, or with a clock far ahead, is refused.
+        let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::UndecodableRecord)) };
+        if Timeouts::is_from_the_future(&record, now) {
+            return Err(Some(SessionEvent::InvalidCookie));
+        }
+        match timeouts.expiry(&record, now) {
+            Some(expiry) => Err(Some(SessionEvent::Expired { session: record.handle, expiry })),
+            None => Ok(Opened { record, by_primary: opened.by_primary, chunks }),
+        }
+    }
+
+    /// Seals a record, and returns the cookies that carry it and the removals of those no longer needed.
+    ///
+    /// It must leave so much `room`: [`ROOM_TO_GROW`] when its values are new, so that it can be sealed again, with none,
+    /// by requests that only read.
+    pub(crate) fn seal(
+        &self,
+        record: &Record,
+        binding: Option<Binding>,
+        max_age: Option<Duration>,
+        chunks_before: usize,
+        room: usize,
+    ) -> Result<Vec<HeaderValue>, Error> {
+        let nonce = match self.algorithm {
+            Algorithm::Encrypted => random::nonce(),
+            Algorithm::Signed => [0; _],
+        };
+        let plaintext = record.encode();
+        let length = seal::sealed_len(self.algorithm, plaintext.len());
+        let limit = self.writer.capacity(self.max_chunks) - room;
+        if length > limit {
+            return Err(Error::too_large(self.what, length, limit));
+        }
+        let put_seal = |out: &mut Vec<u8>| {
+            self.with_context(binding, |context| {
+                seal::seal_onto(out, self.algorithm, &self.keys, context, &plaintext, &nonce);
+            });
+        };
+        let mut cookies = if length <= self.writer.capacity(1) {
+            vec![self.writer.set_with(length, max_age, put_seal)]
+        } else {
+            let mut text = Vec::with_capacity(length);
+            put_seal(&mut text);
+            self.set_chunks(&text, max_age)?
+        };
+        cookies.extend(self.removals(cookies.len(), chunks_before));
+        Ok(cookies)
+    }
+
+    /// Makes sure that a record can be sealed.
+    pub(crate) fn check_fit(&self, record: &Record, room: usize) -> Result<(), Error> {
+        let length = seal::sealed_len(self.algorithm, record.encode().len());
+        let limit = self.writer.capacity(self.max_chunks) - room;
+        if length > limit { Err(Error::too_large(self.what, length, limit)) } else { Ok(()) }
+    }
+
+    fn set_chunks(&self, text: &[u8], max_age: Option<Duration>) -> Result<Vec<HeaderValue>, Error> {
+        let text = str::from_utf8(text).map_err(|source| Error::encode(self.what, source.into()))?;
+        let too_large = || Error::too_large(self.what, text.len(), self.writer.capacity(self.max_chunks));
+        let values = self.writer.split(text, self.max_chunks).ok_or_else(too_large)?;
+        Ok(values.iter().enumerate().map(|(index, value)| self.chunk(index).set(value, max_age)).collect())
+    }
+
+    /// Removes the cookies that the client holds from number `from` on.
+    pub(crate) fn removals(&self, from: usize, chunks_before: usize) -> impl Iterator<Item = HeaderValue> {
+        (from..chunks_before).map(|index| self.chunk(index).removal())
+    }
+
+    /// Returns how many chunks the client holds, up to the last one it sent. Only a cookie that may be split has any.
+    pub(crate) fn received_chunks(&self, received: &Received) -> usize {
+        if self.max_chunks == 1 {
+            return 0;
+        }
+        match find_chunks(received.iter(), self.writer.name().as_bytes()) {
+            FoundChunks::Chunks(found) => found.carried().last().map_or(0, |last| last + 1),
+            FoundChunks::Duplicate => 0,
+        }
+    }
+
+    /// Removes the cookies of this name that the client sent.
+    pub(crate) fn removals_of_received(&self, received: &Received) -> Vec<HeaderValue> {
+        match find_chunks(received.iter(), self.writer.name().as_bytes()) {
+            FoundChunks::Chunks(found) => found.carried().map(|index| self.chunk(index).removal()).collect(),
+            FoundChunks::Duplicate => vec![self.writer.removal()],
+        }
+    }
+
+    /// Makes the cookie of the same part for a layer whose session has another cookie.
+    pub(crate) fn for_part_of(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
+        let writer = CookieWriter::new(&session.for_part(self.what)?)?;
+        Ok(Self { writer, ..self.clone() })
+    }
+
+    fn chunk(&self, index: usize) -> Cow<'_, CookieWriter> {
+        if index == 0 { Cow::Borrowed(&self.writer) } else { Cow::Owned(self.writer.chunk(index)) }
+    }
+
+    fn with_context<T>(&self, binding: Option<Binding>, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let bytes = binding.map(Binding::to_bytes);
+        let binding = bytes.as_ref().map_or(&[][..], <[u8; 24]>::as_slice);
+        work(&Context {
+            cookie_name: self.writer.name().as_bytes(),
+            purpose: self.purpose.as_bytes(),
+            application: self.application.as_bytes(),
+            binding,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Handle;
+    use crate::state::CookieState;
+
+    #[test]
+    fn what_has_our_seal_and_is_no_record_is_no_forgery() {
+        let writer = CookieWriter::new(&CookieConfig::new()).expect("the default cookie");
+        let keys = KeyRing::generate().expect("random bytes");
+        let cookie = CookieState::signed(keys).into_state(writer).cookie;
+        let sealed = |plaintext: &[u8]| {
+            let mut text = Vec::new();
+            cookie.with_context(None, |context| {
+                seal::seal_onto(&mut text, cookie.algorithm, &cookie.keys, context, plaintext, &[0; _]);
+            });
+            text
+        };
+        let now = Timestamp::from_millis(1_000);
+        let open = |text: &[u8]| cookie.open_text(text, 1, None, &Timeouts::default(), now);
+        let mut record = Record::new(Handle::from_bytes([1; 16]), now, now.after(Duration::from_secs(1))).encode();
+        assert!(open(&sealed(&record)).is_ok());
+        record[0] = u8::MAX;
+        assert!(matches!(open(&sealed(&record)), Err(Some(SessionEvent::UndecodableRecord))), "a format to come");
+        let mut forged = sealed(&record);
+        forged[20] ^= 1;
+        assert!(matches!(open(&forged), Err(Some(SessionEvent::InvalidCookie))));
+    }
+}

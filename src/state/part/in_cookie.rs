@@ -1,0 +1,148 @@
+//! Parts in cookies of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::clock::Timestamp;
+use crate::cookie::{CookieConfig, CookieWriter, Received};
+use crate::error::{ConfigError, Error};
+use crate::event::SessionEvent;
+use crate::part::InCookie;
+use crate::record::external::{ExternalPart, ReceivedPart};
+use crate::record::json_text::JsonText;
+use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
+use crate::record::{Handle, Record, Values};
+use crate::state::client::{ROOM_TO_GROW, SealedCookie};
+use crate::state::loaded::Binding;
+
+/// Under which key the record in the cookie holds the part.
+const PART_KEY: &str = "part";
+
+/// The handle of the record in the cookie, which is no session's.
+const NO_HANDLE: Handle = Handle::from_bytes([0; 16]);
+
+/// How often a cookie that stands for itself is sealed anew, so that its age is known.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The cookie of a part.
+#[derive(Clone, Debug)]
+pub(crate) struct PartCookie {
+    cookie: Arc<SealedCookie>,
+    timeouts: Arc<Timeouts>,
+    /// Whether it opens only in the session it was made in.
+    pub(crate) is_bound: bool,
+}
+
+impl PartCookie {
+    pub(crate) fn new(name: &'static str, place: InCookie, session: &CookieConfig) -> Result<Self, ConfigError> {
+        let InCookie { keys, algorithm, application, retention } = place;
+        let writer = CookieWriter::new(&session.for_part(name)?)?;
+        let purpose = format!("part:{name}").into();
+        let cookie = SealedCookie { writer, keys, algorithm, what: name, purpose, application, max_chunks: 1 };
+        // What is bound to a session lives as long as that.
+        let idle = retention.map(|unused| unused.min(LONGEST_UNUSED));
+        let touch_interval = Some(TOUCH_INTERVAL);
+        let timeouts = Timeouts { idle, absolute: None, touch_interval, ..Timeouts::default() };
+        Ok(Self { cookie: Arc::new(cookie), timeouts: Arc::new(timeouts), is_bound: retention.is_none() })
+    }
+
+    /// Returns the cookie of the same part for a layer whose session has another cookie.
+    pub(crate) fn for_session(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
+        Ok(Self { cookie: Arc::new(self.cookie.for_part_of(session)?), ..self.clone() })
+    }
+
+    /// Opens the cookie that the client sent, if it is one of this session.
+    pub(crate) fn open(
+        &self,
+        received: &Received,
+        session: Option<Binding>,
+        now: Timestamp,
+    ) -> (Option<JsonText>, ReceivedPart, Option<SessionEvent>) {
+        let binding = session.filter(|_| self.is_bound);
+        if self.is_bound && binding.is_none() {
+            return (None, ReceivedPart::default(), None);
+        }
+        match self.cookie.open(received, binding, &self.timeouts, now) {
+            Ok(opened) => {
+                let is_due = !self.is_bound && self.timeouts.touch_is_due(&opened.record, now);
+                let (needs_seal, record) = (is_due || !opened.by_primary, Arc::new(opened.record));
+                let value = JsonText::of(&record, PART_KEY);
+                (value, ReceivedPart { record: Some(record), needs_seal, chunks: opened.chunks }, None)
+            }
+            Err(event) => (None, ReceivedPart::default(), event),
+        }
+    }
+
+    /// Makes sure that a part fits its cookie, before anything is stored.
+    pub(crate) fn check_fit(&self, part: &ExternalPart, now: Timestamp) -> Result<(), Error> {
+        match &part.value {
+            Some(value) if is_to_be_sent(part) => self.cookie.check_fit(&self.record(part, value, now), room(part)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the cookies that bring the client's copy of a part up to date, in the session that the request ends with.
+    pub(crate) fn to_send(
+        &self,
+        part: &ExternalPart,
+        received: &Received,
+        session: Option<Binding>,
+        now: Timestamp,
+    ) -> Result<Vec<HeaderValue>, Error> {
+        if !is_to_be_sent(part) {
+            return Ok(Vec::new());
+        }
+        let Some(value) = &part.value else { return Ok(self.removals(received)) };
+        let record = self.record(part, value, now);
+        match (self.is_bound, session) {
+            (false, _) => {
+                let max_age = Some(record.expires_at.since(now));
+                self.cookie.seal(&record, None, max_age, part.cookie.chunks, room(part))
+            }
+            (true, Some(_)) => self.cookie.seal(&record, session, None, part.cookie.chunks, room(part)),
+            // The session has ended in this request, and the part with it.
+            (true, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Seals a part anew, as it came, for a session in which somebody has logged in: what was sealed before the login
+    /// opens no more.
+    pub(crate) fn rebind(
+        &self,
+        received: &Received,
+        before: Binding,
+        after: Binding,
+        now: Timestamp,
+    ) -> Result<Vec<HeaderValue>, Error> {
+        match self.cookie.open(received, Some(before), &self.timeouts, now) {
+            Ok(opened) => self.cookie.seal(&opened.record, Some(after), None, opened.chunks, 0),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Removes the cookies of the part that the client sent.
+    pub(crate) fn removals(&self, received: &Received) -> Vec<HeaderValue> {
+        self.cookie.removals_of_received(received)
+    }
+
+    fn record(&self, part: &ExternalPart, value: &JsonText, now: Timestamp) -> Record {
+        let created_at = part.cookie.record.as_ref().map_or(now, |record| record.created_at);
+        let mut record = Record::new(NO_HANDLE, created_at, now);
+        record.last_seen_at = now;
+        record.expires_at = self.timeouts.expires_at((&record).into());
+        record.values = Values::from_pairs([(PART_KEY, value.as_bytes())]);
+        record
+    }
+}
+
+/// Whether the client's copy of a part is not what the part is now, or has an old seal.
+fn is_to_be_sent(part: &ExternalPart) -> bool {
+    part.is_unsent || part.is_changed() || part.cookie.needs_seal
+}
+
+/// A part that is new must leave room for its times, so that it can be sealed again by requests that only read.
+fn room(part: &ExternalPart) -> usize {
+    if part.is_unsent || part.is_changed() { ROOM_TO_GROW } else { 0 }
+}

@@ -1,0 +1,210 @@
+//! What to do when another request was faster: the changes are made again on what it left, wherever the session has gone.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::super::config::ConflictPolicy;
+use super::super::loaded::{Binding, ClientId, Loaded, StoredSession};
+use super::super::part::{FoundPart, PartRecord, load_rows, meets};
+use super::super::replay::replay_onto;
+use super::super::retry::MAX_ATTEMPTS;
+use super::super::work::{SharedWork, Work};
+use super::commit::{Commit, Progress};
+use super::records::{Found, Records, WriteOutcome};
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::record::Record;
+use crate::record::external::{ExternalPart, ExternalParts, PartRef};
+use crate::record::id::{IdDomain, SessionId};
+use crate::store::{Forward, Outcome};
+
+impl<W: SharedWork> Commit<'_, W> {
+    /// Bases the work on what another request has left.
+    pub(super) async fn rebase(&mut self, outcome: WriteOutcome) -> Result<Progress, Error> {
+        let (records, config) = (self.records, self.records.config);
+        let Some(base) = self.work.with(|work| {
+            work.forget_pending_update();
+            work.loaded.stored().cloned()
+        }) else {
+            return Ok(Progress::Again);
+        };
+        let Some(newer) = find_newer(records, &base, outcome).await? else { return self.lose().await };
+        let adopt = |work: &mut Work| work.adopt_late_write(&newer);
+        if let Some(aftermath) = self.work.with(adopt) {
+            aftermath.release(config);
+            return Ok(Progress::Again);
+        }
+        config.tell(&SessionEvent::Conflict { session: base.record.handle });
+        let external = self.reload_parts(&base.record, &newer.record).await?;
+        if config.conflict_policy == ConflictPolicy::Fail {
+            self.check_conflict(&base.record, &newer.record, external.as_deref())?;
+        }
+        if newer.id != base.id {
+            // Another request has just renewed the ID.
+            self.work.with(|work| work.changes.renews = false);
+        }
+        replay_onto(self.work, Loaded::Stored(newer), external)?;
+        Ok(Progress::Conflict(WriteOutcome::Done))
+    }
+
+    /// Gives the session up: another request has ended it, or has logged in, and this one's ID is dead. Nothing of this
+    /// request is kept, and no cookie is sent: it could take the place of a newer one.
+    pub(super) async fn lose(&mut self) -> Result<Progress, Error> {
+        let config = self.records.config;
+        self.withdraw_parts(false).await;
+        let (is_lost, aftermath) = self.work.with(|work| work.note_lost());
+        aftermath.release(config);
+        if is_lost { Err(Error::ended()) } else { Ok(Progress::Done) }
+    }
+
+    /// Reads the parts again that the request has asked for and that another request may have written.
+    async fn reload_parts(&self, base: &Record, newer: &Record) -> Result<Option<Box<ExternalParts>>, Error> {
+        let config = self.records.config;
+        let Some(mut external) = self.work.with(|work| work.draft.external().cloned()) else { return Ok(None) };
+        let asked: Vec<_> =
+            external.iter().map(|part| (part.name, part.medium, part.is_stale, part.unanswered.is_some())).collect();
+        for (name, medium, is_stale, is_unanswered) in asked {
+            let Some(placed) = config.part_named(name) else { continue };
+            if let Some(mapped) = placed.tables() {
+                let rows = load_rows(config, &*self.records.server.store, &**mapped, Binding::of(newer)).await?;
+                external.load(name, medium, rows, None);
+            } else if let Some(in_store) = placed.in_store() {
+                let (before, after) = (PartRef::of(base, name), PartRef::of(newer, name));
+                if !is_stale && before.map(|before| before.slot) == after.map(|after| after.slot) {
+                    // Another request may have shut out what was prepared, so it is to be written again.
+                    external.doubt_prepared(name, after.is_some());
+                    continue;
+                }
+                let part = PartRecord::new(config, in_store, name, newer.handle);
+                if is_unanswered {
+                    // What is there now may have been made from it.
+                    return Err(part.lost_reply());
+                }
+                let Some(reference) = after else {
+                    external.load(name, medium, None, None);
+                    continue;
+                };
+                match part.load(reference.slot, Binding::of(newer)).await? {
+                    FoundPart::Text(found) => {
+                        let expected = found.expected();
+                        external.load(name, medium, Some(found.text), expected);
+                    }
+                    // Where the session has moved on once more, the next write finds that out.
+                    FoundPart::Moved | FoundPart::Missing => external.load(name, medium, None, None),
+                }
+            }
+        }
+        Ok(Some(Box::new(external)))
+    }
+
+    /// Fails if another request has changed what a change of this one is to be judged by.
+    fn check_conflict(&self, base: &Record, newer: &Record, external: Option<&ExternalParts>) -> Result<(), Error> {
+        let Some(ours) = self.work.with(|work| {
+            let is_changed = work.draft.has_changes();
+            is_changed.then(|| work.draft.external().cloned().unwrap_or_default())
+        }) else {
+            return Ok(());
+        };
+        let slot = |record, name| PartRef::of(record, name).map(|reference| reference.slot);
+        let is_part_changed = |part: &&ExternalPart| {
+            let is_other = part.is_stale || slot(base, part.name) != slot(newer, part.name);
+            part.is_stored() && part.is_changed() && is_other
+        };
+        let meets = match external {
+            Some(newer) => meets(self.records.config, &ours, newer)?,
+            None => false,
+        };
+        if meets || is_other_state(base, newer) || ours.iter().any(|part| is_part_changed(&part)) {
+            return Err(Error::conflict());
+        }
+        Ok(())
+    }
+
+    /// Ends the session that the request has loaded, wherever it has moved to, and returns whether it was this request that
+    /// ended it.
+    pub(super) async fn delete_latest(&self) -> Result<bool, Error> {
+        let records = self.records;
+        let (session, was_asked) = self.work.with(|work| {
+            work.forget_pending_update();
+            (work.loaded.stored().cloned(), mem::replace(&mut work.is_ending, true))
+        });
+        let mut id = session.map(|session| session.id);
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(current) = &id else { break };
+            let is_ended = match records.delete(current, records.config.now()).await? {
+                Outcome::Retired(forward) => {
+                    id = successor(records.config.id_domain, current, &forward);
+                    continue;
+                }
+                Outcome::Done => true,
+                // What is gone after a call that was not answered has been ended by that.
+                Outcome::Gone => was_asked,
+                Outcome::Conflict(_) => false,
+            };
+            self.work.with(|work| work.is_ending = false);
+            return Ok(is_ended);
+        }
+        self.work.with(|work| work.is_ending = false);
+        // A logout that did not take place must not look like one.
+        if id.is_none() { Ok(false) } else { Err(Error::conflict()) }
+    }
+}
+
+/// Finds the session that another request has written: under its ID, or under one that replaced it.
+async fn find_newer(
+    records: Records<'_>,
+    base: &StoredSession,
+    outcome: WriteOutcome,
+) -> Result<Option<StoredSession>, Error> {
+    let (id, mut client) = (base.id.clone(), base.client);
+    let start = match outcome {
+        WriteOutcome::Gone => return Ok(None),
+        WriteOutcome::Conflict(Some(record)) => {
+            let record = records.open(&id, record)?;
+            return Ok(Some(StoredSession { record, id, client }));
+        }
+        WriteOutcome::Done | WriteOutcome::Conflict(None) => id,
+        WriteOutcome::Retired(forward) => {
+            let Some(successor) = successor(records.config.id_domain, &id, &forward) else { return Ok(None) };
+            // The client is told the new ID if its own still leads there.
+            let is_in_grace = records.config.now() < forward.grace_until;
+            client = if is_in_grace { ClientId::Older } else { ClientId::Dead };
+            successor
+        }
+    };
+    let found = reload(records, start).await?;
+    Ok(found.map(|(id, record)| StoredSession { record, id, client }))
+}
+
+/// Loads the record of an ID that this request came by honestly, following renewals whether or not their grace is over.
+pub(super) async fn reload(records: Records<'_>, mut id: SessionId) -> Result<Option<(SessionId, Arc<Record>)>, Error> {
+    for _ in 0..MAX_ATTEMPTS {
+        match records.load(&id, records.config.now()).await? {
+            Some(Found::Live(record)) => {
+                let record = records.open(&id, record)?;
+                return Ok(Some((id, record)));
+            }
+            Some(Found::Retired(forward)) => match successor(records.config.id_domain, &id, &forward) {
+                Some(next) => id = next,
+                None => return Ok(None),
+            },
+            None => return Ok(None),
+        }
+    }
+    Err(Error::conflict())
+}
+
+pub(super) fn successor(domain: IdDomain, id: &SessionId, forward: &Forward) -> Option<SessionId> {
+    forward.successor.map(|sealed| id.open_successor(sealed, domain))
+}
+
+/// Whether a session was changed, and not only given another ID or longer time for its parts.
+fn is_other_state(before: &Record, after: &Record) -> bool {
+    let state = |record: &Record| (record.idle_timeout, record.absolute_timeout, record.authenticated_at);
+    let values = |record: &Record| -> Vec<(String, Vec<u8>)> {
+        let values = record.values.iter().filter(|(key, _)| !PartRef::is_key(key));
+        values.map(|(key, value)| (key.to_owned(), value.to_vec())).collect()
+    };
+    let are_values_other = before.values != after.values && values(before) != values(after);
+    are_values_other || before.label != after.label || state(before) != state(after)
+}

@@ -1,0 +1,127 @@
+//! Loads the session of a request, and its parts.
+
+use super::super::config::Config;
+use super::super::loaded::{Binding, ClientId, Loaded, StoredSession};
+use super::super::part::{FoundPart, PartRecord, PlacedIn, PlacedPart, load_rows};
+use super::super::retry::MAX_ATTEMPTS;
+use super::super::work::SharedWork;
+use super::commit::Commit;
+use super::conflict::successor;
+use super::records::{Found, Records};
+use crate::clock::Timestamp;
+use crate::cookie::{Found as FoundCookie, Received, find};
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::record::external::PartRef;
+use crate::record::id::SessionId;
+use crate::store::StoreErrorKind;
+
+/// How many renewals are followed from an ID that a client comes with. Each took a request of its own within the grace of
+/// the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
+const MAX_HOPS: usize = 8;
+
+/// Before anything has expired. A store that is asked for what was there then hands out what has expired since, as long as it
+/// has it.
+const LONG_AGO: Timestamp = Timestamp::from_millis(0);
+
+/// Loads the session of the ID that the request came with, or of the one that replaced it. A store that fails is asked once
+/// more.
+///
+/// What has expired is judged here and not by the store, so that the observers are told.
+pub(in crate::state) async fn load(records: Records<'_>, received: &Received) -> Result<Loaded, Error> {
+    let config = records.config;
+    let Some(mut id) = received_id(config, received) else { return Ok(Loaded::Nothing) };
+    let (mut hops, mut has_failed) = (0, false);
+    while hops < MAX_HOPS {
+        let now = config.now();
+        match records.entry(&id, LONG_AGO).await.map(|entry| entry.map(Found::from)) {
+            Ok(None) => {
+                config.tell(&SessionEvent::UnknownIdUsed);
+                break;
+            }
+            Ok(Some(Found::Live(found))) => {
+                if let Some(expiry) = config.timeouts.expiry(found.record(), now) {
+                    config.tell(&SessionEvent::Expired { session: found.record().handle, expiry });
+                    break;
+                }
+                let Ok(record) = records.open(&id, found) else {
+                    config.tell(&SessionEvent::UndecodableRecord);
+                    break;
+                };
+                let client = if hops > 0 { ClientId::Older } else { ClientId::Current };
+                return Ok(Loaded::Stored(StoredSession { record, id, client }));
+            }
+            Ok(Some(Found::Retired(forward))) => match successor(config.id_domain, &id, &forward) {
+                Some(successor) if now < forward.grace_until => (id, hops) = (successor, hops + 1),
+                _ => {
+                    config.tell(&SessionEvent::RetiredIdUsed);
+                    break;
+                }
+            },
+            Err(error) if error.kind() == StoreErrorKind::Undecodable => {
+                config.tell(&SessionEvent::UndecodableRecord);
+                break;
+            }
+            Err(error) if error.kind() == StoreErrorKind::Failed && !has_failed => has_failed = true,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Loaded::Nothing)
+}
+
+fn received_id(config: &Config, received: &Received) -> Option<SessionId> {
+    let id = match find(received.iter(), config.cookie_writer.name().as_bytes()) {
+        FoundCookie::Absent => return None,
+        FoundCookie::Duplicate => Err(SessionEvent::DuplicateCookie),
+        FoundCookie::One(text) => config.id_domain.parse(text).ok_or(SessionEvent::InvalidCookie),
+    };
+    id.map_err(|event| config.tell(&event)).ok()
+}
+
+/// Loads a part of the session, unless that has been done. A session that has moved on meanwhile is looked at again.
+pub(in crate::state) async fn load_part(
+    records: Records<'_>,
+    work: &impl SharedWork,
+    placed: &PlacedPart,
+) -> Result<(), Error> {
+    let (config, name) = (records.config, placed.name);
+    let mut missing = None;
+    for _ in 0..MAX_ATTEMPTS {
+        let is_known = work.with(|work| work.draft.external().is_some_and(|parts| parts.find(name).is_some()));
+        let session = work.with(|work| work.kept_session());
+        let Some(session) = session.filter(|_| !is_known) else { return Ok(()) };
+        let binding = Binding::of(&session.record);
+        let found = match &placed.place {
+            PlacedIn::Cookie(_) => return Ok(()),
+            PlacedIn::Tables(mapped) => {
+                let rows = load_rows(config, &*records.server.store, &**mapped, binding).await?;
+                Some((rows, None))
+            }
+            PlacedIn::Store(in_store) => match PartRef::of(&session.record, name) {
+                None => Some((None, None)),
+                Some(reference) => {
+                    let part = PartRecord::new(config, in_store, name, binding.session);
+                    match part.load(reference.slot, binding).await? {
+                        FoundPart::Text(found) => {
+                            let expected = found.expected();
+                            Some((Some(found.text), expected))
+                        }
+                        FoundPart::Missing => Some((None, None)),
+                        // The session still refers to what is not there: it has been lost.
+                        FoundPart::Moved if missing == Some(reference.slot) => Some((None, None)),
+                        FoundPart::Moved => {
+                            missing = Some(reference.slot);
+                            None
+                        }
+                    }
+                }
+            },
+        };
+        if let Some((value, stored)) = found {
+            work.with(|work| work.note_part(binding, name, placed.medium(), value, stored));
+            return Ok(());
+        }
+        Commit::new(records, work, false).refresh().await?;
+    }
+    Err(Error::conflict())
+}

@@ -1,0 +1,315 @@
+//! Parts in stores, around the write of their session's record: prepared ahead of it, taken back if it is refused, kept for
+//! as long as the session lives, and removed when that has ended.
+
+use std::sync::Arc;
+
+use super::super::config::ConflictPolicy;
+use super::super::loaded::{Binding, StoredSession};
+use super::super::part::{FoundPart, PartRecord, PartWrite, Standing};
+use super::super::retry::{MAX_ATTEMPTS, is_store_failure, pause};
+use super::super::work::{SharedWork, Work};
+use super::commit::{Commit, Progress};
+use super::preparation::Preparation;
+use super::records::{Found, WriteOutcome};
+use super::write::next_record;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::record::changes::Key;
+use crate::record::external::{ExternalParts, PartRef, Prepared, Slot};
+use crate::record::plan::Plan;
+use crate::record::{Record, Version};
+use crate::store::Outcome;
+
+/// How often a prepared text of another request is waited for before that request is shut out.
+const PATIENCE: u32 = 4;
+
+/// What has become of a request that is in the way.
+enum Rival {
+    /// The session's record, or the part, is another one now.
+    HasWritten,
+    /// It may still write.
+    IsWriting,
+    /// It will not. The part's record has this version.
+    IsOutOfTheWay(Option<Version>),
+}
+
+impl<W: SharedWork> Commit<'_, W> {
+    /// Writes the parts in stores that have changed together with the session, ahead of its record, and lets those that have
+    /// not changed live as long as their session. Returns what is to be done first, if the session has to be looked at
+    /// again.
+    pub(super) async fn prepare_parts(&self, plan: Plan, now: Timestamp) -> Result<Option<Progress>, Error> {
+        let config = self.records.config;
+        if !config.parts.iter().any(|placed| placed.in_store().is_some()) {
+            return Ok(None);
+        }
+        let is_extended = self.extend_parts(now).await;
+        if plan == Plan::Touch {
+            // The record is to say until when its parts are kept.
+            return Ok(is_extended.then_some(Progress::Again));
+        }
+        if self.work.with(|work| work.has_expired(&config.timeouts, now)) {
+            return Ok(Some(Progress::Conflict(WriteOutcome::Gone)));
+        }
+        // What does not fit is found out before anything is written.
+        self.work.with(|work| work.make_record(config, 0, now)).map(drop)?;
+        if plan == (Plan::Renew { grace: false }) {
+            self.load_carried_parts().await?;
+        }
+        if config.conflict_policy == ConflictPolicy::Fail
+            && let Some(progress) = self.check_removals().await?
+        {
+            return Ok(Some(progress));
+        }
+        for preparation in self.work.with(|work| work.preparations(plan, &config.timeouts, now))? {
+            if let Some(progress) = self.prepare(preparation).await? {
+                return Ok(Some(progress));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that what is removed is what was seen.
+    async fn check_removals(&self) -> Result<Option<Progress>, Error> {
+        let Some(session) = self.work.with(|work| work.kept_session()) else { return Ok(None) };
+        let binding = Binding::of(&session.record);
+        let Some(parts) = self.work.with(|work| work.draft.external().cloned()) else { return Ok(None) };
+        for part in parts.iter().filter(|part| part.is_stored() && part.is_changed() && part.value.is_none()) {
+            let in_store = self.records.config.part_named(part.name).and_then(|placed| placed.in_store());
+            let (Some(in_store), Some(stored)) = (in_store, part.stored) else { continue };
+            let slot = PartRef::of(&session.record, part.name).map(|reference| reference.slot);
+            let record = PartRecord::new(self.records.config, in_store, part.name, binding.session);
+            if record.standing(slot, None, binding).await? != Standing::Alone(stored) {
+                self.work.with(|work| work.note_stale(part.name));
+                return Ok(Some(Progress::Conflict(WriteOutcome::Conflict(None))));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn prepare(&self, preparation: Preparation) -> Result<Option<Progress>, Error> {
+        let Preparation { part, session, current, expires_at } = &preparation;
+        let Some(text) = &part.value else { return Ok(None) };
+        let known = part.prepared.as_ref().map(|prepared| prepared.version).or(part.doubted).or(part.stored);
+        let version = known.unwrap_or(Version::NONE).next(self.records.server.write_id());
+        let next = Slot::of(version);
+        let texts: Vec<_> = current.zip(part.base.as_ref()).into_iter().chain([(next, text)]).collect();
+        let write =
+            |expected| PartWrite { expected, texts: &texts, session: *session, expires_at: *expires_at, version };
+        if let Some(progress) = self.write_part(&preparation, known, write).await? {
+            return Ok(Some(progress));
+        }
+        let reference = PartRef { slot: next, expires_at: *expires_at };
+        let prepared = Prepared { reference, version, text: text.clone() };
+        self.work.with(|work| work.note_prepared(part.name, prepared));
+        Ok(None)
+    }
+
+    /// Writes the one part in a store that has changed, where nothing else of the session has. Returns the parts as they have
+    /// been saved, or what is to be done first.
+    pub(super) async fn write_in_place(
+        &self,
+        parts: Arc<ExternalParts>,
+        now: Timestamp,
+    ) -> Result<Result<Arc<ExternalParts>, Progress>, Error> {
+        let timeouts = &self.records.config.timeouts;
+        let Some(part) = parts.iter().find(|part| part.is_written_in_place()).cloned() else { return Ok(Ok(parts)) };
+        let begun = self.work.with(|work| {
+            let session = work.kept_session()?;
+            let current = PartRef::of(&session.record, part.name)?.slot;
+            let expires_at = timeouts.expires_at_of_part(work.draft.age(timeouts, now));
+            Some((Binding::of(&session.record), current, expires_at))
+        });
+        let (Some((session, current, expires_at)), Some(text)) = (begun, part.value.clone()) else {
+            return Ok(Err(Progress::Again));
+        };
+        let (name, known) = (part.name, part.stored);
+        let version = match &part.unanswered {
+            // The same write once more.
+            Some((version, written)) if written.as_bytes() == text.as_bytes() => *version,
+            _ => known.unwrap_or(Version::NONE).next(self.records.server.write_id()),
+        };
+        let preparation = Preparation { part, session, current: Some(current), expires_at };
+        let texts = [(current, &text)];
+        let write = |expected| PartWrite { expected, texts: &texts, session, expires_at, version };
+        let written = self.write_part(&preparation, known, write).await;
+        if let Err(error) = &written
+            && is_store_failure(error)
+        {
+            self.work.with(|work| work.note_unanswered(name, version, &text));
+        }
+        if let Some(progress) = written? {
+            return Ok(Err(progress));
+        }
+        let mut saved = ExternalParts::clone(&parts);
+        saved.note_stored(name, version);
+        Ok(Ok(Arc::new(saved)))
+    }
+
+    /// Writes a part, once nothing is in the way. Returns what is to be done first if another request has been faster.
+    async fn write_part<'t>(
+        &self,
+        preparation: &'t Preparation,
+        known: Option<Version>,
+        write: impl Fn(Option<Version>) -> PartWrite<'t>,
+    ) -> Result<Option<Progress>, Error> {
+        let (config, part) = (self.records.config, &preparation.part);
+        let Some(in_store) = config.part_named(part.name).and_then(|placed| placed.in_store()) else { return Ok(None) };
+        let record = PartRecord::new(config, in_store, part.name, preparation.session.session);
+        let mut expected = known;
+        if known.is_none() && part.is_reset() {
+            // What is there goes, whatever it is.
+            expected = match record.standing(preparation.current, None, preparation.session).await? {
+                Standing::Alone(version) => Some(version),
+                _ => None,
+            };
+        }
+        for attempt in 0..MAX_ATTEMPTS {
+            if record.write(write(expected)).await? {
+                return Ok(None);
+            }
+            if let Some((unanswered, _)) = &part.unanswered {
+                let found = record.standing(preparation.current, None, preparation.session).await?;
+                let is_this_one = write(expected).version == *unanswered;
+                // Another version: nobody can tell whether it was made from what was not answered.
+                return if is_this_one && found == Standing::Alone(*unanswered) {
+                    Ok(None)
+                } else {
+                    Err(record.lost_reply())
+                };
+            }
+            match self.wait_for_rival(&record, preparation, attempt).await? {
+                Rival::HasWritten => return Ok(Some(Progress::Conflict(WriteOutcome::Conflict(None)))),
+                Rival::IsWriting => {}
+                Rival::IsOutOfTheWay(version) => expected = version,
+            }
+        }
+        Err(Error::conflict())
+    }
+
+    /// Finds out what a request that is in the way does. One that is not heard of any more is shut out: with another version
+    /// of the session's record its own write cannot take place.
+    async fn wait_for_rival(
+        &self,
+        part: &PartRecord<'_>,
+        preparation: &Preparation,
+        attempt: u32,
+    ) -> Result<Rival, Error> {
+        let Preparation { part: known, session: binding, current, .. } = preparation;
+        let standing = || part.standing(*current, known.base.as_ref(), *binding);
+        let Some(session) = self.work.with(|work| work.kept_session()) else {
+            // A session that does not exist yet has a name of its own: what is there is its own from before.
+            return Ok(Rival::IsOutOfTheWay(version_of(standing().await?)));
+        };
+        pause(attempt).await?;
+        let (records, now) = (self.records, self.records.config.now());
+        match records.load(&session.id, now).await? {
+            Some(Found::Live(found)) if found.record().version == session.record.version => {}
+            _ => return Ok(Rival::HasWritten),
+        }
+        let found = standing().await?;
+        match found {
+            Standing::Ahead => return Ok(Rival::HasWritten),
+            Standing::Missing => return Ok(Rival::IsOutOfTheWay(None)),
+            Standing::Alone(_) | Standing::Changed if current.is_some() => {
+                self.work.with(|work| work.note_stale(known.name));
+                return Ok(Rival::HasWritten);
+            }
+            Standing::Alone(_) | Standing::Contested(_) if attempt >= PATIENCE => {}
+            _ => return Ok(Rival::IsWriting),
+        }
+        let record = next_record(records, &session.record, now);
+        match records.update(&session.id, session.record.version, &record, None, now).await? {
+            Outcome::Done => self.work.with(|work| work.note_version(StoredSession { record, ..session })),
+            _ => return Ok(Rival::HasWritten),
+        }
+        // What is written from now on may count: only what was found before may be written over.
+        Ok(Rival::IsOutOfTheWay(version_of(found)))
+    }
+
+    /// Lets the parts that a session has live for as long as the session is going to. Returns whether there was one to do
+    /// this for.
+    async fn extend_parts(&self, now: Timestamp) -> bool {
+        let config = self.records.config;
+        let mut is_extended = false;
+        for (session, name, reference) in self.work.with(|work| work.extensions(&config.timeouts, now)) {
+            let Some(placed) = config.part_named(&name) else { continue };
+            let Some(in_store) = placed.in_store() else { continue };
+            let record = PartRecord::new(config, in_store, placed.name, session.session);
+            if record.keep_until(reference.expires_at).await {
+                let text = Some(reference.to_text());
+                self.work.with(|work| work.draft.put(&Key::new(PartRef::key(&name)), text));
+                is_extended = true;
+            }
+        }
+        is_extended
+    }
+
+    /// Loads the parts that a session takes along through a login. They are written anew for it, so that requests from before
+    /// the login find the former text and can change nothing.
+    async fn load_carried_parts(&self) -> Result<(), Error> {
+        let Some(session) = self.work.with(|work| work.kept_session()) else { return Ok(()) };
+        for placed in &self.records.config.parts {
+            let is_known =
+                |work: &mut Work| work.draft.external().is_some_and(|parts| parts.find(placed.name).is_some());
+            let Some(in_store) = placed.in_store().filter(|_| !self.work.with(is_known)) else { continue };
+            let Some(reference) = PartRef::of(&session.record, placed.name) else { continue };
+            let binding = Binding::of(&session.record);
+            let record = PartRecord::new(self.records.config, in_store, placed.name, binding.session);
+            let (value, stored) = match record.load(reference.slot, binding).await? {
+                FoundPart::Text(found) => {
+                    let expected = found.expected();
+                    (Some(found.text), expected)
+                }
+                FoundPart::Moved | FoundPart::Missing => (None, None),
+            };
+            self.work.with(|work| work.note_part(binding, placed.name, placed.medium(), value, stored));
+        }
+        Ok(())
+    }
+
+    /// Takes back what was prepared for a write that is not going to be made. If that may still be made, only what begins a
+    /// part: a reference to nothing is as good as none.
+    pub(super) async fn withdraw_parts(&self, may_be_made: bool) {
+        let config = self.records.config;
+        for (part, session, current) in self.work.with(|work| work.take_prepared(may_be_made)) {
+            let Some(in_store) = config.part_named(part.name).and_then(|placed| placed.in_store()) else { continue };
+            let Some(prepared) = &part.prepared else { continue };
+            // Where another request had prepared a text too, nobody expects the version from before.
+            let before = part.stored.unwrap_or(prepared.version);
+            let current = current.zip(part.base.as_ref()).map(|(slot, text)| (before, slot, text));
+            PartRecord::new(config, in_store, part.name, session.session).withdraw(prepared, current, session).await;
+        }
+    }
+
+    /// Removes the records of parts that the request has removed, now that the session's record does not refer to them.
+    pub(super) async fn delete_removed_parts(&self, parts: Option<&ExternalParts>) {
+        let Some(parts) = parts else { return };
+        let Some(session) = self.work.with(|work| work.loaded.record().map(|record| Binding::of(record))) else {
+            return;
+        };
+        for part in parts.iter().filter(|part| part.is_changed() && part.value.is_none()) {
+            let placed = self.records.config.part_named(part.name);
+            if let Some(in_store) = placed.and_then(|placed| placed.in_store()) {
+                let record = PartRecord::new(self.records.config, in_store, part.name, session.session);
+                record.expire(part.stored, session).await;
+            }
+        }
+    }
+
+    /// Removes the parts in stores of a session that has ended, also those that were begun since it was loaded.
+    pub(super) async fn delete_parts_of(&self, session: &Record) {
+        let config = self.records.config;
+        for placed in &config.parts {
+            if let Some(in_store) = placed.in_store() {
+                PartRecord::new(config, in_store, placed.name, session.handle).delete().await;
+            }
+        }
+    }
+}
+
+fn version_of(standing: Standing) -> Option<Version> {
+    match standing {
+        Standing::Alone(version) | Standing::Contested(version) => Some(version),
+        Standing::Missing | Standing::Changed | Standing::Ahead => None,
+    }
+}

@@ -1,0 +1,128 @@
+//! What a request has to do with its parts in stores before its session's record is written, and what it notes of that.
+
+use super::super::config::Config;
+use super::super::loaded::{Binding, Loaded, StoredSession};
+use super::super::work::Work;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::record::external::{ExternalPart, PartRef, Prepared, Slot};
+use crate::record::json_text::JsonText;
+use crate::record::lifetime::Timeouts;
+use crate::record::plan::Plan;
+use crate::record::{Generation, Version};
+
+/// A part that is to be written, and the session that it belongs to.
+pub(super) struct Preparation {
+    pub(super) part: ExternalPart,
+    pub(super) session: Binding,
+    /// The text that counts now.
+    pub(super) current: Option<Slot>,
+    pub(super) expires_at: Timestamp,
+}
+
+impl Work {
+    pub(super) fn has_expired(&self, timeouts: &Timeouts, now: Timestamp) -> bool {
+        self.loaded.record().is_some_and(|record| timeouts.expiry(record, now).is_some())
+    }
+
+    /// Returns the parts in stores that are to be written ahead of the record.
+    pub(super) fn preparations(
+        &mut self,
+        plan: Plan,
+        timeouts: &Timeouts,
+        now: Timestamp,
+    ) -> Result<Vec<Preparation>, Error> {
+        let Some(external) = self.draft.external() else { return Ok(Vec::new()) };
+        let is_due = |part: &&ExternalPart| part.is_unprepared() || self.is_to_be_carried(plan, part);
+        let changed: Vec<_> = external.iter().filter(is_due).cloned().collect();
+        if changed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let expires_at = timeouts.expires_at_of_part(self.draft.age(timeouts, now));
+        let kept = self.draft.kept_handle().and(self.loaded.record()).cloned();
+        let session = match &kept {
+            Some(record) => Binding::of(record),
+            None => self.new_binding()?,
+        };
+        let current = |part: &ExternalPart| Some(PartRef::of(kept.as_deref()?, part.name)?.slot);
+        let prepare = |part| Preparation { current: current(&part), part, session, expires_at };
+        Ok(changed.into_iter().map(prepare).collect())
+    }
+
+    /// Whether a part that has not changed is to be written anew, for a session in which a principal logs in.
+    fn is_to_be_carried(&self, plan: Plan, part: &ExternalPart) -> bool {
+        let is_login = plan == (Plan::Renew { grace: false }) && self.draft.kept_handle().is_some();
+        is_login && part.is_stored() && part.base.is_some() && part.value.is_some() && !part.is_prepared()
+    }
+
+    /// Whether each part in a store has been written that the record is going to refer to.
+    pub(super) fn has_prepared_parts(&self, config: &Config, plan: Plan) -> bool {
+        let is_login = plan == (Plan::Renew { grace: false }) && self.draft.kept_handle().is_some();
+        let external = self.draft.external();
+        let is_ready = |part: &ExternalPart| !part.is_unprepared() && !self.is_to_be_carried(plan, part);
+        let is_loaded = |name: &str| {
+            let is_referred_to = self.loaded.record().is_some_and(|record| PartRef::of(record, name).is_some());
+            !is_referred_to || external.is_some_and(|parts| parts.find(name).is_some())
+        };
+        let mut stored = config.parts.iter().filter(|placed| placed.in_store().is_some());
+        external.is_none_or(|parts| parts.iter().all(is_ready))
+            && (!is_login || stored.all(|placed| is_loaded(placed.name)))
+    }
+
+    pub(super) fn note_prepared(&mut self, name: &str, prepared: Prepared) {
+        if let Some(part) = self.draft.external_mut().find_mut(name) {
+            (part.prepared, part.doubted) = (Some(prepared), None);
+        }
+    }
+
+    /// Notes a write of a part in its place to which its store has not answered.
+    pub(super) fn note_unanswered(&mut self, name: &str, version: Version, text: &JsonText) {
+        if let Some(part) = self.draft.external_mut().find_mut(name) {
+            part.unanswered = Some((version, text.clone()));
+        }
+    }
+
+    pub(super) fn note_stale(&mut self, name: &str) {
+        if let Some(part) = self.draft.external_mut().find_mut(name) {
+            part.is_stale = true;
+        }
+    }
+
+    /// Goes on from the same record in another version.
+    pub(super) fn note_version(&mut self, session: StoredSession) {
+        self.draft.rebase(&session.record);
+        self.loaded = Loaded::Stored(session);
+    }
+
+    /// Returns the parts whose records would be gone before the session is, and until when they are to be kept.
+    pub(super) fn extensions(&self, timeouts: &Timeouts, now: Timestamp) -> Vec<(Binding, String, PartRef)> {
+        let Some(record) = self.draft.kept_handle().and(self.loaded.record()) else { return Vec::new() };
+        let age = self.draft.age(timeouts, now);
+        let (needed, expires_at) = (timeouts.expires_at(age), timeouts.expires_at_of_part(age));
+        let is_rewritten = |name: &str| {
+            let part = self.draft.external().and_then(|external| external.find(name));
+            part.is_some_and(ExternalPart::is_changed)
+        };
+        let references = self.draft.iter().filter_map(|(key, text)| PartRef::parse(key, text));
+        let due = references.filter(|(name, reference)| reference.expires_at < needed && !is_rewritten(name));
+        due.map(|(name, reference)| (Binding::of(record), name.to_owned(), PartRef { expires_at, ..reference }))
+            .collect()
+    }
+
+    /// Takes out what was prepared, with what it was prepared beside.
+    pub(super) fn take_prepared(&mut self, only_new: bool) -> Vec<(ExternalPart, Binding, Option<Slot>)> {
+        let kept = self.draft.kept_handle().and(self.loaded.record()).cloned();
+        let session = match (&kept, self.current_handle()) {
+            (Some(record), _) => Binding::of(record),
+            (None, Some(session)) => Binding { session, generation: Generation::default() },
+            (None, None) => return Vec::new(),
+        };
+        if self.draft.external().is_none() {
+            return Vec::new();
+        }
+        let current = |name: &str| Some(PartRef::of(kept.as_deref()?, name)?.slot);
+        let is_meant = |name: &str| !only_new || current(name).is_none();
+        let parts = self.draft.external_mut().take_prepared(is_meant);
+        parts.into_iter().map(|part| (part.clone(), session, current(part.name))).collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! Where the records of a layer are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::random;
+use crate::seal::KeyRing;
+use crate::store::{ErasedStore, Store};
+
+/// Where the records are.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerState {
+    pub(crate) store: Arc<dyn ErasedStore>,
+    /// The ID of the next write. It begins anywhere, so that two nodes seldom use the same.
+    write_ids: Arc<AtomicU32>,
+    /// Seals the values of the records, if they are to be sealed.
+    pub(in crate::state) at_rest: Option<KeyRing>,
+}
+
+impl ServerState {
+    pub(crate) fn new(store: impl Store) -> Self {
+        let write_ids = AtomicU32::new(u32::from_ne_bytes(random::nonce()));
+        Self { store: Arc::new(store), write_ids: Arc::new(write_ids), at_rest: None }
+    }
+
+    pub(crate) fn set_encryption_at_rest(&mut self, keys: KeyRing) {
+        self.at_rest = Some(keys);
+    }
+
+    /// Returns what tells one write of a version from another.
+    pub(in crate::state) fn write_id(&self) -> u32 {
+        self.write_ids.fetch_add(1, Ordering::Relaxed)
+    }
+}

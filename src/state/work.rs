@@ -1,0 +1,323 @@
+//! What a request has of its session: where it came from, what was done with it, and what is being written of it.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::Config;
+use super::loaded::{Binding, Loaded, StoredSession};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::random;
+use crate::record::changes::{Change, Changes, Discarded, Location, UpdateFn};
+use crate::record::draft::Draft;
+use crate::record::external::{ExternalPart, ExternalParts, PartRef};
+use crate::record::id::SessionId;
+use crate::record::json_text::JsonText;
+use crate::record::plan::{Plan, Situation, plan};
+use crate::record::version::Stamp;
+use crate::record::{Handle, Record};
+use crate::store::Forward;
+
+/// The one owner of what a request was based on and of what it did. A draft is never kept apart from the base that it was
+/// computed on, and nothing is taken away while it is being written.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) loaded: Loaded,
+    pub(crate) changes: Changes,
+    pub(crate) draft: Draft,
+    pub(crate) pending: PendingWrite,
+    /// A call that was to end the loaded session has not been answered.
+    pub(crate) is_ending: bool,
+    pub(super) late_write: Option<Box<LateWrite>>,
+    /// What the session that the request is going to make will be called. It stays the same for all attempts.
+    pub(super) new_handle: Option<Handle>,
+    /// The ID that the request makes: one for all attempts, so that none is left behind.
+    pub(super) new_id: Option<Box<SessionId>>,
+    /// What tells its login from others.
+    pub(super) login_id: Option<u32>,
+    /// The session that the request came with.
+    pub(crate) origin: Option<Binding>,
+    /// Over how many cookies the client holds the state.
+    pub(crate) chunks: usize,
+    /// The cookies that the response is to carry for the session.
+    pub(crate) cookies: Vec<HeaderValue>,
+    /// This request has ended the session that it came with.
+    pub(crate) has_ended_session: bool,
+    /// The parts outside the record as they were before a login of another principal, which may be refused.
+    pub(super) before_takeover: Option<Box<ExternalParts>>,
+}
+
+/// The last write, while it is not known whether it took place.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum PendingWrite {
+    #[default]
+    None,
+    /// The loaded record was to be changed.
+    Update(PendingUpdate),
+    /// A record was to be made.
+    New(Box<NewRecord>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PendingUpdate {
+    pub(crate) record: Arc<Record>,
+    pub(crate) parts: Option<Arc<ExternalParts>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NewRecord {
+    pub(crate) id: SessionId,
+    pub(crate) record: Arc<Record>,
+    pub(crate) plan: Plan,
+    /// What a renewal leaves under the old ID, and leaves there last.
+    pub(crate) forward: Option<Forward>,
+    pub(crate) parts: Option<Arc<ExternalParts>>,
+}
+
+/// An update that had not taken place when it was looked for, and that may take place yet.
+#[derive(Debug)]
+pub(super) struct LateWrite {
+    pub(super) update: PendingUpdate,
+    /// The changes that it was made of.
+    pub(super) attempted: usize,
+}
+
+/// What a commit does next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Next {
+    CarryOut(Plan),
+    /// Find out what became of a write.
+    Resolve,
+    /// The session is not the request's any more.
+    Lose,
+}
+
+/// What is left to do once the work is not locked any more: observers are told, and code of the application is dropped.
+#[must_use = "what is left is to be done where no lock is held"]
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath {
+    pub(super) events: Vec<SessionEvent>,
+    pub(super) discarded: Discarded,
+}
+
+impl Aftermath {
+    pub(crate) fn release(self, config: &Config) {
+        let Self { events, discarded } = self;
+        events.iter().for_each(|event| config.tell(event));
+        drop(discarded);
+    }
+}
+
+/// Access to the work of a request, which its handler and its tasks share.
+pub(crate) trait SharedWork {
+    /// Gives the work to `step`, which must neither wait nor run or drop code of the application.
+    fn with<T>(&self, step: impl FnOnce(&mut Work) -> T) -> T;
+}
+
+impl Work {
+    #[inline]
+    pub(crate) fn new(loaded: Loaded, chunks: usize) -> Self {
+        let base = loaded.record().cloned();
+        // Every field is named: to make a default and to take it apart again costs every request that asks for its session.
+        Self {
+            origin: base.as_deref().map(Binding::of),
+            draft: Draft::new(base),
+            loaded,
+            chunks,
+            changes: Changes::default(),
+            pending: PendingWrite::None,
+            is_ending: false,
+            late_write: None,
+            new_handle: None,
+            new_id: None,
+            login_id: None,
+            cookies: Vec::new(),
+            has_ended_session: false,
+            before_takeover: None,
+        }
+    }
+
+    /// Takes over a session that was loaded after a part that needs none.
+    pub(crate) fn load(&mut self, loaded: Loaded, chunks: usize) {
+        let base = loaded.record().cloned();
+        self.origin = base.as_deref().map(Binding::of);
+        self.draft.load(base);
+        (self.loaded, self.chunks) = (loaded, chunks);
+    }
+
+    /// Returns the session that the request goes on with.
+    pub(crate) fn kept_binding(&self) -> Option<Binding> {
+        self.draft.kept_handle().and(self.loaded.record()).map(|record| Binding::of(record))
+    }
+
+    /// Whether the response is to carry cookies of parts.
+    pub(crate) fn has_part_cookies(&self, config: &Config) -> bool {
+        if config.parts.is_empty() {
+            return false;
+        }
+        let has_moved = self.origin != self.loaded.record().map(|record| Binding::of(record));
+        let is_to_send = |part: &ExternalPart| part.is_unsent || part.cookie.needs_seal;
+        let external = self.draft.external();
+        let has_cookie = external.is_some_and(|parts| parts.change_cookie() || parts.iter().any(is_to_send));
+        self.has_ended_session || has_moved || has_cookie
+    }
+
+    #[inline]
+    pub(crate) fn plan(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Plan {
+        let (loaded, needs_seal) = (self.loaded.record().map(Arc::as_ref), self.loaded.needs_seal());
+        let (changes, draft, is_renewed) = (&self.changes, &self.draft, self.loaded.tells_id());
+        let situation = Situation { loaded, changes, draft, is_renewed, needs_seal, may_set_cookie };
+        plan(situation, &config.timeouts, now)
+    }
+
+    /// Returns what a commit does next.
+    pub(crate) fn next(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Next {
+        match (&self.loaded, &self.pending) {
+            (Loaded::Ended, _) => Next::Lose,
+            // To a session that ends, a change more or less is nothing.
+            (_, PendingWrite::Update(_)) if !self.changes.ends_session => Next::Resolve,
+            (_, PendingWrite::New(_)) => Next::Resolve,
+            _ => Next::CarryOut(self.plan(config, may_set_cookie, now)),
+        }
+    }
+
+    /// Makes a change that runs no code of the application. Returns whether the session is another's from now on.
+    pub(crate) fn change(&mut self, change: Change) -> bool {
+        let is_taken_over = self.draft.is_taken_over_by(&change);
+        if is_taken_over && self.before_takeover.is_none() {
+            self.before_takeover = self.external();
+        }
+        // Only an update can fail, and that goes another way.
+        drop(self.draft.apply(&change));
+        self.changes.push(change);
+        is_taken_over
+    }
+
+    /// Notes a change whose result has been computed from `before`, if that is still what is there. What computes the
+    /// change is `kept` then, and given back otherwise.
+    pub(crate) fn replace<C>(
+        &mut self,
+        location: &Location,
+        before: Option<&JsonText>,
+        json: Arc<[u8]>,
+        limit: usize,
+        (compute, kept): (C, impl FnOnce(C) -> Arc<UpdateFn>),
+    ) -> (Result<(), Error>, Option<C>) {
+        match self.draft.replace_at(location, before, json, limit) {
+            Ok(true) => {
+                self.changes.push(location.clone().update(kept(compute)));
+                (Ok(()), None)
+            }
+            Ok(false) => (Ok(()), Some(compute)),
+            Err(error) => (Err(error), Some(compute)),
+        }
+    }
+
+    /// Ends the session that was loaded. What is written from now on makes another.
+    pub(crate) fn end_session(&mut self) -> Discarded {
+        let discarded = self.changes.end_session();
+        self.draft = Draft::with_external(self.external_without_session());
+        discarded
+    }
+
+    /// Drops the changes of values, and keeps logins, timeouts and the like.
+    pub(crate) fn discard_data(&mut self) -> Discarded {
+        let discarded = self.changes.discard_data();
+        let base = self.loaded.record().cloned().filter(|_| !self.changes.ends_session);
+        let mut draft = Draft::of(base, self.external_of_loaded());
+        // What is left runs no code of the application and cannot fail.
+        drop(draft.apply_all(self.changes.list()));
+        self.draft = draft;
+        discarded
+    }
+
+    /// Drops everything that has not been saved.
+    pub(crate) fn discard(&mut self) -> Discarded {
+        let discarded = self.changes.discard();
+        self.draft = Draft::of(self.loaded.record().cloned(), self.external_of_loaded());
+        discarded
+    }
+
+    /// Whether anything is lost if nothing more is saved.
+    pub(crate) fn has_unsaved_changes(&self) -> bool {
+        let changes_cookie = self.draft.external().is_some_and(ExternalParts::change_cookie);
+        changes_cookie || (!self.changes.is_empty() && self.draft.has_changes())
+    }
+
+    /// Whether the session that was loaded ends here, or goes on as that of another principal.
+    pub(crate) fn ends_session(&self) -> bool {
+        self.loaded.record().is_some() && (self.changes.ends_session || self.draft.kept_handle().is_none())
+    }
+
+    /// Returns the session in a store that the request goes on with.
+    pub(crate) fn kept_session(&self) -> Option<StoredSession> {
+        self.draft.kept_handle().and(self.loaded.stored()).cloned()
+    }
+
+    /// Returns the session that the request has now, or is about to have.
+    pub(crate) fn current_handle(&self) -> Option<Handle> {
+        self.draft.kept_handle().or(self.new_handle)
+    }
+
+    /// Makes the record that is to be stored.
+    pub(crate) fn make_record(&mut self, config: &Config, write_id: u32, now: Timestamp) -> Result<Arc<Record>, Error> {
+        let new_handle = match self.draft.kept_handle() {
+            Some(handle) => handle,
+            None => self.new_handle()?,
+        };
+        let stamp = Stamp { new_handle, write_id, login_id: self.login_id()? };
+        // What was stored under a larger limit can still be touched and renewed, or no request would get past it.
+        self.draft.check_size(config.max_record_size)?;
+        let mut record = Arc::new(self.draft.to_record(stamp, &config.timeouts, now));
+        if self.draft.external().is_some() {
+            self.refer_to_parts(Arc::make_mut(&mut record));
+        }
+        Ok(record)
+    }
+
+    /// Lets the record refer to the parts in stores as they were prepared for it.
+    fn refer_to_parts(&self, record: &mut Record) {
+        let Some(external) = self.draft.external() else { return };
+        for part in external.iter() {
+            let reference = match &part.prepared {
+                Some(prepared) if part.is_prepared() => Some(prepared.reference),
+                _ if part.is_changed() && part.is_stored() && part.value.is_none() => None,
+                _ => continue,
+            };
+            record.values = record.values.with(&PartRef::key(part.name), reference.map(PartRef::to_text).as_deref());
+        }
+    }
+
+    /// Returns the name of the session that the request makes.
+    pub(crate) fn new_handle(&mut self) -> Result<Handle, Error> {
+        match self.new_handle {
+            Some(handle) => Ok(handle),
+            None => Ok(*self.new_handle.insert(Handle::from_bytes(random::bytes()?))),
+        }
+    }
+
+    /// Returns what tells a login of this request from another that is made at the same time.
+    fn login_id(&mut self) -> Result<u32, Error> {
+        match self.login_id {
+            Some(login_id) => Ok(login_id),
+            None if self.draft.authenticates() => Ok(*self.login_id.insert(u32::from_ne_bytes(random::bytes()?))),
+            None => Ok(0),
+        }
+    }
+
+    /// Returns the session that the request makes, as it will be.
+    pub(crate) fn new_binding(&mut self) -> Result<Binding, Error> {
+        let (session, login_id) = (self.new_handle()?, self.login_id()?);
+        Ok(Binding { session, generation: self.draft.generation(login_id) })
+    }
+
+    /// Returns the ID that the request makes.
+    pub(crate) fn new_id(&mut self, config: &Config) -> Result<SessionId, Error> {
+        match &self.new_id {
+            Some(id) => Ok(SessionId::clone(id)),
+            None => Ok(SessionId::clone(self.new_id.insert(Box::new(config.id_domain.id(random::bytes()?))))),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+-- KEYS: that of an index
+-- ARGV: now, member, deadline
+index_add(KEYS[1], ARGV[2], ARGV[3], 'GT')
+return 1

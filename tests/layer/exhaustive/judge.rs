@@ -1,0 +1,312 @@
+//! What must hold when all is over.
+//!
+//! 1. Every change that was answered with `Ok` is there once, or its session has ended since, and then it is nowhere.
+//! 2. What was answered with "the session has ended" is nowhere.
+//! 3. What was answered with "unavailable", or not at all, is there once at most.
+//! 4. After a logout that was answered nothing opens the session, and no session that has ended comes back.
+//! 5. Nobody is shown what was written for another principal. A request that was there before a login neither sees nor
+//!    changes what has been written since.
+//! 6. When all sessions have ended and the stores have been swept, they are empty.
+//! 7. The browser that keeps cookies in the order in which the responses were finished has a live one, or its session
+//!    has ended.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use session_state::{Clock as _, ErrorKind, Part, Session};
+
+use super::run::{Answer, Open, Request, Run, open};
+use super::script::{FIRST_MARK, Mark, Note, Notes, VALUE};
+use crate::browser::Browser;
+
+/// The default idle timeout, the most that a touch may be late, and by how much the record of a part may live longer.
+const LIFE: Duration = Duration::from_secs(30 * 60 + 60 + 30 * 60 / 4);
+
+/// The mark of a visit that comes when all is over.
+const LAST_MARK: u32 = 99;
+
+/// What is known of a change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Claim {
+    Once,
+    OnceAtMost,
+    Nowhere,
+}
+
+/// What a request has been told of each of its changes.
+fn claims(request: &Request) -> Vec<(Mark, Claim)> {
+    let (mut claims, mut unsaved, mut is_in_doubt) = (Vec::new(), Vec::new(), false);
+    let of_loss = |is_in_doubt| if is_in_doubt { Claim::OnceAtMost } else { Claim::Nowhere };
+    let mut has_given_up = false;
+    for note in &*request.notes.lock().unwrap() {
+        let claim = match note {
+            Note::Marked(mark) => {
+                unsaved.push(mark.clone());
+                continue;
+            }
+            Note::Saved(Ok(())) => Claim::Once,
+            Note::Saved(Err(ErrorKind::Ended)) => of_loss(is_in_doubt),
+            Note::Saved(Err(_)) => {
+                is_in_doubt = true;
+                continue;
+            }
+            Note::GaveUp => {
+                has_given_up = true;
+                continue;
+            }
+            _ => continue,
+        };
+        is_in_doubt = false;
+        claims.extend(unsaved.drain(..).map(|mark| (mark, claim)));
+    }
+    let claim = match &request.answer {
+        _ if has_given_up => Claim::OnceAtMost,
+        Some(Answer::Ok) => Claim::Once,
+        Some(Answer::Error(ErrorKind::Ended | ErrorKind::Conflict)) => of_loss(is_in_doubt),
+        _ => Claim::OnceAtMost,
+    };
+    claims.extend(unsaved.drain(..).map(|mark| (mark, claim)));
+    claims
+}
+
+impl Open {
+    fn marks(&self, is_in_part: bool) -> &[u32] {
+        if is_in_part { &self.part } else { &self.values }
+    }
+
+    fn count(&self, mark: &Mark) -> usize {
+        self.marks(mark.is_in_part).iter().filter(|other| **other == mark.mark).count()
+    }
+}
+
+impl Request {
+    fn has_noted(&self, is_noted: impl Fn(&Note) -> bool) -> bool {
+        self.notes.lock().unwrap().iter().any(is_noted)
+    }
+
+    /// Whether it was to do something that ends the session of all.
+    fn ends(&self) -> bool {
+        self.has_noted(|note| matches!(note, Note::Ended))
+    }
+
+    fn logs_in(&self) -> bool {
+        self.has_noted(|note| matches!(note, Note::LoggedIn))
+    }
+
+    fn is_answered(&self) -> bool {
+        self.answer == Some(Answer::Ok)
+    }
+}
+
+/// Marks, and what is known of each: whether it is a request's own, and whose.
+struct Judge<'r> {
+    run: &'r Run<'r>,
+    claims: Vec<(usize, Mark, Claim)>,
+    /// What every cookie opens that the browser had at any time.
+    open: Vec<Open>,
+    wrong: Vec<String>,
+}
+
+/// Returns all that is wrong at the end of a run.
+pub(super) fn judge(run: &Run<'_>) -> Vec<String> {
+    let claims = run
+        .requests
+        .iter()
+        .enumerate()
+        .flat_map(|(number, request)| claims(request).into_iter().map(move |(mark, claim)| (number, mark, claim)));
+    let cookies = run.requests.iter().filter_map(|request| request.cookie.as_ref()).chain([&run.first]);
+    let open = cookies.filter_map(|browser| open(&run.outside, browser)).collect();
+    let mut judge = Judge { run, claims: claims.collect(), open, wrong: run.wrong.clone() };
+    judge.judge_changes();
+    judge.judge_leftovers();
+    judge.judge_end();
+    judge.judge_principals();
+    judge.judge_logins();
+    judge.judge_browser();
+    judge.judge_sweep();
+    judge.wrong
+}
+
+impl Judge<'_> {
+    fn expect(&mut self, is_right: bool, what: impl Into<String>) {
+        if !is_right {
+            self.wrong.push(what.into());
+        }
+    }
+
+    fn ours(&self) -> Option<Open> {
+        self.open.iter().find(|open| open.session == self.run.session).cloned()
+    }
+
+    /// Rules 1, 2 and 3.
+    fn judge_changes(&mut self) {
+        let ours = self.ours();
+        for (number, mark, claim) in self.claims.clone() {
+            let opened = self.run.requests[number].opened.as_ref().map(|open| open.session);
+            let of_mark = |open: &&Open| (open.session == self.run.session) != mark.is_own;
+            let own = self.open.iter().find(|open| Some(open.session) == opened && of_mark(open)).cloned();
+            let home = if mark.is_own { &own } else { &ours };
+            let elsewhere =
+                self.open.iter().filter(|open| Some(open.session) != home.as_ref().map(|home| home.session));
+            let is_elsewhere = elsewhere.map(|open| open.count(&mark)).sum::<usize>() > 0;
+            self.expect(!is_elsewhere, format!("5: the change {} is in another session", mark.mark));
+            let found = home.as_ref().map(|home| home.count(&mark));
+            match claim {
+                Claim::Once => {
+                    self.expect(found.is_none_or(|found| found == 1), format!("1: {mark:?} is there {found:?} times"));
+                    let must_be_open = mark.is_own && self.run.requests[number].is_answered();
+                    self.expect(found.is_some() || !must_be_open, format!("1: the session of {mark:?} is gone"));
+                }
+                Claim::OnceAtMost => {
+                    self.expect(found.is_none_or(|found| found <= 1), format!("3: {mark:?} is there {found:?} times"));
+                }
+                Claim::Nowhere => self.expect(found.is_none_or(|found| found == 0), format!("2: {mark:?} is there")),
+            }
+        }
+        let Some(ours) = ours else { return };
+        let expected = |is_in: bool| if is_in { vec![FIRST_MARK] } else { Vec::new() };
+        let first = |marks: &[u32]| marks.iter().copied().filter(|mark| *mark == FIRST_MARK).collect::<Vec<_>>();
+        self.expect(first(&ours.values) == expected(true), "1: the first value is gone");
+        self.expect(
+            first(&ours.part) == expected(self.run.scene.has_part),
+            format!("1: the first part is gone: {ours:?}"),
+        );
+    }
+
+    /// Rule 2, in what nobody is shown. What could not be taken back since the store failed may be there.
+    fn judge_leftovers(&mut self) {
+        if self.run.has_fault {
+            return;
+        }
+        let is_nowhere = |(_, mark, claim): &&(usize, Mark, Claim)| *claim == Claim::Nowhere && mark.is_in_part;
+        let lost: Vec<_> = self.claims.iter().filter(is_nowhere).map(|(_, mark, _)| mark.mark).collect();
+        for record in self.run.parts.records() {
+            for (_, text) in record.values.iter() {
+                let notes: Notes = serde_json::from_slice(text).unwrap();
+                let left: Vec<_> = notes.marks.iter().filter(|mark| lost.contains(mark)).collect();
+                self.expect(left.is_empty(), format!("2: {left:?} is left in the store of the part"));
+            }
+        }
+    }
+
+    /// Rule 4.
+    fn judge_end(&mut self) {
+        let (run, ours) = (self.run, self.ours());
+        let has_login = run.requests.iter().any(Request::logs_in);
+        let ended = run.requests.iter().filter(|request| request.ends() && request.is_answered()).count();
+        // A visitor's logout does not end the session of the principal that has logged in meanwhile.
+        self.expect(run.has_ended || ended == 0 || has_login, "4: a logout was answered, and the session is there");
+        self.expect(!run.has_ended || ours.is_none(), format!("4: the session has ended and is open: {ours:?}"));
+        let may_end = run.requests.iter().any(Request::ends);
+        self.expect(!run.has_ended || may_end, "1: the session was lost");
+        let may_move =
+            run.requests.iter().any(|request| request.logs_in() && !matches!(request.answer, Some(Answer::Ok)));
+        self.expect(run.has_ended || ours.is_some() || may_move, "1: no cookie opens the session any more");
+        let has_logged_in = run.requests.iter().any(|request| request.logs_in() && request.is_answered());
+        let first = open(&run.outside, &run.first);
+        self.expect(!has_logged_in || first.is_none(), "4: an old id opens a session after a login");
+    }
+
+    /// Rule 5.
+    fn judge_principals(&mut self) {
+        let mut shown: Vec<_> = self
+            .open
+            .iter()
+            .map(|open| (usize::MAX, open.principal.clone(), [&*open.values, &*open.part].concat()))
+            .collect();
+        for (number, request) in self.run.requests.iter().enumerate() {
+            for note in &*request.notes.lock().unwrap() {
+                if let Note::Seen(principal, marks) = note {
+                    shown.push((number, principal.clone(), marks.clone()));
+                }
+            }
+        }
+        let mut wrong = Vec::new();
+        for (reader, principal, marks) in shown {
+            for (writer, mark, _) in self.claims.iter().filter(|(_, mark, _)| marks.contains(&mark.mark)) {
+                if reader != *writer && mark.writer.is_some() && mark.writer != principal {
+                    wrong.push(format!("5: {principal:?} is shown {mark:?}"));
+                }
+                if reader != usize::MAX
+                    && reader != *writer
+                    && mark.is_since_login
+                    && self.run.requests[reader].has_come()
+                {
+                    wrong.push(format!("5: a request from before a login is shown {mark:?}"));
+                }
+            }
+            if principal != self.run.scene.principal.map(str::to_owned)
+                && self.run.scene.principal.is_some()
+                && marks.contains(&FIRST_MARK)
+            {
+                wrong.push(format!("5: {principal:?} is shown what was there before"));
+            }
+        }
+        self.wrong.extend(wrong);
+    }
+
+    /// Rule 5: what a login that was answered has opened is changed by nobody who came before.
+    fn judge_logins(&mut self) {
+        let Some(ours) = self.ours() else { return };
+        for (number, request) in self.run.requests.iter().enumerate() {
+            if !request.logs_in() || !request.is_answered() {
+                continue;
+            }
+            let Some(then) = request.opened.as_ref().filter(|then| then.session == ours.session) else { continue };
+            let is_other = |mark: &&u32| **mark / 10 != u32::try_from(number).unwrap() + 1;
+            let since = [(&then.values, &ours.values), (&then.part, &ours.part)];
+            let changed = since.iter().any(|(then, now)| now.iter().filter(is_other).any(|mark| !then.contains(mark)));
+            self.expect(!changed, format!("5: {then:?} after a login has become {ours:?} by an older request"));
+        }
+    }
+
+    /// Rule 7, and that the session can be used.
+    fn judge_browser(&mut self) {
+        let run = self.run;
+        let mut cookies = run.finished.iter().filter_map(|number| run.requests[*number].cookie.as_ref());
+        let browser = cookies.next_back().unwrap_or(&run.first).clone();
+        let opened = open(&run.outside, &browser);
+        let is_unheard = |request: &Request| (request.logs_in() || request.ends()) && !request.is_answered();
+        let may_be_dead = run.has_ended || run.requests.iter().any(is_unheard);
+        if browser.id().is_some() {
+            self.expect(opened.is_some() || may_be_dead, "7: the browser is left with a dead id");
+        }
+        if let Some(before) = opened {
+            self.judge_next_visit(browser, before);
+        }
+    }
+
+    fn judge_next_visit(&mut self, mut browser: Browser, before: Open) {
+        let visit = browser.send_raw(&self.run.outside, |extensions| async move {
+            let session = Session::from_extensions(&extensions)?.load().await?;
+            session.update(VALUE, |marks: &mut Vec<u32>| marks.push(LAST_MARK))?;
+            Part::<Notes>::from_extensions(&extensions).await?.update(|notes| notes.marks.push(LAST_MARK));
+            Ok((StatusCode::OK, ()))
+        });
+        let Some(visit) = super::at_last(self.run.runtime, visit) else {
+            return self.expect(false, "7: the next visit is not answered");
+        };
+        browser.receive(&visit);
+        self.expect(visit.status == StatusCode::OK, format!("7: the next visit is answered with {}", visit.status));
+        let mut expected = before;
+        expected.values.push(LAST_MARK);
+        expected.part.push(LAST_MARK);
+        let then = open(&self.run.outside, &browser);
+        self.expect(
+            then.as_ref() == Some(&expected),
+            format!("7: the next visit leaves {then:?} and not {expected:?}"),
+        );
+    }
+
+    /// Rule 6.
+    fn judge_sweep(&mut self) {
+        let run = self.run;
+        let now = run.app.clock.now();
+        let then =
+            session_state::Timestamp::from_millis(now.as_millis() + u64::try_from(LIFE.as_millis()).unwrap() + 1);
+        run.sessions.sweep(then);
+        run.parts.sweep(then);
+        let (sessions, parts) = (run.sessions.entries().len(), run.parts.entries().len());
+        self.expect((sessions, parts) == (0, 0), format!("6: {sessions} sessions and {parts} parts are left"));
+    }
+}

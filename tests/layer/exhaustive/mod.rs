@@ -1,0 +1,228 @@
+//! Requests of one session at the same time, with a store and a place of a part that may fail: in every order that
+//! their calls can have, and with a fault at every one of them.
+//!
+//! This is the real layer. Each call of a store waits until the test says what becomes of it: it takes place, it
+//! fails, its reply is lost, it takes place later, the request goes away before it or during it, or the node dies. A
+//! run is one list of such turns; all lists are tried, one after the other (stateless model checking, as in
+//! Godefroid, *Model checking for programming languages using VeriSoft*, POPL 1997), with a bound on how often a
+//! request is left before it waits for nothing but its turn (Musuvathi and Qadeer, *Iterative context bounding*, PLDI
+//! 2007), and on the faults.
+//!
+//! `SESSION_STATE_SWITCHES` and `SESSION_STATE_FAULTS` raise the bounds.
+
+mod judge;
+mod run;
+mod script;
+mod stepped;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use run::{Run, Scene, Turn};
+use script::Act;
+
+type Script = &'static [Act];
+
+const READ: Script = &[Act::ReadPart];
+const VALUE: Script = &[Act::Value];
+const PART: Script = &[Act::Part];
+const BOTH: Script = &[Act::Value, Act::Part];
+const RENEW: Script = &[Act::Renew, Act::Part];
+const LOGIN: Script = &[Act::Login("alice")];
+const LOGIN_AND_WRITE: Script = &[Act::Login("alice"), Act::Value, Act::Part];
+const TAKEOVER: Script = &[Act::Login("bob"), Act::Value, Act::Part];
+const LOGOUT: Script = &[Act::Logout];
+const LOGOUT_AND_WRITE: Script = &[Act::Logout, Act::Value, Act::Part];
+const SAVE: Script = &[Act::Part, Act::Save, Act::Value, Act::Part];
+const SAVE_AND_LOGIN: Script = &[Act::Value, Act::Part, Act::Save, Act::Login("alice"), Act::Part];
+
+/// What a visitor's requests do, and what those of a principal do.
+const OF_VISITOR: &[Script] =
+    &[READ, VALUE, PART, BOTH, RENEW, LOGIN, LOGIN_AND_WRITE, LOGOUT, LOGOUT_AND_WRITE, SAVE, SAVE_AND_LOGIN];
+const OF_PRINCIPAL: &[Script] = &[READ, PART, BOTH, RENEW, LOGIN_AND_WRITE, TAKEOVER, LOGOUT, SAVE];
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    switches: usize,
+    faults: usize,
+}
+
+impl Bounds {
+    /// Takes the bounds from the environment, if it has any.
+    fn new(switches: usize, faults: usize) -> Self {
+        let number = |name| std::env::var(name).ok()?.parse::<usize>().ok();
+        let switches = number("SESSION_STATE_SWITCHES").unwrap_or(switches);
+        Self { switches, faults: if faults > 0 { number("SESSION_STATE_FAULTS").unwrap_or(faults) } else { 0 } }
+    }
+}
+
+/// The answer of a future that never waits.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// The answer of a future that waits for nothing but time.
+fn at_last<T>(runtime: &Runtime, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..100 {
+        if let Poll::Ready(answer) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(answer);
+        }
+        runtime.block_on(tokio::time::advance(Duration::from_millis(300)));
+    }
+    None
+}
+
+/// What was found to be wrong, with the first run that has shown it and how many have.
+#[derive(Debug, Default)]
+struct Findings(BTreeMap<String, (String, usize)>);
+
+impl Findings {
+    fn add(&mut self, wrong: &str, run: impl FnOnce() -> String) {
+        // What differs between runs of one kind is behind the colon.
+        // Which mark it is does not make another kind of it.
+        let kind: String =
+            wrong.chars().take(2).chain(wrong.chars().skip(2).filter(|c| !c.is_ascii_digit())).take(34).collect();
+        self.0.entry(kind).or_insert_with(|| (format!("{wrong}\n    {}", run()), 0)).1 += 1;
+    }
+
+    fn join(&mut self, other: Self) {
+        for (kind, (run, times)) in other.0 {
+            self.0.entry(kind).or_insert_with(|| (run, 0)).1 += times;
+        }
+    }
+}
+
+/// Tries every run of these requests, and returns how many there are.
+fn try_all(runtime: &Runtime, scene: Scene, scripts: &[Script], bounds: Bounds) -> (usize, Findings) {
+    let mut findings = Findings::default();
+    // For each turn of the present run: which was chosen, and how many there were.
+    let mut choices: Vec<(usize, usize)> = Vec::new();
+    for runs in 1.. {
+        let mut taken = Vec::new();
+        let wrong =
+            catch_unwind(AssertUnwindSafe(|| run_once(runtime, scene, scripts, bounds, &mut choices, &mut taken)));
+        let wrong = wrong.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            vec![format!("panic: {text:?}")]
+        });
+        for what in wrong {
+            findings.add(&what, || format!("{scene:?} {scripts:?}\n    {taken:?}"));
+        }
+        // On to the next list of turns, the last ones first.
+        while choices.last().is_some_and(|(chosen, of)| chosen + 1 == *of) {
+            choices.pop();
+        }
+        let Some((chosen, _)) = choices.last_mut() else { return (runs, findings) };
+        *chosen += 1;
+    }
+    unreachable!("the loop has no end of its own")
+}
+
+fn run_once(
+    runtime: &Runtime,
+    scene: Scene,
+    scripts: &[Script],
+    bounds: Bounds,
+    choices: &mut Vec<(usize, usize)>,
+    taken: &mut Vec<Turn>,
+) -> Vec<String> {
+    let Bounds { mut switches, mut faults } = bounds;
+    let mut run = Run::new(runtime, scene, scripts);
+    for turn in 0.. {
+        let turns = run.turns(switches, faults);
+        if turns.is_empty() {
+            break;
+        }
+        if turn == choices.len() {
+            choices.push((0, turns.len()));
+        }
+        assert_eq!(choices[turn].1, turns.len(), "a run is the same every time");
+        let (next, switch, fault) = turns[choices[turn].0];
+        (switches, faults) = (switches - switch, faults - fault);
+        taken.push(next);
+        run.take(next);
+    }
+    judge::judge(&run)
+}
+
+/// Timers need a runtime. Its time stands still unless it is moved.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+/// Tries every pair in every scene, on as many threads as there are cores.
+fn try_pairs(scenes: &[(Scene, &[Script])], bounds: Bounds) -> usize {
+    let mut pairs = Vec::new();
+    for (scene, scripts) in scenes {
+        for (place, first) in scripts.iter().enumerate() {
+            pairs.extend(scripts[place..].iter().map(|second| (*scene, [*first, *second])));
+        }
+    }
+    let (next, found) = (AtomicUsize::new(0), Mutex::new((0, Findings::default())));
+    let work = || {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        while let Some((scene, scripts)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (runs, findings) = try_all(&runtime, *scene, scripts, bounds);
+            let mut found = found.lock().unwrap();
+            found.0 += runs;
+            found.1.join(findings);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let (runs, findings) = found.into_inner().unwrap();
+    report(runs, &findings);
+    runs
+}
+
+fn report(runs: usize, findings: &Findings) {
+    for (what, (run, times)) in &findings.0 {
+        eprintln!("{what} ({times} times), as in\n    {run}");
+    }
+    eprintln!("{runs} runs");
+    assert!(findings.0.is_empty(), "{} things are wrong in {runs} runs", findings.0.len());
+}
+
+const fn scene(principal: Option<&'static str>, has_part: bool) -> Scene {
+    Scene { principal, has_part }
+}
+
+const SCENES: &[(Scene, &[Script])] =
+    &[(scene(None, true), OF_VISITOR), (scene(None, false), OF_VISITOR), (scene(Some("alice"), true), OF_PRINCIPAL)];
+
+#[test]
+fn two_requests_end_well_in_every_order() {
+    let runs = try_pairs(SCENES, Bounds::new(2, 0));
+    assert!(runs > 1_000, "only {runs} runs were tried");
+}
+
+/// Where a fault is tried at every call: what has the most ways to fail.
+const WITH_FAULTS: &[(Scene, &[Script])] = &[
+    (scene(None, true), &[PART, BOTH, LOGIN_AND_WRITE, SAVE]),
+    (scene(None, false), &[BOTH, LOGIN_AND_WRITE]),
+    (scene(Some("alice"), true), &[PART, TAKEOVER, LOGOUT]),
+];
+
+#[test]
+fn two_requests_end_well_with_a_fault_at_every_call() {
+    let runs = try_pairs(WITH_FAULTS, Bounds::new(0, 1));
+    assert!(runs > 1_000, "only {runs} runs were tried");
+}

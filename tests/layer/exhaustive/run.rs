@@ -1,0 +1,303 @@
+//! One run: an application, its session, and requests that have all been sent with the same cookie.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::StatusCode;
+use session_state::store::Handle;
+use session_state::{ErrorKind, InStore, MemoryStore, Part, Session, SessionLayer};
+use tokio::runtime::Runtime;
+
+use super::at_once;
+use super::script::{self, Act, FIRST_MARK, Note, Notebook, Notes, VALUE};
+use super::stepped::{Fate, Gate, Stepped};
+use crate::browser::{App, Browser, Visit};
+
+/// How long things may take: no timer of the layer ends a run, only the pauses between attempts pass.
+const LONG: Duration = Duration::from_secs(1_000_000);
+
+/// The session that the requests come to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene {
+    pub(super) principal: Option<&'static str>,
+    pub(super) has_part: bool,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// A request makes the call that it waits with.
+    Call(usize, Fate),
+    /// Its call fails, or its reply is lost, and its next call fails as well. One that takes place late besides
+    /// counts as two faults.
+    Twice(usize, Fate),
+    /// A request goes away before its call.
+    Drop(usize),
+    /// A request goes away while its call takes place.
+    DropDuring(usize),
+    /// The node dies, with all requests.
+    Crash,
+    /// A call takes place of which it was said that it failed.
+    Late,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    Ok,
+    Error(ErrorKind),
+    /// Nobody has heard of it.
+    None,
+}
+
+pub(super) struct Request {
+    future: Option<Pin<Box<dyn Future<Output = Visit<()>>>>>,
+    is_write: bool,
+    must_fail: bool,
+    pub(super) notes: Notebook,
+    pub(super) answer: Option<Answer>,
+    /// The browser with nothing but the cookies of this response; `None` if there are none.
+    pub(super) cookie: Option<Browser>,
+    /// What its cookie opened when its response was finished.
+    pub(super) opened: Option<Open>,
+}
+
+/// What a cookie opens.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Open {
+    pub(super) session: Handle,
+    pub(super) principal: Option<String>,
+    pub(super) values: Vec<u32>,
+    pub(super) part: Vec<u32>,
+}
+
+pub(super) struct Run<'r> {
+    pub(super) runtime: &'r Runtime,
+    gate: Gate,
+    pub(super) sessions: Stepped,
+    pub(super) parts: Stepped,
+    pub(super) app: App,
+    /// The same application without turns.
+    pub(super) outside: App,
+    pub(super) scene: Scene,
+    pub(super) first: Browser,
+    pub(super) session: Handle,
+    pub(super) requests: Vec<Request>,
+    /// The requests in the order in which the server finished them.
+    pub(super) finished: Vec<usize>,
+    /// The session of all was seen to be gone.
+    pub(super) has_ended: bool,
+    pub(super) has_fault: bool,
+    pub(super) wrong: Vec<String>,
+    last: Option<usize>,
+}
+
+impl<'r> Run<'r> {
+    pub(super) fn new(runtime: &'r Runtime, scene: Scene, scripts: &[&'static [Act]]) -> Self {
+        let (session_store, part_store, gate) = (MemoryStore::new(), MemoryStore::new(), Gate::default());
+        let (sessions, parts) = (Stepped::new(session_store.clone(), &gate), Stepped::new(part_store.clone(), &gate));
+        let outside = SessionLayer::server(session_store).with_part::<Notes>(InStore::new(part_store)).unwrap();
+        let outside = App::unobserved(outside);
+        let layer = SessionLayer::server(sessions.clone()).with_part::<Notes>(InStore::new(parts.clone())).unwrap();
+        let app = App::unobserved(layer.with_store_timeout(LONG));
+        let mut first = Browser::default();
+        let begun = first.send_raw(&outside, move |extensions| async move {
+            let session = Session::from_extensions(&extensions)?.load().await?;
+            session.insert(VALUE, [FIRST_MARK])?;
+            if scene.has_part {
+                Part::<Notes>::from_extensions(&extensions).await?.marks.push(FIRST_MARK);
+            }
+            scene.principal.into_iter().for_each(|principal| session.login(principal));
+            Ok((StatusCode::OK, ()))
+        });
+        let begun = at_once(begun);
+        first.receive(&begun);
+        begun.value();
+        let session = open(&outside, &first).expect("the session was made").session;
+        let requests = scripts.iter().zip(0..).map(|(script, number)| Request::new(script, number, &app, &first));
+        let requests: Vec<_> = requests.collect();
+        let mut run = Self {
+            runtime,
+            gate,
+            sessions,
+            parts,
+            app,
+            outside,
+            scene,
+            first,
+            session,
+            requests,
+            finished: Vec::new(),
+            has_ended: false,
+            has_fault: false,
+            wrong: Vec::new(),
+            last: None,
+        };
+        // Up to the first call of each. Nothing has happened yet.
+        (0..scripts.len()).for_each(|number| run.poll(number));
+        run
+    }
+
+    /// What may happen next, with what it costs: another request than the last one has its turn; something fails.
+    pub(super) fn turns(&self, switches: usize, faults: usize) -> Vec<(Turn, usize, usize)> {
+        let is_waiting = |number: &usize| self.requests[*number].answer.is_none();
+        let waiting: Vec<_> = (0..self.requests.len()).filter(is_waiting).collect();
+        let last = self.last.filter(is_waiting);
+        let mut turns = Vec::new();
+        for number in &waiting {
+            let request = &self.requests[*number];
+            let switch = usize::from(last.is_some_and(|last| last != *number));
+            if request.must_fail {
+                turns.push((Turn::Call(*number, Fate::Failed), switch, 0));
+                continue;
+            }
+            turns.push((Turn::Call(*number, Fate::Answered), switch, 0));
+            turns.push((Turn::Call(*number, Fate::Failed), switch, 1));
+            turns.push((Turn::Twice(*number, Fate::Failed), switch, 1));
+            turns.push((Turn::Drop(*number), switch, 1));
+            if request.is_write {
+                turns.push((Turn::Call(*number, Fate::Lost), switch, 1));
+                turns.push((Turn::Twice(*number, Fate::Lost), switch, 1));
+                turns.push((Turn::DropDuring(*number), switch, 1));
+                turns.push((Turn::Call(*number, Fate::Late), switch, 1));
+                turns.push((Turn::Twice(*number, Fate::Late), switch, 2));
+            }
+        }
+        if waiting.len() > 1 {
+            turns.push((Turn::Crash, 0, 1));
+        }
+        if self.gate.has_late_call() {
+            turns.push((Turn::Late, 0, 0));
+        }
+        turns.retain(|(_, switch, fault)| *switch <= switches && *fault <= faults);
+        turns
+    }
+
+    pub(super) fn take(&mut self, turn: Turn) {
+        self.has_fault |= !matches!(turn, Turn::Call(_, Fate::Answered));
+        match turn {
+            Turn::Call(number, fate) => self.call(number, fate),
+            Turn::Twice(number, fate) => {
+                self.call(number, fate);
+                self.requests[number].must_fail = true;
+            }
+            Turn::Drop(number) => self.requests[number].go_away(),
+            Turn::DropDuring(number) => {
+                self.gate.open(Fate::Unheard);
+                self.requests[number].poll_once();
+                self.requests[number].go_away();
+            }
+            Turn::Crash => {
+                self.requests.iter_mut().filter(|request| request.answer.is_none()).for_each(Request::go_away)
+            }
+            Turn::Late => self.gate.run_late_call(),
+        }
+        self.watch();
+    }
+
+    fn call(&mut self, number: usize, fate: Fate) {
+        self.requests[number].must_fail = false;
+        self.last = Some(number);
+        self.gate.open(fate);
+        self.poll(number);
+    }
+
+    /// A session that was seen to be gone does not come back.
+    fn watch(&mut self) {
+        let is_live = self.sessions.records().iter().any(|record| record.handle == self.session);
+        if is_live && self.has_ended {
+            self.wrong.push("4: a session that had ended is back".into());
+        }
+        self.has_ended |= !is_live;
+    }
+
+    fn poll(&mut self, number: usize) {
+        let begun = self.gate.begun();
+        let visit = loop {
+            match self.requests[number].poll_once() {
+                Some(visit) => break Some(visit),
+                None if self.gate.begun() > begun => break None,
+                // It pauses before it tries again.
+                None => self.runtime.block_on(tokio::time::advance(Duration::from_millis(300))),
+            }
+        };
+        self.requests[number].is_write = self.gate.is_write();
+        if let Some(visit) = visit {
+            self.finish(number, &visit);
+        }
+    }
+
+    fn finish(&mut self, number: usize, visit: &Visit<()>) {
+        let cookie = (!visit.set_cookies().is_empty()).then(|| {
+            let mut browser = self.first.clone();
+            browser.receive(visit);
+            browser
+        });
+        let opened = cookie.as_ref().and_then(|browser| open(&self.outside, browser));
+        if let Some(browser) = &cookie
+            && browser.id().is_some()
+            && opened.is_none()
+        {
+            self.wrong.push("7: a dead id was sent".into());
+        }
+        let answer = match &visit.error {
+            Some(error) => Answer::Error(error.kind().clone()),
+            None => Answer::Ok,
+        };
+        let is_right = match &answer {
+            Answer::Ok => visit.status == StatusCode::OK,
+            Answer::Error(ErrorKind::Ended) => visit.status == StatusCode::CONFLICT,
+            Answer::Error(ErrorKind::Unavailable | ErrorKind::Conflict) => self.has_fault,
+            _ => false,
+        };
+        if !is_right {
+            self.wrong.push(format!("0: {} {answer:?}", visit.status));
+        }
+        let request = &mut self.requests[number];
+        (request.future, request.answer, request.cookie, request.opened) = (None, Some(answer), cookie, opened);
+        self.finished.push(number);
+    }
+}
+
+impl Request {
+    fn new(script: &'static [Act], number: u32, app: &App, browser: &Browser) -> Self {
+        let (app, browser, notes) = (app.clone(), browser.clone(), Notebook::default());
+        let noted = Arc::clone(&notes);
+        let future = Box::pin(async move {
+            browser.send_raw(&app, move |extensions| script::run(script, number, extensions, noted)).await
+        });
+        let (answer, cookie, opened) = (None, None, None);
+        Self { future: Some(future), is_write: false, must_fail: false, notes, answer, cookie, opened }
+    }
+
+    fn poll_once(&mut self) -> Option<Visit<()>> {
+        let future = self.future.as_mut().expect("it is under way");
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(visit) => Some(visit),
+            Poll::Pending => None,
+        }
+    }
+
+    fn go_away(&mut self) {
+        (self.future, self.answer) = (None, Some(Answer::None));
+    }
+
+    pub(super) fn has_come(&self) -> bool {
+        self.notes.lock().unwrap().iter().any(|note| matches!(note, Note::Came(true)))
+    }
+}
+
+/// What the browser's cookie opens, looked at from outside.
+pub(super) fn open(app: &App, browser: &Browser) -> Option<Open> {
+    let look = |extensions| async move {
+        let session = Session::from_extensions(&extensions)?.load().await?;
+        let part = Part::<Notes>::from_extensions(&extensions).await?.marks.clone();
+        let (principal, values) = (session.principal(), session.get(VALUE)?.unwrap_or_default());
+        let open = session.handle().map(|session| Open { session, principal, values, part });
+        Ok((StatusCode::OK, open))
+    };
+    at_once(browser.send_raw(app, look)).value()
+}

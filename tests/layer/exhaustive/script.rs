@@ -1,0 +1,137 @@
+//! What the requests do, and what they note of it while they do it.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Extensions, StatusCode};
+use serde::{Deserialize, Serialize};
+use session_state::{Error, ErrorKind, Part, Session, SessionPart};
+
+/// The part, which is a list of the marks of those who have changed it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Notes {
+    pub(super) marks: Vec<u32>,
+}
+
+impl SessionPart for Notes {
+    const NAME: &'static str = "notes";
+}
+
+/// The key of the value, which is such a list too.
+pub(super) const VALUE: &str = "n";
+
+/// What is in both before the requests come.
+pub(super) const FIRST_MARK: u32 = 1;
+
+/// One thing that a handler does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Adds a mark to the value.
+    Value,
+    /// Adds a mark to the part.
+    Part,
+    ReadPart,
+    Save,
+    Renew,
+    Login(&'static str),
+    Logout,
+}
+
+/// A change that must be found once, or nowhere.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    pub(super) mark: u32,
+    pub(super) is_in_part: bool,
+    /// It goes to a session that the request makes, and not to the one of all.
+    pub(super) is_own: bool,
+    /// Who wrote it.
+    pub(super) writer: Option<String>,
+    /// It is written together with a login, or after it: nobody who came before sees it.
+    pub(super) is_since_login: bool,
+}
+
+/// What a request notes.
+#[derive(Clone, Debug)]
+pub(super) enum Note {
+    /// It has loaded its session, and whether that is the session of all.
+    Came(bool),
+    Marked(Mark),
+    Saved(Result<(), ErrorKind>),
+    /// Somebody was shown marks.
+    Seen(Option<String>, Vec<u32>),
+    /// It has ended its session, or is about to when it is answered.
+    Ended,
+    /// It has logged in.
+    LoggedIn,
+    /// A part could not be loaded, and the handler gave up.
+    GaveUp,
+}
+
+pub(super) type Notebook = Arc<Mutex<Vec<Note>>>;
+
+/// Runs a handler.
+pub(super) async fn run(
+    script: &'static [Act],
+    number: u32,
+    extensions: Extensions,
+    notes: Notebook,
+) -> Result<(StatusCode, ()), Error> {
+    let session = Session::from_extensions(&extensions)?.load().await?;
+    let note = |what| notes.lock().unwrap().push(what);
+    let mut is_own = session.is_new();
+    note(Note::Came(!is_own));
+    for (place, act) in script.iter().enumerate() {
+        let mark = (number + 1) * 10 + u32::try_from(place).unwrap();
+        let (writer, is_since_login) = (session.principal(), is_since_login(script, place));
+        let marked = |is_in_part| {
+            let writer = writer.clone();
+            Note::Marked(Mark { mark, is_in_part, is_own, writer, is_since_login })
+        };
+        match act {
+            Act::Value => {
+                let add = move |marks: &mut Vec<u32>| {
+                    marks.push(mark);
+                    marks.clone()
+                };
+                let marks = session.update(VALUE, move |marks: &mut Vec<u32>| drop(add(marks)));
+                marks.map(drop)?;
+                note(marked(false));
+                note(Note::Seen(writer, session.get(VALUE)?.unwrap_or_default()));
+            }
+            Act::Part | Act::ReadPart => {
+                let loaded = Part::<Notes>::from_extensions(&extensions).await;
+                let mut part = loaded.inspect_err(|_| note(Note::GaveUp))?;
+                if *act == Act::Part {
+                    part.update(move |notes| notes.marks.push(mark));
+                    note(marked(true));
+                }
+                note(Note::Seen(session.principal(), part.marks.clone()));
+            }
+            Act::Save => note(Note::Saved(session.save().await.map_err(|error| error.kind().clone()))),
+            Act::Renew => session.renew(),
+            Act::Login(name) => {
+                if !is_own && session.principal().is_some_and(|former| former != *name) {
+                    note(Note::Ended);
+                    is_own = true;
+                } else if !is_own {
+                    note(Note::LoggedIn);
+                }
+                session.login(*name);
+            }
+            Act::Logout => {
+                if !is_own {
+                    note(Note::Ended);
+                }
+                session.logout();
+                is_own = true;
+            }
+        }
+    }
+    Ok((StatusCode::OK, ()))
+}
+
+/// Whether what is done at a place is written together with a login, or after it.
+fn is_since_login(script: &[Act], place: usize) -> bool {
+    let is_login = |act: &Act| matches!(act, Act::Login(_));
+    let next = script[place..].iter().find(|act| is_login(act) || **act == Act::Save);
+    script[..place].iter().any(is_login) || next.is_some_and(is_login)
+}

@@ -1,0 +1,198 @@
+//! A store whose every call waits for the test to say when it takes place, and what is heard of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::{MemoryStore, Timestamp};
+
+use super::at_once;
+
+/// Before anything has expired: a store that is asked for that moment shows all it has.
+const LONG_AGO: Timestamp = Timestamp::from_millis(0);
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It takes place and is answered.
+    Answered,
+    /// It does not take place, and says that it failed.
+    Failed,
+    /// It takes place, and says that it failed.
+    Lost,
+    /// It takes place, and nothing is heard of it any more.
+    Unheard,
+    /// It says that it failed, and takes place later.
+    Late,
+}
+
+type LateCall = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Default)]
+struct GateState {
+    begun: usize,
+    is_write: bool,
+    fate: Option<Fate>,
+    late: Vec<LateCall>,
+}
+
+/// What the calls of all stores of a run wait for.
+#[derive(Clone, Default)]
+pub(super) struct Gate(Arc<Mutex<GateState>>);
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+impl Gate {
+    /// Lets one call go on.
+    pub(super) fn open(&self, fate: Fate) {
+        self.0.lock().unwrap().fate = Some(fate);
+    }
+
+    /// How many calls have begun to wait.
+    pub(super) fn begun(&self) -> usize {
+        self.0.lock().unwrap().begun
+    }
+
+    /// Whether the call that was the last to begin writes.
+    pub(super) fn is_write(&self) -> bool {
+        self.0.lock().unwrap().is_write
+    }
+
+    pub(super) fn has_late_call(&self) -> bool {
+        !self.0.lock().unwrap().late.is_empty()
+    }
+
+    /// Lets a call take place of which it was said that it failed.
+    pub(super) fn run_late_call(&self) {
+        let late = self.0.lock().unwrap().late.remove(0);
+        at_once(late);
+    }
+
+    /// It polls by hand, so nobody needs to be woken.
+    async fn pass(&self, is_write: bool) -> Fate {
+        {
+            let mut state = self.0.lock().unwrap();
+            (state.begun, state.is_write) = (state.begun + 1, is_write);
+        }
+        std::future::poll_fn(|_| match self.0.lock().unwrap().fate.take() {
+            Some(fate) => Poll::Ready(fate),
+            None => Poll::Pending,
+        })
+        .await
+    }
+}
+
+/// A store behind a gate, which remembers the keys it was given.
+#[derive(Clone, Debug)]
+pub(super) struct Stepped {
+    store: MemoryStore,
+    gate: Gate,
+    keys: Arc<Mutex<BTreeSet<StoreKey>>>,
+}
+
+impl Stepped {
+    pub(super) fn new(store: MemoryStore, gate: &Gate) -> Self {
+        Self { store, gate: gate.clone(), keys: Arc::default() }
+    }
+
+    /// All records that the store has, whether or not they have expired.
+    pub(super) fn records(&self) -> Vec<Arc<Record>> {
+        let live = |entry| if let Some(Entry::Live(record)) = entry { Some(record) } else { None };
+        self.entries().into_iter().filter_map(|entry| live(Some(entry))).collect()
+    }
+
+    /// All that the store has.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let keys = self.keys.lock().unwrap();
+        keys.iter().filter_map(|key| at_once(self.store.load(key, LONG_AGO)).unwrap()).collect()
+    }
+
+    pub(super) fn sweep(&self, now: Timestamp) {
+        at_once(self.store.sweep(now, usize::MAX)).unwrap();
+    }
+
+    async fn call<T: Send>(
+        &self,
+        is_write: bool,
+        key: StoreKey,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.keys.lock().unwrap().insert(key);
+        let failed = || StoreError::failed("stepped", "the test lets it fail");
+        match self.gate.pass(is_write).await {
+            Fate::Answered => call.await,
+            Fate::Failed => Err(failed()),
+            Fate::Lost => {
+                drop(call.await);
+                Err(failed())
+            }
+            Fate::Unheard => {
+                drop(call.await);
+                std::future::pending().await
+            }
+            Fate::Late => {
+                let late = Box::pin(async { drop(call.await) });
+                self.gate.0.lock().unwrap().late.push(late);
+                Err(failed())
+            }
+        }
+    }
+}
+
+impl Store for Stepped {
+    fn name(&self) -> &'static str {
+        "stepped"
+    }
+
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+        let (store, key) = (self.store.clone(), *key);
+        self.call(false, key, async move { store.load(&key, now).await }).await
+    }
+
+    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
+        let (store, key) = (self.store.clone(), *key);
+        self.call(true, key, async move { store.create(&key, record, now).await }).await
+    }
+
+    async fn update(
+        &self,
+        key: &StoreKey,
+        expected: Version,
+        record: Arc<Record>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let (store, key) = (self.store.clone(), *key);
+        self.call(true, key, async move { store.update(&key, expected, record, now).await }).await
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        expected: Version,
+        last_seen_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let (store, key) = (self.store.clone(), *key);
+        let touch = async move { store.touch(&key, expected, last_seen_at, expires_at, now).await };
+        self.call(true, key, touch).await
+    }
+
+    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
+        let (store, key) = (self.store.clone(), renewal.new);
+        self.call(true, key, async move { store.renew(renewal, now).await }).await
+    }
+
+    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+        let (store, key) = (self.store.clone(), *key);
+        self.call(true, key, async move { store.delete(&key, now).await }).await
+    }
+}

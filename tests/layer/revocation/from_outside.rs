@@ -1,0 +1,239 @@
+//! `Revocations`: sessions are ended by their handle or their principal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use session_state::{
+    Clock as _, CookieState, InStore, KeyRing, MemoryStore, Part, RevocationCause, Session, SessionEvent, SessionLayer,
+    SessionPart,
+};
+
+use super::support::{Node, SECOND, SKEW, is_live, log_in_as, log_out, logged_in, nodes, nodes_with};
+use crate::browser::{App, Browser};
+
+#[tokio::test]
+async fn a_session_is_revoked_by_its_handle_and_the_observers_are_told() {
+    let ([one, other], _) = nodes_with::<2>(|state| state);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
+    let one = one.with(|layer| {
+        layer.add_observer(move |event: &SessionEvent| {
+            if let SessionEvent::Revoked { session, cause } = event {
+                noted.lock().unwrap().push((*session, *cause));
+            }
+        })
+    });
+    let (mut browser, bystander) = (logged_in(&one.app).await, logged_in(&one.app).await);
+    let handle = browser.visit(&one.app, |session| async move { session.handle().unwrap() }).await.value();
+    one.revocations().revoke_session(handle).await.unwrap();
+    one.app.layer.flush_observers().await;
+    assert_eq!(*told.lock().unwrap(), [(handle, RevocationCause::Asked)]);
+    for node in [&one, &other] {
+        assert!(!is_live(&node.app, &browser).await);
+        assert!(is_live(&node.app, &bystander).await);
+    }
+    one.revocations().revoke_session(handle).await.unwrap();
+}
+
+#[tokio::test]
+async fn revoke_all_ends_what_a_principal_has_and_no_one_elses_and_later_logins_live_in_the_same_millisecond_too() {
+    let [one, other] = nodes();
+    let (phone, laptop) = (logged_in(&one.app).await, logged_in(&other.app).await);
+    let (mut bob, mut visitor) = (Browser::default(), Browser::default());
+    log_in_as(&one.app, &mut bob, "bob").await;
+    visitor.set(&one.app, "n", 1).await;
+    for round in 0..3 {
+        let earlier = logged_in(&other.app).await;
+        assert!(is_live(&one.app, &earlier).await, "round {round}");
+        one.revocations().revoke_all("alice").await.unwrap();
+        // No clock has moved.
+        let later = logged_in(&other.app).await;
+        for node in [&one, &other] {
+            for dead in [&phone, &laptop, &earlier] {
+                assert!(!is_live(&node.app, dead).await, "round {round}");
+            }
+            for live in [&later, &bob, &visitor] {
+                assert!(is_live(&node.app, live).await, "round {round}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nodes_whose_clocks_differ_end_what_was_logged_in_and_let_in_what_is_logged_in_afterwards() {
+    for (ahead, behind) in [(SKEW, Duration::ZERO), (Duration::ZERO, SKEW)] {
+        let [revoker, other] = nodes();
+        revoker.app.pass(ahead);
+        other.app.pass(behind);
+        for _ in 0..3 {
+            let early = logged_in(&other.app).await;
+            revoker.revocations().revoke_all("alice").await.unwrap();
+            let late = logged_in(&other.app).await;
+            for node in [&revoker, &other] {
+                assert!(!is_live(&node.app, &early).await);
+                assert!(is_live(&node.app, &late).await);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_after_a_revocation_shows_the_time_it_was() {
+    let [node] = nodes();
+    node.revocations().revoke_all("alice").await.unwrap();
+    let browser = logged_in(&node.app).await;
+    let login = node.app.clock.now();
+    node.app.pass(5 * SECOND);
+    let look = |session: Session| async move {
+        let recent = [session.require_recent_login(5 * SECOND), session.require_recent_login(6 * SECOND)];
+        (session.authenticated_at().unwrap(), recent.map(|result| result.is_ok()))
+    };
+    assert_eq!(browser.send(&node.app, look).await.value(), (login.into(), [false, true]));
+}
+
+#[tokio::test]
+async fn a_proof_that_is_asked_for_again_saves_no_session_from_its_revocation() {
+    let [node] = nodes();
+    let mut browser = logged_in(&node.app).await;
+    let revocations = node.revocations();
+    browser
+        .visit(&node.app, |session| async move {
+            revocations.revoke_all("alice").await.unwrap();
+            session.mark_reauthenticated().unwrap();
+        })
+        .await;
+    assert!(!is_live(&node.app, &browser).await);
+}
+
+#[tokio::test]
+async fn revoke_others_spares_the_session_it_is_asked_with() {
+    let [one, other] = nodes();
+    let (mut own, phone) = (logged_in(&one.app).await, logged_in(&other.app).await);
+    let revoke_others = |node: &Node| {
+        let revocations = node.revocations();
+        move |session: Session| async move { revocations.revoke_others(&session).await.unwrap() }
+    };
+    own.visit(&one.app, revoke_others(&one)).await;
+    for node in [&one, &other] {
+        assert!(is_live(&node.app, &own).await);
+        assert!(!is_live(&node.app, &phone).await);
+    }
+    // A later session ends the spared one.
+    let mut laptop = logged_in(&other.app).await;
+    assert!(is_live(&one.app, &own).await);
+    laptop.visit(&other.app, revoke_others(&other)).await;
+    assert!(!is_live(&one.app, &own).await);
+    assert!(is_live(&one.app, &laptop).await);
+    laptop.visit(&other.app, revoke_others(&other)).await;
+    assert!(is_live(&one.app, &laptop).await);
+    // Nobody is logged in.
+    one.faults.reset_calls();
+    Browser::default().visit(&one.app, revoke_others(&one)).await;
+    assert_eq!(one.faults.all_calls(), 0);
+}
+
+#[tokio::test]
+async fn revoke_others_brings_nothing_back_that_was_revoked_before() {
+    let [one, other] = nodes();
+    let mut browser = logged_in(&one.app).await;
+    let (copy, revocations) = (browser.clone(), one.revocations());
+    browser
+        .visit(&one.app, |session| async move {
+            other.revocations().revoke_all("alice").await.unwrap();
+            revocations.revoke_others(&session).await.unwrap();
+        })
+        .await;
+    assert!(!is_live(&one.app, &copy).await);
+    assert!(!is_live(&one.app, &browser).await);
+}
+
+#[tokio::test]
+async fn a_login_that_revokes_the_others_ends_the_older_copies_of_its_own_session_too() {
+    let [node] = nodes();
+    let mut browser = logged_in(&node.app).await;
+    let (thief, revocations) = (browser.clone(), node.revocations());
+    let confirm = |session: Session| async move {
+        session.login("alice");
+        revocations.revoke_others(&session).await.unwrap();
+    };
+    browser.visit(&node.app, confirm).await;
+    assert!(is_live(&node.app, &browser).await);
+    assert!(!is_live(&node.app, &thief).await);
+    // Nor does a later exception, for the same session, bring them back.
+    let revocations = node.revocations();
+    browser.visit(&node.app, |session| async move { revocations.revoke_others(&session).await.unwrap() }).await;
+    assert!(is_live(&node.app, &browser).await);
+    assert!(!is_live(&node.app, &thief).await);
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Cart {
+    lines: Vec<u32>,
+}
+
+impl SessionPart for Cart {
+    const NAME: &'static str = "cart";
+}
+
+#[tokio::test]
+async fn the_parts_of_a_session_in_a_store_go_with_it() {
+    let ([node], marks) = nodes_with::<1>(|state| state);
+    let carts = MemoryStore::new();
+    let node = node.with(|layer| layer.with_part::<Cart>(InStore::new(carts.clone())).unwrap());
+    let put = |browser: Browser, app: App| async move {
+        let mut browser = browser;
+        let visit = browser
+            .send_raw(&app, |extensions| async move {
+                let mut cart = Part::<Cart>::from_extensions(&extensions).await?;
+                cart.lines.push(1);
+                drop(cart);
+                Ok((StatusCode::OK, Session::from_extensions(&extensions)?.load().await?.handle()))
+            })
+            .await;
+        browser.receive(&visit);
+        (browser, visit.value().unwrap())
+    };
+    let (mut first, _) = put(logged_in(&node.app).await, node.app.clone()).await;
+    let (second, handle) = put(logged_in(&node.app).await, node.app.clone()).await;
+    assert_eq!(carts.len(), 2);
+    let thief = first.clone();
+    log_out(&node.app, &mut first).await;
+    assert_eq!(carts.len(), 1);
+    node.revocations().revoke_session(handle).await.unwrap();
+    assert_eq!((carts.len(), marks.len()), (0, 2));
+    for dead in [&thief, &second] {
+        let visit = dead
+            .send_raw(&node.app, |extensions| async move {
+                Ok((StatusCode::OK, Part::<Cart>::from_extensions(&extensions).await?.lines.len()))
+            })
+            .await;
+        assert_eq!(visit.value(), 0);
+    }
+}
+
+#[tokio::test]
+async fn revocations_take_state_in_cookies_and_a_store_for_the_marks() {
+    for app in [App::memory(), App::encrypted()] {
+        let error = app.layer.revocations().unwrap_err();
+        assert!(error.to_string().contains("with_revocation"), "{error}");
+    }
+    let [node] = nodes();
+    let shown = format!("{:?} {:?}", node.app.layer, node.revocations());
+    assert!(shown.contains("Revocation"), "{shown}");
+}
+
+#[tokio::test]
+async fn sessions_from_before_revocation_was_turned_on_live_on_and_can_be_ended() {
+    let (keys, store) = (KeyRing::generate().unwrap(), MemoryStore::new());
+    let before = App::new(SessionLayer::client(CookieState::encrypted(keys.clone())));
+    let after = App::new(SessionLayer::client(CookieState::encrypted(keys).with_revocation(store)));
+    let mut browser = logged_in(&before).await;
+    let other = logged_in(&before).await;
+    browser.set(&after, "n", 1).await;
+    assert!(is_live(&after, &browser).await);
+    assert!(is_live(&after, &other).await);
+    after.layer.revocations().unwrap().revoke_all("alice").await.unwrap();
+    assert!(!is_live(&after, &browser).await);
+    assert!(!is_live(&after, &other).await);
+}

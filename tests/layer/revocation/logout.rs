@@ -1,0 +1,172 @@
+//! Logouts, logins and `destroy()`: a session is ended by its own browser.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use session_state::test_kit::Call;
+use session_state::{ErrorKind, Session};
+
+use super::support::{HOUR, SECOND, is_live, log_in, log_out, logged_in, nodes, nodes_with, principal};
+use crate::browser::{App, Browser};
+
+#[tokio::test]
+async fn without_revocation_a_stolen_cookie_is_good_after_the_logout_until_its_idle_timeout() {
+    for app in [App::encrypted(), App::signed()] {
+        let mut browser = logged_in(&app).await;
+        let thief = browser.clone();
+        log_out(&app, &mut browser).await;
+        app.pass(30 * 60 * SECOND - Duration::from_millis(1));
+        assert_eq!(principal(&app, &thief).await.as_deref(), Some("alice"));
+        app.pass(Duration::from_millis(1));
+        assert_eq!(principal(&app, &thief).await, None);
+    }
+}
+
+#[tokio::test]
+async fn without_revocation_a_stolen_cookie_that_is_used_is_good_until_its_absolute_timeout() {
+    let app = App::encrypted();
+    let mut browser = logged_in(&app).await;
+    let mut thief = browser.clone();
+    log_out(&app, &mut browser).await;
+    for _ in 0..35 {
+        app.pass(20 * 60 * SECOND);
+        let visit = thief.visit(&app, |session| async move { session.principal() }).await;
+        assert_eq!(visit.value().as_deref(), Some("alice"));
+    }
+    app.pass(20 * 60 * SECOND);
+    assert_eq!(principal(&app, &thief).await, None);
+}
+
+#[tokio::test]
+async fn a_stolen_cookie_is_refused_on_every_node_after_the_logout() {
+    let [one, other] = nodes();
+    let mut browser = logged_in(&one.app).await;
+    let mut thief = browser.clone();
+    assert_eq!(principal(&other.app, &thief).await.as_deref(), Some("alice"));
+    let _ = (one.app.events(), other.app.events());
+    let visit = log_out(&one.app, &mut browser).await;
+    assert!(visit.set_cookies()[0].contains("Max-Age=0"));
+    assert!(browser.jar.is_empty());
+    assert_eq!(one.app.events(), ["LoggedOut", "Destroyed"]);
+    for node in [&one, &other] {
+        let visit = thief.visit(&node.app, |session| async move { (session.is_new(), session.principal()) }).await;
+        assert!(visit.set_cookies().is_empty(), "{:?}", visit.set_cookies());
+        assert_eq!(visit.value(), (true, None));
+        assert_eq!(node.app.events(), ["RetiredIdUsed"]);
+    }
+}
+
+#[tokio::test]
+async fn an_older_copy_is_refused_with_the_session_and_so_is_that_of_the_visitor_before_the_login() {
+    let [node] = nodes();
+    let mut browser = Browser::default();
+    browser.set(&node.app, "n", 1).await;
+    let visitor = browser.clone();
+    log_in(&node.app, &mut browser).await;
+    let early = browser.clone();
+    browser.set(&node.app, "n", 2).await;
+    assert!(is_live(&node.app, &visitor).await);
+    assert!(is_live(&node.app, &early).await);
+    log_out(&node.app, &mut browser).await;
+    assert!(!is_live(&node.app, &visitor).await);
+    assert!(!is_live(&node.app, &early).await);
+}
+
+#[tokio::test]
+async fn an_anonymous_session_is_ended_by_destroy_and_asks_for_one_mark() {
+    let [node] = nodes();
+    let mut browser = Browser::default();
+    browser.set(&node.app, "n", 1).await;
+    let thief = browser.clone();
+    node.faults.reset_calls();
+    browser.visit(&node.app, |session| async move { session.destroy() }).await;
+    // Is it ended? Then the mark, and whether it has to stay for longer.
+    assert_eq!((node.faults.calls(Call::Load), node.faults.calls(Call::Create), node.faults.all_calls()), (2, 1, 3));
+    assert!(!is_live(&node.app, &thief).await);
+}
+
+#[tokio::test]
+async fn a_login_as_somebody_else_and_a_replaced_session_end_the_one_before() {
+    type Change = fn(&Session);
+    let changes: [Change; 3] = [
+        |session| session.login("bob"),
+        |session| session.login_fresh("alice"),
+        |session| {
+            session.logout();
+            session.insert("bye", 1).unwrap();
+        },
+    ];
+    for change in changes {
+        let [one, other] = nodes();
+        let mut browser = logged_in(&one.app).await;
+        let thief = browser.clone();
+        browser.visit(&one.app, move |session| async move { change(&session) }).await;
+        assert!(is_live(&other.app, &browser).await);
+        assert!(!is_live(&other.app, &thief).await);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_request_that_ends_after_the_logout_brings_nothing_back() {
+    let [one, other] = nodes();
+    let mut browser = logged_in(&one.app).await;
+    type Change = fn(&Session);
+    let changes: [Change; 4] = [
+        |session| session.insert("n", 1).unwrap(),
+        |session| session.renew(),
+        |session| session.set_absolute_timeout(1000 * HOUR),
+        |session| session.mark_reauthenticated().unwrap(),
+    ];
+    for change in changes {
+        let mut slow = browser.clone();
+        let (app, mut late) = (one.app.clone(), browser.clone());
+        let visit = slow
+            .visit(&other.app, move |session| async move {
+                log_out(&app, &mut late).await;
+                change(&session);
+            })
+            .await;
+        // What needs the list of revocations finds out that the session has ended.
+        let has_lost = visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
+        assert_eq!(visit.status, if has_lost { StatusCode::CONFLICT } else { StatusCode::OK }, "{:?}", visit.error);
+        for node in [&one, &other] {
+            assert!(!is_live(&node.app, &slow).await);
+        }
+        browser = logged_in(&one.app).await;
+    }
+}
+
+#[tokio::test]
+async fn a_login_in_a_session_that_another_request_has_ended_is_lost_with_it() {
+    let [one, other] = nodes();
+    let mut browser = Browser::default();
+    browser.set(&one.app, "n", 1).await;
+    let _ = other.app.events();
+    let (app, mut late) = (one.app.clone(), browser.clone());
+    let visit = browser
+        .visit(&other.app, move |session| async move {
+            log_out(&app, &mut late).await;
+            session.login("alice");
+        })
+        .await;
+    assert!(visit.set_cookies().is_empty());
+    assert_eq!(other.app.events(), ["ChangesDiscarded"]);
+    assert!(!is_live(&one.app, &browser).await);
+    // The next request is a new visitor's.
+    log_in(&other.app, &mut browser).await;
+    assert!(is_live(&one.app, &browser).await);
+}
+
+#[tokio::test]
+async fn a_dead_cookie_in_pieces_is_cleared_when_a_new_session_begins() {
+    let ([node], _) = nodes_with::<1>(|state| state.with_chunks(3));
+    let mut browser = Browser::default();
+    browser.visit(&node.app, |session| async move { session.insert("k", "x".repeat(5000)).unwrap() }).await;
+    assert_eq!(browser.jar.len(), 2);
+    let mut thief = browser.clone();
+    log_out(&node.app, &mut browser).await;
+    assert!(browser.jar.is_empty());
+    thief.set(&node.app, "n", 1).await;
+    assert_eq!(thief.jar.len(), 1);
+    assert!(is_live(&node.app, &thief).await);
+}
