@@ -65,6 +65,39 @@ impl<M: 'static> SessionLoader<M> {
     }
 }
 
+impl Session {
+    /// Finds the session of a request in its extensions, for services and middleware that are not axum handlers.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer served the request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_state::{Error, Session};
+    ///
+    /// async fn count<B>(request: http::Request<B>) -> Result<u32, Error> {
+    ///     let session = Session::from_extensions(request.extensions())?.load().await?;
+    ///     session.update("count", |count: &mut u32| *count += 1)
+    /// }
+    /// ```
+    pub fn from_extensions(extensions: &Extensions) -> Result<SessionLoader, Error> {
+        SessionLoader::from_extensions(extensions)
+    }
+}
+
+impl<M: 'static> Session<M> {
+    /// Finds the session of the layer with the marker `M` in the extensions of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer with this marker served the request.
+    pub fn with_marker_from_extensions(extensions: &Extensions) -> Result<SessionLoader<M>, Error> {
+        SessionLoader::from_extensions(extensions)
+    }
+}
+
 impl<M> fmt::Debug for SessionLoader<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionLoader").finish_non_exhaustive()

@@ -12,6 +12,7 @@ mod loader;
 mod merge;
 mod part;
 mod part_info;
+mod removal;
 #[expect(clippy::module_inception, reason = "the type that the folder is about")]
 mod session;
 mod shared;

@@ -321,16 +321,8 @@ impl<T: SessionPart, M> Part<T, M> {
     }
 }
 
-/// Removes a part without decoding it.
-pub(super) fn remove<T: SessionPart>(shared: &Shared) -> Result<(), Error> {
-    shared.take_part(T::NAME)?;
-    shared.change(location::<T>(shared).remove());
-    shared.release_part(T::NAME);
-    Ok(())
-}
-
 /// Returns where a part is.
-fn location<T: SessionPart>(shared: &Shared) -> Location {
+pub(super) fn location<T: SessionPart>(shared: &Shared) -> Location {
     match shared.placed_part(TypeId::of::<T>()) {
         Some(placed) => Location::External(placed.name, placed.medium()),
         None => Location::Record(RecordKey::Part(T::NAME).stored().into()),

@@ -6,13 +6,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Extensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{SessionLoader, Shared, check_readable, from_json, to_json};
+use super::{Shared, check_readable, from_json, to_json};
 use crate::error::Error;
-use crate::part::SessionPart;
 use crate::record::Lifetime;
 use crate::record::changes::{Change, Key, Location};
 use crate::record::draft::Draft;
@@ -48,40 +46,9 @@ pub struct Session<M = Main> {
     marker: PhantomData<fn() -> M>,
 }
 
-impl Session {
-    /// Finds the session of a request in its extensions, for services and middleware that are not axum handlers.
-    ///
-    /// # Errors
-    ///
-    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer served the request.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use session_state::{Error, Session};
-    ///
-    /// async fn count<B>(request: http::Request<B>) -> Result<u32, Error> {
-    ///     let session = Session::from_extensions(request.extensions())?.load().await?;
-    ///     session.update("count", |count: &mut u32| *count += 1)
-    /// }
-    /// ```
-    pub fn from_extensions(extensions: &Extensions) -> Result<SessionLoader, Error> {
-        SessionLoader::from_extensions(extensions)
-    }
-}
-
 impl<M: 'static> Session<M> {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, marker: PhantomData }
-    }
-
-    /// Finds the session of the layer with the marker `M` in the extensions of a request.
-    ///
-    /// # Errors
-    ///
-    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer with this marker served the request.
-    pub fn with_marker_from_extensions(extensions: &Extensions) -> Result<SessionLoader<M>, Error> {
-        SessionLoader::from_extensions(extensions)
     }
 
     /// Returns the value of `key`, if there is one.
@@ -164,17 +131,6 @@ impl<M: 'static> Session<M> {
             self.remove(key);
         }
         value
-    }
-
-    /// Removes the part `T`, whatever is in it, also what can no longer be read as a `T`. The next
-    /// [`Part<T>`](crate::Part) begins with the default. A part that is in use by another request at the same time goes
-    /// all the same.
-    ///
-    /// # Errors
-    ///
-    /// [`PartInUse`](crate::ErrorKind::PartInUse) when the request holds the part: drop it first.
-    pub fn remove_part<T: SessionPart>(&self) -> Result<(), Error> {
-        super::part::remove::<T>(&self.shared)
     }
 
     /// Whether `key` has a value.

@@ -145,8 +145,8 @@ impl Shared {
         Err(Error::conflict())
     }
 
-    /// Sets a value that is still what it was `before`, and keeps what computes it on a newer record. That is given back if
-    /// the value is another one, or if the session has become another's since it had seen that many `takeovers`.
+    /// Sets a value that is still what it was `before`, and keeps what computes it on a newer record. That is given
+    /// back if the value is another one, or if there have been more than so many `takeovers`.
     pub(crate) fn replace<C>(
         &self,
         location: &Location,
@@ -236,8 +236,8 @@ impl Shared {
         state::note_checkout(self, part, id, record)
     }
 
-    /// Commits the session at the end of the request, if that takes no waiting: it was not asked for, or there is nothing
-    /// to do.
+    /// Commits the session at the end of the request, if that takes no waiting: it was not asked for, or there is
+    /// nothing to do.
     pub(crate) fn finish_at_once(self: &Arc<Self>) -> Option<Effects> {
         let mut inner = self.lock();
         if inner.panicked {
@@ -349,7 +349,7 @@ impl Shared {
         }
     }
 
-    /// Drops what was not saved by the save that was under way when the request was abandoned. Says whether there was any.
+    /// Drops what the save that was under way when the request was abandoned has not saved. Says whether there was any.
     fn discard_abandoned(&self, reason: Option<Error>) -> bool {
         let discarded = {
             let mut inner = self.lock();
@@ -380,8 +380,8 @@ fn into_replay<T>(
 }
 
 impl Inner {
-    /// Takes out what has not been saved, for the caller to drop where nothing is locked. A task that comes back to it is
-    /// told the `reason`.
+    /// Takes out what has not been saved, for the caller to drop where nothing is locked. A task that comes back to it
+    /// is told the `reason`.
     fn discard(&mut self, reason: Option<Error>) -> Option<(Discarded, Option<Error>)> {
         let work = self.work.as_mut()?;
         let former = if work.changes.is_empty() { reason } else { mem::replace(&mut self.dropped, reason) };

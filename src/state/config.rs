@@ -65,7 +65,8 @@ pub enum ServerErrorPolicy {
     /// They are kept, as with any other answer. The default.
     #[default]
     Keep,
-    /// Changes of values are discarded. A logout, a login, a renewal and a changed timeout are carried out all the same.
+    /// Changes of values are discarded. A logout, a login, a renewal and a changed timeout are carried out all the
+    /// same.
     Discard,
 }
 

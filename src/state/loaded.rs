@@ -15,8 +15,8 @@ pub(crate) enum Loaded {
     Stored(StoredSession),
     /// A session in the client's cookie.
     Sealed(SealedSession),
-    /// The session that the request came with has ended meanwhile, or its ID has died in another request. Nothing more is
-    /// written for this request: it could take the place of what that other request began.
+    /// The session that the request came with has ended meanwhile, or its ID has died in another request. Nothing more
+    /// is written for this request: it could take the place of what that other request began.
     Ended,
 }
 

@@ -1,9 +1,10 @@
 //! How the state of a session gets from where it lives to a request and back.
 //!
 //! [`server`] keeps it in a [`Store`](crate::store::Store), with an ID in the cookie; [`client`] keeps all of it in the
-//! cookie, sealed; parts may have a [place](part) of their own. This file conducts: [`load`] when the handler first asks,
-//! [`load_part`] when it asks for a part, [`commit`] when it has answered or saves, [`finish_parts`] for the cookies of
-//! parts. The session's own write decides: everything else is prepared before it, and shown or removed after it.
+//! cookie, sealed; parts may have a [place](part) of their own. This file conducts: [`load`] when the handler first
+//! asks, [`load_part`] when it asks for a part, [`commit`] when it has answered or saves, [`finish_parts`] for the
+//! cookies of parts. The session's own write decides: everything else is prepared before it, and shown or removed after
+//! it.
 
 mod at_rest;
 mod client;
@@ -99,8 +100,8 @@ fn check_part_cookies(config: &Config, work: &impl SharedWork, may_set_cookie: b
     Ok(())
 }
 
-/// Returns the cookies of parts for the end of a request, whose session has been committed: those that have changed, those
-/// that a login has made unreadable, and the removals of those that went with their session.
+/// Returns the cookies of parts for the end of a request, whose session has been committed: those that have changed,
+/// those that a login has made unreadable, and the removals of those that went with their session.
 pub(crate) fn finish_parts(
     config: &Config,
     received: &Received,

@@ -40,8 +40,8 @@ impl Work {
         Aftermath { discarded, ..Aftermath::default() }
     }
 
-    /// Goes on from parts that have been written. When the session is to end, by what has come in since, they are no longer
-    /// the request's, unless that is refused.
+    /// Goes on from parts that have been written. When the session is to end, by what has come in since, they are no
+    /// longer the request's, unless that is refused.
     fn note_parts(&mut self, parts: &ExternalParts) {
         match (&mut self.before_takeover, self.changes.ends_session) {
             (Some(before), true) => before.note_saved(parts),
@@ -162,8 +162,8 @@ impl Work {
         Aftermath { events, ..Aftermath::default() }
     }
 
-    /// Notes that the session is no longer the request's, by what another request has done. Says whether anything that was
-    /// asked for is lost by it.
+    /// Notes that the session is no longer the request's, by what another request has done. Says whether anything that
+    /// was asked for is lost by it.
     pub(crate) fn note_lost(&mut self) -> (bool, Aftermath) {
         // That it should end is not lost: it has ended.
         let is_lost = self.changes.renews || self.changes.list().iter().any(Change::is_of_session);

@@ -29,7 +29,8 @@ pub(crate) fn replay_parts(work: &impl SharedWork, external: Box<ExternalParts>)
     replay(work, base, Some(external), |work, draft| work.draft = draft)
 }
 
-/// The closures of the application run here, outside any lock; what they and others change meanwhile is made on top of it.
+/// The closures of the application run here, outside any lock; what they and others change meanwhile is made on top of
+/// it.
 fn replay(
     work: &impl SharedWork,
     base: Option<Arc<Record>>,

@@ -30,8 +30,8 @@ impl<'c> Calls<'c> {
         answer.within(self.limit, self.store.name())
     }
 
-    /// Makes a call that may be made twice, and makes it again if the store fails: a connection that has died while it lay
-    /// idle is no reason to fail a request.
+    /// Makes a call that may be made twice, and makes it again if the store fails: a connection that has died while it
+    /// lay idle is no reason to fail a request.
     pub(super) async fn ask<'a, T: Unpin>(
         self,
         call: impl Fn(&'c dyn ErasedStore) -> Answer<'a, T>,
@@ -66,8 +66,8 @@ pub(super) fn is_store_failure(error: &Error) -> bool {
     error.is_some_and(|error| error.kind() == StoreErrorKind::Failed && !is_reply_lost(error))
 }
 
-/// Gives other requests time: not at all at first, then random times that grow up to 64 ms. After twenty attempts writing
-/// takes long here, and the times grow up to 256 ms.
+/// Gives other requests time: not at all at first, then random times that grow up to 64 ms. After twenty attempts
+/// writing takes long here, and the times grow up to 256 ms.
 pub(super) async fn pause(attempt: u32) -> Result<(), Error> {
     if attempt == 0 {
         return Ok(());

@@ -20,8 +20,8 @@ use crate::record::version::Stamp;
 use crate::record::{Handle, Record};
 use crate::store::Forward;
 
-/// The one owner of what a request was based on and of what it did. A draft is never kept apart from the base that it was
-/// computed on, and nothing is taken away while it is being written.
+/// The one owner of what a request was based on and of what it did. A draft is never kept apart from the base that it
+/// was computed on, and nothing is taken away while it is being written.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     pub(crate) loaded: Loaded,
@@ -120,7 +120,8 @@ impl Work {
     #[inline]
     pub(crate) fn new(loaded: Loaded, chunks: usize) -> Self {
         let base = loaded.record().cloned();
-        // Every field is named: to make a default and to take it apart again costs every request that asks for its session.
+        // Every field is named: to make a default and to take it apart again costs every request that asks for its
+        // session.
         Self {
             origin: base.as_deref().map(Binding::of),
             draft: Draft::new(base),

@@ -15,7 +15,7 @@ const FUNCTION_LINES: usize = 70;
 const LINE_WIDTH: usize = 120;
 
 /// Folders and files in which comments may still be wider.
-const EXCEPTED: &[&str] = &["src/session/shared.rs", "src/state/", "src/store/"];
+const EXCEPTED: &[&str] = &[];
 
 fn long_file(file: &File) -> Vec<String> {
     let (lines, limit, what) = if file.is_test() {

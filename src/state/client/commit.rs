@@ -1,7 +1,8 @@
 //! Loads and commits state that lives in the client's cookie.
 //!
 //! Everything that can be refused comes before anything is sent: the record is sealed, what must outlive the cookie is
-//! written to the list of revocations, and last the parts in stores. Whichever of them fails, the client keeps what it has.
+//! written to the list of revocations, and last the parts in stores. Whichever of them fails, the client keeps what it
+//! has.
 
 use std::sync::Arc;
 

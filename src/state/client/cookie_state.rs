@@ -16,11 +16,11 @@ use crate::store::{ErasedStore, Store};
 ///
 /// # Security
 ///
-/// - A copy of an older cookie is good again until its idle or absolute timeout, whichever is sooner: 30 minutes after that
-///   copy was last used by default, and 12 hours after the login if it is used all the while. Whoever has such a copy is
-///   logged in again after a logout, and undoes what was changed since, such as a used voucher.
-/// - [`with_revocation`](Self::with_revocation) bounds the first: what was logged out or revoked is refused at once. An
-///   older copy of a session that has *not* ended is good all the same. What must not be undone belongs into a
+/// - A copy of an older cookie is good again until its idle or absolute timeout, whichever is sooner: 30 minutes after
+///   that copy was last used by default, and 12 hours after the login if it is used all the while. Whoever has such a
+///   copy is logged in again after a logout, and undoes what was changed since, such as a used voucher.
+/// - [`with_revocation`](Self::with_revocation) bounds the first: what was logged out or revoked is refused at once.
+///   An older copy of a session that has *not* ended is good all the same. What must not be undone belongs into a
 ///   [store](crate::store).
 /// - Of concurrent requests that change the state the last answer to arrive wins; there is nothing to merge with.
 ///
@@ -88,27 +88,27 @@ impl CookieState {
 
     /// Lets sessions be ended before their time: by a logout, and by [`Revocations`](crate::Revocations).
     ///
-    /// The store keeps no session, only marks: one for each session that was ended, until no copy of its cookie can be good
-    /// any more, and one for each principal whose sessions were ended together. Any [`Store`] will do, also one that holds
-    /// other sessions; let it be [swept](crate::SessionLayer::sweeper). Without this call the server keeps nothing, a
-    /// logout removes the cookie from the browser alone, and [`SessionLayer::revocations`](crate::SessionLayer::revocations)
-    /// is an error.
+    /// The store keeps no session, only marks: one for each session that was ended, until no copy of its cookie can be
+    /// good any more, and one for each principal whose sessions were ended together. Any [`Store`] will do, also one
+    /// that holds other sessions; let it be [swept](crate::SessionLayer::sweeper). Without this call the server keeps
+    /// nothing, a logout removes the cookie from the browser alone, and
+    /// [`SessionLayer::revocations`](crate::SessionLayer::revocations) is an error.
     ///
     /// What it costs: a request that asks for its session asks the store for it, in one round trip; see
-    /// [`with_revocation_delay`](Self::with_revocation_delay) for less. A login takes another, a logout two, and so does a
-    /// session that is given a longer absolute timeout than the layer's. A request without a session that opens does not
-    /// reach the store. When the store cannot be asked the answer is 503, and the client keeps
-    /// its cookie: a session that may have been revoked is not let in.
+    /// [`with_revocation_delay`](Self::with_revocation_delay) for less. A login takes another, a logout two, and so
+    /// does a session that is given a longer absolute timeout than the layer's. A request without a session that opens
+    /// does not reach the store. When the store cannot be asked the answer is 503, and the client keeps its cookie: a
+    /// session that may have been revoked is not let in.
     ///
-    /// A mark is a record without values. That of a logout stays for the absolute timeout of the layer, or the longest that the
-    /// session was ever given, counted from the logout; where there is none, and for what was revoked from outside, for 400
-    /// days. A session that was not used for 400 days ends, whatever its timeouts say. So there are never more marks than
-    /// there were logouts, and sessions with a longer timeout of their own, within that time.
+    /// A mark is a record without values. That of a logout stays for the absolute timeout of the layer, or the longest
+    /// that the session was ever given, counted from the logout; where there is none, and for what was revoked from
+    /// outside, for 400 days. A session that was not used for 400 days ends, whatever its timeouts say. So there are
+    /// never more marks than there were logouts, and sessions with a longer timeout of their own, within that time.
     ///
     /// # Security
     ///
-    /// - All nodes need it, and the same store. A [`MemoryStore`](crate::MemoryStore) is for one process and forgets when
-    ///   that ends; memcached may forget at any time. What is forgotten can be replayed.
+    /// - All nodes need it, and the same store. A [`MemoryStore`](crate::MemoryStore) is for one process and forgets
+    ///   when that ends; memcached may forget at any time. What is forgotten can be replayed.
     /// - Turned on later, it lets the sessions that are there live on, and can end them. An absolute timeout that was
     ///   lengthened before is known only of the copy that is logged out with.
     /// - It knows sessions, not versions of them: an older copy of a session that goes on is good.
@@ -133,12 +133,12 @@ impl CookieState {
         self
     }
 
-    /// Lets a node go by what the [revocation store](Self::with_revocation) has told it less than this long ago. Default:
-    /// zero, each request asks.
+    /// Lets a node go by what the [revocation store](Self::with_revocation) has told it less than this long ago.
+    /// Default: zero, each request asks.
     ///
-    /// Most requests then take no round trip. What another node has ended is refused after the delay at the latest; what
-    /// this one has ended, at once. The copy holds the answers that were asked for last, 32 768 at least and twice as many
-    /// at most, in about 11 MB. A login always asks the store.
+    /// Most requests then take no round trip. What another node has ended is refused after the delay at the latest;
+    /// what this one has ended, at once. The copy holds the answers that were asked for last, 32 768 at least and twice
+    /// as many at most, in about 11 MB. A login always asks the store.
     #[must_use]
     pub fn with_revocation_delay(mut self, delay: Duration) -> Self {
         self.revocation_delay = delay;

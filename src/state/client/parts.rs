@@ -18,8 +18,8 @@ use crate::record::external::{ExternalPart, ExternalParts, PartRef, Prepared, Sl
 use crate::record::json_text::JsonText;
 use crate::record::{Record, Version};
 
-/// Lets a part live as long as its session may, and belong to it since its last login. Returns the version that the part's
-/// record has got by it.
+/// Lets a part live as long as its session may, and belong to it since its last login. Returns the version that the
+/// part's record has got by it.
 pub(super) async fn keep(config: &Config, part: &PartRecord<'_>, before: &Record, after: &Record) -> Option<Version> {
     let expires_at = config.timeouts.expires_at_of_part(after.into());
     if before.generation != after.generation {
@@ -120,8 +120,8 @@ impl<'p> PartWrite<'p> {
         self.part.delete_of(self.session).await
     }
 
-    /// Puts back what was there before a write of this request, which fails at another part. What another request has written
-    /// since is left alone.
+    /// Puts back what was there before a write of this request, which fails at another part. What another request has
+    /// written since is left alone.
     pub(super) async fn take_back(&self, before: &ExternalPart, written: &mut ExternalParts) {
         let Some(version) = written.find(before.name).and_then(|part| part.stored).filter(|_| before.value.is_some())
         else {

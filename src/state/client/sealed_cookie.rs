@@ -100,8 +100,8 @@ impl SealedCookie {
 
     /// Seals a record, and returns the cookies that carry it and the removals of those no longer needed.
     ///
-    /// It must leave so much `room`: [`ROOM_TO_GROW`] when its values are new, so that it can be sealed again, with none,
-    /// by requests that only read.
+    /// It must leave so much `room`: [`ROOM_TO_GROW`] when its values are new, so that it can be sealed again, with
+    /// none, by requests that only read.
     pub(crate) fn seal(
         &self,
         record: &Record,

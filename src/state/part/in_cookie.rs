@@ -83,7 +83,8 @@ impl PartCookie {
         }
     }
 
-    /// Returns the cookies that bring the client's copy of a part up to date, in the session that the request ends with.
+    /// Returns the cookies that bring the client's copy of a part up to date, in the session that the request ends
+    /// with.
     pub(crate) fn to_send(
         &self,
         part: &ExternalPart,

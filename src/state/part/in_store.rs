@@ -1,11 +1,11 @@
 //! A part that has a record of its own, in a store.
 //!
-//! Where the session is in a store too, its record refers to the text of the part that counts ([`PartRef`]). A request that
-//! changes the session as well writes the part *ahead* of the session's record, beside the text that counts until then.
-//! So the session's write decides: if that is refused, lost or never made, what was prepared is visible to no one, and
-//! goes with the record of the part, which lives as long as its session. A request that changes nothing but the part writes
-//! it in place: the part's record has the [generation](Record::generation) of the session's last login, which tells whether
-//! the request's session is still the one that the part belongs to.
+//! Where the session is in a store too, its record refers to the text of the part that counts ([`PartRef`]). A request
+//! that changes the session as well writes the part *ahead* of the session's record, beside the text that counts until
+//! then. So the session's write decides: if that is refused, lost or never made, what was prepared is visible to no
+//! one, and goes with the record of the part, which lives as long as its session. A request that changes nothing but
+//! the part writes it in place: the part's record has the [generation](Record::generation) of the session's last login,
+//! which tells whether the request's session is still the one that the part belongs to.
 //!
 //! Where the session is in the client's cookie, nothing can be referred to: of several cookies any may be the one that
 //! counts. The latest text counts, under the rule of the generation, so that a copy of the cookie from before a login
@@ -170,8 +170,8 @@ impl<'c> PartRecord<'c> {
         StoreError::failed(self.calls.store.name(), LostReplyError { what: "part" }).into()
     }
 
-    /// Takes back what was prepared and will not count: the text that counts stays alone. Where there is none, the record
-    /// expires. What another request has written since is left alone.
+    /// Takes back what was prepared and will not count: the text that counts stays alone. Where there is none, the
+    /// record expires. What another request has written since is left alone.
     pub(crate) async fn withdraw(
         &self,
         prepared: &Prepared,
@@ -193,8 +193,8 @@ impl<'c> PartRecord<'c> {
         self.tell_failure(done.map(drop));
     }
 
-    /// Lets the part belong to a session in which somebody has just logged in: requests from before find it ahead of them.
-    /// What they have prepared goes. Returns the version that the part's record has then.
+    /// Lets the part belong to a session in which somebody has just logged in: requests from before find it ahead of
+    /// them. What they have prepared goes. Returns the version that the part's record has then.
     pub(crate) async fn restamp(
         &self,
         slot: Slot,
@@ -267,8 +267,8 @@ impl<'c> PartRecord<'c> {
         self.tell_failure(done.map(drop));
     }
 
-    /// Removes the record of a part that the session does not refer to any more, if it has this version, or the one that it
-    /// has now. What another request has written since is left alone.
+    /// Removes the record of a part that the session does not refer to any more, if it has this version, or the one
+    /// that it has now. What another request has written since is left alone.
     pub(crate) async fn expire(&self, version: Option<Version>, session: Binding) {
         let version = match version {
             Some(version) => Some(version),

@@ -52,8 +52,8 @@ impl Rows {
     }
 }
 
-/// Reads the rows that a session has of a part, as a JSON text. Rows of a session that has been logged into since are not
-/// found.
+/// Reads the rows that a session has of a part, as a JSON text. Rows of a session that has been logged into since are
+/// not found.
 pub(crate) async fn load_rows(
     config: &Config,
     store: &dyn ErasedStore,

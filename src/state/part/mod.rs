@@ -1,5 +1,5 @@
-//! Parts with a place of their own, at run time: how each is loaded, written ahead of or along with the session's record,
-//! and removed.
+//! Parts with a place of their own, at run time: how each is loaded, written ahead of or along with the session's
+//! record, and removed.
 //!
 //! - [`in_cookie`]: sealed into a cookie once the session's own write is done.
 //! - [`in_store`]: written to a record of its own ahead of the session's record, and invisible until that refers to it.

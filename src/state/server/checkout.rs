@@ -109,8 +109,8 @@ impl<D: RowDialect> Checkout<D> {
     }
 }
 
-/// Goes on from a record that was written by a checkout, in which the rows of a part have gone. What came in meanwhile is
-/// made again on top of it.
+/// Goes on from a record that was written by a checkout, in which the rows of a part have gone. What came in meanwhile
+/// is made again on top of it.
 pub(crate) fn note_checkout(
     work: &impl SharedWork,
     part: &'static str,

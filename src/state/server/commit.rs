@@ -1,16 +1,17 @@
 //! One commit of state in a store: the plan is carried out, and made anew on what another request has left.
 //!
-//! What a request does is written with the version it was based on. Two things can come between: another request that was
-//! faster, and then the changes are made again on what it left ([`conflict`](super::conflict)); or silence, and then it is
-//! found out whether the write took place before anything is written again ([`pending_write`](super::pending_write)).
+//! What a request does is written with the version it was based on. Two things can come between: another request that
+//! was faster, and then the changes are made again on what it left ([`conflict`](super::conflict)); or silence, and
+//! then it is found out whether the write took place before anything is written again
+//! ([`pending_write`](super::pending_write)).
 //!
 //! The work stays where it is and whole: a commit that is dropped while it waits can be made again.
 
 use super::super::retry::{MAX_ATTEMPTS, is_store_failure, pause};
 use super::super::work::{Next, SharedWork, Work};
 use super::lease::Lease;
+use super::new_write::Update;
 use super::records::{Records, WriteOutcome};
-use super::write::Update;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::record::plan::Plan;
@@ -47,8 +48,8 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         Self { records, work, may_set_cookie, lease: None }
     }
 
-    /// Carries out what the request did. After an error nothing of it has taken place, unless the store failed and could
-    /// not be asked what became of it.
+    /// Carries out what the request did. After an error nothing of it has taken place, unless the store failed and
+    /// could not be asked what became of it.
     pub(in crate::state) async fn run(mut self) -> Result<(), Error> {
         let mut has_failed = false;
         for attempt in 0..MAX_ATTEMPTS {
@@ -84,7 +85,8 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         }
     }
 
-    /// Finds out what comes next. An update that nothing has to be prepared for begins at once, while the work is locked.
+    /// Finds out what comes next. An update that nothing has to be prepared for begins at once, while the work is
+    /// locked.
     fn begin(&self, work: &mut Work, now: Timestamp) -> Result<Begun, Error> {
         let config = self.records.config;
         let next = work.next(config, self.may_set_cookie, now);
@@ -121,8 +123,8 @@ impl<'c, W: SharedWork> Commit<'c, W> {
     /// Ends a commit that has failed for good.
     async fn give_up(mut self, error: Error) -> Result<(), Error> {
         let is_unavailable = *error.kind() == ErrorKind::Unavailable;
-        // A store that has failed may be about to write what it was asked to. Until then no other request logs the principal
-        // in.
+        // A store that has failed may be about to write what it was asked to. Until then no other request logs the
+        // principal in.
         self.withdraw_parts(is_unavailable).await;
         match self.lease.take() {
             Some(lease) if is_unavailable => lease.keep(),

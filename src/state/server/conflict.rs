@@ -1,4 +1,5 @@
-//! What to do when another request was faster: the changes are made again on what it left, wherever the session has gone.
+//! What to do when another request was faster: the changes are made again on what it left, wherever the session has
+//! gone.
 
 use std::mem;
 use std::sync::Arc;
@@ -120,8 +121,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Ends the session that the request has loaded, wherever it has moved to, and returns whether it was this request that
-    /// ended it.
+    /// Ends the session that the request has loaded, wherever it has moved to, and returns whether it was this request
+    /// that ended it.
     pub(super) async fn delete_latest(&self) -> Result<bool, Error> {
         let records = self.records;
         let (session, was_asked) = self.work.with(|work| {

@@ -1,8 +1,8 @@
 //! The right to log a principal in, before any other request does: a record in the store that only one node can create.
 //!
-//! A lease is measured without comparing clocks: its holder stops using it after a while by its own monotonic clock, and
-//! another node takes over a lease that it has watched unchanged for as long by *its* clock. A commit that is dropped with
-//! a lease gives it back in a task of its own.
+//! A lease is measured without comparing clocks: its holder stops using it after a while by its own monotonic clock,
+//! and another node takes over a lease that it has watched unchanged for as long by *its* clock. A commit that is
+//! dropped with a lease gives it back in a task of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,8 @@ const LONGEST_CALL: Duration = Duration::from_secs(15);
 /// For so many store timeouts a lease is waited for: longer than one whose holder died is watched.
 const LONGEST_WAIT: u32 = 6;
 
-/// When the record of a lease is gone at the latest, if no login of its principal takes it over. Clocks that differ by less
-/// do no harm.
+/// When the record of a lease is gone at the latest, if no login of its principal takes it over. Clocks that differ by
+/// less do no harm.
 const LEASE_RECORD: Duration = Duration::from_secs(60 * 60);
 
 /// The right to log a principal in, before any other request does.
@@ -77,8 +77,8 @@ impl Lease {
     }
 }
 
-/// The lease as this node knows it. One that is dropped is given back in a task of its own, so that no other request waits
-/// for it; if that fails, it runs out.
+/// The lease as this node knows it. One that is dropped is given back in a task of its own, so that no other request
+/// waits for it; if that fails, it runs out.
 struct LeaseGuard {
     record: LeaseRecord,
     state: LeaseState,

@@ -16,16 +16,16 @@ use crate::record::external::PartRef;
 use crate::record::id::SessionId;
 use crate::store::StoreErrorKind;
 
-/// How many renewals are followed from an ID that a client comes with. Each took a request of its own within the grace of
-/// the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
+/// How many renewals are followed from an ID that a client comes with. Each took a request of its own within the grace
+/// of the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
 const MAX_HOPS: usize = 8;
 
-/// Before anything has expired. A store that is asked for what was there then hands out what has expired since, as long as it
-/// has it.
+/// Before anything has expired. A store that is asked for what was there then hands out what has expired since, as long
+/// as it has it.
 const LONG_AGO: Timestamp = Timestamp::from_millis(0);
 
-/// Loads the session of the ID that the request came with, or of the one that replaced it. A store that fails is asked once
-/// more.
+/// Loads the session of the ID that the request came with, or of the one that replaced it. A store that fails is asked
+/// once more.
 ///
 /// What has expired is judged here and not by the store, so that the observers are told.
 pub(in crate::state) async fn load(records: Records<'_>, received: &Received) -> Result<Loaded, Error> {

@@ -1,7 +1,8 @@
 //! Logins where a principal may have so many sessions and no more.
 //!
-//! To count and to write must be one step, or two logins at once would each find room for one. So the logins of a principal
-//! are made one after the other: within a process they wait for a lock, and between processes for a [lease](Lease).
+//! To count and to write must be one step, or two logins at once would each find room for one. So the logins of a
+//! principal are made one after the other: within a process they wait for a lock, and between processes for a
+//! [lease](Lease).
 
 use super::super::loaded::Loaded;
 use super::super::work::{SharedWork, Work};
@@ -13,8 +14,8 @@ use crate::error::Error;
 use crate::event::{RevocationCause, SessionEvent};
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Makes room for the session that is about to be written, or refuses the login. Until the lease is given back no other
-    /// request logs the principal in.
+    /// Makes room for the session that is about to be written, or refuses the login. Until the lease is given back no
+    /// other request logs the principal in.
     pub(super) async fn admit_login(&mut self) -> Result<(), Error> {
         let config = self.records.config;
         let Some(limit) = &config.session_limit else { return Ok(()) };
@@ -62,8 +63,8 @@ impl<W: SharedWork> Commit<'_, W> {
         lease.is_some_and(|lease| Some(lease.principal()) == work.draft.principal().map(|principal| &**principal))
     }
 
-    /// Forgets all that the request has asked for: what it has written into the session may say who is logged in. That it
-    /// has ended the session it came with stays true.
+    /// Forgets all that the request has asked for: what it has written into the session may say who is logged in. That
+    /// it has ended the session it came with stays true.
     async fn refuse_login(&self) -> Result<(), Error> {
         let config = self.records.config;
         let ends_session = self.work.with(|work| work.changes.ends_session && work.loaded.record().is_some());

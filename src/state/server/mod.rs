@@ -1,8 +1,8 @@
 //! State that lives in a store, with the session's ID in the cookie.
 //!
-//! [`load`] finds the session of a request, and [`commit`] writes down what the request did: the [plan](commit) is carried
-//! out by one [write], another request's [conflict](conflict) is built upon, and a [lost reply](pending_write) is
-//! looked into.
+//! [`load`] finds the session of a request, and [`commit`] writes down what the request did: the [plan](commit) is
+//! carried out by one [write], another request's [conflict](conflict) is built upon, and a [lost reply](pending_write)
+//! is looked into.
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod checkout;
@@ -11,6 +11,7 @@ mod conflict;
 mod lease;
 mod load;
 mod login_limit;
+mod new_write;
 mod parts;
 mod pending_write;
 mod preparation;

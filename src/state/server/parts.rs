@@ -1,5 +1,5 @@
-//! Parts in stores, around the write of their session's record: prepared ahead of it, taken back if it is refused, kept for
-//! as long as the session lives, and removed when that has ended.
+//! Parts in stores, around the write of their session's record: prepared ahead of it, taken back if it is refused, kept
+//! for as long as the session lives, and removed when that has ended.
 
 use std::sync::Arc;
 
@@ -34,9 +34,9 @@ enum Rival {
 }
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Writes the parts in stores that have changed together with the session, ahead of its record, and lets those that have
-    /// not changed live as long as their session. Returns what is to be done first, if the session has to be looked at
-    /// again.
+    /// Writes the parts in stores that have changed together with the session, ahead of its record, and lets those that
+    /// have not changed live as long as their session. Returns what is to be done first, if the session has to be
+    /// looked at again.
     pub(super) async fn prepare_parts(&self, plan: Plan, now: Timestamp) -> Result<Option<Progress>, Error> {
         let config = self.records.config;
         if !config.parts.iter().any(|placed| placed.in_store().is_some()) {
@@ -104,8 +104,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(None)
     }
 
-    /// Writes the one part in a store that has changed, where nothing else of the session has. Returns the parts as they have
-    /// been saved, or what is to be done first.
+    /// Writes the one part in a store that has changed, where nothing else of the session has. Returns the parts as
+    /// they have been saved, or what is to be done first.
     pub(super) async fn write_in_place(
         &self,
         parts: Arc<ExternalParts>,
@@ -186,8 +186,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Err(Error::conflict())
     }
 
-    /// Finds out what a request that is in the way does. One that is not heard of any more is shut out: with another version
-    /// of the session's record its own write cannot take place.
+    /// Finds out what a request that is in the way does. One that is not heard of any more is shut out: with another
+    /// version of the session's record its own write cannot take place.
     async fn wait_for_rival(
         &self,
         part: &PartRecord<'_>,
@@ -226,8 +226,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Rival::IsOutOfTheWay(version_of(found)))
     }
 
-    /// Lets the parts that a session has live for as long as the session is going to. Returns whether there was one to do
-    /// this for.
+    /// Lets the parts that a session has live for as long as the session is going to. Returns whether there was one to
+    /// do this for.
     async fn extend_parts(&self, now: Timestamp) -> bool {
         let config = self.records.config;
         let mut is_extended = false;
@@ -244,8 +244,8 @@ impl<W: SharedWork> Commit<'_, W> {
         is_extended
     }
 
-    /// Loads the parts that a session takes along through a login. They are written anew for it, so that requests from before
-    /// the login find the former text and can change nothing.
+    /// Loads the parts that a session takes along through a login. They are written anew for it, so that requests from
+    /// before the login find the former text and can change nothing.
     async fn load_carried_parts(&self) -> Result<(), Error> {
         let Some(session) = self.work.with(|work| work.kept_session()) else { return Ok(()) };
         for placed in &self.records.config.parts {
@@ -267,8 +267,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Takes back what was prepared for a write that is not going to be made. If that may still be made, only what begins a
-    /// part: a reference to nothing is as good as none.
+    /// Takes back what was prepared for a write that is not going to be made. If that may still be made, only what
+    /// begins a part: a reference to nothing is as good as none.
     pub(super) async fn withdraw_parts(&self, may_be_made: bool) {
         let config = self.records.config;
         for (part, session, current) in self.work.with(|work| work.take_prepared(may_be_made)) {

@@ -1,8 +1,8 @@
 //! Writes whose reply has not come: the store failed, took too long, or the request stopped waiting.
 //!
-//! Such a write may have taken place, now or in a moment. Making it again as if nothing had been would count twice what is
-//! to be counted once, and leave a session behind whose ID no client has. So each is remembered until it is known what
-//! became of it: the version of a record tells one write from another.
+//! Such a write may have taken place, now or in a moment. Making it again as if nothing had been would count twice what
+//! is to be counted once, and leave a session behind whose ID no client has. So each is remembered until it is known
+//! what became of it: the version of a record tells one write from another.
 
 use super::super::loaded::{ClientId, Loaded, StoredSession};
 use super::super::retry::LostReplyError;
@@ -15,8 +15,8 @@ use crate::record::plan::Plan;
 use crate::store::{Forward, StoreError};
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Finds out what became of a write whose reply has not come. One that has taken place is done, and what the request
-    /// has asked for since is based on it.
+    /// Finds out what became of a write whose reply has not come. One that has taken place is done, and what the
+    /// request has asked for since is based on it.
     pub(super) async fn resolve(&mut self) -> Result<Progress, Error> {
         match self.work.with(|work| work.pending.clone()) {
             PendingWrite::None => Ok(Progress::Again),
@@ -101,8 +101,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(if is_latest { Progress::Again } else { Progress::Conflict(WriteOutcome::Conflict(None)) })
     }
 
-    /// Whether the old ID of a renewal is what the renewal was to leave of it. A store may have got no further than the new
-    /// one: then both IDs are live, and the renewal is to be made again.
+    /// Whether the old ID of a renewal is what the renewal was to leave of it. A store may have got no further than the
+    /// new one: then both IDs are live, and the renewal is to be made again.
     async fn is_retired(&self, session: &StoredSession, forward: &Forward) -> Result<bool, Error> {
         let entry = self.records.load(&session.id, self.records.config.now()).await?;
         let left = |forward: &Forward| (forward.successor, forward.grace_until);

@@ -7,39 +7,24 @@ use http::HeaderValue;
 
 use super::super::config::Config;
 use super::super::loaded::{ClientId, Loaded, StoredSession};
-use super::super::part::Rows;
-use super::super::work::{Aftermath, NewRecord, PendingUpdate, PendingWrite, SharedWork, Work};
+use super::super::work::{Aftermath, PendingUpdate, PendingWrite, SharedWork, Work};
 use super::commit::{Commit, Progress};
+use super::new_write::{NewWrite, Update};
 use super::records::{Found, Records, WriteOutcome};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::SessionEvent;
+use crate::record::Record;
 use crate::record::draft::Draft;
 use crate::record::external::ExternalParts;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
 use crate::record::version::Stamp;
-use crate::record::{Record, Version};
 use crate::store::{Forward, Outcome};
 
 /// How long the use of a renewed ID is noticed at most. Without this cap a months-long session would leave thousands of
 /// forwards.
 const LONGEST_FORWARD: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A record that is about to be written, and what goes along with it.
-struct NewWrite {
-    record: Arc<Record>,
-    parts: Option<Arc<ExternalParts>>,
-    rows: Option<Box<Rows>>,
-}
-
-/// An update that has begun.
-pub(super) struct Update {
-    id: SessionId,
-    /// The version that it is based on.
-    expected: Version,
-    write: NewWrite,
-}
 
 impl<W: SharedWork> Commit<'_, W> {
     /// Writes nothing. The client is told its ID if that is still the session's.
@@ -66,11 +51,11 @@ impl<W: SharedWork> Commit<'_, W> {
         self.finish_kept(parts, cookie, now).await
     }
 
-    /// Writes down that the session was used. A store that fails is asked once more, which changes nothing if it has done
-    /// it. A failure harms no request now, and the next one tries again.
+    /// Writes down that the session was used. A store that fails is asked once more, which changes nothing if it has
+    /// done it. A failure harms no request now, and the next one tries again.
     ///
-    /// The cookie is sent only if the store has just found the session live under its ID. After a logout, login or renewal
-    /// it would take the place of a newer one.
+    /// The cookie is sent only if the store has just found the session live under its ID. After a logout, login or
+    /// renewal it would take the place of a newer one.
     pub(super) async fn touch(&self, now: Timestamp) -> Result<Progress, Error> {
         let (config, store) = (self.records.config, &self.records.server.store);
         let Some((Some(mut session), parts)) = self.begin_keep(Plan::Touch, now) else { return Ok(Progress::Again) };
@@ -178,8 +163,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::Done)
     }
 
-    /// Begins a session. One that it takes the place of ends after that, so a failure between the two loses nothing; if that
-    /// was not this request's to end, the new one goes again.
+    /// Begins a session. One that it takes the place of ends after that, so a failure between the two loses nothing; if
+    /// that was not this request's to end, the new one goes again.
     pub(super) async fn create(&mut self, plan: Plan, now: Timestamp) -> Result<Progress, Error> {
         let (records, config) = (self.records, self.records.config);
         let begun = self.work.with(|work| {
@@ -240,7 +225,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::Done)
     }
 
-    /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended it.
+    /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended
+    /// it.
     pub(super) async fn end(&mut self) -> Result<Progress, Error> {
         let config = self.records.config;
         let ended = self.work.with(|work| work.loaded.record().cloned());
@@ -310,21 +296,6 @@ impl Work {
             self.set_cookie(cookie);
         }
         self.note_write(Plan::Update, &record, parts)
-    }
-}
-
-impl NewWrite {
-    #[inline(always)]
-    fn of(work: &mut Work, config: &Config, write_id: u32, now: Timestamp) -> Result<Self, Error> {
-        let record = work.make_record(config, write_id, now)?;
-        let parts = work.draft.external().cloned().map(Arc::new);
-        let rows = parts.as_ref().map_or(Ok(None), |parts| Rows::of(config, parts))?;
-        Ok(Self { record, parts, rows })
-    }
-
-    fn pending(&self, id: &SessionId, plan: Plan, forward: Option<Forward>) -> PendingWrite {
-        let (record, parts) = (Arc::clone(&self.record), self.parts.clone());
-        PendingWrite::New(Box::new(NewRecord { id: id.clone(), record, plan, forward, parts }))
     }
 }
 

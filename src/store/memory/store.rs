@@ -482,8 +482,8 @@ mod tests {
         assert_eq!(store.inner.index.len(), 0);
     }
 
-    /// Begins, changes, moves and ends sessions, a few of them over and over. Returns how many places of the index were taken
-    /// at most.
+    /// Begins, changes, moves and ends sessions, a few of them over and over. Returns how many places of the index were
+    /// taken at most.
     async fn use_at_random(store: &MemoryStore, thread: u32) -> Result<usize, StoreError> {
         let mut random = 0x9e37_79b9_u32.wrapping_mul(thread + 1);
         let (mut moved, mut most) = (0, 0);

@@ -39,8 +39,8 @@ impl RevocationCache {
         is_young.then_some(answer.cutoff)
     }
 
-    /// Notes an answer, and returns it together with what was known before: a revocation is never taken back, so an answer
-    /// that was long under way does not hide one that has been made meanwhile.
+    /// Notes an answer, and returns it together with what was known before: a revocation is never taken back, so an
+    /// answer that was long under way does not hide one that has been made meanwhile.
     pub(super) fn note(&self, key: StoreKey, cutoff: Option<Cutoff>, asked_at: Timestamp) -> Option<Cutoff> {
         let mut generations = self.lock();
         let before = generations.find(&key).and_then(|answer| answer.cutoff);

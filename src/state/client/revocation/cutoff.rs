@@ -12,10 +12,10 @@ const SINCE: &str = "since";
 
 /// What was stamped up to a time is refused.
 ///
-/// The stamp of a session is the time of its login, as the version of its record: nobody needs that to tell two writes of
-/// a cookie apart. It is a time of its own because it may be ahead of every clock. A revocation reaches as far into the
-/// future as the clock of another node may be, and a login after it is stamped with a time that lies behind that, while
-/// what the application is told of the login stays true.
+/// The stamp of a session is the time of its login, as the version of its record: nobody needs that to tell two writes
+/// of a cookie apart. It is a time of its own because it may be ahead of every clock. A revocation reaches as far into
+/// the future as the clock of another node may be, and a login after it is stamped with a time that lies behind that,
+/// while what the application is told of the login stays true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cutoff {
     pub(super) until: Timestamp,
@@ -93,8 +93,9 @@ impl Login {
 
 /// Returns how long a copy of a cookie may be good after now, if the session has this absolute timeout of its own.
 ///
-/// It was last used now at the latest, and no use of it is accepted any more, so the longest time that a session may lie
-/// unused is enough. Most sessions end sooner: at their absolute limit, which for none of them began later than now.
+/// It was last used now at the latest, and no use of it is accepted any more, so the longest time that a session may
+/// lie unused is enough. Most sessions end sooner: at their absolute limit, which for none of them began later than
+/// now.
 pub(super) fn life_with(own: Option<Duration>, timeouts: &Timeouts) -> Duration {
     let longest = |of_layer: Duration| of_layer.max(own.unwrap_or_default()).min(LONGEST_UNUSED);
     timeouts.absolute.map_or(LONGEST_UNUSED, longest)

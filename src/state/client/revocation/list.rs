@@ -2,16 +2,17 @@
 //!
 //! A cookie cannot be taken back, but it can be refused. The store keeps two kinds of marks, and no session:
 //!
-//! - **A session that was ended**, under a key made of its handle, which is in each copy of its cookie. The mark stays for as
-//!   long as any of them could be good. Some may live longer than the one that is logged out with, because a session was
-//!   given a longer timeout of its own: by a request whose answer came late, or by a thief. So that is noted beside. Whoever
-//!   lengthens writes the note and then looks for the mark, whoever ends writes the mark and then looks for the note: one of
-//!   the two sees the other.
-//! - **A principal's not-before**: what was [stamped](Cutoff) before it is refused. It only ever moves forward, whoever writes
-//!   at the same time: each write expects the one before it. A login asks for it, and is stamped with a later time.
+//! - **A session that was ended**, under a key made of its handle, which is in each copy of its cookie. The mark stays
+//!   for as long as any of them could be good. Some may live longer than the one that is logged out with, because a
+//!   session was given a longer timeout of its own: by a request whose answer came late, or by a thief. So that is
+//!   noted beside. Whoever lengthens writes the note and then looks for the mark, whoever ends writes the mark and
+//!   then looks for the note: one of the two sees the other.
+//! - **A principal's not-before**: what was [stamped](Cutoff) before it is refused. It only ever moves forward,
+//!   whoever writes at the same time: each write expects the one before it. A login asks for it, and is stamped with a
+//!   later time.
 //!
-//! A load asks for both at once. A node may keep [answers](super::cache) for a while; an answer is never older than that, and what
-//! the node revokes by itself it knows at once.
+//! A load asks for both at once. A node may keep [answers](super::cache) for a while; an answer is never older than
+//! that, and what the node revokes by itself it knows at once.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -98,8 +99,8 @@ impl<'c> RevocationList<'c> {
         Ok(Login::At(not_before.map_or(now, |limit| now.max(just_after(limit.until)))))
     }
 
-    /// Notes that a record which is about to be sealed lives longer than the layer's sessions do, if that is new. Returns
-    /// `false` if the session has been ended meanwhile.
+    /// Notes that a record which is about to be sealed lives longer than the layer's sessions do, if that is new.
+    /// Returns `false` if the session has been ended meanwhile.
     pub(in crate::state::client) async fn lengthen(
         self,
         record: &Record,
@@ -186,8 +187,8 @@ impl<'c> RevocationList<'c> {
         Err(Error::conflict())
     }
 
-    /// Moves a principal's not-before past the clocks of all nodes and past what any login has been stamped with. Returns
-    /// `false` if somebody else has just moved it.
+    /// Moves a principal's not-before past the clocks of all nodes and past what any login has been stamped with.
+    /// Returns `false` if somebody else has just moved it.
     async fn move_limit(self, key: &StoreKey, except: Option<&Record>) -> Result<bool, StoreError> {
         let (store, now) = (&self.revocation.store, self.config.now());
         let current = self.calls().limit(store.load(key, now)).await?;
