@@ -49,8 +49,8 @@
 //! | --- | --- | --- | --- |
 //! | in a store | [`SessionLayer::server`] | an ID | most applications |
 //! | in the cookie | [`SessionLayer::client`] with [`CookieState`] | all of it, encrypted, or signed and readable | small state without any storage |
-//! | a part of it in a cookie of its own | [`SessionLayer::with_part`] with [`InCookie`] | that part, sealed | preferences beside a session in a store |
-//! | a part of it in a record of its own | [`SessionLayer::with_part`] with [`InStore`] | an ID | large state that few requests need |
+//! | one part in a separate cookie | [`SessionLayer::with_part`] with [`InCookie`] | that part, sealed | preferences beside a session in a store |
+//! | one part in a separate record | [`SessionLayer::with_part`] with [`InStore`] | an ID | large state that few requests need |
 //! | a part of it in tables | [`SessionLayer::with_part`] with `InTables` | an ID | what is queried, or becomes data that stays |
 //!
 //! Handlers stay the same. The crate comes with the [`MemoryStore`], its features add stores for servers, and yours

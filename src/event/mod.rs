@@ -39,7 +39,7 @@ pub enum SessionEvent {
     },
     /// A login was refused because its principal has as many sessions as the layer allows.
     LoginRefused,
-    /// A session with a principal was ended by one of its own requests. [`Destroyed`](Self::Destroyed)
+    /// A request ended its own session, which had a principal. [`Destroyed`](Self::Destroyed)
     /// follows.
     LoggedOut {
         /// The session.
@@ -121,7 +121,7 @@ pub enum RevocationCause {
 
 /// Receiver of [events](SessionEvent): a log, a counter, an alarm.
 ///
-/// Each observer of a layer runs in a thread of its own and gets one event after another, in their order. It may be
+/// Each observer runs in a separate thread and receives the layer's events one at a time and in order. It may be
 /// slow, wait for a disk or a network, or panic: no request and no other observer waits for it. After a panic it
 /// continues with the next event.
 ///
@@ -131,7 +131,7 @@ pub enum RevocationCause {
 /// Queued events are lost when the process ends; see
 /// [`SessionLayer::flush_observers`](crate::SessionLayer::flush_observers). The thread starts with the first event. It
 /// ends, and drops the observer, once the layer, its clones, services and requests are dropped and the queue is empty.
-/// An observer that holds a clone of its own layer is never dropped.
+/// An observer that holds a clone of the layer it observes is never dropped.
 ///
 /// Closures are observers: see [`SessionLayer::add_observer`](crate::SessionLayer::add_observer).
 pub trait Observer: Send + Sync + 'static {

@@ -56,7 +56,7 @@ pub struct Part<T: SessionPart, M = Main> {
     is_touched: bool,
     /// The number of takeovers of the session when the part was read.
     takeovers: u32,
-    /// What is stored is not a `T`. The first change replaces it.
+    /// The stored text does not decode as a `T`. The first change replaces it.
     is_unreadable: bool,
     /// The part after a takeover of the session, until it is written to.
     blank: OnceLock<T>,
@@ -294,7 +294,7 @@ impl<T: SessionPart, M> Part<T, M> {
         Ok(is_stored)
     }
 
-    /// Removes what is stored and is not a `T`, before the first change: one who only looks changes nothing.
+    /// Removes a stored text that does not decode, before the first change. Reading alone changes nothing.
     fn remove_unreadable(&mut self) {
         if mem::take(&mut self.is_unreadable) {
             self.held.shared.change(location::<T>(&self.held.shared).remove());

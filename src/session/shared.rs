@@ -38,7 +38,7 @@ pub(crate) struct Shared {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// What the request has of its session. Boxed, since most requests do without.
+    /// The request's work on its session. Boxed, since most requests have none.
     work: Option<Box<Work>>,
     /// The session was loaded, and not only a part that needs none.
     is_loaded: bool,
@@ -52,7 +52,7 @@ struct Inner {
     response_sent: bool,
     /// There will be no response. What is not being saved at this moment is to be dropped.
     is_abandoned: bool,
-    /// What a task is told whose changes were dropped with the request.
+    /// The error for a task whose changes were dropped with the request.
     dropped: Option<Error>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Effects {
     pub(crate) cookies: Vec<HeaderValue>,
     /// Whether the handler looked at the session, so that the response depends on the cookie.
     pub(crate) looked: bool,
-    /// What takes the place of the handler's response: its changes could not be saved.
+    /// Replaces the handler's response when its changes could not be saved.
     pub(crate) error: Option<Error>,
 }
 
@@ -156,7 +156,7 @@ impl Shared {
         replay: (C, impl FnOnce(C) -> Arc<UpdateFn>),
     ) -> Result<Option<C>, Error> {
         let limit = self.config.max_record_size;
-        // What is given back is code of the application: after an error it is dropped where nothing is locked.
+        // The returned closure is application code: after an error it is dropped outside the lock.
         let (replaced, given_back) = self.with(|work| {
             // They are counted under the lock.
             if takeovers.is_some_and(|takeovers| takeovers != self.takeovers()) {
@@ -261,7 +261,7 @@ impl Shared {
 
     /// Commits the session at the end of the request. A save that gets its turn after this finds the response sent.
     pub(crate) async fn finish(self: &Arc<Self>, status: StatusCode) -> Effects {
-        // The only one to hold the session waits for nobody.
+        // With a single holder there is no save to wait for.
         let _turn = if Arc::strong_count(self) == 1 { None } else { Some(self.turn.lock().await) };
         match self.try_finish(status).await {
             Ok(cookies) => Effects { cookies, looked: true, error: None },
@@ -306,7 +306,7 @@ impl Shared {
         effects
     }
 
-    /// Ends a request whose response nobody waits for any more. A save of a task that is under way goes on.
+    /// Ends a request whose response future was dropped. A task's save that is under way continues.
     pub(crate) fn abandon(&self) {
         let discarded = {
             let mut inner = self.lock();
@@ -349,7 +349,7 @@ impl Shared {
         }
     }
 
-    /// Drops what the save that was under way when the request was abandoned has not saved. Says whether there was any.
+    /// Drops changes that an abandoned request's last save left unsaved. Returns whether there were any.
     fn discard_abandoned(&self, reason: Option<Error>) -> bool {
         let discarded = {
             let mut inner = self.lock();

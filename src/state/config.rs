@@ -31,7 +31,7 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) cookie: CookieConfig,
     pub(crate) cookie_writer: CookieWriter,
-    /// What the IDs of this layer are bound to.
+    /// Domain that binds the IDs of this layer.
     pub(crate) id_domain: IdDomain,
     /// Parts with a place of their own.
     pub(crate) parts: Vec<PlacedPart>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::record::id::SessionId;
 use crate::record::{Generation, Handle, Record};
 
-/// What a request is based on.
+/// The loaded state that a request is based on.
 #[derive(Debug, Default)]
 pub(crate) enum Loaded {
     /// No live session.

@@ -81,7 +81,7 @@ pub(super) async fn pause(attempt: u32) -> Result<(), Error> {
 /// Whether a write took place cannot be told any more: its reply was lost, and others have written since.
 #[derive(Debug)]
 pub(super) struct LostReplyError {
-    /// What was written: the session, or a part of it.
+    /// Name of the written thing: the session, or a part of it.
     pub(super) what: &'static str,
 }
 

@@ -12,13 +12,12 @@ use crate::browser::{App, Browser};
 use crate::part_kit::{Having, Notes, Prefs, keys, login, read, session, write};
 use crate::paused::{Gates, Paused, Side};
 
-/// Cookie state: a part that was loaded, a login that is saved, and a write after it, alone.
-#[tokio::test]
-async fn a_part_of_a_session_in_a_cookie_is_written_after_a_login_that_was_saved() {
+/// Writes a part, logs in and saves, and writes the part again, without a rival.
+async fn write_after_saved_login(layer: SessionLayer) {
+    let layer = layer.with_conflict_policy(ConflictPolicy::Fail);
+    let app = App::new(layer.having::<Notes>(InStore::new(MemoryStore::new())));
     for write_before in [false, true] {
-        let layer = SessionLayer::client(CookieState::encrypted(keys())).with_conflict_policy(ConflictPolicy::Fail);
-        let (app, mut browser) =
-            (App::new(layer.having::<Notes>(InStore::new(MemoryStore::new()))), Browser::default());
+        let mut browser = Browser::default();
         write::<Notes>(&mut browser, &app, "old").await.value();
         let visit = browser
             .send_raw(&app, move |extensions| async move {
@@ -41,30 +40,13 @@ async fn a_part_of_a_session_in_a_cookie_is_written_after_a_login_that_was_saved
 }
 
 #[tokio::test]
+async fn a_part_of_a_session_in_a_cookie_is_written_after_a_login_that_was_saved() {
+    write_after_saved_login(SessionLayer::client(CookieState::encrypted(keys()))).await;
+}
+
+#[tokio::test]
 async fn a_part_is_written_after_a_login_that_was_saved() {
-    for write_before in [false, true] {
-        let layer = SessionLayer::server(MemoryStore::new()).with_conflict_policy(ConflictPolicy::Fail);
-        let (app, mut browser) =
-            (App::new(layer.having::<Notes>(InStore::new(MemoryStore::new()))), Browser::default());
-        write::<Notes>(&mut browser, &app, "old").await.value();
-        let visit = browser
-            .send_raw(&app, move |extensions| async move {
-                let session = session(&extensions).await;
-                let mut part = Part::<Notes>::from_extensions(&extensions).await?;
-                if write_before {
-                    part.a = "middle".to_owned();
-                }
-                drop(part);
-                session.login("alice");
-                session.save().await?;
-                Part::<Notes>::from_extensions(&extensions).await?.a = "new".to_owned();
-                Ok((StatusCode::OK, ()))
-            })
-            .await;
-        assert_eq!(visit.status, StatusCode::OK, "alone; written before: {write_before}, {:?}", visit.error);
-        browser.receive(&visit);
-        assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "new");
-    }
+    write_after_saved_login(SessionLayer::server(MemoryStore::new())).await;
 }
 
 /// Cookie state with revocation: a part that is written late, after a logout.

@@ -45,18 +45,18 @@ pub(in crate::state) async fn load(
         }
         Err(event) => {
             event.iter().for_each(|event| config.tell(event));
-            // What cannot be opened is in the way of what will be written all the same.
+            // Cookies that do not open still have to be replaced or removed.
             Ok((Loaded::Nothing, client.cookie.received_chunks(received)))
         }
     }
 }
 
-/// What is about to be sealed.
+/// A commit that has begun: the record to seal, and the context it needs.
 struct Begun {
     plan: Plan,
     /// The record that is to be, if there is one.
     record: Option<Arc<Record>>,
-    /// What that was made from, if the session is still that one.
+    /// The record it was made from, if the session stays the same.
     before: Option<Arc<Record>>,
     /// The session that ends by it.
     ended: Option<Arc<Record>>,
@@ -224,7 +224,7 @@ impl Begun {
             if let Some(ended) = &self.ended {
                 let part = PartRecord::new(config, in_store, placed.name, ended.handle);
                 if let Err(error) = part.delete_of(Binding::of(ended)).await {
-                    // Nobody can come to it any more, and it expires with the session.
+                    // The part is unreachable, and expires with the session.
                     config.tell(&SessionEvent::StoreFailed { error });
                 }
             } else if let Some((before, after)) = self.before.as_deref().zip(self.record.as_deref()) {

@@ -72,7 +72,7 @@ impl<'p> PartWrite<'p> {
         for attempt in 0..MAX_ATTEMPTS {
             let Some(text) = part.value.clone() else { return self.remove(&part).await };
             let expected = if part.is_reset() && part.stored.is_none() {
-                // What is there goes, whatever it is.
+                // A reset overwrites any stored text.
                 match self.part.standing(Some(Slot::ONLY), None, self.session).await? {
                     Standing::Alone(version) | Standing::Contested(version) => Some(version),
                     Standing::Missing | Standing::Changed | Standing::Ahead => None,
@@ -101,7 +101,7 @@ impl<'p> PartWrite<'p> {
         Err(Error::conflict())
     }
 
-    /// Fails if the session has been ended meanwhile: nobody would come to a part that begins now.
+    /// Fails if the session has ended meanwhile: a part created now would be unreachable.
     async fn check_revoked(&self) -> Result<(), Error> {
         match self.revocable {
             Some((list, session)) if list.is_ended(session).await? => Err(Error::ended()),

@@ -42,7 +42,7 @@ pub(crate) struct PartRecord<'c> {
 #[derive(Debug)]
 pub(crate) enum FoundPart {
     Text(StoredText),
-    /// The session has moved on: another text counts, or somebody has logged in.
+    /// The session has moved on: it refers to another text, or a login came between.
     Moved,
     Missing,
 }
@@ -65,7 +65,7 @@ impl StoredText {
     }
 }
 
-/// What the record of a part is, to one that cannot write it.
+/// State of a part's record after a failed compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Missing,
@@ -75,7 +75,7 @@ pub(crate) enum Standing {
     Contested(Version),
     /// The text that counts is another one than the request knows.
     Changed,
-    /// Somebody has logged in.
+    /// A login came between.
     Ahead,
 }
 
@@ -165,7 +165,7 @@ impl<'c> PartRecord<'c> {
         }
     }
 
-    /// Returns the error of a write of which nobody can tell any more whether it took place.
+    /// Returns the error for a write whose outcome can no longer be determined.
     pub(crate) fn lost_reply(&self) -> Error {
         StoreError::failed(self.calls.store.name(), LostReplyError { what: "part" }).into()
     }
@@ -185,7 +185,7 @@ impl<'c> PartRecord<'c> {
             texts: texts.as_ref().map_or(&[], |texts| texts.as_slice()),
             session,
             expires_at: if current.is_some() { prepared.reference.expires_at } else { now },
-            // What other requests expect to find is what they have seen.
+            // Other requests expect the version that they have loaded.
             version: current.map_or(prepared.version, |(version, ..)| version),
         };
         let record = self.seal(self.record(&write));

@@ -26,7 +26,7 @@ pub(in crate::state) struct Commit<'c, W> {
     pub(super) lease: Option<Box<Lease>>,
 }
 
-/// What an attempt goes on with.
+/// The next step of an attempt.
 enum Begun {
     /// An update of the record alone, which has begun.
     Update(Update),

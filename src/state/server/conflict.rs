@@ -78,7 +78,7 @@ impl<W: SharedWork> Commit<'_, W> {
                 }
                 let part = PartRecord::new(config, in_store, name, newer.handle);
                 if is_unanswered {
-                    // What is there now may have been made from it.
+                    // The stored text may already contain this request's change.
                     return Err(part.lost_reply());
                 }
                 let Some(reference) = after else {
@@ -138,7 +138,7 @@ impl<W: SharedWork> Commit<'_, W> {
                     continue;
                 }
                 Outcome::Done => true,
-                // What is gone after a call that was not answered has been ended by that.
+                // A record that is gone after an unanswered call was ended by that call.
                 Outcome::Gone => was_asked,
                 Outcome::Conflict(_) => false,
             };

@@ -84,7 +84,7 @@ struct LeaseGuard {
     state: LeaseState,
 }
 
-/// What the store keeps of a lease.
+/// Stored form of a lease.
 #[derive(Clone)]
 struct LeaseRecord {
     store: Arc<dyn ErasedStore>,

@@ -23,7 +23,7 @@ use crate::store::Outcome;
 /// How often a prepared text of another request is waited for before that request is shut out.
 const PATIENCE: u32 = 4;
 
-/// What has become of a request that is in the way.
+/// State of a rival request that has prepared a text.
 enum Rival {
     /// The session's record, or the part, is another one now.
     HasWritten,
@@ -50,7 +50,7 @@ impl<W: SharedWork> Commit<'_, W> {
         if self.work.with(|work| work.has_expired(&config.timeouts, now)) {
             return Ok(Some(Progress::Conflict(WriteOutcome::Gone)));
         }
-        // What does not fit is found out before anything is written.
+        // Reject an oversized record before anything is written.
         self.work.with(|work| work.make_record(config, 0, now)).map(drop)?;
         if plan == (Plan::Renew { grace: false }) {
             self.load_carried_parts().await?;
@@ -157,7 +157,7 @@ impl<W: SharedWork> Commit<'_, W> {
         let record = PartRecord::new(config, in_store, part.name, preparation.session.session);
         let mut expected = known;
         if known.is_none() && part.is_reset() {
-            // What is there goes, whatever it is.
+            // A reset overwrites any stored text.
             expected = match record.standing(preparation.current, None, preparation.session).await? {
                 Standing::Alone(version) => Some(version),
                 _ => None,
@@ -170,7 +170,7 @@ impl<W: SharedWork> Commit<'_, W> {
             if let Some((unanswered, _)) = &part.unanswered {
                 let found = record.standing(preparation.current, None, preparation.session).await?;
                 let is_this_one = write(expected).version == *unanswered;
-                // Another version: nobody can tell whether it was made from what was not answered.
+                // A third version may be based on the unanswered write: the outcome cannot be determined.
                 return if is_this_one && found == Standing::Alone(*unanswered) {
                     Ok(None)
                 } else {
@@ -222,7 +222,7 @@ impl<W: SharedWork> Commit<'_, W> {
             Outcome::Done => self.work.with(|work| work.note_version(StoredSession { record, ..session })),
             _ => return Ok(Rival::HasWritten),
         }
-        // What is written from now on may count: only what was found before may be written over.
+        // A rival may commit from now on, so expect the version found before the session moved on.
         Ok(Rival::IsOutOfTheWay(version_of(found)))
     }
 
@@ -274,7 +274,7 @@ impl<W: SharedWork> Commit<'_, W> {
         for (part, session, current) in self.work.with(|work| work.take_prepared(may_be_made)) {
             let Some(in_store) = config.part_named(part.name).and_then(|placed| placed.in_store()) else { continue };
             let Some(prepared) = &part.prepared else { continue };
-            // Where another request had prepared a text too, nobody expects the version from before.
+            // After another request has prepared a text too, no request expects the earlier version.
             let before = part.stored.unwrap_or(prepared.version);
             let current = current.zip(part.base.as_ref()).map(|(slot, text)| (before, slot, text));
             PartRecord::new(config, in_store, part.name, session.session).withdraw(prepared, current, session).await;

@@ -97,7 +97,7 @@ impl<W: SharedWork> Commit<'_, W> {
         let session = StoredSession { record: new.record, id: new.id, client };
         let note = |work: &mut Work| work.note_written(new.plan, Loaded::Stored(session), new.parts.as_deref());
         self.work.with(note).release(config);
-        // What others have written since is not what the work is based on.
+        // The work is not based on later writes of other requests.
         Ok(if is_latest { Progress::Again } else { Progress::Conflict(WriteOutcome::Conflict(None)) })
     }
 

@@ -24,7 +24,7 @@ pub(in crate::state) struct Records<'c> {
 #[derive(Debug)]
 pub(in crate::state) struct Unopened(Arc<Record>);
 
-/// What is under an ID.
+/// Entry found under an ID.
 #[derive(Debug)]
 pub(in crate::state) enum Found {
     Live(Unopened),

@@ -188,7 +188,7 @@ impl<'c> RevocationList<'c> {
     }
 
     /// Moves a principal's not-before past the clocks of all nodes and past what any login has been stamped with.
-    /// Returns `false` if somebody else has just moved it.
+    /// Returns `false` if another request has just moved it.
     async fn move_limit(self, key: &StoreKey, except: Option<&Record>) -> Result<bool, StoreError> {
         let (store, now) = (&self.revocation.store, self.config.now());
         let current = self.calls().limit(store.load(key, now)).await?;
