@@ -1,5 +1,7 @@
 //! The envelope of a seal: its header, its associated data, and the algorithm that opens it.
 
+use std::sync::Arc;
+
 use super::encrypted::NONCE_LEN;
 use super::{KeyRing, encrypted, signed};
 use crate::base64url;
@@ -32,16 +34,41 @@ impl Algorithm {
     }
 }
 
-/// The place that a seal belongs to. It opens nowhere else.
+/// The place that a seal belongs to, encoded for its associated data. The seal opens nowhere else.
+#[derive(Clone, Debug)]
+pub(crate) struct Place(Arc<[u8]>);
+
+impl Place {
+    /// Encodes a place: the exact name of the cookie, the purpose of the content (`session`, or `part:` and the name of
+    /// the part), and the application that made it, for applications that share a key. That may be empty.
+    ///
+    /// Each field has its length before it, so that no two places have the same encoding.
+    pub(crate) fn new(cookie_name: &str, purpose: &str, application: &str) -> Self {
+        let mut encoded = Vec::new();
+        for field in [cookie_name, purpose, application] {
+            push_length(field.len(), |byte| encoded.push(byte));
+            encoded.extend_from_slice(field.as_bytes());
+        }
+        Self(encoded.into())
+    }
+}
+
+/// Writes a length as LEB128: seven bits a byte, the lowest first, the top bit set on all but the last. That is one
+/// byte for usual lengths and has no largest length.
+#[inline]
+fn push_length(mut length: usize, mut push: impl FnMut(u8)) {
+    while length >= 0x80 {
+        push(length.to_le_bytes()[0] | 0x80);
+        length >>= 7;
+    }
+    push(length as u8);
+}
+
+/// Everything that a seal is bound to, but for its key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
-    /// The exact name of the cookie.
-    pub(crate) cookie_name: &'a [u8],
-    /// The purpose of the content: `session`, or `part:` and the name of the part.
-    pub(crate) purpose: &'a [u8],
-    /// The application that made it, for applications that share a key. May be empty.
-    pub(crate) application: &'a [u8],
-    /// The handle of the session that the content belongs to, or nothing.
+    pub(crate) place: &'a Place,
+    /// The session that the content belongs to, or nothing.
     pub(crate) binding: &'a [u8],
 }
 
@@ -114,9 +141,9 @@ fn header(algorithm: Algorithm, id: KeyId) -> [u8; HEADER_LEN] {
 
 /// Associated data: the header and the context as one unambiguous run of bytes.
 ///
-/// It begins with the magic and the header, which have fixed lengths; each field of the context follows with its
-/// length before it, so that no two contexts give the same bytes. Usual contexts fit `inline`; a longer one moves to
-/// the heap.
+/// It begins with the magic and the header, which have fixed lengths; the fields of the place and the binding follow,
+/// each with its length before it, so that no two contexts give the same bytes. Usual contexts fit `inline`; a longer
+/// one moves to the heap.
 struct Aad {
     inline: [u8; Self::INLINE],
     len: usize,
@@ -130,21 +157,12 @@ impl Aad {
         let mut aad = Self { inline: [0; Self::INLINE], len: MAGIC.len() + HEADER_LEN, spilled: Vec::new() };
         aad.inline[..MAGIC.len()].copy_from_slice(MAGIC);
         aad.inline[MAGIC.len()..MAGIC.len() + HEADER_LEN].copy_from_slice(header);
-        for field in [context.cookie_name, context.purpose, context.application, context.binding] {
-            aad.push_length(field.len());
-            aad.push(field);
+        aad.push(&context.place.0);
+        push_length(context.binding.len(), |byte| aad.push(&[byte]));
+        if !context.binding.is_empty() {
+            aad.push(context.binding);
         }
         aad
-    }
-
-    /// Writes a length as LEB128: seven bits a byte, the lowest first, the top bit set on all but the last. That is
-    /// one byte for usual lengths and has no largest length.
-    fn push_length(&mut self, mut length: usize) {
-        while length >= 0x80 {
-            self.push(&[length.to_le_bytes()[0] | 0x80]);
-            length >>= 7;
-        }
-        self.push(&[length as u8]);
     }
 
     #[inline]
@@ -169,23 +187,25 @@ impl Aad {
 mod tests {
     use super::*;
 
-    fn aad(cookie_name: &[u8], purpose: &[u8]) -> Vec<u8> {
-        let context = Context { cookie_name, purpose, application: b"app", binding: b"" };
+    fn aad(cookie_name: &str, purpose: &str) -> Vec<u8> {
+        let context = Context { place: &Place::new(cookie_name, purpose, "app"), binding: b"" };
         Aad::new(&[1, 1, 0xaa, 0xbb, 0xcc, 0xdd], &context).as_slice().to_vec()
     }
 
     #[test]
     fn associated_data_is_magic_header_and_fields_with_their_lengths() {
-        assert_eq!(aad(b"id", b"session"), b"session-state\x01\x01\xaa\xbb\xcc\xdd\x02id\x07session\x03app\x00");
+        assert_eq!(aad("id", "session"), b"session-state\x01\x01\xaa\xbb\xcc\xdd\x02id\x07session\x03app\x00");
     }
 
     #[test]
     fn usual_associated_data_stays_off_the_heap() {
         let header = [1, 1, 0xaa, 0xbb, 0xcc, 0xdd];
-        let context =
-            |cookie_name| Context { cookie_name, purpose: b"session", application: b"shop", binding: &[7; 16] };
-        assert!(Aad::new(&header, &context(b"__Host-Http-id")).spilled.is_empty());
-        assert!(!Aad::new(&header, &context(&[b'n'; 160])).spilled.is_empty());
+        let spills = |cookie_name: &str| {
+            let place = Place::new(cookie_name, "session", "shop");
+            !Aad::new(&header, &Context { place: &place, binding: &[7; 24] }).spilled.is_empty()
+        };
+        assert!(!spills("__Host-Http-id"));
+        assert!(spills(&"n".repeat(160)));
     }
 
     #[test]
@@ -193,21 +213,22 @@ mod tests {
         for (length, written) in [(127, &[0x7f][..]), (128, &[0x80, 1]), (200, &[0xc8, 1]), (16_384, &[0x80, 0x80, 1])]
         {
             let expected = [b"session-state\x01\x01\xaa\xbb\xcc\xdd".as_slice(), written, b"nn"].concat();
-            assert!(aad(&vec![b'n'; length], b"session").starts_with(&expected), "{length}");
+            assert!(aad(&"n".repeat(length), "session").starts_with(&expected), "{length}");
         }
     }
 
     #[test]
     fn fields_that_share_a_concatenation_give_different_associated_data() {
-        assert_ne!(aad(b"ab", b"c"), aad(b"a", b"bc"));
-        assert_ne!(aad(b"ab", b""), aad(b"", b"ab"));
-        assert_ne!(aad(b"a\x01", b""), aad(b"a", b"\x01"));
+        assert_ne!(aad("ab", "c"), aad("a", "bc"));
+        assert_ne!(aad("ab", ""), aad("", "ab"));
+        assert_ne!(aad("a\x01", ""), aad("a", "\x01"));
     }
 
     #[test]
     fn a_header_of_another_version_or_algorithm_is_refused_though_the_tag_is_right() {
         let ring = KeyRing::generate().unwrap();
-        let context = Context { cookie_name: b"id", purpose: b"session", application: b"", binding: b"" };
+        let place = Place::new("id", "session", "");
+        let context = Context { place: &place, binding: b"" };
         let KeyId([a, b, c, d]) = ring.primary().id;
         for (version, algorithm) in [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (1, 0), (1, 3)] {
             let header = [version, algorithm, a, b, c, d];
@@ -226,7 +247,7 @@ mod tests {
     #[test]
     fn long_fields_spill_and_keep_every_byte() {
         for len in [0, 1, 100, 126, 127, 128, 129, 130, 131, 132, 133, 134, 135, 160, 300, 16_383, 16_384, 70_000] {
-            let name: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let name: String = (0..len).map(|i| char::from(i as u8 & 0x7f)).collect();
             let mut length = vec![len as u8];
             if len >= 0x80 {
                 length = vec![len as u8 | 0x80, (len >> 7) as u8];
@@ -235,8 +256,9 @@ mod tests {
                 length = vec![len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8];
             }
             let expected =
-                [b"session-state\x01\x01\xaa\xbb\xcc\xdd", &length[..], &name, b"\x07session\x03app\x00"].concat();
-            assert_eq!(aad(&name, b"session"), expected, "a name of {len} bytes");
+                [b"session-state\x01\x01\xaa\xbb\xcc\xdd", &length[..], name.as_bytes(), b"\x07session\x03app\x00"]
+                    .concat();
+            assert_eq!(aad(&name, "session"), expected, "a name of {len} bytes");
         }
     }
 }

@@ -36,6 +36,6 @@ mod signed;
 mod tests;
 
 pub(crate) use at_rest::{Row, open_row, seal_row};
-pub(crate) use envelope::{Algorithm, Context, open, seal_onto, sealed_len};
+pub(crate) use envelope::{Algorithm, Context, Place, open, seal_onto, sealed_len};
 pub use key::Key;
 pub use key_ring::KeyRing;

@@ -6,7 +6,27 @@ use crate::base64url;
 const BOTH: [Algorithm; 2] = [Algorithm::Encrypted, Algorithm::Signed];
 const NONCE: &[u8; 24] = b"abcdefghijklmnopqrstuvwx";
 const CONTEXT: Context<'_> =
-    Context { cookie_name: b"__Host-Http-id", purpose: b"session", application: b"shop", binding: b"0123456789abcdef" };
+    Context { cookie_name: "__Host-Http-id", purpose: "session", application: "shop", binding: b"0123456789abcdef" };
+
+/// Everything that a seal is bound to, by name.
+#[derive(Clone, Copy, Debug)]
+struct Context<'a> {
+    cookie_name: &'a str,
+    purpose: &'a str,
+    application: &'a str,
+    binding: &'a [u8],
+}
+
+impl Context<'_> {
+    fn encoded<T>(&self, work: impl FnOnce(&super::Context<'_>) -> T) -> T {
+        let place = Place::new(self.cookie_name, self.purpose, self.application);
+        work(&super::Context { place: &place, binding: self.binding })
+    }
+}
+
+fn open(algorithm: Algorithm, ring: &KeyRing, context: &Context<'_>, text: &[u8]) -> Option<envelope::Opened> {
+    context.encoded(|context| super::open(algorithm, ring, context, text))
+}
 
 /// A key whose bytes are spelled out, for seals that are frozen.
 fn key(seed: u8) -> Key {
@@ -20,7 +40,7 @@ fn ring() -> KeyRing {
 
 fn seal(algorithm: Algorithm, ring: &KeyRing, context: &Context<'_>, plaintext: &[u8], nonce: &[u8; 24]) -> Vec<u8> {
     let mut text = Vec::new();
-    seal_onto(&mut text, algorithm, ring, context, plaintext, nonce);
+    context.encoded(|context| seal_onto(&mut text, algorithm, ring, context, plaintext, nonce));
     text
 }
 
@@ -77,6 +97,8 @@ fn whatever_is_sealed_opens_to_the_same_bytes() {
         let plaintext = numbers.bytes(len);
         let lens = [(); 4].map(|()| (numbers.next() % 60) as usize);
         let [cookie_name, purpose, application, binding] = lens.map(|len| numbers.bytes(len));
+        let [cookie_name, purpose, application] =
+            [cookie_name, purpose, application].map(|name| base64url::encode(&name));
         let context =
             Context { cookie_name: &cookie_name, purpose: &purpose, application: &application, binding: &binding };
         let nonce = numbers.bytes(24).try_into().unwrap();
@@ -95,7 +117,7 @@ fn whatever_is_sealed_opens_to_the_same_bytes() {
 fn sealing_onto_a_buffer_appends() {
     for algorithm in BOTH {
         let mut out = b"id=".to_vec();
-        seal_onto(&mut out, algorithm, &ring(), &CONTEXT, b"content", NONCE);
+        CONTEXT.encoded(|context| seal_onto(&mut out, algorithm, &ring(), context, b"content", NONCE));
         assert_eq!(out, [b"id=", sealed(algorithm, b"content").as_slice()].concat());
     }
 }
@@ -178,22 +200,22 @@ fn a_seal_has_one_spelling() {
 #[test]
 fn a_seal_opens_in_its_own_place_only() {
     let others = [
-        Context { cookie_name: b"__Host-http-id", ..CONTEXT },
-        Context { cookie_name: b"__Host-Http-i", ..CONTEXT },
-        Context { cookie_name: b"", ..CONTEXT },
-        Context { purpose: b"part:session", ..CONTEXT },
-        Context { purpose: b"", ..CONTEXT },
-        Context { application: b"blog", ..CONTEXT },
-        Context { application: b"", ..CONTEXT },
+        Context { cookie_name: "__Host-http-id", ..CONTEXT },
+        Context { cookie_name: "__Host-Http-i", ..CONTEXT },
+        Context { cookie_name: "", ..CONTEXT },
+        Context { purpose: "part:session", ..CONTEXT },
+        Context { purpose: "", ..CONTEXT },
+        Context { application: "blog", ..CONTEXT },
+        Context { application: "", ..CONTEXT },
         Context { binding: b"0123456789abcdeg", ..CONTEXT },
         Context { binding: b"", ..CONTEXT },
-        Context { cookie_name: b"__Host-Http-idsession", purpose: b"", ..CONTEXT },
-        Context { cookie_name: b"__Host-Http-ids", purpose: b"ession", ..CONTEXT },
-        Context { cookie_name: b"__Host-Http-i", purpose: b"dsession", ..CONTEXT },
-        Context { purpose: b"sessions", application: b"hop", ..CONTEXT },
-        Context { purpose: b"shop", application: b"session", ..CONTEXT },
-        Context { application: b"shop0", binding: b"123456789abcdef", ..CONTEXT },
-        Context { application: b"0123456789abcdef", binding: b"shop", ..CONTEXT },
+        Context { cookie_name: "__Host-Http-idsession", purpose: "", ..CONTEXT },
+        Context { cookie_name: "__Host-Http-ids", purpose: "ession", ..CONTEXT },
+        Context { cookie_name: "__Host-Http-i", purpose: "dsession", ..CONTEXT },
+        Context { purpose: "sessions", application: "hop", ..CONTEXT },
+        Context { purpose: "shop", application: "session", ..CONTEXT },
+        Context { application: "shop0", binding: b"123456789abcdef", ..CONTEXT },
+        Context { application: "0123456789abcdef", binding: b"shop", ..CONTEXT },
     ];
     for algorithm in BOTH {
         let text = sealed(algorithm, b"content");
@@ -208,8 +230,8 @@ fn a_seal_opens_in_its_own_place_only() {
 
 #[test]
 fn a_name_and_purpose_with_one_concatenation_are_two_places() {
-    let one = Context { cookie_name: b"ab", purpose: b"c", application: b"", binding: b"" };
-    let other = Context { cookie_name: b"a", purpose: b"bc", application: b"", binding: b"" };
+    let one = Context { cookie_name: "ab", purpose: "c", application: "", binding: b"" };
+    let other = Context { cookie_name: "a", purpose: "bc", application: "", binding: b"" };
     for algorithm in BOTH {
         let text = seal(algorithm, &ring(), &one, b"content", NONCE);
         assert!(open(algorithm, &ring(), &one, &text).is_some());

@@ -86,7 +86,7 @@ impl Config {
         self.id_domain = IdDomain::new(self.cookie_writer.name());
         self.cookie = cookie;
         if let State::Client(client) = &mut self.state {
-            client.cookie.writer = self.cookie_writer.clone();
+            client.cookie.set_writer(self.cookie_writer.clone());
         }
         for part in &mut self.parts {
             if let PlacedIn::Cookie(placed) = &mut part.place {

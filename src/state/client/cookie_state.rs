@@ -152,9 +152,8 @@ impl CookieState {
 
     pub(crate) fn into_state(self, writer: CookieWriter) -> ClientState {
         let Self { keys, algorithm, application, max_chunks, revocation_store, revocation_delay } = self;
-        let purpose = "session".into();
         ClientState {
-            cookie: SealedCookie { writer, keys, algorithm, what: "session", purpose, application, max_chunks },
+            cookie: SealedCookie::new(writer, (algorithm, keys), "session", "session", application, max_chunks),
             revocation: revocation_store.map(|store| Revocation::new(store, revocation_delay)),
         }
     }

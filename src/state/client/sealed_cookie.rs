@@ -13,7 +13,7 @@ use crate::event::SessionEvent;
 use crate::random;
 use crate::record::Record;
 use crate::record::lifetime::Timeouts;
-use crate::seal::{self, Algorithm, Context, KeyRing};
+use crate::seal::{self, Algorithm, Context, KeyRing, Place};
 use crate::state::loaded::Binding;
 
 /// By how many characters a seal grows at most when nothing but the times and the version in it change: four numbers of
@@ -23,17 +23,19 @@ pub(crate) const ROOM_TO_GROW: usize = 32;
 /// A cookie that holds a record.
 #[derive(Clone, Debug)]
 pub(crate) struct SealedCookie {
-    pub(crate) writer: CookieWriter,
-    pub(crate) keys: KeyRing,
-    pub(crate) algorithm: Algorithm,
+    writer: CookieWriter,
+    keys: KeyRing,
+    algorithm: Algorithm,
     /// What lives in it: `session`, or the name of a part.
-    pub(crate) what: &'static str,
+    what: &'static str,
     /// What its seal is for, so that no part can be passed off as another or as the session.
-    pub(crate) purpose: Arc<str>,
+    purpose: Arc<str>,
     /// Binds the seal to an application. May be empty.
-    pub(crate) application: Arc<str>,
+    application: Arc<str>,
+    /// Cookie name, purpose and application as the seal is bound to them.
+    place: Place,
     /// The most cookies the value may be split over.
-    pub(crate) max_chunks: usize,
+    max_chunks: usize,
 }
 
 /// A record that came out of a cookie.
@@ -47,6 +49,24 @@ pub(crate) struct Opened {
 }
 
 impl SealedCookie {
+    /// Makes the cookie of `what`, which is `session`, or the name of a part.
+    pub(crate) fn new(
+        writer: CookieWriter,
+        (algorithm, keys): (Algorithm, KeyRing),
+        what: &'static str,
+        purpose: &str,
+        application: Arc<str>,
+        max_chunks: usize,
+    ) -> Self {
+        let place = Place::new(writer.name(), purpose, &application);
+        Self { writer, keys, algorithm, what, purpose: purpose.into(), application, place, max_chunks }
+    }
+
+    pub(crate) fn set_writer(&mut self, writer: CookieWriter) {
+        self.place = Place::new(writer.name(), &self.purpose, &self.application);
+        self.writer = writer;
+    }
+
     /// Opens the cookie. `binding` is the session that it must have been made in, since its last login.
     ///
     /// Without a record it returns what the observers are to be told, if there should have been one.
@@ -177,7 +197,9 @@ impl SealedCookie {
     /// Makes the cookie of the same part for a layer whose session has another cookie.
     pub(crate) fn for_part_of(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
         let writer = CookieWriter::new(&session.for_part(self.what)?)?;
-        Ok(Self { writer, ..self.clone() })
+        let mut cookie = self.clone();
+        cookie.set_writer(writer);
+        Ok(cookie)
     }
 
     fn chunk(&self, index: usize) -> Cow<'_, CookieWriter> {
@@ -187,12 +209,7 @@ impl SealedCookie {
     fn with_context<T>(&self, binding: Option<Binding>, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let bytes = binding.map(Binding::to_bytes);
         let binding = bytes.as_ref().map_or(&[][..], <[u8; 24]>::as_slice);
-        work(&Context {
-            cookie_name: self.writer.name().as_bytes(),
-            purpose: self.purpose.as_bytes(),
-            application: self.application.as_bytes(),
-            binding,
-        })
+        work(&Context { place: &self.place, binding })
     }
 }
 

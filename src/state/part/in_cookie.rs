@@ -39,8 +39,8 @@ impl PartCookie {
     pub(crate) fn new(name: &'static str, place: InCookie, session: &CookieConfig) -> Result<Self, ConfigError> {
         let InCookie { keys, algorithm, application, retention } = place;
         let writer = CookieWriter::new(&session.for_part(name)?)?;
-        let purpose = format!("part:{name}").into();
-        let cookie = SealedCookie { writer, keys, algorithm, what: name, purpose, application, max_chunks: 1 };
+        let purpose = format!("part:{name}");
+        let cookie = SealedCookie::new(writer, (algorithm, keys), name, &purpose, application, 1);
         // What is bound to a session lives as long as that.
         let idle = retention.map(|unused| unused.min(LONGEST_UNUSED));
         let touch_interval = Some(TOUCH_INTERVAL);
