@@ -28,9 +28,10 @@ const ESCAPED: char = '=';
 
 impl<'k> RecordKey<'k> {
     /// Parses a stored key. Every string is a valid key.
+    #[inline]
     pub(crate) fn parse(stored: &'k str) -> Self {
         let rest = || &stored[1..];
-        match stored.chars().next() {
+        match first(stored) {
             Some(PART) => Self::Part(rest()),
             Some(RESERVED) => Self::Reserved(rest()),
             Some(ESCAPED) => Self::Application(rest()),
@@ -42,7 +43,7 @@ impl<'k> RecordKey<'k> {
     #[inline]
     pub(crate) fn stored(self) -> Cow<'k, str> {
         match self {
-            Self::Application(key) => match key.chars().next() {
+            Self::Application(key) => match first(key) {
                 Some(PART | RESERVED | ESCAPED) => Cow::Owned(format!("{ESCAPED}{key}")),
                 _ => Cow::Borrowed(key),
             },
@@ -55,6 +56,12 @@ impl<'k> RecordKey<'k> {
     pub(crate) fn application(self) -> Option<&'k str> {
         if let Self::Application(key) = self { Some(key) } else { None }
     }
+}
+
+/// Returns the first character of a key if it is ASCII.
+#[inline]
+fn first(key: &str) -> Option<char> {
+    key.as_bytes().first().map(|byte| char::from(*byte)).filter(char::is_ascii)
 }
 
 #[cfg(test)]

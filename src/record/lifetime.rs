@@ -72,11 +72,7 @@ pub enum Expiry {
 impl Timeouts {
     /// Returns when a session expires unless it is used again.
     pub(crate) fn expires_at(&self, age: Age) -> Timestamp {
-        let (idle, absolute) = self.deadlines(age);
-        match (idle, absolute) {
-            (None, None) => age.last_seen_at.after(LONGEST_UNUSED),
-            (idle, absolute) => idle.into_iter().chain(absolute).min().unwrap_or(age.last_seen_at),
-        }
+        earliest(self.deadlines(age), age)
     }
 
     /// Returns until when the record of a part is kept: as long as its session, rounded up to a quarter of the idle
@@ -97,11 +93,12 @@ impl Timeouts {
     /// Returns whether a record has expired, by its own deadline or by the layer's present timeouts, whichever is
     /// sooner.
     pub(crate) fn expiry(&self, record: &Record, now: Timestamp) -> Option<Expiry> {
-        let (_, absolute) = self.deadlines(record.into());
-        if absolute.is_some_and(|deadline| now >= deadline) {
+        let age = record.into();
+        let deadlines = self.deadlines(age);
+        if deadlines.1.is_some_and(|absolute| now >= absolute) {
             return Some(Expiry::Absolute);
         }
-        (record.is_expired(now) || now >= self.expires_at(record.into())).then_some(Expiry::Idle)
+        (record.is_expired(now) || now >= earliest(deadlines, age)).then_some(Expiry::Idle)
     }
 
     /// Whether the times of a sealed record lie in the future by more than two clocks may differ.
@@ -147,6 +144,14 @@ impl Timeouts {
         let idle = age.idle_timeout.or(self.idle).map(|idle| age.last_seen_at.after(idle));
         let absolute = age.absolute_timeout.or(self.absolute).map(|absolute| age.created_at.after(absolute));
         (idle, absolute)
+    }
+}
+
+/// Returns the sooner of the idle and the absolute deadline.
+fn earliest(deadlines: (Option<Timestamp>, Option<Timestamp>), age: Age) -> Timestamp {
+    match deadlines {
+        (None, None) => age.last_seen_at.after(LONGEST_UNUSED),
+        (idle, absolute) => idle.into_iter().chain(absolute).min().unwrap_or(age.last_seen_at),
     }
 }
 

@@ -216,6 +216,16 @@ impl Overlay {
         }
     }
 
+    /// Forgets all changes.
+    #[inline]
+    pub(super) fn reset(&mut self) {
+        let Self { hides_base, list, growth, index } = self;
+        (*hides_base, *growth) = (false, 0);
+        list.clear();
+        index.spots.take();
+        *index.long_searches.get_mut() = 0;
+    }
+
     /// Removes all values, those of the base too.
     pub(super) fn clear(&mut self, base: Option<&Arc<Record>>) {
         let hides_base = base.is_some_and(|record| !record.values.is_empty());

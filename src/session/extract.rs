@@ -16,7 +16,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        SessionLoader::from_extensions(&parts.extensions)?.load().await
+        SessionLoader::from_extensions(&parts.extensions)?.into_session().await
     }
 }
 
@@ -30,7 +30,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
         match SessionLoader::from_extensions(&parts.extensions) {
-            Ok(loader) => loader.load().await.map(Some),
+            Ok(loader) => loader.into_session().await.map(Some),
             Err(_) => Ok(None),
         }
     }

@@ -1,5 +1,6 @@
 //! Values as JSON, within limits, and errors that do not quote them.
 
+use std::any::TypeId;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -95,9 +96,20 @@ pub(crate) fn from_json<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T
 }
 
 /// Fails if the encoded text does not decode: a type may encode texts that it does not decode.
-pub(crate) fn check_readable<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_readable<T: DeserializeOwned + 'static>(key: &str, json: &[u8]) -> Result<(), Error> {
+    if is_always_readable::<T>() {
+        return Ok(());
+    }
     let read = serde_json::from_slice::<T>(json);
     read.map(drop).map_err(|error| Error::encode(key, JsonError::from(&error).into()))
+}
+
+/// Whether `T` is a plain type that decodes every text it encodes. The compiler answers this, not each call.
+fn is_always_readable<T: 'static>() -> bool {
+    macro_rules! is_one_of {
+        ($($plain:ty),*) => { $(TypeId::of::<T>() == TypeId::of::<$plain>())||* };
+    }
+    is_one_of!(bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, char, String)
 }
 
 fn is_too_deep(json: &[u8]) -> bool {
@@ -176,6 +188,27 @@ mod tests {
                 assert_eq!(read.to_bits(), number.to_bits(), "{number:e}");
             }
         }
+    }
+
+    #[test]
+    fn plain_types_decode_the_ends_of_their_ranges() {
+        fn assert_reads<T: Serialize + DeserializeOwned + PartialEq + 'static>(values: &[T]) {
+            assert!(is_always_readable::<T>());
+            for value in values {
+                let json = to_json("k", value).expect("it can be written");
+                assert!(from_json::<T>("k", &json).expect("it can be read") == *value);
+            }
+        }
+        macro_rules! assert_reads_ends {
+            ($($number:ty),*) => { $(assert_reads(&[<$number>::MIN, <$number>::MAX]);)* };
+        }
+        assert_reads_ends!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
+        assert_reads(&[f32::MIN, f32::MAX, f32::MIN_POSITIVE, -0.0, f32::from_bits(1)]);
+        assert_reads(&[f64::MIN, f64::MAX, f64::MIN_POSITIVE, -0.0, f64::from_bits(1)]);
+        assert_reads(&[false, true]);
+        assert_reads(&['\0', '"', '\u{7f}', '\u{2028}', char::MAX]);
+        assert_reads(&["", "\0\u{1f}\"\\/\u{2029}\u{fffd}\u{10ffff}"].map(String::from));
+        assert!(!is_always_readable::<Option<String>>() && !is_always_readable::<Vec<u8>>());
     }
 
     #[test]

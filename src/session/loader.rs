@@ -60,6 +60,13 @@ impl<M: 'static> SessionLoader<M> {
         Ok(Session::new(Arc::clone(&self.shared)))
     }
 
+    /// Does the same without another reference to the session.
+    #[cfg(feature = "axum")]
+    pub(super) async fn into_session(self) -> Result<Session<M>, Error> {
+        self.shared.load().await?;
+        Ok(Session::new(self.shared))
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -51,16 +51,16 @@ impl Work {
     }
 
     /// Takes a cookie in the place of those of earlier commits.
+    #[inline]
     pub(crate) fn set_cookie(&mut self, cookie: Option<HeaderValue>) {
-        if let Some(cookie) = cookie {
-            self.cookies.clear();
-            self.cookies.push(cookie);
-            if let Loaded::Stored(stored) = &mut self.loaded
-                && stored.client == ClientId::Older
-            {
-                stored.client = ClientId::Current;
-                self.changes.renews = false;
-            }
+        let Some(cookie) = cookie else { return };
+        self.cookies.clear();
+        self.cookies.push(cookie);
+        if let Loaded::Stored(stored) = &mut self.loaded
+            && stored.client == ClientId::Older
+        {
+            stored.client = ClientId::Current;
+            self.changes.renews = false;
         }
     }
 
@@ -125,7 +125,8 @@ impl Work {
     /// Does so, but for what the request is based on.
     #[inline]
     pub(crate) fn note_write(&mut self, plan: Plan, record: &Arc<Record>, parts: Option<&ExternalParts>) -> Aftermath {
-        let events = self.events_of(plan, record.handle);
+        // A login or a reauthentication makes a new record or a new ID, never an update.
+        let events = if plan == Plan::Update { Vec::new() } else { self.events_of(plan, record.handle) };
         let is_current = self.changes.attempted().is_some();
         let discarded = self.changes.take_attempted();
         (self.pending, self.late_write) = (PendingWrite::None, None);

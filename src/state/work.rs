@@ -299,12 +299,15 @@ impl Work {
         }
     }
 
-    /// Returns what tells a login of this request from another that is made at the same time.
+    /// Returns the random number that distinguishes a login of this request from a concurrent one; 0 without a login.
+    #[inline]
     fn login_id(&mut self) -> Result<u32, Error> {
+        if !self.draft.authenticates() {
+            return Ok(0);
+        }
         match self.login_id {
             Some(login_id) => Ok(login_id),
-            None if self.draft.authenticates() => Ok(*self.login_id.insert(u32::from_ne_bytes(random::bytes()?))),
-            None => Ok(0),
+            None => Ok(*self.login_id.insert(u32::from_ne_bytes(random::bytes()?))),
         }
     }
 

@@ -26,21 +26,20 @@ pub(in crate::state) struct Commit<'c, W> {
     pub(super) lease: Option<Box<Lease>>,
 }
 
-/// The next step of an attempt.
-enum Begun {
-    /// An update of the record alone, which has begun.
-    Update(Update),
-    Next(Next),
-}
-
 /// How an attempt to carry out a plan ended.
 #[derive(Debug)]
 pub(super) enum Progress {
     Done,
     /// Something is done, and what comes next is to be planned.
     Again,
-    /// Another request was faster.
-    Conflict(WriteOutcome),
+    /// Another request was faster. Boxed, since the progress of every commit is passed on several times.
+    Conflict(Box<WriteOutcome>),
+}
+
+impl Progress {
+    pub(super) fn conflict(outcome: impl Into<WriteOutcome>) -> Self {
+        Self::Conflict(Box::new(outcome.into()))
+    }
 }
 
 impl<'c, W: SharedWork> Commit<'c, W> {
@@ -55,7 +54,7 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         for attempt in 0..MAX_ATTEMPTS {
             let mut progress = self.attempt().await;
             if let Ok(Progress::Conflict(outcome)) = progress {
-                progress = Box::pin(self.rebase(outcome)).await;
+                progress = Box::pin(self.rebase(*outcome)).await;
             }
             match progress {
                 Ok(Progress::Done) if self.lease.is_none() => return Ok(()),
@@ -77,24 +76,29 @@ impl<'c, W: SharedWork> Commit<'c, W> {
     /// Does what comes next. What is seldom done is boxed: the future is moved about.
     async fn attempt(&mut self) -> Result<Progress, Error> {
         let now = self.records.config.now();
-        match self.work.with(|work| self.begin(work, now))? {
-            Begun::Update(update) => self.write_update(update, now).await,
-            Begun::Next(Next::CarryOut(plan)) => Box::pin(self.carry_out(plan, now)).await,
-            Begun::Next(Next::Resolve) => Box::pin(self.resolve()).await,
-            Begun::Next(Next::Lose) => Box::pin(self.lose()).await,
+        let mut update = None;
+        let next = self.work.with(|work| self.begin(work, now, &mut update))?;
+        if let Some(update) = &mut update {
+            return self.write_update(update, now).await;
+        }
+        match next {
+            Next::CarryOut(plan) => Box::pin(self.carry_out(plan, now)).await,
+            Next::Resolve => Box::pin(self.resolve()).await,
+            Next::Lose => Box::pin(self.lose()).await,
         }
     }
 
     /// Finds out what comes next. An update that nothing has to be prepared for begins at once, while the work is
     /// locked.
-    fn begin(&self, work: &mut Work, now: Timestamp) -> Result<Begun, Error> {
+    fn begin(&self, work: &mut Work, now: Timestamp, update: &mut Option<Update>) -> Result<Next, Error> {
         let config = self.records.config;
         let next = work.next(config, self.may_set_cookie, now);
-        let update = match next {
-            Next::CarryOut(Plan::Update) if config.parts.is_empty() => self.begin_update(work, now)?,
-            _ => None,
-        };
-        Ok(update.map_or(Begun::Next(next), Begun::Update))
+        if let Next::CarryOut(Plan::Update) = next
+            && config.parts.is_empty()
+        {
+            *update = self.begin_update(work, now)?;
+        }
+        Ok(next)
     }
 
     async fn carry_out(&mut self, plan: Plan, now: Timestamp) -> Result<Progress, Error> {

@@ -45,7 +45,7 @@ impl<W: SharedWork> Commit<'_, W> {
             self.work.with(|work| work.changes.renews = false);
         }
         replay_onto(self.work, Loaded::Stored(newer), external)?;
-        Ok(Progress::Conflict(WriteOutcome::Done))
+        Ok(Progress::conflict(WriteOutcome::Done))
     }
 
     /// Gives the session up: another request has ended it, or has logged in, and this one's ID is dead. Nothing of this

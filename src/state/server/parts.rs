@@ -48,7 +48,7 @@ impl<W: SharedWork> Commit<'_, W> {
             return Ok(is_extended.then_some(Progress::Again));
         }
         if self.work.with(|work| work.has_expired(&config.timeouts, now)) {
-            return Ok(Some(Progress::Conflict(WriteOutcome::Gone)));
+            return Ok(Some(Progress::conflict(WriteOutcome::Gone)));
         }
         // Reject an oversized record before anything is written.
         self.work.with(|work| work.make_record(config, 0, now)).map(drop)?;
@@ -80,7 +80,7 @@ impl<W: SharedWork> Commit<'_, W> {
             let record = PartRecord::new(self.records.config, in_store, part.name, binding.session);
             if record.standing(slot, None, binding).await? != Standing::Alone(stored) {
                 self.work.with(|work| work.note_stale(part.name));
-                return Ok(Some(Progress::Conflict(WriteOutcome::Conflict(None))));
+                return Ok(Some(Progress::conflict(WriteOutcome::Conflict(None))));
             }
         }
         Ok(None)
@@ -178,7 +178,7 @@ impl<W: SharedWork> Commit<'_, W> {
                 };
             }
             match self.wait_for_rival(&record, preparation, attempt).await? {
-                Rival::HasWritten => return Ok(Some(Progress::Conflict(WriteOutcome::Conflict(None)))),
+                Rival::HasWritten => return Ok(Some(Progress::conflict(WriteOutcome::Conflict(None)))),
                 Rival::IsWriting => {}
                 Rival::IsOutOfTheWay(version) => expected = version,
             }

@@ -98,7 +98,7 @@ impl<W: SharedWork> Commit<'_, W> {
         let note = |work: &mut Work| work.note_written(new.plan, Loaded::Stored(session), new.parts.as_deref());
         self.work.with(note).release(config);
         // The work is not based on later writes of other requests.
-        Ok(if is_latest { Progress::Again } else { Progress::Conflict(WriteOutcome::Conflict(None)) })
+        Ok(if is_latest { Progress::Again } else { Progress::conflict(WriteOutcome::Conflict(None)) })
     }
 
     /// Whether the old ID of a renewal is what the renewal was to leave of it. A store may have got no further than the

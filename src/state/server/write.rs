@@ -43,8 +43,8 @@ impl<W: SharedWork> Commit<'_, W> {
         let Some((Some(session), parts)) = self.begin_keep(Plan::Confirm, now) else { return Ok(Progress::Again) };
         match self.records.load(&session.id, now).await? {
             Some(Found::Live(_)) => {}
-            Some(Found::Retired(forward)) => return Ok(Progress::Conflict(WriteOutcome::Retired(forward))),
-            None => return Ok(Progress::Conflict(WriteOutcome::Gone)),
+            Some(Found::Retired(forward)) => return Ok(Progress::conflict(WriteOutcome::Retired(forward))),
+            None => return Ok(Progress::conflict(WriteOutcome::Gone)),
         }
         let config = self.records.config;
         let cookie = (session.client == ClientId::Older).then(|| id_cookie(config, &session, now));
@@ -75,7 +75,7 @@ impl<W: SharedWork> Commit<'_, W> {
                 session.record = newer.unwrap_or(session.record);
                 moved_cookie(config, &session, now)
             }
-            Ok(outcome) if must_be_live => return Ok(Progress::Conflict(outcome)),
+            Ok(outcome) if must_be_live => return Ok(Progress::conflict(outcome)),
             Ok(WriteOutcome::Retired(_) | WriteOutcome::Gone) => None,
             Err(error) if must_be_live => return Err(error.into()),
             Err(error) => {
@@ -125,13 +125,13 @@ impl<W: SharedWork> Commit<'_, W> {
             if self.is_prepared(work, Plan::Update, now) { self.begin_update(work, now) } else { Ok(None) }
         })?;
         match begun {
-            Some(update) => self.write_update(update, now).await,
+            Some(mut update) => self.write_update(&mut update, now).await,
             None => Ok(Progress::Again),
         }
     }
 
     /// Begins to write the changed record, in the lock in which that was found to be what is to be done.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin_update(&self, work: &mut Work, now: Timestamp) -> Result<Option<Update>, Error> {
         let records = self.records;
         let write = NewWrite::of(work, records.config, records.server.write_id(), now)?;
@@ -143,9 +143,11 @@ impl<W: SharedWork> Commit<'_, W> {
     }
 
     /// Writes what has begun.
-    pub(super) async fn write_update(&self, update: Update, now: Timestamp) -> Result<Progress, Error> {
+    ///
+    /// The update stays where it is: it would be moved along with the future, in every request that changes something.
+    pub(super) async fn write_update(&self, update: &mut Update, now: Timestamp) -> Result<Progress, Error> {
         let Update { id, expected, write: NewWrite { record, parts, rows } } = update;
-        let outcome = self.records.update(&id, expected, &record, rows, now).await?;
+        let outcome = self.records.update(id, *expected, record, rows.take(), now).await?;
         let is_done = match &outcome {
             Outcome::Done => true,
             // A client of the store that asks again by itself comes upon what it has done.
@@ -153,7 +155,7 @@ impl<W: SharedWork> Commit<'_, W> {
             Outcome::Retired(_) | Outcome::Gone => false,
         };
         if !is_done {
-            return Ok(Progress::Conflict(outcome.into()));
+            return Ok(Progress::conflict(outcome));
         }
         let config = self.records.config;
         self.work.with(|work| work.note_updated(config, record, parts.as_deref(), now)).release(config);
@@ -211,7 +213,7 @@ impl<W: SharedWork> Commit<'_, W> {
             Outcome::Done => {}
             outcome => {
                 self.work.with(|work| work.pending = PendingWrite::None);
-                return Ok(Progress::Conflict(outcome.into()));
+                return Ok(Progress::conflict(outcome));
             }
         }
         let client = if grace && old.client == ClientId::Dead { ClientId::Dead } else { ClientId::Current };
@@ -286,16 +288,16 @@ impl Work {
     fn note_updated(
         &mut self,
         config: &Config,
-        record: Arc<Record>,
+        record: &Arc<Record>,
         parts: Option<&ExternalParts>,
         now: Timestamp,
     ) -> Aftermath {
         if let Loaded::Stored(session) = &mut self.loaded {
-            session.record = Arc::clone(&record);
+            session.record = Arc::clone(record);
             let cookie = moved_cookie(config, session, now);
             self.set_cookie(cookie);
         }
-        self.note_write(Plan::Update, &record, parts)
+        self.note_write(Plan::Update, record, parts)
     }
 }
 

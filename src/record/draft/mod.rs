@@ -1,5 +1,7 @@
 //! A record as a request sees it: the loaded record with the changes of the request so far.
 
+mod to_record;
+
 use std::convert::Infallible;
 use std::mem;
 use std::sync::Arc;
@@ -8,11 +10,9 @@ use std::time::Duration;
 use super::changes::{Change, Key, Location};
 use super::external::{ExternalParts, PartRef};
 use super::json_text::JsonText;
-use super::lifetime::{Age, Timeouts};
 use super::overlay::{Found, Overlay};
 use super::size::{check_growth, counted_size};
-use super::version::Stamp;
-use super::{Generation, Handle, Record, Version};
+use super::{Handle, Record};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -80,8 +80,7 @@ impl Draft {
     /// of the application.
     pub(crate) fn note_written(&mut self, record: Arc<Record>, written: Option<&ExternalParts>, later: &[Change]) {
         if later.is_empty() {
-            let external = self.external.take();
-            *self = Self { external, ..Self::new(Some(record)) };
+            self.reset(record);
             if let (Some(external), Some(written)) = (&mut self.external, written) {
                 external.note_saved(written);
             }
@@ -104,6 +103,15 @@ impl Draft {
         if let (Some(external), Some(written), false) = (&mut self.external, written, is_taken_over) {
             external.note_saved(written);
         }
+    }
+
+    /// Bases the draft on a record, without changes. External parts stay. This is in place: most commits end here.
+    fn reset(&mut self, record: Arc<Record>) {
+        let Self { base, overlay, login, rare, is_new_identity, idle_timeout, absolute_timeout, external: _ } = self;
+        *base = Some(record);
+        overlay.reset();
+        (*login, *rare, *is_new_identity) = (None, None, false);
+        (*idle_timeout, *absolute_timeout) = (None, None);
     }
 
     pub(crate) fn apply(&mut self, change: &Change) -> Result<(), Error> {
@@ -211,18 +219,6 @@ impl Draft {
         self.rare.get_or_insert_default()
     }
 
-    /// Returns the times of the record when it is used `now`.
-    pub(crate) fn age(&self, timeouts: &Timeouts, now: Timestamp) -> Age {
-        let base = self.base.as_deref();
-        let seen = base.filter(|record| !self.is_changed() && !timeouts.touch_is_due(record, now));
-        Age {
-            created_at: base.filter(|_| self.login.is_none()).map_or(now, |record| record.created_at),
-            last_seen_at: seen.map_or(now, |record| record.last_seen_at),
-            idle_timeout: self.idle_timeout.unwrap_or_else(|| base?.idle_timeout),
-            absolute_timeout: self.absolute_timeout.unwrap_or_else(|| base?.absolute_timeout),
-        }
-    }
-
     /// Whether the record has to be written.
     pub(crate) fn is_changed(&self) -> bool {
         self.overlay.is_changed()
@@ -253,40 +249,6 @@ impl Draft {
     /// another principal has taken it over.
     pub(crate) fn kept_handle(&self) -> Option<Handle> {
         self.base.as_ref().filter(|_| !self.is_new_identity).map(|record| record.handle)
-    }
-
-    /// Makes the record that is to be stored `now`.
-    pub(crate) fn to_record(&self, stamp: Stamp, timeouts: &Timeouts, now: Timestamp) -> Record {
-        let base = self.base.as_deref();
-        let age = Age { last_seen_at: now, ..self.age(timeouts, now) };
-        Record {
-            handle: self.kept_handle().unwrap_or(stamp.new_handle),
-            created_at: age.created_at,
-            renewed_at: base.map_or(now, |record| record.renewed_at),
-            last_seen_at: now,
-            expires_at: timeouts.expires_at(age),
-            idle_timeout: age.idle_timeout,
-            absolute_timeout: age.absolute_timeout,
-            principal: self.principal().cloned(),
-            authenticated_at: self.authenticated_at(now),
-            label: self.label().cloned(),
-            version: base.map_or(Version::NONE, |record| record.version).next(stamp.write_id),
-            generation: self.generation(stamp.login_id),
-            values: self.overlay.to_values(self.base.as_ref()),
-        }
-    }
-
-    /// Returns the size of the record that the draft becomes, as limits count it.
-    pub(crate) fn size(&self) -> usize {
-        counted_size(self.overlay.size(self.base.as_ref()), self.principal())
-    }
-
-    /// Fails if the record is larger than `limit` and than the loaded one.
-    pub(crate) fn check_size(&self, limit: usize) -> Result<(), Error> {
-        let loaded = self.base().filter(|_| !self.is_new_identity);
-        let before =
-            loaded.map_or(0, |record| counted_size(record.values.as_frames().len(), record.principal.as_ref()));
-        check_growth(before, self.size(), limit)
     }
 
     /// Removes all values. References to parts in stores stay: these parts have a place of their own.
@@ -384,18 +346,14 @@ impl Draft {
             external.forget();
         }
     }
-
-    /// Returns the generation of the record, which a login, a takeover and a reauthentication change.
-    pub(crate) fn generation(&self, login_id: u32) -> Generation {
-        let before = self.base.as_ref().map_or(Generation::default(), |record| record.generation);
-        if self.authenticates() { before.next(login_id) } else { before }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::lifetime::Timeouts;
+    use super::super::version::Stamp;
     use super::super::{Values, steps};
     use super::*;
     use crate::error::ErrorKind;
