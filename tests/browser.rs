@@ -22,7 +22,7 @@ const SKIPPED: i32 = 77;
 /// What `walk.py` prints when the shop should be killed and restarted.
 const POWER_CUT: &str = "power cut";
 
-/// A running shop on a port of its own, with a database of its own. It is killed when it is dropped.
+/// A running shop with its own port and database. Dropping it kills it.
 struct Shop {
     process: Child,
     lines: Receiver<String>,
@@ -42,7 +42,7 @@ impl Setting {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("session-state-shop-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = env::temp_dir().join(name);
-        fs::create_dir_all(&folder).expect("a folder of our own");
+        fs::create_dir_all(&folder).expect("a folder");
         Self { folder, key: Key::generate().expect("random bytes").to_base64().to_string() }
     }
 
@@ -51,9 +51,9 @@ impl Setting {
         let output = BufReader::new(process.stdout.take().expect("the output is piped"));
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let first = lines.recv_timeout(STARTS_WITHIN).expect("the shop says where its data is");
+        let first = lines.recv_timeout(STARTS_WITHIN).expect("the shop prints the place of its data");
         assert!(first.ends_with("tins.db"), "{first}");
-        let second = lines.recv_timeout(STARTS_WITHIN).expect("the shop says where it listens");
+        let second = lines.recv_timeout(STARTS_WITHIN).expect("the shop prints its address");
         let address = second.strip_prefix("listening on http://localhost:").expect(&second);
         (process, lines, address.parse().expect("a port"))
     }
@@ -76,10 +76,10 @@ impl Shop {
         format!("http://localhost:{}", self.port)
     }
 
-    /// Kills the shop in the middle of its work (`kill -9`), and restarts it.
+    /// Kills the shop (`kill -9`), and restarts it.
     fn cut_the_power(&mut self) {
-        self.process.kill().expect("it is running");
-        self.process.wait().expect("it has ended");
+        self.process.kill().expect("the shop is running");
+        self.process.wait().expect("the shop has exited");
         self.log.extend(self.lines.iter());
         (self.process, self.lines, self.port) = self.setting.open(self.port);
     }
@@ -95,10 +95,10 @@ impl Shop {
             match self.lines.recv_timeout(STOPS_WITHIN) {
                 Ok(line) => self.log.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the shop is still there after {STOPS_WITHIN:?}"),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the shop still runs after {STOPS_WITHIN:?}"),
             }
         }
-        assert!(self.process.wait().expect("the shop ends").success(), "a stop that was asked for is no failure");
+        assert!(self.process.wait().expect("the shop ends").success(), "a requested stop is not a failure");
         mem::take(&mut self.log)
     }
 }
@@ -183,7 +183,7 @@ fn a_real_browser_walks_through_the_shop_and_the_log_names_no_cookie() {
 }
 
 #[test]
-fn a_port_in_use_is_said_and_ends_the_shop() {
+fn a_port_in_use_is_reported_and_ends_the_shop() {
     let first = Shop::open();
     let second = shop(first.port, &first.setting).output().expect("cargo runs");
     assert!(!second.status.success());

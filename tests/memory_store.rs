@@ -1,4 +1,4 @@
-//! What [`MemoryStore`] promises beyond the contract of a store.
+//! Tests of [`MemoryStore`] beyond the store contract.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn holding(sessions: u32, max_sessions: usize) -> MemoryStore {
 }
 
 #[tokio::test]
-async fn a_full_store_refuses_another_session_and_keeps_those_it_has() {
+async fn a_full_store_rejects_new_sessions_and_keeps_its_own() {
     let store = holding(3, 3).await;
     let error = store.create(&key(9), record(), NOW).await.expect_err("the store is full");
     assert_eq!((error.kind(), error.store()), (StoreErrorKind::Full, "memory"));
@@ -66,7 +66,7 @@ async fn a_full_store_makes_room_when_sessions_expire_or_end() {
 }
 
 #[tokio::test]
-async fn a_full_store_makes_room_also_after_the_clock_was_set_back() {
+async fn a_full_store_makes_room_after_the_clock_was_set_back() {
     let store = holding(3, 3).await;
     let late = NOW.after(HOUR / 4);
     assert!(store.create(&key(3), record(), late).await.is_err(), "none has expired");
@@ -77,13 +77,13 @@ async fn a_full_store_makes_room_also_after_the_clock_was_set_back() {
 }
 
 #[tokio::test]
-async fn a_full_store_goes_on_serving_the_sessions_it_has() {
+async fn a_full_store_still_serves_its_sessions() {
     let store = holding(1, 1).await;
     store.touch(&key(0), Version::FIRST, NOW, NOW.after(2 * HOUR), NOW).await.expect("a touch needs no room");
     let outcome = store.update(&key(0), Version::FIRST, record(), NOW).await;
     assert_eq!(outcome.expect("an update needs no room"), Outcome::Done);
     let outcome = store.renew(renewal(0, 1), NOW).await;
-    assert_eq!(outcome.expect("a login must not fail for want of room"), Outcome::Done);
+    assert_eq!(outcome.expect("a login needs no room"), Outcome::Done);
     assert!(matches!(store.load(&key(1), NOW).await, Ok(Some(Entry::Live(_)))));
 }
 
@@ -93,7 +93,7 @@ async fn the_length_counts_each_session_once_and_no_forward() {
     assert!(store.is_empty());
     assert!(store.create(&key(0), record(), NOW).await.expect("an answer"));
     assert!(!store.create(&key(0), record(), NOW).await.expect("an answer"));
-    assert_eq!(store.len(), 1, "after a create that was refused");
+    assert_eq!(store.len(), 1, "after a rejected create");
     store.update(&key(0), Version::FIRST, record(), NOW).await.expect("an answer");
     store.update(&key(5), Version::FIRST, record(), NOW).await.expect("an answer");
     assert_eq!(store.len(), 1, "after updates");
@@ -106,13 +106,13 @@ async fn the_length_counts_each_session_once_and_no_forward() {
     store.delete(&key(1), NOW).await.expect("an answer");
     assert_eq!(store.len(), 0, "after the delete of the session");
     assert!(store.create(&key(0), record_until(NOW.after(3 * HOUR)), NOW.after(HOUR)).await.expect("an answer"));
-    assert_eq!(store.len(), 1, "after a create in the place of an expired forward");
+    assert_eq!(store.len(), 1, "after a create that replaces an expired forward");
     assert_eq!(store.sweep(NOW.after(3 * HOUR), 10).await.expect("an answer"), 1);
     assert!(store.is_empty());
 }
 
 #[tokio::test]
-async fn a_sweep_comes_to_every_entry() {
+async fn repeated_sweeps_reach_every_entry() {
     let store = holding(5_000, usize::MAX).await;
     assert_eq!(store.sweep(NOW, usize::MAX).await.expect("an answer"), 0);
     let mut removed = 0;
@@ -156,7 +156,7 @@ async fn creates_on_several_threads_never_pass_the_limit() {
 }
 
 #[tokio::test]
-async fn debug_output_shows_how_many_sessions_there_are_and_none_of_them() {
+async fn debug_output_shows_only_the_number_of_sessions() {
     let store = MemoryStore::new();
     let secret = Values::from_pairs([("secret", &b"1234"[..])]);
     let mut record = record();

@@ -6,7 +6,7 @@ fn first_block(readme: &str) -> Option<&str> {
     block.split_once("```\n").map(|(code, _)| code)
 }
 
-/// An example without the comments that say what it is for.
+/// An example without its module comments.
 fn code_of(example: &str) -> String {
     let lines = example.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
     lines.map(|line| format!("{line}\n")).collect()

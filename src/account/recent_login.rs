@@ -18,13 +18,13 @@ use crate::middleware::failure;
 use crate::session::{Main, Session};
 
 /// Returns a layer that rejects requests whose user has not logged in, or
-/// [reauthenticated](Session::mark_reauthenticated), within `within`: for routes that must not work with an unattended
-/// session (OWASP ASVS 5.0, 7.5.1 to 7.5.3).
+/// [reauthenticated](Session::mark_reauthenticated), within `within`: for routes that an unattended session must not
+/// reach (OWASP ASVS 5.0, 7.5.1 to 7.5.3).
 ///
 /// It goes inside a [`SessionLayer`](crate::SessionLayer), on the routes that it guards. A rejected request does not
 /// reach its handler: it gets 401 without a login, 403 with one that is too old, or a
 /// [redirect](RequireRecentLogin::with_redirect). The response's extensions have the [`Error`], so that a middleware
-/// outside this one can replace the page. A handler that wants to decide by itself calls
+/// outside this one can replace the page. A handler that decides by itself calls
 /// [`Session::require_recent_login`](Session::require_recent_login).
 ///
 /// # Examples
@@ -71,7 +71,7 @@ pub fn require_recent_login(within: Duration) -> RequireRecentLogin {
 }
 
 /// Layer that rejects requests without a recent login; see [`require_recent_login`].
-#[must_use = "a layer does nothing until a router or service is given it"]
+#[must_use = "a layer does nothing until it is applied to a router or service"]
 pub struct RequireRecentLogin<M = Main> {
     within: Duration,
     redirect: Option<HeaderValue>,
@@ -79,11 +79,11 @@ pub struct RequireRecentLogin<M = Main> {
 }
 
 impl<M> RequireRecentLogin<M> {
-    /// Redirects rejected requests to a page with 303 See Other. Default: no redirect, but 401 or 403.
+    /// Redirects rejected requests to a page with 303 See Other. Default: 401 or 403 without a redirect.
     ///
     /// The page asks for the password and ends in [`mark_reauthenticated`](Session::mark_reauthenticated) or a
-    /// [login](Session::login). The browser gets it with `GET`, whatever the method of the rejected request, and the
-    /// page is not told where the visitor came from. It must not be behind this layer itself.
+    /// [login](Session::login). The browser requests it with `GET`, whatever the method of the rejected request, and
+    /// the page does not learn the rejected URL. The page must not be behind this layer itself.
     ///
     /// # Errors
     ///
@@ -107,20 +107,20 @@ impl<M> RequireRecentLogin<M> {
         }
     }
 
-    /// Guards by the session of the layer [with this marker](crate::SessionLayer::with_marker).
+    /// Checks the session of the layer [with this marker](crate::SessionLayer::with_marker).
     pub fn with_marker<N>(self) -> RequireRecentLogin<N> {
         RequireRecentLogin { within: self.within, redirect: self.redirect, marker: PhantomData }
     }
 }
 
 impl<M: 'static> RequireRecentLogin<M> {
-    /// Loads the session and checks its last login. Holds no session afterwards.
+    /// Loads the session, checks its last login and drops it.
     fn check(&self, extensions: &Extensions) -> impl Future<Output = Result<(), Error>> + Send + use<M> {
         let (loader, within) = (Session::<M>::with_marker_from_extensions(extensions), self.within);
         async move { loader?.load().await?.require_recent_login(within) }
     }
 
-    /// Answers in the place of the handler.
+    /// Returns the response that replaces the handler's.
     fn refuse<B: Default>(&self, error: Error) -> Response<B> {
         let is_login = matches!(error.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let mut response = failure(error);
@@ -176,7 +176,7 @@ where
     }
 }
 
-// A derived impl would require the same of the marker.
+// A derived impl would require `Clone` of the marker too.
 impl<M> Clone for RequireRecentLogin<M> {
     fn clone(&self) -> Self {
         Self { within: self.within, redirect: self.redirect.clone(), marker: PhantomData }

@@ -11,23 +11,23 @@ use crate::store::Handle;
 
 /// Ends sessions that live in cookies, from [`SessionLayer::revocations`].
 ///
-/// Clones are cheap, and it works anywhere, also outside a request. All nodes reject a revoked session from then on;
-/// nodes with a [delay](crate::CookieState::with_revocation_delay) up to that much later. A request under way goes on
-/// with what it has loaded, and cannot bring the session back.
+/// Clones are cheap and also work outside of requests. All nodes reject a revoked session from then on, or after their
+/// [delay](crate::CookieState::with_revocation_delay). A request in flight continues with its loaded session, and
+/// cannot revive it.
 ///
 /// # Differences to `Sessions`
 ///
 /// [`Sessions`](crate::Sessions) finds sessions in a store by their principal. Sessions in cookies cannot be listed, so
-/// here [`revoke_session`](Self::revoke_session) takes a handle alone, which the application has kept from
-/// [`Session::handle`], and does not tell whether there is such a session or whose it is.
+/// here [`revoke_session`](Self::revoke_session) takes only a handle, which the application has kept from
+/// [`Session::handle`]. It does not report whether that session exists or to which principal it belongs.
 ///
 /// # Errors
 ///
-/// [`Unavailable`](crate::ErrorKind::Unavailable) when the store fails. All calls are idempotent and can be made again.
+/// [`Unavailable`](crate::ErrorKind::Unavailable) when the store fails. All calls are idempotent and can be repeated.
 ///
 /// # Cancel safety
 ///
-/// After a dropped future the revocation may have been made or not.
+/// After a dropped future the revocation may or may not have taken effect.
 ///
 /// # Examples
 ///
@@ -46,12 +46,12 @@ use crate::store::Handle;
 #[derive(Clone)]
 pub struct Revocations {
     config: Arc<Config>,
-    /// Where that layer keeps its revocations.
+    /// The revocation settings of that layer.
     revocation: Revocation,
 }
 
 impl SessionLayer {
-    /// Returns the revocations of sessions that live in cookies, with the settings that the layer has now.
+    /// Returns a handle that revokes sessions in cookies, with the current settings of the layer.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl SessionLayer {
     pub fn revocations(&self) -> Result<Revocations, ConfigError> {
         let config = self.config();
         let revocation = config.revocation().ok_or_else(|| {
-            ConfigError::new("revocations are for state in the cookie, and it needs `CookieState::with_revocation`")
+            ConfigError::new("revocations need state in the cookie with `CookieState::with_revocation`")
         })?;
         Ok(Revocations { config: Arc::clone(config), revocation: revocation.clone() })
     }
@@ -83,7 +83,7 @@ impl Revocations {
     ///
     /// # Security
     ///
-    /// A copy of this session's cookie is the same session and stays valid. To end that too, call
+    /// A copy of this session's cookie is the same session and stays valid. To end it too, call
     /// [`revoke_all`](Self::revoke_all) and let the principal [log in](Session::login) again.
     ///
     /// # Errors
@@ -94,10 +94,10 @@ impl Revocations {
         self.list().revoke_all(&principal, record.as_deref()).await
     }
 
-    /// Ends all sessions of a principal. Logins after this call stay valid, also within the same millisecond.
+    /// Ends all sessions of a principal. Logins after this call stay valid, even within the same millisecond.
     ///
-    /// This holds for clocks that differ by up to a minute between nodes. A login under way during the call may have
-    /// ended or not.
+    /// This holds for a clock skew of up to a minute between nodes. A login concurrent with the call may or may not
+    /// end.
     ///
     /// # Errors
     ///

@@ -12,9 +12,9 @@ use crate::state::{Config, Principals, ServerState};
 use crate::store::{Handle, Record};
 
 impl SessionLayer {
-    /// Returns the sessions of principals: to list them, and to end them from outside their own requests.
+    /// Returns a handle that lists the sessions of principals and ends them from outside their own requests.
     ///
-    /// The value has the settings that the layer has now: call this last.
+    /// It has the current settings of the layer, so call this last.
     ///
     /// # Errors
     ///
@@ -41,10 +41,10 @@ impl SessionLayer {
 /// Lists and ends the sessions of principals that live in a store, from
 /// [`SessionLayer::sessions`](crate::SessionLayer::sessions).
 ///
-/// Clones are cheap. It works anywhere: in a handler, on an admin page, in a job. Sessions are found by an index of the
-/// store that is never behind: a login is listed as soon as its request is answered, and an ended session is not.
+/// Clones are cheap and work anywhere: in a handler, on an admin page, in a job. The store's index is never stale: a
+/// login is listed as soon as its response is sent, and an ended session is not.
 ///
-/// A revoked session ends at once on every node: its next request is anonymous, and a request under way fails with
+/// A revoked session ends at once on every node: its next request is anonymous, and a request in flight fails with
 /// [`Ended`](crate::ErrorKind::Ended) if it changes anything. Its parts in stores and tables are removed. Parts in
 /// cookies that are bound to it no longer open.
 ///
@@ -53,13 +53,13 @@ impl SessionLayer {
 /// # Errors
 ///
 /// All calls fail with [`Unavailable`](crate::ErrorKind::Unavailable) when the store fails twice in a row. Sessions
-/// that a call ended before it failed stay ended, and the call can be made again.
+/// that a call ended before it failed stay ended, and the call can be repeated.
 ///
 /// # Security
 ///
-/// A session is named by its [`Handle`], from which no ID can be derived. A handle from a form may be forged, so
-/// [`revoke`](Self::revoke) takes the principal as well and does not find the session of another one. Whether the
-/// visitor may act for that principal is for the application to check.
+/// A session is identified by its [`Handle`], from which no ID can be derived. A handle from a form may be forged, so
+/// [`revoke`](Self::revoke) also takes the principal and does not find sessions of others. The application must check
+/// that the user may act for that principal.
 ///
 /// # Examples
 ///

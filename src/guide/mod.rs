@@ -1,20 +1,19 @@
-//! The guide: how to use the crate, what it promises, and why it is made the way it is.
+//! The guide: how to use the crate, its guarantees, and the reasons for its design.
 //!
 //! - [`quick_start`]: from nothing to a session, a login and a logout.
-//! - [`timeouts`]: how long a session lives, and how one visitor is remembered for longer.
-//! - [`keys`]: making, storing and rotating the keys that seal cookies.
-//! - [`parts`]: typed pieces of a session, each with a place of its own.
+//! - [`timeouts`]: the lifetime of sessions, and "remember me".
+//! - [`keys`]: creating, storing and rotating the keys that seal cookies.
+//! - [`parts`]: typed pieces of a session, each with its own place.
 //! - [`places`]: which state goes where.
 //! - [`tables`]: parts in tables of the application, and how they become record data.
-//! - [`accounts`]: logins, devices, and sessions that are ended from outside.
-//! - [`stores`]: what a store must do, and how to write one.
-//! - [`events`]: what happens to sessions, and what to be alarmed at.
-//! - [`security`]: the rules the crate keeps, where each comes from, and what it cannot do.
-//! - [`design`]: why it is made the way it is.
-//! - [`comparison`]: what other crates do, read in their sources.
+//! - [`accounts`]: logins, devices, and revocation.
+//! - [`stores`]: the stores, their contract, and how to write one.
+//! - [`events`]: session events, and which ones to alert on.
+//! - [`security`]: the security rules, their sources, and the limitations.
+//! - [`design`]: the reasons for the design.
+//! - [`comparison`]: other crates, compared by their sources.
 //!
-//! Every example in it is compiled and run by the tests. Most have handlers of axum, and are left out of tests without
-//! that feature.
+//! The tests compile and run every example. Most examples use axum handlers, and are skipped without that feature.
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("quick_start.md"))]
 pub mod quick_start {}

@@ -1,4 +1,4 @@
-//! The future of a response: the handler's, then the commit, then the headers.
+//! The future of a response: runs the handler, then the commit, then adds the headers.
 
 use std::fmt;
 use std::future::Future;
@@ -13,10 +13,10 @@ use crate::cookie;
 use crate::error::Error;
 use crate::session::{Effects, Polling, Shared};
 
-/// The commit of a request, and the response that comes of it.
+/// The commit of a request, which returns the final response.
 type Committing<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
-/// The session of a request whose response is still to come. One that is dropped before is abandoned.
+/// The session of a request without a response yet. Dropping it abandons the request.
 pub(super) struct Unfinished(Option<Arc<Shared>>);
 
 #[cfg(test)]
@@ -44,14 +44,14 @@ pin_project! {
 }
 
 enum State<B> {
-    /// The handler answers. Without a session of its own where the request has one of the same layer already.
+    /// The handler is running. Holds no session if an outer layer commits it.
     Handling(Unfinished),
-    /// Boxed, since most requests have nothing to commit and every future is moved about.
+    /// Boxed to keep the future small: most requests have nothing to commit.
     Committing(Committing<B>),
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    /// Without a session, another layer commits that of the request.
+    /// Without a session, an outer layer commits it.
     pub(super) fn new(inner: F, shared: Option<Arc<Shared>>) -> Self {
         Self { inner, state: State::Handling(Unfinished(shared)) }
     }
@@ -88,7 +88,7 @@ where
     }
 }
 
-#[expect(clippy::manual_async_fn, reason = "an `async fn` makes room for its arguments twice")]
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would store its arguments twice")]
 pub(super) fn commit<B: Default>(
     mut unfinished: Unfinished,
     mut response: Response<B>,
@@ -120,8 +120,8 @@ fn apply<B: Default>(effects: Effects, response: &mut Response<B>) {
     }
 }
 
-/// Answers instead of a handler whose changes could not be saved. A middleware that finds the error in the extensions
-/// may put a better page in its place.
+/// Returns the response that replaces the handler's when its changes could not be saved. A middleware can find the
+/// error in the extensions and replace the page.
 pub(crate) fn failure<B: Default>(error: Error) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = error.status();

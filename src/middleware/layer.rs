@@ -1,4 +1,4 @@
-//! The layer: all settings of an application's sessions in one place.
+//! The layer, with all settings of an application's sessions.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,10 +21,10 @@ use crate::session::Main;
 use crate::state::{Config, ConflictPolicy, CookieState, ServerErrorPolicy, ServerState, State};
 use crate::store::{ErasedStore, Store};
 
-/// The most bytes that the values of a session take, unless the layer says otherwise: 1 MiB.
+/// The default limit on the size of a session's values: 1 MiB.
 const MAX_RECORD_SIZE: usize = 1024 * 1024;
 
-/// How long a call of the store may take, unless the layer says otherwise.
+/// The default time limit of a store call.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many expired records a sweep removes before it yields.
@@ -32,9 +32,9 @@ const SWEEP_BATCH: usize = 1000;
 
 /// Layer that gives requests their sessions.
 ///
-/// It says where the state lives, [in a store](Self::server) or [in the cookie](Self::client), and how long sessions
-/// last. It is one plain type, whatever the store; clones are cheap and share their settings. A layer that is applied
-/// twice to a route, as with nested routers, gives a request one session.
+/// It configures where the state lives, [in a store](Self::server) or [in the cookie](Self::client), and how long
+/// sessions last. Its type does not depend on the store. Clones are cheap and share their settings. A layer that is
+/// applied twice to a route, as with nested routers, gives a request one session.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ const SWEEP_BATCH: usize = 1000;
 /// # let _: axum::Router = axum::Router::new().layer(sessions);
 /// ```
 #[derive(Clone)]
-#[must_use = "a layer does nothing until a router or service is given it"]
+#[must_use = "a layer does nothing until it is applied to a router or service"]
 pub struct SessionLayer {
     config: Arc<Config>,
     marker: &'static Marker,
@@ -77,19 +77,19 @@ impl SessionLayer {
     ///
     /// The key is derived from the key ring and the session's ID, of which the store has only a hash: a dump of the
     /// store reveals no values, even together with the key ring. Each record is bound to its row and version. The
-    /// fields that a store works with stay readable: times, the handle, the principal's name, the label and the size.
+    /// fields that a store uses stay readable: times, the handle, the principal's name, the label and the size.
     ///
-    /// It works over every store, and all nodes need it and the same keys. Turning it on or off, or dropping the last
-    /// key of a record, makes records unreadable: their visitors are anonymous, and observers are told
-    /// ([`UndecodableRecord`](SessionEvent::UndecodableRecord)). After a [rotation](KeyRing) a record is sealed with
-    /// the new key when it is next written, so the old one is kept until the longest absolute timeout has passed.
+    /// It works with every store. All nodes need it, with the same keys. Turning it on or off, or dropping the last key
+    /// that opens a record, makes records unreadable: their users become anonymous, and observers get the event
+    /// [`UndecodableRecord`](SessionEvent::UndecodableRecord). After a [rotation](KeyRing) a record is sealed with the
+    /// new key at its next write, so keep the old key until the longest absolute timeout has passed.
     ///
-    /// Parts in [stores](crate::InStore) are encrypted too, under a key that takes the key ring alone. Rows of parts in
-    /// tables are columns of the application, and are not.
+    /// Parts in [stores](crate::InStore) are encrypted too, with a key derived from the key ring alone. Rows of parts
+    /// in tables are not encrypted: their columns belong to the application.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] when the state lives in the cookie, which has a seal of its own.
+    /// [`ConfigError`] when the state lives in the cookie, which has its own seal.
     ///
     /// # Examples
     ///
@@ -114,11 +114,11 @@ impl SessionLayer {
         Ok(self)
     }
 
-    /// Sets where the part `T` lives. Default: the session's own record, or its cookie.
+    /// Sets the place of the part `T`. Default: the session's record, or its cookie.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] when the part's name cannot be the name of a cookie, when another part of the layer has the same
+    /// [`ConfigError`] when the part's name is not a valid cookie name, when another part of the layer has the same
     /// name, or when the part's tables are not in the database that the layer keeps sessions in.
     ///
     /// # Examples
@@ -145,47 +145,47 @@ impl SessionLayer {
         Ok(self)
     }
 
-    /// Ends a session after this long without use; `None` for no such limit. Default: 30 minutes.
+    /// Sets the idle timeout: a session ends after this long without use. `None` disables it. Default: 30 minutes.
     ///
-    /// Short limits protect sessions that are left open on a shared computer (OWASP ASVS 5.0, 7.3.1). Reading counts as
-    /// use. A session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
+    /// Short timeouts protect sessions that are left open on a shared computer (OWASP ASVS 5.0, 7.3.1). Reading counts
+    /// as use. A session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
     pub fn with_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.idle = timeout.into();
         self
     }
 
-    /// Ends a session this long after it began or its principal last logged in, whatever its use; `None` for no such
-    /// limit. Default: 12 hours.
+    /// Sets the absolute timeout: a session ends this long after it began or its principal last logged in, even in
+    /// steady use. `None` disables it. Default: 12 hours.
     ///
-    /// It bounds how long a stolen ID stays valid (OWASP ASVS 5.0, 7.3.2). With neither timeout a session still ends
+    /// It bounds how long a stolen ID stays valid (OWASP ASVS 5.0, 7.3.2). Without both timeouts, a session still ends
     /// after 400 days without use.
     pub fn with_absolute_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.absolute = timeout.into();
         self
     }
 
-    /// Gives a session a new ID when it has had one for this long; `None` for never. Default: never.
+    /// Renews the ID of a session when it reaches this age. `None` disables it. Default: `None`.
     ///
-    /// A renewal costs a write. The old ID leads to the new one for the [grace](Self::with_grace). State in the cookie
-    /// has no ID, and is only sealed anew.
+    /// A renewal costs a write. The old ID stays valid for the [grace period](Self::with_grace). State in the cookie
+    /// has no ID, and is only resealed.
     pub fn with_renewal(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.renewal = age.into();
         self
     }
 
-    /// Sets for how long a renewed ID leads to its successor. Default: 10 seconds.
+    /// Sets the grace period, for which a renewed ID still leads to its successor. Default: 10 seconds.
     ///
-    /// It has to cover requests that are under way when the ID is renewed. A longer grace keeps an ID valid that was
-    /// renewed because it may have leaked. A login has no grace.
+    /// It must cover requests that are in flight when the ID is renewed. A longer grace period also keeps an ID valid
+    /// that was renewed because it may have leaked. A login has no grace period.
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.config_mut().timeouts.grace = grace;
         self
     }
 
-    /// Sets the least time between two writes that only say that a session was used. Default: a tenth of the idle
-    /// timeout, at most a minute. Never more than half the idle timeout.
+    /// Sets the minimum interval between two touches of a session. Default: a tenth of the idle timeout, at most a
+    /// minute. It never exceeds half the idle timeout.
     ///
-    /// Shorter intervals are more exact and write more.
+    /// Shorter intervals make the idle timeout more exact and cost more writes.
     pub fn with_touch_interval(mut self, interval: Duration) -> Self {
         self.config_mut().timeouts.touch_interval = Some(interval);
         self
@@ -193,19 +193,18 @@ impl SessionLayer {
 
     /// Sets the session's cookie: its name, where it is sent, how long it is kept.
     ///
-    /// Parts with cookies of their own take over the prefix of its name and its attributes. Changing the name ends all
-    /// sessions: what the browsers have is not found any more.
+    /// Cookies of parts use the prefix of its name and its attributes. Changing the name ends all sessions, since
+    /// existing cookies are no longer found.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] when a browser would refuse the cookie, because name and attributes do not go together.
+    /// [`ConfigError`] when a browser would reject the cookie, because its name does not allow its attributes.
     pub fn with_cookie(mut self, cookie: CookieConfig) -> Result<Self, ConfigError> {
         self.config_mut().set_cookie(cookie)?;
         Ok(self)
     }
 
-    /// Sets what happens when two requests change one session at the same time. Default:
-    /// [`ConflictPolicy::Merge`].
+    /// Sets the policy for concurrent changes of one session. Default: [`ConflictPolicy::Merge`].
     ///
     /// It applies to state in a store. With state in the cookie, the response that arrives last wins.
     pub fn with_conflict_policy(mut self, policy: ConflictPolicy) -> Self {
@@ -213,26 +212,25 @@ impl SessionLayer {
         self
     }
 
-    /// Sets what happens to changes when the handler answers with a server error. Default: [`ServerErrorPolicy::Keep`].
+    /// Sets the policy for changes of a handler that answers with a server error. Default: [`ServerErrorPolicy::Keep`].
     pub fn with_server_error_policy(mut self, policy: ServerErrorPolicy) -> Self {
         self.config_mut().server_error_policy = policy;
         self
     }
 
-    /// Sets how long one call of the store may take. Default: 5 seconds.
+    /// Sets the time limit of a store call. Default: 5 seconds.
     ///
-    /// A call that takes longer fails, and its request is answered with 503. A request makes a few calls at most.
+    /// A call that takes longer fails, and the response is 503. A request makes a few calls at most.
     pub fn with_store_timeout(mut self, timeout: Duration) -> Self {
         self.config_mut().store_timeout = timeout;
         self
     }
 
-    /// Sets how many bytes the keys and values of a session and its principal may take. Default: 1 MiB.
+    /// Sets the largest size of a session: its keys, its values and its principal, in bytes. Default: 1 MiB.
     ///
-    /// A value that would make the session larger is refused when it is set. A request that exceeds the limit in
-    /// another way, such as by the name of its principal, is answered with an error and stores nothing. A session that
-    /// was stored under a larger limit can still be used and made smaller. State in a cookie is also bound by the
-    /// cookie's 4096 bytes.
+    /// Setting a value that would exceed the limit is an error. A request that exceeds it in another way, such as by
+    /// the name of its principal, gets an error response and stores nothing. A session that was stored under a larger
+    /// limit can still be used and made smaller. State in a cookie is also limited by the cookie's 4096 bytes.
     pub fn with_max_record_size(mut self, bytes: usize) -> Self {
         self.config_mut().max_record_size = bytes;
         self
@@ -246,7 +244,7 @@ impl SessionLayer {
 
     /// Gives the sessions of this layer a marker, so that an application can have two layers side by side.
     ///
-    /// Handlers ask for `Session<M>` and `Part<T, M>`. The cookies of the two must have different names.
+    /// Handlers take `Session<M>` and `Part<T, M>`. The cookies of the two layers must have different names.
     ///
     /// # Examples
     ///
@@ -278,11 +276,11 @@ impl SessionLayer {
 
     /// Returns a future that removes expired sessions from the store, every `interval`, and never ends.
     ///
-    /// The caller decides where it runs, and stops it by dropping it. Building a layer starts no task.
+    /// The caller decides where to run it, and drops it to stop it. Building a layer starts no task.
     ///
-    /// The stores of [parts](crate::InStore) are swept too. A store that fails is tried again after the next interval,
-    /// and the observers are told. Stores whose engine removes expired records by itself, and state in cookies, have
-    /// nothing to sweep.
+    /// It sweeps the stores of [parts](crate::InStore) too. A failed sweep is retried after the next interval, and the
+    /// observers get an event. Stores whose engine removes expired records by itself, and state in cookies, need no
+    /// sweeper.
     ///
     /// # Examples
     ///
@@ -309,7 +307,7 @@ impl SessionLayer {
 
     fn new(state: impl FnOnce(&CookieWriter) -> State) -> Self {
         let cookie = CookieConfig::new();
-        let cookie_writer = CookieWriter::new(&cookie).expect("the default cookie keeps its own rules");
+        let cookie_writer = CookieWriter::new(&cookie).expect("the default cookie is valid");
         let config = Config {
             state: state(&cookie_writer),
             timeouts: Timeouts::default(),
@@ -371,7 +369,7 @@ mod tests {
     use crate::session::Shared;
     use crate::store::MemoryStore;
 
-    /// Allocators serve up to about a kibibyte from a list at hand; more costs several times as much.
+    /// Allocators serve up to about a kibibyte from a free list; larger allocations cost several times as much.
     #[test]
     fn the_commit_of_a_request_is_a_small_allocation() {
         let layer = SessionLayer::server(MemoryStore::new());

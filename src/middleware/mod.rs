@@ -1,9 +1,9 @@
 //! The middleware: when a session is loaded and saved.
 //!
-//! 1. A request comes in. Its `Cookie` headers are set aside, and an unopened session goes into its extensions. That is
-//!    all for a request whose handler does not ask.
-//! 2. An extractor loads the session, once, from wherever it lives.
-//! 3. The handler answers. Before the response head is sent, its changes are committed, so a redirect never overtakes
+//! 1. A request arrives. The layer keeps its `Cookie` headers and puts an unloaded session into its extensions. A
+//!    request whose handler does not use the session costs nothing more.
+//! 2. An extractor loads the session once, from its store or cookie.
+//! 3. The handler answers. Its changes are committed before the response head is sent, so a redirect never overtakes
 //!    its data. `Set-Cookie`, `Cache-Control` and `Vary` are added as needed.
 //! 4. A commit that fails replaces the response: the client never sees success for a write that failed.
 //!

@@ -4,7 +4,7 @@ use super::SessionLayer;
 use crate::event::Observer;
 
 impl SessionLayer {
-    /// Adds an observer of [events](crate::SessionEvent), which runs in a thread of its own; see [`Observer`].
+    /// Adds an observer of [events](crate::SessionEvent), which runs in its own thread; see [`Observer`].
     ///
     /// # Examples
     ///
@@ -20,15 +20,15 @@ impl SessionLayer {
         self
     }
 
-    /// Returns a future that waits until each observer has taken note of everything that was told before this call.
+    /// Returns a future that waits until each observer has processed all events from before this call.
     ///
-    /// For a server that stops, so that its audit log misses nothing, and for tests. An observer that panics has taken
-    /// note. One that blocks is waited for, so put a time limit around it. One whose thread the operating system
-    /// refuses to start is not waited for.
+    /// For the shutdown of a server, so that its audit log is complete, and for tests. An observer that panics counts
+    /// as having processed its event. An observer that blocks delays the future, so give it a time limit. An observer
+    /// whose thread the operating system refuses to start is skipped.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any point, and another one made.
+    /// The future can be dropped at any point, and created again.
     ///
     /// # Examples
     ///

@@ -10,7 +10,7 @@ use super::ResponseFuture;
 use crate::session::{self, Shared};
 use crate::state::Config;
 
-/// How the session gets into the extensions of a request and is found there: with the marker that the layer was given.
+/// The functions that insert and find the session in the extensions of a request, for the layer's marker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marker {
     insert: fn(&mut Extensions, Arc<Shared>),
@@ -18,7 +18,7 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// Returns a reference, since a service is cloned and moved about for each request.
+    /// Returns a reference, since a service is cloned and moved for each request.
     pub(super) fn of<M: 'static>() -> &'static Self {
         const { &Self { insert: session::insert::<M>, find: session::find::<M> } }
     }
@@ -26,8 +26,8 @@ impl Marker {
 
 /// The service of a [`SessionLayer`](super::SessionLayer).
 ///
-/// The body of its responses has to have a default, an empty one: where a session cannot be saved, an empty response
-/// with the status of the error takes the place of the handler's.
+/// The body type of its responses must implement `Default`: if a session cannot be saved, an empty response with the
+/// status of the error replaces the handler's.
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,

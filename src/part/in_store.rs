@@ -1,53 +1,52 @@
-//! Parts in a record of their own.
+//! Parts in separate records.
 
 use std::sync::Arc;
 
 use crate::seal::KeyRing;
 use crate::store::{ErasedStore, Store};
 
-/// Places a part in a record of its own, in any [store](crate::store): the session's, or another.
+/// Places a part in a separate record, in any [store](crate::store): the session's, or another.
 ///
-/// For state that is large or seldom needed: a long form, the results of a search, an upload in pieces. Only handlers
-/// that ask for the part load it, and only those that change it write it; the session's record does not grow with it.
-/// It also works with state in the client's cookie.
+/// For state that is large or seldom needed: a long form, search results, a chunked upload. Only handlers that take the
+/// part load it, and only those that change it write it; the session's record does not grow with it. It also works with
+/// state in the client's cookie.
 ///
-/// The part begins with its first write, which begins a session if there is none, and ends with its session: at a
-/// logout, and when another principal takes over. Its key is SHA-256 over the label `session-state prt v1`, the bytes
-/// of the session's [handle](crate::Handle), which a renewal of the ID does not change, and the part's name.
+/// The first write creates the part, and a session if there is none. The part ends with its session: at a logout, and
+/// when another principal takes over. Its key is SHA-256 over the label `session-state prt v1`, the bytes of the
+/// session's [handle](crate::Handle), which a renewal of the ID does not change, and the part's name.
 ///
 /// # Consistency
 ///
 /// Concurrent changes of the part merge, as with the session.
 ///
-/// The session's own write decides. Its record refers to the text of the part that counts. When a request changes the
-/// part and anything else of the session, the new text is written ahead, beside the one that counts, and becomes
-/// visible with the session's write. If that fails or is refused, or if the node dies in between, the new text stays
-/// invisible and is removed with the part's record at the latest. A request that changes nothing but one part writes it
-/// in place.
+/// The session's write decides. Its record refers to the current text of the part. When a request changes the part and
+/// anything else of the session, the new text is written ahead, next to the current one, and becomes visible with the
+/// session's write. If that write fails, or if the node dies in between, the new text stays invisible and is removed
+/// with the part's record at the latest. A request that changes only one part writes it in place.
 ///
-/// Each login changes the session's generation, and the part's record has it too. A request that loaded the session
+/// Each login changes the session's generation, which the part's record also holds. A request that loaded the session
 /// before a login neither reads nor writes the part after it.
 ///
-/// With state in the client's cookie there is no record to refer to the part: of several copies of a cookie any may be
-/// the one in use, so the latest text counts. The rule of the generation holds there too.
+/// With state in the client's cookie there is no such reference: any copy of the cookie may be the one in use, so the
+/// latest text is current. The generation rule still applies.
 ///
 /// # Cost
 ///
-/// One call of the store for a handler that asks for the part, and one for a change of it. A request that changes
-/// nothing but one part does not write the session's record; one that changes two parts in stores does, with one more
-/// round trip. A login takes over each part of the session with two calls, before it is written: it fails when the
-/// part's store does, or requests from before it could still write the part.
+/// One call of the store to load the part, and one to change it. A request that changes only one part does not write
+/// the session's record; one that changes two parts in stores does, with one more round trip. A login moves each part
+/// of the session to the new generation with two calls, before it is written. It fails if a part's store fails:
+/// otherwise requests from before the login could still write the part.
 ///
 /// # Timeouts
 ///
 /// The record of a part is kept as long as its session: until the session's idle deadline, rounded up to a quarter of
-/// the idle timeout, plus the touch interval, and at most until the absolute deadline. The touch of a session moves it
-/// only when that step is passed.
+/// the idle timeout, plus the touch interval, and at most until the absolute deadline. A touch of the session moves the
+/// part's deadline only when it passes such a quarter.
 ///
 /// # Security
 ///
-/// With [`with_encryption_at_rest`](Self::with_encryption_at_rest), or that of the layer, the part is encrypted. Its
-/// key is derived from the key ring alone and not from the session's ID, which changes while the part stays.
+/// With [`with_encryption_at_rest`](Self::with_encryption_at_rest), or the layer's, the part is encrypted. Its key is
+/// derived from the key ring alone, not from the session's ID, which changes while the part stays.
 ///
 /// # Examples
 ///
@@ -71,8 +70,8 @@ pub struct InStore {
 impl InStore {
     /// Returns a place in records of `store`.
     ///
-    /// It may be the store of the sessions: the records stay apart. The layer's [sweeper](crate::SessionLayer::sweeper)
-    /// sweeps the stores of parts too.
+    /// It may be the session store: the records have different keys. The layer's
+    /// [sweeper](crate::SessionLayer::sweeper) sweeps the stores of parts too.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
         Self { store: Arc::new(store), keys: None }

@@ -1,4 +1,4 @@
-//! Parts: typed pieces of a session, each with a place of its own.
+//! Parts: typed pieces of a session, each with its own place.
 
 mod in_cookie;
 mod in_store;

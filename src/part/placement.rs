@@ -17,9 +17,9 @@ use super::session_part::SessionPart;
 pub enum PartPlace {
     /// With the session, in its record or its cookie.
     Session,
-    /// In a cookie of its own.
+    /// In a separate cookie.
     Cookie,
-    /// In a record of its own, in a store.
+    /// In a separate record of a store.
     Store,
     /// In tables of the application.
     Tables,

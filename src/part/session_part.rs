@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 /// A typed piece of a session: a Rust type with a name.
 ///
 /// A handler takes it as [`Part<T>`](crate::Part). It lives in the session's record, unless the layer places it
-/// elsewhere [with `with_part`](crate::SessionLayer::with_part). A session without the part has its default.
+/// elsewhere [with `with_part`](crate::SessionLayer::with_part). In a session without the part it has its default
+/// value.
 ///
-/// Serde is the mapping. Give fields that are added later `#[serde(default)]`, so that parts that an older release
-/// stored can still be read; fields that this release does not know stay as they are.
+/// The mapping is serde's. Add `#[serde(default)]` to fields that are added later, so that parts stored by an older
+/// release still decode; unknown fields are preserved.
 ///
 /// # Examples
 ///
@@ -27,7 +28,7 @@ use serde::de::DeserializeOwned;
 /// }
 /// ```
 pub trait SessionPart: Serialize + DeserializeOwned + Default + Send + Sync + 'static {
-    /// The name of the part in storage. Keep it for as long as there are sessions with the part, and give no two parts
-    /// of an application the same.
+    /// The name of the part in storage. It must be unique within an application, and stay the same as long as sessions
+    /// have the part.
     const NAME: &'static str;
 }

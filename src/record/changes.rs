@@ -22,7 +22,7 @@ pub(crate) type UpdateFn = dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + S
 pub(crate) enum Location {
     /// Under a key of the record.
     Record(Key),
-    /// Outside the record: a part with a place of its own.
+    /// A part stored outside the session's record.
     External(&'static str, Medium),
 }
 
@@ -85,7 +85,7 @@ pub(crate) enum Change {
     AbsoluteTimeout(Option<Duration>),
 }
 
-/// Shows which change it is, and no value.
+/// Shows the kind of change without its value.
 impl fmt::Debug for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,7 +105,7 @@ impl fmt::Debug for Change {
 }
 
 impl Change {
-    /// Whether the change is of data, which a server error may discard, and not of a login or timeout.
+    /// Returns `true` for a change of data, which a server error may discard, but not for a login or timeout.
     fn is_of_data(&self) -> bool {
         use Change::{Clear, Remove, RemoveExternal, Set, Update, UpdateExternal};
         matches!(
@@ -116,7 +116,7 @@ impl Change {
 }
 
 impl Change {
-    /// Whether the change is of the session, and not of a part that needs none.
+    /// Returns `true` for a change of the session, but not of a part that needs none.
     pub(crate) fn is_of_session(&self) -> bool {
         use Change::{RemoveExternal, UpdateExternal};
         !matches!(
@@ -127,7 +127,7 @@ impl Change {
 }
 
 /// Discarded changes. They own closures of the application, so the caller drops them outside any lock.
-#[must_use = "what is dropped is code of the application, which no lock may be held for"]
+#[must_use = "drop it outside any lock: it owns closures of the application"]
 #[derive(Debug, Default)]
 pub(crate) struct Discarded(#[expect(dead_code, reason = "held for its drop alone")] SmallVec<[Change; 1]>);
 
@@ -136,11 +136,11 @@ pub(crate) struct Discarded(#[expect(dead_code, reason = "held for its drop alon
 pub(crate) struct Changes {
     /// Most requests make one change.
     list: SmallVec<[Change; 1]>,
-    /// The loaded session is to end. The changes in the list came later and make a new session.
+    /// The loaded session will be ended. The changes in the list came later and make a new session.
     pub(crate) ends_session: bool,
-    /// A new ID was asked for.
+    /// A renewal of the ID was requested.
     pub(crate) renews: bool,
-    /// How many changes of the list are in a write that is under way, or whose reply was lost.
+    /// Number of changes in a write that is in progress, or whose reply was lost.
     attempted: Option<usize>,
     /// Counts all changes of the list except additions at its end.
     revision: u32,
@@ -166,17 +166,17 @@ impl Changes {
         self.list.is_empty() && !self.ends_session && !self.renews
     }
 
-    /// Whether a principal logged in.
+    /// Returns whether a principal logged in.
     pub(crate) fn logs_in(&self) -> bool {
         self.list.iter().any(|change| matches!(change, Change::Login { .. }))
     }
 
-    /// Whether the principal has reauthenticated.
+    /// Returns whether the principal has reauthenticated.
     pub(crate) fn reauthenticates(&self) -> bool {
         self.list.iter().any(|change| matches!(change, Change::Reauthenticated))
     }
 
-    /// Whether the principal has authenticated, which needs a new ID and ends the old one at once.
+    /// Returns `true` if the principal has authenticated, which renews the ID without grace.
     pub(crate) fn authenticates(&self) -> bool {
         self.list.iter().any(|change| matches!(change, Change::Login { .. } | Change::Reauthenticated))
     }
@@ -199,7 +199,7 @@ impl Changes {
         self.attempted = Some(self.list.len());
     }
 
-    /// Returns how many changes are in a write that is under way.
+    /// Returns the number of changes in a write in progress.
     pub(crate) fn attempted(&self) -> Option<usize> {
         self.attempted
     }
@@ -245,7 +245,7 @@ impl Changes {
         }
     }
 
-    /// Whether the list has not changed since.
+    /// Returns whether the list has not changed since.
     pub(crate) fn is_as_seen(&self, seen: Seen) -> bool {
         (self.revision, self.list.len()) == (seen.revision, seen.count)
     }

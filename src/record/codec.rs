@@ -134,7 +134,7 @@ fn decode_format_1(reader: &mut Reader<'_>) -> Option<Record> {
 /// Error of bytes that this release cannot decode as a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeRecordError {
-    /// The format the bytes claim to be of, when it is not one of ours.
+    /// The format number, if it is unknown.
     format: Option<u8>,
 }
 
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_as_they_were() {
+    fn records_survive_a_round_trip() {
         let only_label = Record { label: Some("".into()), ..plain_record() };
         let only_generation = Record { generation: Generation::from_u64(i64::MAX as u64), ..plain_record() };
         for record in
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_or_changed_record_is_refused_or_read_but_never_panics() {
+    fn a_truncated_or_changed_record_never_panics() {
         let bytes = generated_record().encode();
         for cut in 0..bytes.len() {
             let _ = Record::decode(&bytes[..cut]);
@@ -220,14 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_later_release_is_named_as_such() {
+    fn a_record_of_a_later_release_is_reported_as_such() {
         let error = Record::decode(&[2, 0, 0]).expect_err("format 2 does not exist");
         assert_eq!(error.to_string(), "record format 2 is not one that this release reads (1)");
     }
 
     #[test]
     fn format_1_is_frozen() {
-        // Written down by hand, in Python, from the description at the top of this file.
+        // Encoded independently, in Python, from the description at the top of this file.
         let hex = concat!(
             "010f0909090909090909090909090909090980d095ffbc31f403e807c8dc03ac02e0d40380dddb0105616c6963",
             "6580d095ffbc31016e01310540636172740c7b226c696e6573223a5b5d7d"

@@ -13,57 +13,57 @@ use crate::clock::Timestamp;
 pub(crate) enum Medium {
     /// A cookie that opens only in its session.
     BoundCookie,
-    /// A cookie of its own, which needs no session.
+    /// A separate cookie, independent of the session.
     FreeCookie,
-    /// A record of its own in a store.
+    /// A separate record in a store.
     Store,
     /// Rows in tables, written in one transaction with the session's record.
     Tables,
 }
 
-/// The external parts that a request has asked for.
+/// The external parts that a request has used.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExternalParts {
     parts: Vec<ExternalPart>,
 }
 
-/// One of them. Its values are JSON texts.
+/// An external part. Its values are JSON texts.
 #[derive(Clone)]
 pub(crate) struct ExternalPart {
     pub(crate) name: &'static str,
     pub(crate) medium: Medium,
     /// The part as it was loaded, or as this request last saved it.
     pub(crate) base: Option<JsonText>,
-    /// The part as it is now.
+    /// The current part.
     pub(crate) value: Option<JsonText>,
-    /// The stored part is removed without having been read.
+    /// Whether the stored part is removed without decoding it.
     is_reset: bool,
-    /// For a part in a cookie: it was saved, but the response that carries it is still to come.
+    /// For a part in a cookie: saved, but not yet sent in a response.
     pub(crate) is_unsent: bool,
-    /// For a part in a store that the session refers to: the version of the part's own record.
+    /// For a part in a store that the session refers to: the version of the part's record.
     pub(crate) stored: Option<Version>,
     /// For a part in a store: another request has written it since.
     pub(crate) is_stale: bool,
     /// For a part in a store: written, and invisible until the session's record refers to it.
     pub(crate) prepared: Option<Prepared>,
-    /// For a part in a store that the session does not refer to: the version that its own record had when it was
-    /// prepared last. It may have gone since.
+    /// For a part in a store that the session does not refer to: the version of its record when it was last prepared.
+    /// The record may be gone since.
     pub(crate) doubted: Option<Version>,
-    /// For a part in a store: the version and text of a write in place that the store has not answered. It may have
-    /// taken place, or still do so.
+    /// For a part in a store: the version and text of an unanswered write in place, which may have taken effect or
+    /// still may.
     pub(crate) unanswered: Option<(Version, JsonText)>,
-    /// For a part in a cookie: the cookie that the client has.
+    /// For a part in a cookie: the received cookie.
     pub(crate) cookie: ReceivedPart,
 }
 
-/// A part as it came in a cookie.
+/// A part received in a cookie.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReceivedPart {
     /// The record that the cookie held, if it opened.
     pub(crate) record: Option<Arc<Record>>,
-    /// It is sealed with a key that is no longer the primary one, or was sealed long ago.
+    /// Whether it must be resealed: it was sealed with a fallback key or long ago.
     pub(crate) needs_seal: bool,
-    /// How many cookies it came in.
+    /// The number of its cookies.
     pub(crate) chunks: usize,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct ReceivedPart {
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) reference: PartRef,
-    /// The version of the part's own record.
+    /// The version of the part's record.
     pub(crate) version: Version,
     /// The text that was written.
     pub(crate) text: JsonText,
@@ -82,10 +82,10 @@ pub(crate) struct Prepared {
 pub(crate) struct Slot(u64);
 
 impl Slot {
-    /// The only slot where the session cannot refer to another, because it lives in a cookie.
+    /// The only slot of a part whose session lives in a cookie and holds no references.
     pub(crate) const ONLY: Self = Self(0);
 
-    /// Returns the slot of a text that comes with a new version of the part's record.
+    /// Returns the slot of a text written with this version of the part's record.
     pub(crate) fn of(version: Version) -> Self {
         Self(version.as_u64())
     }
@@ -95,8 +95,8 @@ impl Slot {
     }
 }
 
-/// Reference to a part in a store from the session's record: which text of the part counts, and until when the part's
-/// own record is kept at least.
+/// Reference to a part in a store from the session's record: the slot of the part's current text, and a lower bound on
+/// the lifetime of the part's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartRef {
     pub(crate) slot: Slot,
@@ -109,7 +109,7 @@ impl PartRef {
         RecordKey::Reserved(part).stored().into_owned()
     }
 
-    /// Whether a key of a record is that of a reference.
+    /// Returns `true` if a key of a record belongs to a reference.
     pub(crate) fn is_key(key: &str) -> bool {
         matches!(RecordKey::parse(key), RecordKey::Reserved(_))
     }
@@ -119,7 +119,7 @@ impl PartRef {
         Self::from_text(record.values.get(&Self::key(part))?)
     }
 
-    /// Returns the name of the part and the reference to it, if the key and its text are one.
+    /// Returns the name of the part and the reference, if the key and text form one.
     pub(crate) fn parse<'k>(key: &'k str, text: &[u8]) -> Option<(&'k str, Self)> {
         let RecordKey::Reserved(part) = RecordKey::parse(key) else { return None };
         Some((part, Self::from_text(text)?))
@@ -148,33 +148,33 @@ impl ExternalPart {
         self.is_reset || self.value.as_ref().map(JsonText::as_bytes) != self.base.as_ref().map(JsonText::as_bytes)
     }
 
-    /// Whether the client keeps the part, and not the server.
+    /// Returns `true` if the client keeps the part.
     fn is_in_cookie(&self) -> bool {
         matches!(self.medium, Medium::BoundCookie | Medium::FreeCookie)
     }
 
-    /// Whether the part can be written without the session's record, which keeps referring to it.
+    /// Returns whether the part can be written without the session's record, which keeps referring to it.
     pub(crate) fn is_written_in_place(&self) -> bool {
         self.is_stored() && self.is_changed() && self.stored.is_some() && self.value.is_some()
     }
 
-    /// Whether the part is to be written to its store before anything refers to it.
+    /// Returns `true` if the part must still be written to its store before the session's record refers to it.
     pub(crate) fn is_unprepared(&self) -> bool {
         self.is_stored() && self.is_changed() && self.value.is_some() && !self.is_prepared()
     }
 
-    /// Whether the part as it is now has been written to its store.
+    /// Returns `true` if the current part has been written to its store.
     pub(crate) fn is_prepared(&self) -> bool {
         let (Some(prepared), Some(value)) = (&self.prepared, &self.value) else { return false };
         prepared.text.as_bytes() == value.as_bytes()
     }
 
-    /// Whether the stored part is removed without having been read.
+    /// Returns `true` if the stored part is removed without decoding it.
     pub(crate) fn is_reset(&self) -> bool {
         self.is_reset
     }
 
-    /// Whether the part has a record of its own.
+    /// Returns `true` if the part has a separate record.
     pub(crate) fn is_stored(&self) -> bool {
         self.medium == Medium::Store
     }
@@ -238,7 +238,7 @@ impl ExternalParts {
         (part.value, part.is_reset) = (None, true);
     }
 
-    /// Empties the parts that belong to a session which is no longer the request's.
+    /// Empties the parts of a session that the request no longer has.
     pub(crate) fn forget(&mut self) {
         for part in self.parts.iter_mut().filter(|part| part.medium != Medium::FreeCookie) {
             *part = ExternalPart::empty(part.name, part.medium);
@@ -250,28 +250,29 @@ impl ExternalParts {
         self.parts.iter_mut().for_each(ExternalPart::revert);
     }
 
-    /// Whether a change needs a write of the session's record. A single part in a store can be written in place.
+    /// Returns whether a change needs a write of the session's record. A single part in a store can be written in
+    /// place.
     pub(crate) fn change_record(&self) -> bool {
         let changed = || self.parts.iter().filter(|part| !part.is_in_cookie() && part.is_changed());
         changed().count() > 1 || changed().any(|part| !part.is_written_in_place())
     }
 
-    /// Whether anything has changed that the server keeps.
+    /// Returns `true` if a part that the server keeps has changed.
     pub(crate) fn change_server(&self) -> bool {
         self.parts.iter().any(|part| !part.is_in_cookie() && part.is_changed())
     }
 
-    /// Whether a cookie has changed that opens only in its session, so that the session must still be there.
+    /// Returns `true` if a cookie bound to the session has changed, so that the session must still be live.
     pub(crate) fn change_bound_cookie(&self) -> bool {
         self.parts.iter().any(|part| part.medium == Medium::BoundCookie && part.is_changed())
     }
 
-    /// Whether a cookie is still to be sent.
+    /// Returns `true` if a part in a cookie has changed.
     pub(crate) fn change_cookie(&self) -> bool {
         self.parts.iter().any(|part| part.is_in_cookie() && part.is_changed())
     }
 
-    /// Whether there is anything that needs a session.
+    /// Returns `true` if a part needs a session.
     pub(crate) fn has_content(&self) -> bool {
         self.parts.iter().any(|part| part.medium != Medium::FreeCookie && part.value.is_some())
     }
@@ -299,7 +300,7 @@ impl ExternalParts {
         }
     }
 
-    /// Notes that a prepared text may no longer be there, and whether the session refers to the part at all.
+    /// Notes that a prepared text may be gone, and whether the session refers to the part.
     pub(crate) fn doubt_prepared(&mut self, name: &str, is_referred_to: bool) {
         if let Some(part) = self.find_mut(name)
             && let Some(prepared) = part.prepared.take()
@@ -315,7 +316,7 @@ impl ExternalParts {
         *self.part(name, medium) = part;
     }
 
-    /// Forgets the prepared texts of some parts, and returns these parts as they were with them.
+    /// Takes the prepared texts of some parts. Returns these parts with their prepared texts.
     pub(crate) fn take_prepared(&mut self, is_meant: impl Fn(&str) -> bool) -> Vec<ExternalPart> {
         let is_taken = |part: &ExternalPart| part.prepared.is_some() && is_meant(part.name);
         let taken = self.parts.iter_mut().filter(|part| is_taken(part));
@@ -331,7 +332,7 @@ impl ExternalParts {
     }
 }
 
-/// Shows which part it is, and no value.
+/// Shows the name without the value.
 impl fmt::Debug for ExternalPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.is_changed() { "changed" } else { "as loaded" };

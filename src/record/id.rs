@@ -27,8 +27,8 @@ const SEAL_LABEL: &[u8; LABEL_LEN] = b"session-state row v1";
 const SHA_256_INITIAL_STATE: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// The name of a layer's cookie, to which its IDs are bound. An ID of one layer opens nothing in another over the same
-/// store.
+/// The name of a layer's cookie, to which its IDs are bound. An ID of one layer is useless in another layer over the
+/// same store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IdDomain([u8; 20]);
 
@@ -52,7 +52,7 @@ impl IdDomain {
     }
 }
 
-/// The secret that a client holds: 256 random bits. It is all that is needed to use the session.
+/// The secret that a client holds: 256 random bits. The ID alone grants access to the session.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SessionId {
     secret: [u8; 32],
@@ -60,7 +60,7 @@ pub(crate) struct SessionId {
 }
 
 impl SessionId {
-    /// Returns the ID as it stands in a cookie.
+    /// Returns the ID as the text in a cookie.
     pub(crate) fn to_text(&self) -> String {
         base64url::encode(&self.secret)
     }
@@ -82,7 +82,7 @@ impl SessionId {
         self.pad(successor.secret)
     }
 
-    /// Opens what [`seal_successor`](Self::seal_successor) sealed.
+    /// Opens a successor sealed by [`seal_successor`](Self::seal_successor).
     pub(crate) fn open_successor(&self, sealed: [u8; 32], domain: IdDomain) -> Self {
         domain.id(self.pad(sealed))
     }
@@ -115,7 +115,7 @@ fn hash(label: &[u8; LABEL_LEN], secret: &[u8; 32]) -> [u8; 32] {
     hash
 }
 
-/// Shows nothing of the ID.
+/// Does not show the ID.
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")
@@ -124,14 +124,13 @@ impl fmt::Debug for SessionId {
 
 /// The key of a record in a store: SHA-256 over a domain label and the session ID.
 ///
-/// A leaked key opens no session, and how long a look-up takes says nothing about an ID (CVE-2019-16782). Stores keep
-/// keys case- and byte-exact.
+/// A leaked key grants no access to a session, and the duration of a look-up reveals nothing about an ID
+/// (CVE-2019-16782). Stores keep keys case- and byte-exact.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreKey([u8; 32]);
 
 impl StoreKey {
-    /// Returns the key of a session's part that has a record of its own, and the handle of that record. Neither is
-    /// secret.
+    /// Returns the key of the record of a session's part, and the handle of that record. Neither is secret.
     pub(crate) fn of_part(session: Handle, part: &str) -> (Self, Handle) {
         let hash = |label: &[u8; LABEL_LEN]| -> [u8; 32] {
             let message = Sha256::new().chain_update(label).chain_update(session.0).chain_update(part);
@@ -152,7 +151,7 @@ impl StoreKey {
         Self::of_text(ENDED_LABEL, &session.0)
     }
 
-    /// Returns the key of the note that copies of a session's cookie live longer than the layer's sessions do.
+    /// Returns the key of the note that copies of a session's cookie outlive the layer's absolute timeout.
     pub(crate) fn of_longer(session: Handle) -> Self {
         Self::of_text(LONGER_LABEL, &session.0)
     }
@@ -166,7 +165,7 @@ impl StoreKey {
         Self(Sha256::new().chain_update(label).chain_update(text).finalize().into())
     }
 
-    /// Makes a key of its bytes. Only tests of stores have a reason to.
+    /// Creates a key from its bytes, for tests of stores.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -179,7 +178,7 @@ impl StoreKey {
     }
 }
 
-/// Shows only the first bytes: enough to tell two keys apart in a log, too few to find a record with.
+/// Shows only the first bytes: enough to distinguish two keys in a log, too few to find a record.
 impl fmt::Debug for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, ..] = self.0;
@@ -190,12 +189,12 @@ impl fmt::Debug for StoreKey {
 /// The public name of a session: 128 random bits that stay the same when the ID is renewed.
 ///
 /// It names a session in lists, forms, logs and events, as 22 characters of base64url. It cannot be turned into an ID
-/// and opens nothing.
+/// and grants no access.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle([u8; 16]);
 
 impl Handle {
-    /// Makes a handle of its bytes.
+    /// Creates a handle from its bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -221,7 +220,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Reads the 22 characters. There is one spelling of each handle.
+/// Parses the 22 characters. Each handle has exactly one spelling.
 impl FromStr for Handle {
     type Err = ParseHandleError;
 
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_comes_back_from_its_text() {
+    fn an_id_survives_a_round_trip_through_its_text() {
         let id = domain().id([0xa5; 32]);
         assert_eq!(id.to_text().len(), 43);
         assert_eq!(domain().parse(id.to_text().as_bytes()), Some(id));
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_another_key_under_the_name_of_another_cookie() {
+    fn an_id_has_another_key_with_another_cookie_name() {
         let [one, other] = ["id", "admin"].map(|name| IdDomain::new(name).id([7; 32]));
         assert_ne!(one.store_key(), other.store_key());
     }
@@ -336,7 +335,7 @@ mod tests {
     const FROZEN_PAD: &str = "e5acaa9586b91d8f795fc80767bbc79fce996f69e7798991d3e05b5c862c9cbe";
 
     #[test]
-    fn a_handle_comes_back_from_its_text_and_has_one_spelling() {
+    fn a_handle_survives_a_round_trip_and_has_one_spelling() {
         let handle = Handle::from_bytes([0xfb; 16]);
         let text = handle.to_string();
         assert_eq!((text.len(), text.parse()), (22, Ok(handle)));

@@ -11,7 +11,7 @@ use super::{DecodeRecordError, Values};
 impl Values {
     /// Returns the values as the text of one JSON object, each value in the bytes it came in.
     ///
-    /// Returns `None` when one of them is no JSON text. The values of a [`Session`](crate::Session) always are.
+    /// Returns `None` when one of them is not JSON. The values of a [`Session`](crate::Session) always are.
     ///
     /// ```
     /// use session_state::store::Values;
@@ -37,8 +37,8 @@ impl Values {
         Some(out)
     }
 
-    /// Reads the values from the text of a JSON object. Each keeps its bytes, without the white space around it, and
-    /// they keep their order. Of several with one key the first counts.
+    /// Reads the values from the text of a JSON object. Values keep their bytes, without surrounding white space, and
+    /// their order. Of duplicate keys the first wins.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl<'de> Visitor<'de> for Frames {
     }
 }
 
-/// Appends a key to the frames: it may have been unescaped into a buffer that does not last.
+/// Appends a key to the frames: an unescaped key is in a temporary buffer.
 struct Key<'f>(&'f mut Vec<u8>);
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -100,7 +100,7 @@ impl Visitor<'_> for Key<'_> {
 mod tests {
     use super::*;
 
-    /// Values and the text they are written as.
+    /// Asserts that the values and the JSON text convert into each other.
     fn assert_written_as(pairs: &[(&str, &str)], json: &str) {
         let values = Values::from_pairs(pairs.iter().map(|(key, value)| (*key, value.as_bytes())));
         assert_eq!(values.to_json().as_deref(), Some(json));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back_byte_for_byte_and_in_order() {
+    fn values_survive_a_round_trip_byte_for_byte_and_in_order() {
         assert_written_as(&[], "{}");
         assert_written_as(&[("b", "1"), ("a", "2")], r#"{"b":1,"a":2}"#);
         for value in
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_a_key() {
+    fn every_text_is_a_valid_key() {
         assert_written_as(&[("", "1")], r#"{"":1}"#);
         assert_written_as(&[("\0\"\\\n\u{7f}", "1")], "{\"\\u0000\\\"\\\\\\n\u{7f}\":1}");
         assert_written_as(&[("é😀\u{2028}", "1")], "{\"é😀\u{2028}\":1}");
@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_other_hands_is_read_as_json_is() {
+    fn foreign_json_is_accepted() {
         let values = Values::from_json(" { \"\\u0061\" : 1 , \"b\" : [ ] , \"a\" : 2 } ").expect("an object");
-        assert_eq!((values.get("a"), values.get("b")), (Some(&b"1"[..]), Some(&b"[ ]"[..])), "of two the first");
+        assert_eq!((values.get("a"), values.get("b")), (Some(&b"1"[..]), Some(&b"[ ]"[..])), "the first of duplicates");
     }
 
     #[test]
-    fn what_is_not_one_object_is_refused() {
+    fn anything_but_one_object_is_rejected() {
         for text in [
             "",
             " ",
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_not_written() {
+    fn values_that_are_not_json_are_rejected() {
         for value in [&b""[..], b"1,\"admin\":true", b"1}", b"\xff", b"\"\xff\"", b"\"\0\"", b"nul", b"'a'"] {
             let values = Values::from_pairs([("a", &b"1"[..]), ("b", value)]);
             assert_eq!(values.to_json(), None, "{value:?}");

@@ -28,7 +28,7 @@ impl JsonText {
     }
 }
 
-/// Shows how long the text is, and none of it.
+/// Shows only the length of the text.
 impl fmt::Debug for JsonText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "JsonText({} bytes)", self.as_bytes().len())

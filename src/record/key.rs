@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-/// A key of a record, by what it stands for.
+/// A key of a record, by class.
 ///
 /// The first character decides, so keys of different classes never collide:
 ///
-/// | stored key | stands for |
+/// | stored key | meaning |
 /// | --- | --- |
 /// | `@name` | the part `name` |
 /// | `#name` | `name`, reserved by the crate |
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_back_and_no_two_collide() {
+    fn keys_survive_a_round_trip_and_never_collide() {
         let names = names();
         assert_eq!(names.len(), 1 + 5 + 25 + 125 + 625);
         let mut stored = HashMap::new();

@@ -9,7 +9,7 @@ use crate::clock::{Timestamp, whole_millis};
 /// §5.5).
 pub(crate) const LONGEST_UNUSED: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// How far ahead of ours the clock of another node may be before the times it sealed are refused.
+/// Largest accepted clock skew: times sealed by another node may be this far in the future.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// The timeouts of a layer. Each of the first two can be overridden by a session.
@@ -21,7 +21,7 @@ pub(crate) struct Timeouts {
     pub(crate) absolute: Option<Duration>,
     /// How old an ID gets before it is renewed.
     pub(crate) renewal: Option<Duration>,
-    /// The least time between two touches, when it was set.
+    /// The minimum interval between two touches, if it was set.
     pub(crate) touch_interval: Option<Duration>,
     /// How long a renewed ID still leads to its successor.
     pub(crate) grace: Duration,
@@ -85,7 +85,7 @@ impl Timeouts {
         expires_at.min(self.absolute_deadline(age).unwrap_or(expires_at))
     }
 
-    /// Returns the deadline of a session that its use does not move, if it has one.
+    /// Returns the absolute deadline of a session, if it has one.
     pub(crate) fn absolute_deadline(&self, age: Age) -> Option<Timestamp> {
         self.deadlines(age).1
     }
@@ -101,18 +101,18 @@ impl Timeouts {
         (record.is_expired(now) || now >= earliest(deadlines, age)).then_some(Expiry::Idle)
     }
 
-    /// Whether the times of a sealed record lie in the future by more than two clocks may differ.
+    /// Returns `true` if the times of a sealed record are in the future by more than the accepted clock skew.
     pub(crate) fn is_from_the_future(record: &Record, now: Timestamp) -> bool {
         let limit = now.after(CLOCK_SKEW);
         record.created_at > limit || record.renewed_at > limit || record.last_seen_at > limit
     }
 
-    /// Whether this use of a session must be recorded.
+    /// Returns whether this use of a session must be recorded.
     pub(crate) fn touch_is_due(&self, record: &Record, now: Timestamp) -> bool {
         now.since(record.last_seen_at) >= self.touch_interval(record.idle_timeout)
     }
 
-    /// Whether the ID has reached the age at which it is renewed.
+    /// Returns whether the ID has reached the age at which it is renewed.
     pub(crate) fn renewal_is_due(&self, record: &Record, now: Timestamp) -> bool {
         self.renewal.is_some_and(|age| now.since(record.renewed_at) >= age)
     }
@@ -128,8 +128,8 @@ impl Timeouts {
         }
     }
 
-    /// A touch at every request would double the writes of a store; one at long intervals would end sessions early. No
-    /// interval is longer than half the idle timeout, or a session in steady use would end.
+    /// Touching at every request would double the writes of a store; long intervals would end sessions early. No
+    /// interval is longer than half the idle timeout: otherwise a session in steady use would expire.
     fn touch_interval(&self, idle_override: Option<Duration>) -> Duration {
         const LONGEST_DEFAULT: Duration = Duration::from_secs(60);
         match (self.touch_interval, idle_override.or(self.idle)) {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_says_it_ended_has_ended_even_if_the_layer_now_allows_more() {
+    fn a_records_own_deadline_applies_even_if_the_layer_now_allows_more() {
         let mut record = record(0, 0);
         record.expires_at = at(5);
         assert_eq!(timeouts(Some(100), None).expiry(&record, at(5)), Some(Expiry::Idle));

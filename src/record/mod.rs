@@ -4,13 +4,13 @@
 //!
 //! - [`id`]: the secret [`SessionId`](id::SessionId), the [`StoreKey`] of its record, the public [`Handle`].
 //! - [`key`]: the keys of a record: values of the application, parts, reserved names.
-//! - [`values`]: the values of a session, in the bytes they came in; `codec` and `json` encode them.
+//! - [`values`]: the values of a session, byte for byte; `codec` and `json` encode them.
 //! - [`changes`]: the changes of a request, as a list that can be replayed on a newer record.
 //! - [`draft`]: a record as the request sees it, with its own changes; `overlay`: the changed values; [`external`]: the
 //!   parts outside the record.
-//! - `version`: the version distinguishes two writes, the generation a request from before a login from one after it.
+//! - `version`: the version distinguishes writes; the generation distinguishes requests from before and after a login.
 //! - [`lifetime`]: idle and absolute timeouts, touches and renewals.
-//! - [`plan`]: the one thing to do at the end of the request.
+//! - [`plan`]: the single action at the end of the request.
 
 pub(crate) mod changes;
 mod codec;
@@ -48,11 +48,11 @@ pub use version::{Generation, Version};
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
-    /// The public name of the session. It stays the same when the ID is renewed and opens nothing.
+    /// The public name of the session. It stays the same when the ID is renewed and grants no access.
     pub handle: Handle,
     /// When the session began, or its principal logged in. The absolute timeout counts from here.
     pub created_at: Timestamp,
-    /// When the session got the ID it has now.
+    /// When the session got its current ID.
     pub renewed_at: Timestamp,
     /// When the session was last used, to within the touch interval. The idle timeout counts from here.
     pub last_seen_at: Timestamp,
@@ -77,7 +77,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Makes the empty record of a session that begins now, as a starting point for the fields of a stored one.
+    /// Creates the empty record of a session that begins now. A store sets its fields to those of a stored record.
     #[must_use]
     pub fn new(handle: Handle, now: Timestamp, expires_at: Timestamp) -> Self {
         Self {
@@ -97,14 +97,14 @@ impl Record {
         }
     }
 
-    /// Whether the record has expired at `now`.
+    /// Returns whether the record has expired at `now`.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.expires_at
     }
 }
 
-/// Shows no value, no principal and no label: all may be personal.
+/// Does not show values, the principal or the label, which may be personal data.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")

@@ -26,7 +26,7 @@ const FEW_SEARCHES: u32 = 16;
 /// The methods take the base as an argument and must get the same one every time.
 #[derive(Clone, Default)]
 pub(super) struct Overlay {
-    /// The base's values do not show through.
+    /// Whether the base's values are hidden.
     hides_base: bool,
     /// In the order in which they were first set. Most requests change one value.
     list: SmallVec<[Overlaid; 1]>,
@@ -39,11 +39,11 @@ pub(super) struct Overlay {
 #[derive(Clone)]
 struct Overlaid {
     key: Key,
-    /// Its JSON text; `None` where it was removed.
+    /// Its JSON text; `None` if it was removed.
     value: Option<Arc<[u8]>>,
-    /// The frame of the base that it takes the place of.
+    /// The frame of the base that it replaces.
     replaces: Option<Range<usize>>,
-    /// Bytes of its frame; 0 where it was removed.
+    /// Size of its frame in bytes; 0 if it was removed.
     size: usize,
 }
 
@@ -52,13 +52,13 @@ struct Overlaid {
 pub(super) enum Found {
     /// In the list, at this place.
     Overlaid(usize),
-    /// In the base, where it shows through.
+    /// In the base, unless hidden.
     Base(Frame),
     Nowhere,
 }
 
-/// Hash table of all keys, built after a number of long searches, so that many keys take linear time in total and few
-/// keys none for a table. Clients may choose keys: the hash is keyed, against flooding.
+/// Hash table of all keys, built after a number of long searches: many keys then take linear time in total, and few
+/// keys need no table. Clients may choose keys, so the hash is keyed against flooding.
 #[derive(Default)]
 struct Index {
     long_searches: AtomicU32,
@@ -84,7 +84,7 @@ impl Overlay {
         self.index.spots.get().is_some()
     }
 
-    /// Returns the base, if its values show through.
+    /// Returns the base, unless its values are hidden.
     pub(super) fn visible<'b>(&self, base: Option<&'b Arc<Record>>) -> Option<&'b Arc<Record>> {
         base.filter(|_| !self.hides_base)
     }
@@ -94,7 +94,7 @@ impl Overlay {
         self.frames(base).len().wrapping_add_signed(self.growth)
     }
 
-    /// Finds a key, also one whose value the request has removed.
+    /// Finds a key, including one whose value the request has removed.
     #[inline]
     pub(super) fn find(&self, base: Option<&Arc<Record>>, key: &str) -> Found {
         match self.index.spots.get() {
@@ -146,7 +146,7 @@ impl Overlay {
         let mut spots = HashMap::new();
         for (start, key, _) in self.values(base).into_iter().flat_map(Values::located) {
             steps::count();
-            // Of several frames with one key the first counts.
+            // Of duplicate keys the first wins.
             spots.entry(Key::new(key)).or_insert(Spot::Base(start));
         }
         for (place, overlaid) in self.list.iter().enumerate() {
@@ -156,7 +156,7 @@ impl Overlay {
         spots
     }
 
-    /// Whether the request has set or removed the value of a key.
+    /// Returns whether the request has set or removed the value of a key.
     pub(super) fn has(&self, key: &str) -> bool {
         match self.index.spots.get() {
             Some(spots) => matches!(spots.get(key), Some(Spot::Overlaid(_))),
@@ -169,7 +169,7 @@ impl Overlay {
         self.list[place].value.as_ref()
     }
 
-    /// Sets or removes a value where its key was found. One that stays the same is no change.
+    /// Sets or removes a value where its key was found. Setting an equal value is not a change.
     ///
     /// If the values would grow, `check` gets their size before and after, and its error prevents the change.
     #[inline(always)]
@@ -232,12 +232,12 @@ impl Overlay {
         *self = Self { hides_base, ..Self::default() };
     }
 
-    /// Whether the request has set a value that is still there.
+    /// Returns whether the request has set a value that is still there.
     pub(super) fn sets_value(&self) -> bool {
         self.list.iter().any(|overlaid| overlaid.value.is_some())
     }
 
-    /// Goes through the values: first those of the base in their order, changed or not, then the new ones.
+    /// Iterates over the values: first those of the base in their order, changed or not, then the new ones.
     pub(super) fn iter<'o>(&'o self, base: Option<&'o Arc<Record>>) -> impl Iterator<Item = (&'o str, &'o [u8])> {
         let mut changed = self.in_place().into_iter().peekable();
         let kept =
@@ -261,7 +261,7 @@ impl Overlay {
         self.list.is_sorted_by_key(Overlaid::place)
     }
 
-    /// Returns what was changed in the order in which it stands in the record.
+    /// Returns the changes in the order of the record.
     fn in_place(&self) -> Vec<&Overlaid> {
         let mut list: Vec<_> = self.list.iter().collect();
         if !self.is_in_place() {
@@ -282,7 +282,7 @@ impl Overlay {
     }
 }
 
-/// Splices what was changed into the frames of the base: what lies between is copied as it is.
+/// Splices the changes into the frames of the base, and copies the frames in between unchanged.
 fn splice<'o>(base: &[u8], changed: impl IntoIterator<Item = &'o Overlaid>, size: usize) -> Values {
     let mut frames = Vec::with_capacity(size);
     let mut copied = 0;
@@ -300,12 +300,12 @@ fn splice<'o>(base: &[u8], changed: impl IntoIterator<Item = &'o Overlaid>, size
 
 impl Overlaid {
     fn is_of(&self, key: &str) -> bool {
-        // As in `Values::find`: most keys are told apart without a comparison.
+        // As in `Values::find`: most keys differ without a full comparison.
         let (ours, theirs) = (self.key.as_bytes(), key.as_bytes());
         ours.len() == theirs.len() && ours.last() == theirs.last() && ours == theirs
     }
 
-    /// Returns where it stands: in the place of a frame of the base, or behind them all.
+    /// Returns its position: that of the replaced frame, or the end.
     fn place(&self) -> usize {
         self.replaces.as_ref().map_or(usize::MAX, |frame| frame.start)
     }
@@ -333,7 +333,7 @@ impl fmt::Debug for Overlay {
     }
 }
 
-/// Shows the key and whether it was removed, and no value.
+/// Shows the key and whether it was removed, without the value.
 impl fmt::Debug for Overlaid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.value.is_some() { "set" } else { "removed" };

@@ -1,4 +1,4 @@
-//! The decision what to do at the end of a request, without side effects.
+//! The decision of what a commit does, without side effects.
 
 use super::Record;
 use super::changes::Changes;
@@ -7,12 +7,12 @@ use super::external::ExternalParts;
 use super::lifetime::Timeouts;
 use crate::clock::Timestamp;
 
-/// The one thing to do with the session at the end of a request.
+/// The single action of a commit on the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Nothing.
     Keep,
-    /// Make sure that the session is still there, for a cookie that opens only in it.
+    /// Check that the session is still live, for a cookie that is bound to it.
     Confirm,
     /// Record that the session was used.
     Touch,
@@ -20,21 +20,21 @@ pub(crate) enum Plan {
     Create,
     /// Write the changed record.
     Update,
-    /// Write the record under a new ID. With `grace` the old ID leads to the new one for a while.
+    /// Write the record under a new ID. With `grace` the old ID stays valid for the grace period.
     Renew { grace: bool },
     /// End the session.
     Destroy,
-    /// End the session and begin another.
+    /// End the session and begin another one.
     Replace,
 }
 
 impl Plan {
-    /// Whether the response must carry a cookie.
+    /// Returns whether the response must carry a cookie.
     pub(crate) fn needs_cookie(self) -> bool {
         matches!(self, Self::Create | Self::Renew { .. } | Self::Destroy | Self::Replace)
     }
 
-    /// Whether the record is written or touched.
+    /// Returns whether the record is written or touched.
     pub(crate) fn writes_record(self) -> bool {
         matches!(self, Self::Touch | Self::Create | Self::Update | Self::Renew { .. } | Self::Replace)
     }
@@ -49,16 +49,16 @@ pub(crate) struct Situation<'r> {
     pub(crate) changes: &'r Changes,
     /// The draft that they led to.
     pub(crate) draft: &'r Draft,
-    /// The ID has just been renewed, and the response carries it. A further renewal by each of many such requests would
-    /// make a chain of IDs too long to follow.
+    /// The ID has just been renewed by another request, and the response carries the new one. If each of many such
+    /// requests renewed it again, the chain of IDs would be too long to follow.
     pub(crate) is_renewed: bool,
-    /// The client's copy is sealed with a key that is no longer the primary one.
+    /// The client's copy is sealed with a fallback key.
     pub(crate) needs_seal: bool,
-    /// The response head is still to be sent.
+    /// The response head is still unsent.
     pub(crate) may_set_cookie: bool,
 }
 
-/// Returns what to do.
+/// Returns the plan.
 ///
 /// An ID that has reached its age waits for a response that can carry the new one.
 pub(crate) fn plan(situation: Situation<'_>, timeouts: &Timeouts, now: Timestamp) -> Plan {
@@ -161,7 +161,7 @@ mod tests {
         };
         if plan(true) == (Plan::Renew { grace: true }) && !changes.renews {
             let without = if draft.is_changed() { Plan::Update } else { Plan::Touch };
-            assert_eq!(plan(false), without, "there is nobody to tell a new id to");
+            assert_eq!(plan(false), without, "no response can carry a new id");
         } else {
             assert_eq!(plan(false), plan(true));
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_case_has_its_plan() {
+    fn every_case_leads_to_its_plan() {
         use Plan::*;
         let (gracious, at_once) = (Renew { grace: true }, Renew { grace: false });
         let (none, fresh, used, old) = (|| None, || record(0), || record(60), || record(500));

@@ -1,4 +1,4 @@
-//! Counter for the steps of searches, with which tests show that many keys take linear time. It exists in tests only.
+//! Counter of search steps, for tests that show that many keys take linear time.
 
 #[cfg(test)]
 use std::cell::Cell;
@@ -20,7 +20,7 @@ pub(super) fn count() {
     TAKEN.set(TAKEN.get() + 1);
 }
 
-/// Counts nothing outside of tests.
+/// Does nothing outside of tests.
 #[cfg(not(test))]
 #[inline(always)]
 pub(super) fn count() {}

@@ -1,4 +1,4 @@
-//! The values of a session, kept in the bytes they came in.
+//! The values of a session, kept byte for byte.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,19 +15,19 @@ pub struct Values {
     frames: Box<[u8]>,
 }
 
-/// Where a key and its value stand among the frames.
+/// The position of a key and its value in the frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// All of the frame.
+    /// The whole frame.
     pub(super) whole: Range<usize>,
     /// Its JSON text.
     pub(super) value: Range<usize>,
 }
 
 impl Values {
-    /// Takes over frames that were written by [`as_frames`](Self::as_frames) or [`from_pairs`](Self::from_pairs).
+    /// Wraps frames that were written by [`as_frames`](Self::as_frames) or [`from_pairs`](Self::from_pairs).
     ///
-    /// Returns `None` when they are cut short or a key is not UTF-8. Whether the values are JSON shows when they are
+    /// Returns `None` when they are truncated or a key is not UTF-8. The values are parsed as JSON only when they are
     /// read.
     #[must_use]
     pub fn from_frames(frames: &[u8]) -> Option<Self> {
@@ -42,7 +42,7 @@ impl Values {
         Some(Self { frames: frames.into() })
     }
 
-    /// Makes the values of pairs of a key and a JSON text. Of several pairs with one key the first counts.
+    /// Creates values from pairs of a key and a JSON text. Of duplicate keys the first wins.
     #[must_use]
     pub fn from_pairs<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p [u8])>) -> Self {
         let mut frames = Vec::new();
@@ -52,7 +52,7 @@ impl Values {
         Self { frames: frames.into() }
     }
 
-    /// Takes over frames that [`put_frame`] has just written.
+    /// Wraps frames that [`put_frame`] has just written.
     pub(super) fn from_written_frames(frames: Vec<u8>) -> Self {
         Self { frames: frames.into() }
     }
@@ -69,12 +69,12 @@ impl Values {
         self.find(key).map(|frame| &self.frames[frame.value])
     }
 
-    /// Goes through the keys and their JSON texts, in the order in which they were first set.
+    /// Iterates over the keys and their JSON texts, in the order in which they were first set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.located().map(|(_, key, value)| (key, value))
     }
 
-    /// Goes through the keys and their JSON texts, and where their frames begin.
+    /// Iterates over the keys and their JSON texts, with the start of each frame.
     pub(super) fn located(&self) -> impl Iterator<Item = (usize, &str, &[u8])> {
         let mut reader = Reader::new(&self.frames);
         std::iter::from_fn(move || {
@@ -84,13 +84,13 @@ impl Values {
         .filter_map(|(start, key, value)| Some((start, std::str::from_utf8(key).ok()?, value)))
     }
 
-    /// Whether there is no value.
+    /// Returns whether there is no value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// Returns the values with that of a key set or removed.
+    /// Returns the values with the value of a key set or removed.
     pub(crate) fn with(&self, key: &str, value: Option<&[u8]>) -> Self {
         let frame = self.find(key).map_or(self.frames.len()..self.frames.len(), |frame| frame.whole);
         let mut frames = self.frames[..frame.start].to_vec();
@@ -101,7 +101,7 @@ impl Values {
         Self::from_written_frames(frames)
     }
 
-    /// Returns where a key and its value stand.
+    /// Returns the position of a key and its value.
     pub(super) fn find(&self, key: &str) -> Option<Frame> {
         let (frames, key) = (&*self.frames, key.as_bytes());
         let mut start = 0;
@@ -111,8 +111,7 @@ impl Values {
             let key_ends = key_starts + key_length;
             let (value_length, value_starts) = length_at(frames, key_ends)?;
             let end = value_starts + value_length;
-            // Keys of one session are often of one length and differ at the end: most are told apart without a
-            // comparison.
+            // Keys of one session often have the same length and differ at the end: most need no full comparison.
             let found = &frames[key_starts..key_ends];
             if found.len() == key.len() && found.last() == key.last() && found == key {
                 return Some(Frame { whole: start..end, value: value_starts..end });
@@ -121,7 +120,7 @@ impl Values {
         }
     }
 
-    /// Returns the frame that begins at a place.
+    /// Returns the frame that begins at `start`.
     pub(super) fn frame_at(&self, start: usize) -> Option<Frame> {
         let (key_length, key_starts) = length_at(&self.frames, start)?;
         let (value_length, value_starts) = length_at(&self.frames, key_starts + key_length)?;
@@ -130,7 +129,7 @@ impl Values {
     }
 }
 
-/// Returns how many bytes the frame of a value takes.
+/// Returns the size of a value's frame in bytes.
 pub(super) fn frame_size(key: &str, value: &[u8]) -> usize {
     size_of_number(key.len()) + key.len() + size_of_number(value.len()) + value.len()
 }
@@ -141,7 +140,7 @@ pub(super) fn put_frame(frames: &mut Vec<u8>, key: &str, value: &[u8]) {
     put_bytes(frames, value);
 }
 
-/// Shows how many bytes there are, and none of them.
+/// Shows only the size.
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Values({} bytes)", self.frames.len())
@@ -159,7 +158,7 @@ mod tests {
             assert_eq!(values.get(key), Some(value.as_bytes()), "{key}");
             let frame = values.find(key).expect("it is there");
             assert_eq!(&values.as_frames()[frame.value.clone()], value.as_bytes());
-            let alone = Values::from_frames(&values.as_frames()[frame.whole]).expect("a frame of its own");
+            let alone = Values::from_frames(&values.as_frames()[frame.whole]).expect("a single frame");
             assert_eq!(alone.iter().collect::<Vec<_>>(), [(key, value.as_bytes())]);
         }
         assert_eq!((values.get("b"), values.find("b")), (None, None));
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_back_whole_and_are_refused_at_every_cut_inside_a_frame() {
+    fn frames_survive_a_round_trip_and_are_rejected_if_truncated() {
         let values = Values::from_pairs([("key", b"\"value\"".as_slice()), ("n", b"1")]);
         let frames = values.as_frames();
         assert_eq!(Values::from_frames(frames).as_ref(), Some(&values));

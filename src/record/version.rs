@@ -12,7 +12,7 @@ const WRITE_COUNT: u64 = (1 << WRITE_COUNT_BITS) - 1;
 const RANDOM_BITS: u32 = 32;
 const GENERATION_COUNT: u64 = (1 << 31) - 1;
 
-/// The new names and numbers of a record that is to be stored.
+/// The new names and numbers of a record to store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     /// The handle of the session, if the draft keeps none.
@@ -25,8 +25,8 @@ pub(crate) struct Stamp {
 
 /// Distinguishes a write of a record from earlier and concurrent ones.
 ///
-/// Each create, update and renewal writes another version; a touch leaves it. Only whether two versions are equal means
-/// anything: they are not in order. The versions that the layer writes fit a signed 64-bit number.
+/// Each create, update and renewal writes another version; a touch leaves it. Versions can only be compared for
+/// equality: they have no order. The versions that the layer writes fit a signed 64-bit number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version(u64);
 
@@ -34,10 +34,10 @@ impl Version {
     /// The version of a [new](super::Record::new) record.
     pub const FIRST: Self = Self(1);
 
-    /// Stands for the version before the first write.
+    /// The version before the first write.
     pub(crate) const NONE: Self = Self(0);
 
-    /// Makes a version from the number of [`as_u64`](Self::as_u64).
+    /// Creates a version from the number of [`as_u64`](Self::as_u64).
     #[must_use]
     pub const fn from_u64(version: u64) -> Self {
         Self(version)
@@ -55,7 +55,7 @@ impl Version {
         Self(u64::from(write_id) << WRITE_COUNT_BITS | (self.0 + 1) & WRITE_COUNT)
     }
 
-    /// Whether this may be the version of the very next write after `before`: as many writes lie between.
+    /// Returns `true` if this may be the version of the very next write after `before`, by its count.
     pub(crate) fn is_next_to(self, before: Self) -> bool {
         self.0 & WRITE_COUNT == (before.0 + 1) & WRITE_COUNT
     }
@@ -70,7 +70,7 @@ impl Version {
 pub struct Generation(u64);
 
 impl Generation {
-    /// Makes a generation from the number of [`as_u64`](Self::as_u64).
+    /// Creates a generation from the number of [`as_u64`](Self::as_u64).
     #[must_use]
     pub const fn from_u64(generation: u64) -> Self {
         Self(generation)
@@ -82,7 +82,7 @@ impl Generation {
         self.0
     }
 
-    /// Whether fewer logins led to this generation than to `other`, both of one session.
+    /// Returns `true` if this generation counts fewer logins than `other`, both of the same session.
     #[must_use]
     pub const fn is_older_than(self, other: Self) -> bool {
         self.count() < other.count()
@@ -119,8 +119,8 @@ mod tests {
     fn writes_that_follow_the_same_version_differ_by_their_ids() {
         let first = Version::NONE.next(7);
         assert_ne!(first, Version::NONE.next(8));
-        assert_ne!(first, first.next(7), "the count tells them apart");
-        assert_eq!(first.next(7), Version::NONE.next(1).next(7), "nothing is left of the ID before");
+        assert_ne!(first, first.next(7), "the counts differ");
+        assert_eq!(first.next(7), Version::NONE.next(1).next(7), "the earlier ID is gone");
     }
 
     #[test]

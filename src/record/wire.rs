@@ -9,19 +9,19 @@ pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number.to_le_bytes()[0]);
 }
 
-/// Returns how many bytes [`put_number`] takes for a length.
+/// Returns the number of bytes that [`put_number`] writes for a length.
 pub(super) fn size_of_number(number: usize) -> usize {
     let bits = usize::BITS - (number | 1).leading_zeros();
     bits.div_ceil(7) as usize
 }
 
-/// Appends bytes behind their length.
+/// Appends bytes with their length before them.
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Reads the length at a place of bytes, and returns it and where it ends.
+/// Reads the length at `at`. Returns it and the position after it.
 pub(super) fn length_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     match *bytes.get(at..)? {
         [only, ..] if only < 0x80 => Some((usize::from(only), at + 1)),
@@ -34,7 +34,7 @@ pub(super) fn length_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// Reads what the functions above wrote; every method gives `None` where the input ends early or makes no sense.
+/// Reads the output of the functions above. Every method returns `None` if the input is truncated or malformed.
 #[derive(Clone)]
 pub(super) struct Reader<'b> {
     rest: &'b [u8],
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_come_back_and_have_the_size_that_was_foretold() {
+    fn numbers_survive_a_round_trip_and_have_the_computed_size() {
         for number in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
             let mut out = Vec::new();
             put_number(&mut out, number);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn input_that_ends_early_or_overflows_is_refused() {
+    fn truncated_or_overflowing_input_is_rejected() {
         assert_eq!(Reader::new(&[]).number(), None);
         assert_eq!(Reader::new(&[0x80]).number(), None);
         assert_eq!((length_at(&[0x80], 0), length_at(&[], 0), length_at(&[1], 2)), (None, None, None));

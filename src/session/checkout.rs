@@ -1,4 +1,4 @@
-//! [`PartTransaction`]: pending rows become record data.
+//! [`PartTransaction`]: turns the rows of a part into data of the application.
 
 use std::any::TypeId;
 use std::fmt;
@@ -16,11 +16,11 @@ use crate::state::{Checkout, SharedWork as _};
 ///
 /// Returned by [`Part::begin`]. It derefs to `T`: the part as it is in the tables now. The application runs its own
 /// sqlx statements on the [`connection`](Self::connection), and [`commit`](Self::commit) removes the part's rows and
-/// commits. The transaction is atomic, also when the process is killed.
+/// commits. The transaction is atomic, even if the process is killed.
 ///
-/// An open transaction locks the session's row: other requests of the session that write wait for it, and of two that
-/// begin at once the second finds nothing pending. Keep it short, and do not use the session before it has ended. In
-/// SQLite all other writers wait, also this request.
+/// An open transaction locks the session's row: other requests of the session that write wait for it, and of two
+/// concurrent transactions the second finds no rows. Keep it short, and do not use the session before it has ended. In
+/// SQLite all other writers wait, including this request.
 ///
 /// Dropping it rolls it back.
 ///
@@ -65,9 +65,10 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
     ///
     /// # Errors
     ///
-    /// [`NoTables`](crate::ErrorKind::NoTables) when the part does not live in tables of this engine, otherwise as the
-    /// store has it.
-    #[expect(private_bounds, reason = "the engines are those that this crate knows")]
+    /// [`NoTables`](crate::ErrorKind::NoTables) when the part does not live in tables of this engine,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store fails, and the errors of
+    /// [`save`](crate::Session::save).
+    #[expect(private_bounds, reason = "only the engines of this crate implement it")]
     pub async fn begin<D: RowDialect>(&mut self) -> Result<Option<PartTransaction<'_, T, D, M>>, Error> {
         self.write_back()?;
         let shared = Arc::clone(&self.held.shared);
@@ -90,7 +91,7 @@ impl<T: SessionPart, D: Database, M: 'static> PartTransaction<'_, T, D, M> {
     }
 }
 
-#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+#[expect(private_bounds, reason = "only the engines of this crate implement it")]
 impl<T: SessionPart, D: RowDialect, M: 'static> PartTransaction<'_, T, D, M> {
     /// Removes the part's rows and commits the transaction. The part is empty then.
     ///
@@ -98,11 +99,11 @@ impl<T: SessionPart, D: RowDialect, M: 'static> PartTransaction<'_, T, D, M> {
     ///
     /// [`Constraint`](crate::ErrorKind::Constraint) when a row of the application refers to the rows, otherwise
     /// [`Unavailable`](crate::ErrorKind::Unavailable). The transaction is rolled back then, unless the store failed and
-    /// could not be asked afterwards either: another [`begin`](Part::begin) shows it.
+    /// the outcome could not be determined: another [`begin`](Part::begin) shows it.
     ///
     /// # Cancel safety
     ///
-    /// After a dropped future, the transaction was committed whole or rolled back.
+    /// After a dropped future, the transaction was either committed as a whole or rolled back.
     pub async fn commit(self) -> Result<(), Error> {
         let Self { part, checkout, .. } = self;
         let shared = Arc::clone(&part.held.shared);
@@ -120,7 +121,7 @@ impl<T: SessionPart, D: Database, M> Deref for PartTransaction<'_, T, D, M> {
     }
 }
 
-/// Shows no value.
+/// Does not show the value.
 impl<T: SessionPart, D: Database, M> fmt::Debug for PartTransaction<'_, T, D, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PartTransaction({:?})", T::NAME)

@@ -75,8 +75,8 @@ where
     }
 }
 
-/// Answers with the [status](Error::status) of the error and its message, which holds no secret. The error itself is in
-/// the extensions of the response, for a middleware that answers in another way.
+/// Answers with the [status](Error::status) of the error and its message, which contains no secret. The response's
+/// extensions have the error, for a middleware that replaces the response.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = (self.status(), self.to_string()).into_response();

@@ -1,4 +1,4 @@
-//! Whether a value has only numbers that JSON can hold.
+//! Check for numbers that JSON cannot represent.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// Returns whether no float in a value is NaN or infinite.
+/// Returns `true` if no float in a value is NaN or infinite.
 pub(super) fn is_finite<T: Serialize + ?Sized>(value: &T) -> bool {
     value.serialize(Finite).is_ok()
 }
 
-/// Serializer that writes nothing and fails at a float that is not finite.
+/// Serializer that writes nothing and fails at the first float that is not finite.
 #[derive(Clone, Copy)]
 struct Finite;
 
-/// Error of a value that has such a float, or fails by itself.
+/// Error for a value that contains such a float or fails to serialize.
 #[derive(Debug)]
 struct NotFinite;
 
@@ -34,7 +34,7 @@ impl ser::Error for NotFinite {
     }
 }
 
-/// Values without parts, none of them a float.
+/// Scalar values other than floats.
 macro_rules! plain {
     ($($method:ident($($argument:ty),*)),* $(,)?) => {
         $(fn $method(self, $(_: $argument),*) -> Result<(), NotFinite> {
@@ -122,7 +122,7 @@ impl Serializer for Finite {
     }
 }
 
-/// Values with parts, each of which must be finite.
+/// Compound values, whose members must all be finite.
 macro_rules! compound {
     ($($compound:ident: $method:ident($($name:ty)?)),* $(,)?) => {
         $(impl $compound for Finite {
@@ -153,7 +153,7 @@ impl SerializeMap for Finite {
     type Ok = ();
     type Error = NotFinite;
 
-    /// The JSON serializer itself refuses a key that is not finite.
+    /// The JSON serializer rejects a key that is not finite.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), NotFinite> {
         Ok(())
     }
@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Every way in which a float can be part of something.
+    /// Every kind of container for a float.
     #[derive(Serialize)]
     enum Shape {
         Newtype(f64),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_float_that_is_not_finite_is_found_wherever_it_is() {
+    fn a_float_that_is_not_finite_is_found_in_every_container() {
         for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for (index, shape) in shapes(number).iter().enumerate() {
                 assert!(!is_finite(shape), "{number} in shape {index}");

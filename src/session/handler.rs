@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 thread_local! {
-    /// How many handlers, one within the other, this thread is polling.
+    /// Number of nested handlers that this thread is polling.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -26,7 +26,7 @@ impl Drop for Polling {
     }
 }
 
-/// Whether this thread is polling a handler.
+/// Returns whether this thread is polling a handler.
 pub(super) fn is_being_polled() -> bool {
     DEPTH.get() > 0
 }

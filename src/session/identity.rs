@@ -16,21 +16,20 @@ impl<M: 'static> Session<M> {
     /// Binds the session to an authenticated principal, such as the ID of a user.
     ///
     /// The session gets a new ID and the old one is dead at once, which defeats session fixation (OWASP ASVS 5.0,
-    /// 7.2.4). The absolute timeout begins anew. The values of an anonymous visitor stay, as a shopping cart must;
-    /// those of *another* principal are removed, with the timeouts of its own. [`login_fresh`](Self::login_fresh) keeps
-    /// nothing.
+    /// 7.2.4). The absolute timeout begins anew. The values of an anonymous session stay, such as a shopping cart; the
+    /// values and timeouts of *another* principal are removed. [`login_fresh`](Self::login_fresh) keeps nothing.
     ///
     /// With a [limit of sessions](crate::SessionLayer::with_max_sessions), the login may be refused when the session is
     /// [saved](Self::save).
     ///
     /// # Security
     ///
-    /// Authenticate the user first, and call this at every login, also at one that confirms the present principal.
+    /// Authenticate the user first. Call this at every login, including one that confirms the current principal.
     ///
-    /// State in the cookie has no ID that could die. A copy of the cookie from before the login stays valid as what it
-    /// was: an anonymous session, or, after a login that confirms, one that is logged in until its timeouts. The former
-    /// session of another principal can be replayed too, unless there is
-    /// [revocation](crate::CookieState::with_revocation), which ends it as a logout does.
+    /// State in the cookie has no ID to invalidate. A copy of the cookie from before the login stays valid until its
+    /// timeouts: as an anonymous session, or, if the same principal logged in again, as a logged-in one. The session of
+    /// another principal can be replayed too, unless [revocation](crate::CookieState::with_revocation) ends it as a
+    /// logout does.
     pub fn login(&self, principal: impl Into<String>) {
         self.shared.change(Change::Login { principal: principal.into().into(), fresh: false });
     }
@@ -40,11 +39,11 @@ impl<M: 'static> Session<M> {
         self.shared.change(Change::Login { principal: principal.into().into(), fresh: true });
     }
 
-    /// Notes that the principal has just authenticated again, as before a payment or a new password.
+    /// Records that the principal has just authenticated again, such as before a payment or a password change.
     ///
     /// Sets [`authenticated_at`](Self::authenticated_at) to now and gives the session a new ID; the old one is dead at
-    /// once, as with a [login](Self::login) (OWASP ASVS 5.0, 7.2.4). Everything else stays, also the absolute timeout.
-    /// State in the cookie has no ID: it is sealed anew, and an older copy keeps its former time.
+    /// once, as with a [login](Self::login) (OWASP ASVS 5.0, 7.2.4). Everything else stays, including the absolute
+    /// timeout. State in the cookie has no ID: it is resealed, and an older copy keeps its earlier time.
     ///
     /// # Errors
     ///
@@ -57,7 +56,7 @@ impl<M: 'static> Session<M> {
 
     /// Fails unless the principal has logged in, or [reauthenticated](Self::mark_reauthenticated), within `within`.
     ///
-    /// For actions that must not work with an unattended session (OWASP ASVS 5.0, 7.5.1 to 7.5.3). The layer
+    /// For actions that an unattended session must not allow (OWASP ASVS 5.0, 7.5.1 to 7.5.3). The layer
     /// [`require_recent_login`](crate::require_recent_login) guards whole routes.
     ///
     /// # Errors
@@ -91,12 +90,12 @@ impl<M: 'static> Session<M> {
     ///
     /// # Security
     ///
-    /// A visitor can choose the name of a browser: escape the label like any other input. Stores keep it readable, also
-    /// where values are [encrypted](crate::SessionLayer::with_encryption_at_rest).
+    /// Clients can choose the name of a browser: escape the label like any other input. Stores keep it readable, even
+    /// if values are [encrypted](crate::SessionLayer::with_encryption_at_rest).
     ///
     /// # Errors
     ///
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) when it has more than 256 bytes. The former label stays.
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) when it has more than 256 bytes. The previous label stays.
     pub fn set_label(&self, label: impl Into<String>) -> Result<(), Error> {
         let label = label.into();
         if label.len() > LONGEST_LABEL {
@@ -140,12 +139,13 @@ impl<M: 'static> Session<M> {
         })
     }
 
-    /// Returns the handle of the session, also of one that is being created at this moment.
+    /// Returns the handle of the session, including one that is just being created.
     pub(crate) fn current_handle(&self) -> Option<Handle> {
         self.shared.with(|work| work.current_handle())
     }
 
-    /// Returns the public name of the session, for logs and lists. It opens nothing, and a renewal of the ID keeps it.
+    /// Returns the public name of the session, for logs and lists. It grants no access, and stays the same when the ID
+    /// is renewed.
     ///
     /// `None` for a session that this request creates.
     #[must_use]

@@ -171,13 +171,13 @@ mod tests {
     #[test]
     fn errors_do_not_quote_values() {
         let error = from_json::<u8>("pin", b"\"1234\"").expect_err("a string is no number");
-        let source = error.source().expect("the parser's complaint is kept").to_string();
+        let source = error.source().expect("the parser's error").to_string();
         assert_eq!(source, "a field or type does not match, at line 1 column 6");
         assert!(!format!("{error:?} {error} {source}").contains("1234"));
     }
 
     #[test]
-    fn numbers_come_back_bit_by_bit() {
+    fn numbers_survive_a_round_trip_bit_by_bit() {
         let mut random = 1_u64;
         for _ in 0..10_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -49,8 +49,8 @@ impl<M: 'static> SessionLoader<M> {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be asked. A session that has expired, was
-    /// destroyed or never existed is no error, but an empty one.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store fails. A session that has expired, was destroyed
+    /// or never existed is not an error but loads as an empty one.
     ///
     /// # Cancel safety
     ///

@@ -80,7 +80,7 @@ pub(crate) fn apply<T: SessionPart>(
     Ok((part, json))
 }
 
-/// Computes it from the part at hand, which was loaded from `before`.
+/// Like [`apply`], for a `part` that was already decoded from `before`.
 pub(crate) fn apply_to<T: SessionPart>(
     part: &mut T,
     before: Option<&[u8]>,
@@ -92,7 +92,7 @@ pub(crate) fn apply_to<T: SessionPart>(
     written::<T>(before, known.as_deref(), &encode(part)?, collections)
 }
 
-/// Applies a change to the text that it was computed from. Its outcome is `after`, which is written whole if need be.
+/// Applies a change to the text that it was computed from. The outcome is `after`, written as a whole if necessary.
 fn written<T: SessionPart>(
     base: Option<&[u8]>,
     before: Option<&str>,
@@ -158,7 +158,7 @@ mod tests {
     fn patched(base: Option<&[u8]>, newer: Option<&[u8]>, change: impl Fn(&mut Cart)) -> Result<String, Error> {
         let mut part = base.map_or_else(Cart::default, |base| serde_json::from_slice(base).expect("a cart"));
         change(&mut part);
-        let patch = difference(base, &part, &[])?.expect("it differs");
+        let patch = difference(base, &part, &[])?.expect("a difference");
         merge::<Cart>(&patch, newer, &[]).map(|json| String::from_utf8_lossy(&json).into_owned())
     }
 
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_changes_what_differs_on_what_it_was_made_of_and_on_what_is_newer() {
+    fn a_patch_applies_to_its_base_and_to_newer_state() {
         let change = |cart: &mut Cart| cart.lines.push(2);
         assert_eq!(patched(None, None, change).unwrap(), r#"{"lines":[2],"total":0.0,"discount":null}"#);
         let stored = patched(Some(STORED), Some(STORED), change).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_again_is_refused_before_it_is_stored() {
+    fn a_value_that_does_not_decode_is_rejected_before_it_is_stored() {
         assert!(is_encode(patched(Some(STORED), Some(STORED), |cart| cart.total = f64::NAN)));
         assert!(is_encode(patched(None, None, |cart| cart.discount = Some(f64::INFINITY))));
         assert!(is_encode(apply::<Cart>(Some(STORED), &|cart| cart.discount = Some(f64::NAN), &[])));
@@ -230,19 +230,19 @@ mod tests {
     }
 
     #[test]
-    fn two_changes_that_do_not_fit_together_are_a_conflict() {
-        let patch = difference(Some(b"[1,5]"), &Span(4, 5), &[]).unwrap().expect("it differs");
+    fn two_incompatible_changes_are_a_conflict() {
+        let patch = difference(Some(b"[1,5]"), &Span(4, 5), &[]).unwrap().expect("a difference");
         assert_eq!(&*merge::<Span>(&patch, Some(b"[1,9]"), &[]).unwrap(), b"[4,9]");
         let error = merge::<Span>(&patch, Some(b"[1,2]"), &[]).expect_err("it ends before it starts");
         assert_eq!(error.kind(), &ErrorKind::Conflict);
-        let error = merge::<Span>(&patch, Some(b"{}"), &[]).expect_err("what is stored is no span");
+        let error = merge::<Span>(&patch, Some(b"{}"), &[]).expect_err("the stored value is not a span");
         assert_eq!(error.kind(), &ErrorKind::Conflict);
         let (span, json) = apply::<Span>(Some(b"[1,2]"), &|span| span.0 = 2, &[]).unwrap();
         assert_eq!((span, &*json), (Span(2, 2), &b"[2,2]"[..]));
     }
 
     #[test]
-    fn the_bytes_of_what_an_update_leaves_alone_stay() {
+    fn an_update_keeps_the_bytes_of_unchanged_values() {
         let (cart, json) = apply::<Cart>(Some(STORED), &|cart| cart.discount = Some(0.1), &[]).unwrap();
         assert_eq!(String::from_utf8_lossy(&json), r#"{"new":1.50,"lines":[1],"discount":0.1}"#);
         assert_eq!(cart.lines, [1]);

@@ -1,4 +1,4 @@
-//! The handlers' view: [`Session`] and [`Part`], and how a tower service gets at them.
+//! The API for handlers: [`Session`] and [`Part`], and access to them from a tower service.
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod checkout;
@@ -13,7 +13,7 @@ mod merge;
 mod part;
 mod part_info;
 mod removal;
-#[expect(clippy::module_inception, reason = "the type that the folder is about")]
+#[expect(clippy::module_inception, reason = "the module of the main type")]
 mod session;
 mod shared;
 

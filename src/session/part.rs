@@ -22,9 +22,9 @@ use http::Extensions;
 
 /// A part of the session of a request.
 ///
-/// As an argument of a handler it loads the part, wherever it lives. It derefs to `T`. When it is dropped, a changed
-/// value is written back, and only its changed fields, so nodes that run different releases lose no field of each
-/// other. As with [`Session`](crate::Session), changes are saved before the response is sent.
+/// As an argument of a handler it loads the part, wherever it lives. It derefs to `T`. When it is dropped, the changed
+/// fields of its value are written back, so nodes that run different releases keep each other's fields. As with
+/// [`Session`](crate::Session), changes are saved before the response is sent.
 ///
 /// A request has one `Part<T>` of a type at a time; a second one is an error, never a deadlock.
 ///
@@ -51,7 +51,7 @@ use http::Extensions;
 /// Never. When the handler panics while it holds the part, nothing is written.
 pub struct Part<T: SessionPart, M = Main> {
     value: T,
-    /// The JSON that `value` was made of, before it was changed through `DerefMut`.
+    /// The JSON that `value` was decoded from, before changes through `DerefMut`.
     base: Option<JsonText>,
     is_touched: bool,
     /// The number of takeovers of the session when the part was read.
@@ -66,8 +66,8 @@ pub struct Part<T: SessionPart, M = Main> {
 
 /// A [`Part<T>`] that begins with the default if the stored part cannot be decoded as a `T`.
 ///
-/// For handlers that must work whatever is stored, as `PartOrDefault(part)`. The unreadable part is removed when the
-/// request is committed, also if the handler does not write to the part.
+/// For handlers that must work with any stored value, as `PartOrDefault(part)`. An unreadable part is removed when the
+/// request is committed, even if the handler does not write to the part.
 ///
 /// # Examples
 ///
@@ -95,9 +95,9 @@ impl<T: SessionPart> PartOrDefault<T> {
     ///
     /// # Errors
     ///
-    /// As [`Part::from_extensions`], but for [`Decode`](crate::ErrorKind::Decode). That remains the error where a part
-    /// [encrypted at rest](crate::InStore::with_encryption_at_rest) opens with no key of the ring: with the key it can
-    /// be read again.
+    /// As [`Part::from_extensions`], but for [`Decode`](crate::ErrorKind::Decode). That error remains if no key of the
+    /// ring opens a part that is [encrypted at rest](crate::InStore::with_encryption_at_rest): with the right key it is
+    /// readable again.
     pub async fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Part::load_or_default(&SessionLoader::from_extensions(extensions)?).await.map(Self)
     }
@@ -110,8 +110,8 @@ impl<T: SessionPart> Part<T> {
     ///
     /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer served the request,
     /// [`PartInUse`](crate::ErrorKind::PartInUse) when the request holds the part already,
-    /// [`Decode`](crate::ErrorKind::Decode) when what is stored is not a `T`,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be asked.
+    /// [`Decode`](crate::ErrorKind::Decode) when the stored part is not a `T`,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store fails.
     pub async fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::load(&SessionLoader::from_extensions(extensions)?).await
     }
@@ -128,7 +128,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         Ok(part.filled_or_default())
     }
 
-    /// Takes the part into use and loads the stored text without decoding it.
+    /// Marks the part as in use and loads the stored text without decoding it.
     pub(super) async fn open(loader: &SessionLoader<M>) -> Result<Self, Error> {
         let shared = loader.shared();
         let placed = shared.placed_part(TypeId::of::<T>());
@@ -174,14 +174,14 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         Ok(self)
     }
 
-    /// Changes the part in a way that can be repeated.
+    /// Changes the part by a closure that can be replayed.
     ///
     /// `change` runs once without a conflict, and its outcome is stored. If another request changes the part at the
-    /// same time, it runs again on the newer part, also after the handler has returned; so it should do nothing but
+    /// same time, it runs again on the newer part, possibly after the handler has returned; so it should do nothing but
     /// change the part. It may use the session: it does not run under a lock. A part in a cookie has no conflicts.
     ///
-    /// Changes made through `DerefMut` before the call are part of its input. If the part can no longer be encoded, or
-    /// is nested too deep, the response is an error.
+    /// Changes made through `DerefMut` before the call are part of its input. If the part can no longer be encoded or
+    /// is nested too deeply, the response is an error.
     pub fn update(&mut self, change: impl Fn(&mut T) + Send + Sync + 'static) {
         let written = self.try_update(Arc::new(change));
         self.held.shared.note_failure(written);
@@ -267,7 +267,7 @@ impl<T: SessionPart, M> Part<T, M> {
         Err(Error::conflict())
     }
 
-    /// Takes over the part as it is stored now.
+    /// Reloads the stored part.
     fn reload(&mut self) -> Result<(), Error> {
         self.base = stored_text::<T>(&self.held.shared);
         let value = self.base.as_ref().map(|text| from_json(T::NAME, text.as_bytes())).transpose()?;
@@ -275,13 +275,13 @@ impl<T: SessionPart, M> Part<T, M> {
         Ok(())
     }
 
-    /// Empties the part after it was removed from its place.
+    /// Resets the part after its stored value was removed.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(super) fn reset(&mut self) {
         (self.value, self.base, self.is_touched) = (T::default(), None, false);
     }
 
-    /// Stores a text that was computed from the one `before`, and returns whether that was still there.
+    /// Stores a text that was computed from `before`. Returns whether `before` was still the stored text.
     fn store(&mut self, before: Option<&JsonText>, json: Arc<[u8]>, update: &Arc<UpdateFn>) -> Result<bool, Error> {
         let shared = &self.held.shared;
         let replay = (Arc::clone(update), |update| update);
@@ -301,17 +301,18 @@ impl<T: SessionPart, M> Part<T, M> {
         }
     }
 
-    /// Whether the part belongs to no session.
+    /// Returns whether the part is independent of the session.
     fn is_kept_by_takeovers(&self) -> bool {
         self.held.shared.placed_part(TypeId::of::<T>()).is_some_and(PlacedPart::needs_no_session)
     }
 
-    /// Whether the session was taken over since the part was read, so that it holds the former principal's value.
+    /// Returns whether the session was taken over since the part was read, so that its value belongs to the former
+    /// principal.
     fn is_of_former(&self) -> bool {
         self.takeovers != self.held.shared.takeovers() && !self.is_kept_by_takeovers()
     }
 
-    /// Begins anew after a takeover of the session.
+    /// Resets the part after a takeover of the session.
     fn forget_former(&mut self) {
         if self.is_of_former() {
             (self.value, self.base, self.is_touched) = (T::default(), None, false);
@@ -321,7 +322,7 @@ impl<T: SessionPart, M> Part<T, M> {
     }
 }
 
-/// Returns where a part is.
+/// Returns the location of a part.
 pub(super) fn location<T: SessionPart>(shared: &Shared) -> Location {
     match shared.placed_part(TypeId::of::<T>()) {
         Some(placed) => Location::External(placed.name, placed.medium()),
@@ -375,7 +376,7 @@ impl Drop for Held {
     }
 }
 
-/// Shows no value.
+/// Does not show the value.
 impl<T: SessionPart, M> fmt::Debug for Part<T, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Part({:?})", T::NAME)

@@ -1,4 +1,4 @@
-//! What is known of a part besides its value.
+//! Metadata of a part.
 
 use std::time::SystemTime;
 
@@ -10,10 +10,10 @@ use crate::part::PartPlace;
 pub struct PartInfo {
     /// Where the part lives.
     pub place: PartPlace,
-    /// How many bytes of JSON it was when it was loaded; 0 if there was none.
+    /// Its size when it was loaded, in bytes of JSON; 0 if there was none.
     pub size: usize,
-    /// When it was first stored, or the session it lives with began.
+    /// When it was first stored, or when its session began.
     pub created_at: Option<SystemTime>,
-    /// When it expires unless it is used again. `None` for one that is not stored.
+    /// When it expires unless it is used again. `None` if it is not stored.
     pub expires_at: Option<SystemTime>,
 }

@@ -1,4 +1,4 @@
-//! Removal of a part, whatever is in it.
+//! Removal of parts.
 
 use super::part::location;
 use super::session::Session;
@@ -6,9 +6,8 @@ use crate::error::Error;
 use crate::part::SessionPart;
 
 impl<M: 'static> Session<M> {
-    /// Removes the part `T`, whatever is in it, also what can no longer be read as a `T`. The next
-    /// [`Part<T>`](crate::Part) begins with the default. A part that is in use by another request at the same time goes
-    /// all the same.
+    /// Removes the part `T`, even if the stored value does not decode as a `T`. The next [`Part<T>`](crate::Part)
+    /// begins with the default. A part that another request is using is removed too.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! [`Session`]: the values of a visitor, and the life of the session.
+//! [`Session`]: the values and the lifecycle of a session.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,19 +17,19 @@ use crate::record::draft::Draft;
 use crate::record::key::RecordKey;
 use crate::state::SharedWork as _;
 
-/// Marks the session of an application that has one layer. An application with two gives the other a marker of its own:
-/// see [`SessionLayer::with_marker`](crate::SessionLayer::with_marker).
+/// Marker of the session in an application with one layer. An application with two layers gives the second its own
+/// marker: see [`SessionLayer::with_marker`](crate::SessionLayer::with_marker).
 #[derive(Clone, Copy, Debug)]
 pub enum Main {}
 
-/// The session of the visitor who sent a request.
+/// The session of a request.
 ///
-/// As an argument of a handler it loads the session, once a request; from then on every access is immediate. A visitor
-/// without a session has an empty one, and nothing is stored or sent until something is written to it. What was changed
-/// is saved after the handler has returned and before the response is sent.
+/// As an argument of a handler it loads the session, once per request; later accesses are immediate. A client without a
+/// session gets an empty one, and nothing is stored or sent until the handler writes to it. Changes are saved after the
+/// handler has returned and before the response is sent.
 ///
-/// Clones are cheap and show the same session. The session can be moved into tasks and streams; what those change after
-/// the response was sent has to be [saved](Self::save) by them.
+/// Clones are cheap and share one session. The session can be moved into tasks and streams, which must
+/// [save](Self::save) the changes they make after the response was sent.
 ///
 /// # Examples
 ///
@@ -82,16 +82,16 @@ impl<M: 'static> Session<M> {
 
     /// Changes the value of `key`, beginning with `T::default()` if there is none, and returns the new value.
     ///
-    /// When another request changes the session at the same time, `change` runs again on what that one left: counters
-    /// add up, and things pushed to a list are all there. It may therefore run several times, also after the handler
-    /// has returned, and should do nothing but change the value.
+    /// When another request changes the session concurrently, `change` runs again on the newer value: counters add up,
+    /// and no element pushed to a list is lost. It may therefore run several times, possibly after the handler has
+    /// returned, and should do nothing but change the value.
     ///
     /// # Errors
     ///
-    /// [`Decode`](crate::ErrorKind::Decode) when the present value is not a `T`, [`Encode`](crate::ErrorKind::Encode)
-    /// when the new one cannot be written as JSON or not be read again, [`TooLarge`](crate::ErrorKind::TooLarge) when
-    /// it would make the session larger than the layer's [limit](crate::SessionLayer::with_max_record_size). After an
-    /// error the value stays as it was.
+    /// [`Decode`](crate::ErrorKind::Decode) when the current value is not a `T`, [`Encode`](crate::ErrorKind::Encode)
+    /// when the new one cannot be encoded as JSON or does not decode again, [`TooLarge`](crate::ErrorKind::TooLarge)
+    /// when it would make the session larger than the layer's [limit](crate::SessionLayer::with_max_record_size). After
+    /// an error the value stays as it was.
     pub fn update<T, F>(&self, key: &str, change: F) -> Result<T, Error>
     where
         T: DeserializeOwned + Serialize + Default + 'static,
@@ -124,7 +124,7 @@ impl<M: 'static> Session<M> {
     ///
     /// # Errors
     ///
-    /// [`Decode`](crate::ErrorKind::Decode) when the value is not a `T`. It is removed all the same.
+    /// [`Decode`](crate::ErrorKind::Decode) when the value is not a `T`. It is removed nevertheless.
     pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         let value = self.get(key);
         if !matches!(value, Ok(None)) {
@@ -133,25 +133,25 @@ impl<M: 'static> Session<M> {
         value
     }
 
-    /// Whether `key` has a value.
+    /// Returns whether `key` has a value.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         self.draft(|draft| draft.get(&storage_key(key)).is_some())
     }
 
-    /// Returns the keys that have a value, in the order in which they were first set. Parts are not among them.
+    /// Returns the keys that have a value, in the order in which they were first set, without parts.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         self.draft(|draft| draft.iter().filter_map(|(key, _)| application_key(key)).map(str::to_owned).collect())
     }
 
-    /// Returns how many keys have a value.
+    /// Returns the number of keys that have a value.
     #[must_use]
     pub fn len(&self) -> usize {
         self.draft(|draft| draft.iter().filter(|(key, _)| application_key(key).is_some()).count())
     }
 
-    /// Whether no key has a value.
+    /// Returns whether no key has a value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -159,54 +159,54 @@ impl<M: 'static> Session<M> {
 
     /// Removes all values, and the parts that live with the session.
     ///
-    /// The session itself goes on, with its ID and its principal. Parts with a place of their own stay as they are.
+    /// The session itself stays, with its ID and principal. Parts stored outside the session's record stay unchanged.
     pub fn clear(&self) {
         self.shared.change(Change::Clear);
     }
 
     /// Gives the session a new ID. The values stay.
     ///
-    /// For moments other than a [login](Self::login) after which an ID that may have leaked must be worthless; a login
-    /// renews the ID by itself. Requests that are under way with the old ID lead to the same session for the layer's
-    /// grace, 10 seconds by default, and their responses carry the new ID too.
+    /// For events other than a [login](Self::login) after which a leaked ID must be useless; a login renews the ID by
+    /// itself. Concurrent requests with the old ID still find the session for the layer's grace period, 10 seconds by
+    /// default, and their responses carry the new ID too.
     ///
-    /// A visitor without a session has no ID to renew; a session made by this request has a new one anyway. State in
-    /// the cookie has no ID either, and is sealed anew.
+    /// An empty session has no ID to renew, and a session created by this request has a new one anyway. State in the
+    /// cookie has no ID either, and is resealed.
     pub fn renew(&self) {
         self.shared.with(|work| work.changes.renews = true);
     }
 
-    /// Ends the session of the principal: the same as [`destroy`](Self::destroy), under the name of its use.
+    /// Logs the principal out: an alias of [`destroy`](Self::destroy).
     ///
     /// # Security
     ///
-    /// Where the state lives in the cookie, a copy of it outlives the logout unless there is
-    /// [revocation](crate::CookieState::with_revocation): see [`destroy`](Self::destroy).
+    /// With state in the cookie, a copy of the cookie outlives the logout unless
+    /// [revocation](crate::CookieState::with_revocation) is on: see [`destroy`](Self::destroy).
     pub fn logout(&self) {
         self.destroy();
     }
 
-    /// Ends the session: the record is removed, and the cookie.
+    /// Ends the session: removes the record and the cookie.
     ///
-    /// Requests of the session that are still under way cannot bring it back. What is written to the session after this
-    /// call, such as a message that says goodbye, begins a new session. Parts in cookies that are bound to the session
-    /// go with it; those with a retention of their own stay.
+    /// Concurrent requests of the session cannot revive it. Values written after this call, such as a goodbye message,
+    /// begin a new session. Parts in cookies that are bound to the session are removed with it; those with a retention
+    /// stay.
     ///
     /// # Security
     ///
-    /// State in the cookie is removed from the browser and nowhere else: a copy of the cookie stays valid until
-    /// it has been idle for the idle timeout, and with steady use until the absolute one, 12 hours after the login by
-    /// default. [With revocation](crate::CookieState::with_revocation) every copy is refused once the response of this
-    /// request has been sent, by other nodes after their [delay](crate::CookieState::with_revocation_delay) at the
-    /// latest. If that cannot be written down, the answer is 503 and the session goes on.
+    /// State in the cookie is only removed from the browser: a copy of the cookie stays valid until it has been idle
+    /// for the idle timeout, and with steady use until the absolute timeout, by default 12 hours after the login. [With
+    /// revocation](crate::CookieState::with_revocation) every copy is rejected once the response of this request has
+    /// been sent, on other nodes after their [delay](crate::CookieState::with_revocation_delay) at the latest. If the
+    /// revocation cannot be stored, the response is 503 and the session stays.
     pub fn destroy(&self) {
         self.shared.end_session();
     }
 
-    /// Gives this session an idle timeout of its own, in place of the layer's, from now on.
+    /// Sets the idle timeout of this session, instead of the layer's.
     ///
-    /// The cookie of a session with a timeout of its own survives a restart of the browser ("remember me"). The
-    /// absolute timeout still ends it: see [`set_absolute_timeout`](Self::set_absolute_timeout).
+    /// The cookie of a session with its own timeout survives a restart of the browser ("remember me"). The absolute
+    /// timeout still ends it: see [`set_absolute_timeout`](Self::set_absolute_timeout).
     ///
     /// # Examples
     ///
@@ -224,26 +224,26 @@ impl<M: 'static> Session<M> {
         self.shared.change(Change::IdleTimeout(Some(timeout)));
     }
 
-    /// Gives this session an absolute timeout of its own, in place of the layer's, from now on.
+    /// Sets the absolute timeout of this session, instead of the layer's.
     ///
-    /// It counts from when the session began or its principal logged in. The idle timeout holds beside it.
+    /// It counts from when the session began or its principal logged in. The idle timeout still applies.
     pub fn set_absolute_timeout(&self, timeout: Duration) {
         self.shared.change(Change::AbsoluteTimeout(Some(timeout)));
     }
 
-    /// Goes back to the timeouts of the layer.
+    /// Restores the timeouts of the layer.
     pub fn reset_timeouts(&self) {
         self.shared.change(Change::IdleTimeout(None));
         self.shared.change(Change::AbsoluteTimeout(None));
     }
 
-    /// Whether the request brought no live session, or has ended it.
+    /// Returns `true` if the request came without a live session, or has ended it.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.draft(|draft| draft.base().is_none())
     }
 
-    /// Returns when the session began or its principal logged in. `None` for one that this request makes.
+    /// Returns when the session began or its principal logged in. `None` for a session that this request creates.
     #[must_use]
     pub fn created_at(&self) -> Option<SystemTime> {
         self.draft(|draft| draft.base().map(|record| record.created_at.into()))
@@ -256,14 +256,14 @@ impl<M: 'static> Session<M> {
         self.draft(|draft| timeouts.expires_at(draft.age(timeouts, now)).into())
     }
 
-    /// Returns the timeouts of the session and what is left of them.
+    /// Returns the timeouts of the session and their remaining time.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
         let (timeouts, now) = (&self.shared.config().timeouts, self.shared.config().now());
         self.draft(|draft| timeouts.lifetime(draft.age(timeouts, now), now))
     }
 
-    /// Returns how many bytes the keys and values of the session take, parts that live with it included.
+    /// Returns the size of the session's keys and values in bytes, including parts that live with it.
     #[must_use]
     pub fn size(&self) -> usize {
         self.draft(|draft| draft.iter().map(|(key, value)| key.len() + value.len()).sum())
@@ -272,36 +272,34 @@ impl<M: 'static> Session<M> {
     /// Saves the session now.
     ///
     /// The layer saves after the handler has returned, so this is for code that runs longer: streams, server-sent
-    /// events, WebSockets, spawned tasks. It also tells a handler whether the state fits its place. `Ok` means that
-    /// everything that this request did before the call is stored; a part in a cookie, and a new ID, reach the client
-    /// with the response.
+    /// events, WebSockets, spawned tasks. It also tells a handler whether the state fits its cookie or store. `Ok`
+    /// means that all changes made before the call are stored; a part in a cookie, and a new ID, reach the client with
+    /// the response.
     ///
     /// # Errors
     ///
     /// After these errors the unsaved changes are dropped:
     ///
-    /// - [`Ended`](crate::ErrorKind::Ended): the session has ended, or another request has logged in, while this one
-    ///   was under way.
+    /// - [`Ended`](crate::ErrorKind::Ended): another request has ended the session, or logged in, during this one.
     /// - [`TooManySessions`](crate::ErrorKind::TooManySessions): the login was refused.
     /// - [`Abandoned`](crate::ErrorKind::Abandoned): the request ended without a response, because its handler panicked
-    ///   or its client went away. What was saved before stays.
+    ///   or its client disconnected. Changes saved before stay.
     ///
-    /// After any other error the changes stay with the request, are made again on whatever is stored by then, and can
-    /// be saved again:
+    /// After any other error the changes stay with the request, and the next save replays them on the stored state:
     ///
-    /// - [`TooLate`](crate::ErrorKind::TooLate): the change needs a cookie and the response head has been sent. That is
-    ///   so for state and parts in cookies, a new session, a renewal, a login and a logout.
+    /// - [`TooLate`](crate::ErrorKind::TooLate): the change needs a cookie and the response head has been sent. This
+    ///   applies to state and parts in cookies, a new session, a renewal, a login and a logout.
     /// - [`Conflict`](crate::ErrorKind::Conflict), [`TooLarge`](crate::ErrorKind::TooLarge) and
     ///   [`Constraint`](crate::ErrorKind::Constraint): nothing was written.
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the store failed. A write whose reply was lost is looked up
-    ///   before anything is written again, so it is not made twice. Only when another request has written since and the
-    ///   store no longer shows what became of it, the save fails once more and counts the write as not made: an
-    ///   [`update`](Self::update) that is saved after that may be made twice.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the store failed. The outcome of a write whose reply was lost
+    ///   is looked up before anything is written again, so it is not applied twice. If another request has written
+    ///   since and hides the outcome, the save fails once more and counts the write as not made: an
+    ///   [`update`](Self::update) that is saved after that may be applied twice.
     ///
     /// # Cancel safety
     ///
     /// A dropped future leaves the changes with the request, and they can be saved again. A write that had begun may
-    /// have taken place; it is looked up first, as after a lost reply.
+    /// have taken effect; its outcome is looked up first, as after a lost reply.
     pub async fn save(&self) -> Result<(), Error> {
         self.shared.save().await
     }
@@ -317,15 +315,15 @@ impl<M> Clone for Session<M> {
     }
 }
 
-/// A handler that panics drops its session while it unwinds. Nothing of what it did is committed then, also when a
-/// middleware between the handler and the layer turns the panic into a response.
+/// A handler that panics drops its session during unwinding. Then none of its changes are committed, even if a
+/// middleware inside the layer turns the panic into a response.
 impl<M> Drop for Session<M> {
     fn drop(&mut self) {
         self.shared.note_panic();
     }
 }
 
-/// Shows no value.
+/// Does not show the values.
 impl<M> fmt::Debug for Session<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").finish_non_exhaustive()
@@ -337,7 +335,7 @@ fn storage_key(key: &str) -> Cow<'_, str> {
     RecordKey::Application(key).stored()
 }
 
-/// Returns the application's key that is stored as `key`, or `None` if that is something else.
+/// Returns the application's key that is stored as `key`, or `None` for the crate's own keys.
 fn application_key(key: &str) -> Option<&str> {
     RecordKey::parse(key).application()
 }

@@ -1,4 +1,4 @@
-//! One request's session: what was loaded, what was done with it, and what that comes to in the response.
+//! The session of one request, shared by its extractors and the middleware.
 
 use std::any::TypeId;
 use std::mem;
@@ -18,21 +18,21 @@ use crate::record::json_text::JsonText;
 use crate::record::{Record, id::SessionId};
 use crate::state::{self, Config, PlacedPart, ServerErrorPolicy, SharedWork, Work};
 
-/// How often a closure is run again because the value that it changes has been changed meanwhile, within this request.
+/// How often a closure is run again because its value has changed within the same request.
 pub(super) const MAX_RUNS: u32 = 100;
 
-/// What the extractors of a request and the middleware around it share.
+/// State shared by the extractors of a request and the middleware.
 ///
-/// The lock is held for a few steps at a time, never while waiting and never while code of the application runs or is
-/// dropped: nothing that a handler does can deadlock.
+/// The lock is held briefly, never while waiting and never while code of the application runs or is dropped, so no
+/// handler can deadlock.
 #[derive(Debug)]
 pub(crate) struct Shared {
     config: Arc<Config>,
     received: Received,
     inner: Mutex<Inner>,
-    /// Held by the one commit that is under way, and while a part is loaded.
+    /// Held during a commit, and while a part is loaded.
     turn: AsyncMutex<()>,
-    /// Counts how often the session has become another's: what was read before is the former one's.
+    /// Number of takeovers by another principal: values read before belong to the former one.
     takeovers: AtomicU32,
 }
 
@@ -40,27 +40,27 @@ pub(crate) struct Shared {
 struct Inner {
     /// The request's work on its session. Boxed, since most requests have none.
     work: Option<Box<Work>>,
-    /// The session was loaded, and not only a part that needs none.
+    /// Whether the session was loaded, and not only a part that needs none.
     is_loaded: bool,
     parts_in_use: Vec<&'static str>,
-    /// What went wrong where no error could be returned.
+    /// An error that occurred where none could be returned.
     failure: Option<Error>,
-    /// The handler has asked for the session, whether or not it could be loaded.
+    /// The handler has used the session, whether or not it could be loaded.
     looked: bool,
     /// The handler panicked while it held the session: nothing is committed.
     panicked: bool,
     response_sent: bool,
-    /// There will be no response. What is not being saved at this moment is to be dropped.
+    /// There will be no response. Changes that are not being saved now will be dropped.
     is_abandoned: bool,
     /// The error for a task whose changes were dropped with the request.
     dropped: Option<Error>,
 }
 
-/// What the response is to say about the session.
+/// Effects of the session on the response.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) cookies: Vec<HeaderValue>,
-    /// Whether the handler looked at the session, so that the response depends on the cookie.
+    /// Whether the handler used the session, so that the response depends on the cookie.
     pub(crate) looked: bool,
     /// Replaces the handler's response when its changes could not be saved.
     pub(crate) error: Option<Error>,
@@ -82,9 +82,9 @@ impl Shared {
         &self.config
     }
 
-    /// Loads the session, unless that has been done.
+    /// Loads the session, unless it is loaded already.
     ///
-    /// Should two do so at once, the first to finish counts; there is no waiting for each other.
+    /// Of two concurrent loads, the first to finish wins; they do not wait for each other.
     pub(crate) async fn load(&self) -> Result<(), Error> {
         if self.lock().is_loaded {
             return Ok(());
@@ -111,7 +111,7 @@ impl Shared {
         });
     }
 
-    /// Ends the session that was loaded. What is written from now on makes another.
+    /// Ends the loaded session. Later writes make a new one.
     pub(crate) fn end_session(&self) {
         let discarded = self.with(|work| {
             self.takeovers.fetch_add(1, Ordering::Relaxed);
@@ -120,14 +120,14 @@ impl Shared {
         drop(discarded);
     }
 
-    /// Returns how often the session has become another's in this request.
+    /// Returns the number of takeovers in this request.
     pub(crate) fn takeovers(&self) -> u32 {
         self.takeovers.load(Ordering::Relaxed)
     }
 
-    /// Changes a value, and keeps the change so that it can be made again on a newer record.
+    /// Changes a value, and keeps the change for a replay on a newer record.
     ///
-    /// `compute` runs code of the application, so it runs outside the lock, and again should the value have changed.
+    /// `compute` is code of the application, so it runs outside the lock, and again if the value has changed meanwhile.
     pub(crate) fn update<T>(
         &self,
         location: &Location,
@@ -145,8 +145,8 @@ impl Shared {
         Err(Error::conflict())
     }
 
-    /// Sets a value that is still what it was `before`, and keeps what computes it on a newer record. That is given
-    /// back if the value is another one, or if there have been more than so many `takeovers`.
+    /// Sets a value if it still equals `before`, and keeps the replay closure. Returns the closure if the value has
+    /// changed, or if the number of takeovers is no longer `takeovers`.
     pub(crate) fn replace<C>(
         &self,
         location: &Location,
@@ -167,7 +167,7 @@ impl Shared {
         replaced.map(|()| given_back)
     }
 
-    /// Keeps an error that no one could be given: it becomes the response.
+    /// Keeps an error that could not be returned. It becomes the response.
     pub(crate) fn note_failure(&self, result: Result<(), Error>) {
         let Err(error) = result else { return };
         let mut inner = self.lock();
@@ -179,14 +179,15 @@ impl Shared {
         drop(later);
     }
 
-    /// Notes that the handler panics: nothing it did is committed. A task of its own that panics takes nothing along.
+    /// Notes that the handler panics: none of its changes are committed. A panic of a spawned task does not affect the
+    /// request.
     pub(crate) fn note_panic(&self) {
         if std::thread::panicking() && handler::is_being_polled() {
             self.lock().panicked = true;
         }
     }
 
-    /// Takes a part into use.
+    /// Marks a part as in use. Fails if it is in use already.
     pub(crate) fn take_part(&self, name: &'static str) -> Result<(), Error> {
         let mut inner = self.lock();
         if inner.parts_in_use.contains(&name) {
@@ -204,10 +205,10 @@ impl Shared {
         self.config.placed_part(part)
     }
 
-    /// Loads a part with a place of its own, unless that has been done.
+    /// Loads a placed part, unless it is loaded already.
     pub(crate) async fn load_part(&self, placed: &PlacedPart) -> Result<(), Error> {
         let Some(cookie) = placed.cookie() else {
-            // While a commit is under way it has the session's parts.
+            // Waits for a running commit, which holds the session's parts.
             let _turn = self.turn.lock().await;
             return state::load_part(&self.config, self, placed).await;
         };
@@ -224,7 +225,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Goes on from a record that was written by a checkout, in which the rows of a part have gone.
+    /// Adopts the record written by a checkout that removed the rows of a part.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) async fn note_checkout(
         &self,
@@ -236,8 +237,8 @@ impl Shared {
         state::note_checkout(self, part, id, record)
     }
 
-    /// Commits the session at the end of the request, if that takes no waiting: it was not asked for, or there is
-    /// nothing to do.
+    /// Commits the session at the end of the request, if that needs no waiting: the session was not used, or has no
+    /// changes.
     pub(crate) fn finish_at_once(self: &Arc<Self>) -> Option<Effects> {
         let mut inner = self.lock();
         if inner.panicked {
@@ -245,7 +246,7 @@ impl Shared {
             return Some(self.drop_request(Some(Error::abandoned())));
         }
         if let Some(work) = &inner.work {
-            // A save that is under way writes the work, and its cookies are still to come. It holds the session.
+            // A running save will still add cookies. It holds a clone of the session.
             let is_saving = Arc::strong_count(self) > 1 && self.turn.try_lock().is_err();
             let is_settled = state::is_settled(&self.config, work) && !work.has_part_cookies(&self.config);
             if is_saving || !is_settled || inner.failure.is_some() {
@@ -259,7 +260,7 @@ impl Shared {
         Some(Effects { cookies, looked: inner.looked || inner.work.is_some(), error: None })
     }
 
-    /// Commits the session at the end of the request. A save that gets its turn after this finds the response sent.
+    /// Commits the session at the end of the request. Later saves find the response sent.
     pub(crate) async fn finish(self: &Arc<Self>, status: StatusCode) -> Effects {
         // With a single holder there is no save to wait for.
         let _turn = if Arc::strong_count(self) == 1 { None } else { Some(self.turn.lock().await) };
@@ -290,7 +291,7 @@ impl Shared {
         Ok(cookies)
     }
 
-    /// Ends a request without what it has not saved. The cookies of what it has saved are sent.
+    /// Ends a request and drops its unsaved changes. Cookies of saved changes are still sent.
     fn drop_request(&self, reason: Option<Error>) -> Effects {
         let (effects, discarded, failure) = {
             let mut inner = self.lock();
@@ -306,7 +307,7 @@ impl Shared {
         effects
     }
 
-    /// Ends a request whose response future was dropped. A task's save that is under way continues.
+    /// Ends a request whose response future was dropped. A running save of a task continues.
     pub(crate) fn abandon(&self) {
         let discarded = {
             let mut inner = self.lock();
@@ -325,7 +326,7 @@ impl Shared {
         drop(discarded);
     }
 
-    /// Commits what was done so far. After an error it can be called again.
+    /// Commits the changes so far. After an error it can be called again.
     pub(crate) async fn save(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
         let may_set_cookie = {
@@ -343,7 +344,7 @@ impl Shared {
         let is_abandoned = self.discard_abandoned(None);
         drop(saving);
         match saved {
-            // Whether the client was to get a cookie of it cannot be made up for.
+            // The cookies of this save can no longer be sent.
             Ok(()) if is_abandoned => Err(Error::abandoned()),
             saved => saved,
         }
@@ -363,7 +364,7 @@ impl Shared {
     }
 }
 
-/// A save that is under way, and may be dropped at any time.
+/// A running save, which may be dropped at any time.
 struct Saving<'s>(&'s Shared);
 
 impl Drop for Saving<'_> {
@@ -372,7 +373,7 @@ impl Drop for Saving<'_> {
     }
 }
 
-/// Makes what replays a change of what computed it.
+/// Turns the closure that computed a change into one that replays it.
 fn into_replay<T>(
     compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
 ) -> Arc<UpdateFn> {
@@ -380,8 +381,7 @@ fn into_replay<T>(
 }
 
 impl Inner {
-    /// Takes out what has not been saved, for the caller to drop where nothing is locked. A task that comes back to it
-    /// is told the `reason`.
+    /// Takes the unsaved changes, which the caller must drop outside the lock. Later saves fail with `reason`.
     fn discard(&mut self, reason: Option<Error>) -> Option<(Discarded, Option<Error>)> {
         let work = self.work.as_mut()?;
         let former = if work.changes.is_empty() { reason } else { mem::replace(&mut self.dropped, reason) };

@@ -1,4 +1,4 @@
-//! Records as the store gets them when their values are encrypted.
+//! Encryption at rest of the values in a record.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use crate::record::id::SessionId;
 use crate::record::{DecodeRecordError, Record, StoreKey, Values, Version};
 use crate::seal::{KeyRing, Row, open_row, seal_row};
 
-/// The key that the sealed values stand under: the only one there is, in the place of all of them.
+/// The only key of a sealed record: its value holds all sealed values.
 const SEALED: &str = "sealed";
 
-/// The row that a seal is for.
+/// The row that a seal is bound to.
 pub(super) struct SealedRow<'r> {
     key: &'r StoreKey,
     material: Zeroizing<[u8; 32]>,
 }
 
 impl<'r> SealedRow<'r> {
-    /// The row of a session. Its key takes the ID, which the store does not know.
+    /// Returns the row of a session. Its sealing key is derived with the ID, which the store does not know.
     pub(super) fn of_session(id: &'r SessionId) -> Self {
         Self { key: id.store_key(), material: Zeroizing::new(id.seal_material()) }
     }
 
-    /// The row of a part, which stays when the ID of its session is renewed.
+    /// Returns the row of a part. It uses no ID, since a part's row survives renewals of the session's ID.
     pub(super) fn of_part(key: &'r StoreKey) -> Self {
         Self { key, material: Zeroizing::new([0; 32]) }
     }
@@ -34,17 +34,17 @@ impl<'r> SealedRow<'r> {
     }
 }
 
-/// Returns the record with its values sealed, for a row.
+/// Returns the record with its values sealed for a row.
 pub(super) fn seal(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Arc<Record> {
     let row = row.of_version(record.version);
     let text = seal_row(keys, row, record.values.as_frames(), &random::nonce());
-    // A value is a JSON text: base64url has nothing that a string would have to escape.
+    // Base64url needs no escaping in a JSON string.
     let json = [b"\"", &*text, b"\""].concat();
     let values = Values::from_pairs([(SEALED, &*json)]);
     Arc::new(Record { values, principal: record.principal.clone(), label: record.label.clone(), ..*record })
 }
 
-/// Returns the record with its values opened. One that is not sealed, or not for this row, cannot be read.
+/// Returns the record with its values opened. Fails unless they are sealed for this row.
 pub(super) fn open(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Result<Arc<Record>, DecodeRecordError> {
     let row = row.of_version(record.version);
     let text = record.values.get(SEALED).and_then(|json| json.strip_prefix(b"\"")?.strip_suffix(b"\""));

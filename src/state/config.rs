@@ -1,4 +1,4 @@
-//! What a layer was told: the same for all of its requests.
+//! Configuration of a layer, shared by all of its requests.
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) enum State {
     Server(ServerState),
 }
 
-/// What a layer was told.
+/// Configuration of a layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) state: State,
@@ -33,11 +33,11 @@ pub(crate) struct Config {
     pub(crate) cookie_writer: CookieWriter,
     /// Domain that binds the IDs of this layer.
     pub(crate) id_domain: IdDomain,
-    /// Parts with a place of their own.
+    /// Parts stored outside the session's record.
     pub(crate) parts: Vec<PlacedPart>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Observers,
-    /// How many sessions a principal may have.
+    /// Limit on concurrent sessions per principal.
     pub(crate) session_limit: Option<SessionLimit>,
     pub(crate) conflict_policy: ConflictPolicy,
     pub(crate) server_error_policy: ServerErrorPolicy,
@@ -45,28 +45,27 @@ pub(crate) struct Config {
     pub(crate) max_record_size: usize,
 }
 
-/// What happens when two requests change one session at the same time.
+/// Policy for concurrent changes of one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConflictPolicy {
-    /// The changes of the later one are made again on what the earlier one left. Nothing is lost; where both set one
+    /// Replays the later request's changes on the record written by the earlier one. No change is lost; if both set one
     /// key, the later commit wins. The default.
     #[default]
     Merge,
-    /// The later request is answered with 409 and changes nothing. For state that must be judged anew by a human or by
-    /// the client.
+    /// Answers the later request with 409 and discards its changes. For state that the user or the client must review
+    /// before changing it again.
     Fail,
 }
 
-/// What happens to the changes of a handler that answers with a status of 500 or above.
+/// Policy for the changes of a handler that answers with a status of 500 or above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerErrorPolicy {
-    /// They are kept, as with any other answer. The default.
+    /// Keeps the changes, as for any other status. The default.
     #[default]
     Keep,
-    /// Changes of values are discarded. A logout, a login, a renewal and a changed timeout are carried out all the
-    /// same.
+    /// Discards changes of values. Logouts, logins, renewals and timeout changes still take effect.
     Discard,
 }
 
@@ -80,7 +79,7 @@ impl Config {
         self.observers.tell(event);
     }
 
-    /// Takes over another cookie for the session, and derives the cookies of parts and state from it.
+    /// Replaces the session's cookie, and derives the cookies of parts and state from it.
     pub(crate) fn set_cookie(&mut self, cookie: CookieConfig) -> Result<(), ConfigError> {
         self.cookie_writer = CookieWriter::new(&cookie)?;
         self.id_domain = IdDomain::new(self.cookie_writer.name());
@@ -96,7 +95,7 @@ impl Config {
         Ok(())
     }
 
-    /// Says where a part lives, which no other part of this name may have said before.
+    /// Sets the place of a part. Fails if another part has the same name.
     pub(crate) fn place_part<T: SessionPart>(&mut self, placement: AnyPlacement) -> Result<(), ConfigError> {
         let part = TypeId::of::<T>();
         self.parts.retain(|other| other.part != part);
@@ -125,7 +124,7 @@ impl Config {
         Ok(())
     }
 
-    /// Returns where revocations are kept, if sessions live in cookies and can be revoked.
+    /// Returns the revocation settings, if sessions live in cookies and can be revoked.
     pub(crate) fn revocation(&self) -> Option<&Revocation> {
         match &self.state {
             State::Client(client) => client.revocation.as_ref(),
@@ -133,7 +132,7 @@ impl Config {
         }
     }
 
-    /// Returns the stores that hold sessions, parts of them, or marks of those that were revoked.
+    /// Returns the stores that hold sessions, parts or revocation marks.
     pub(crate) fn stores(&self) -> impl Iterator<Item = &dyn ErasedStore> {
         let of_sessions = match &self.state {
             State::Server(server) => Some(&*server.store),
@@ -142,7 +141,7 @@ impl Config {
         of_sessions.into_iter().chain(self.parts.iter().filter_map(PlacedPart::store))
     }
 
-    /// Returns what the store of the sessions is called.
+    /// Returns the name of the session store.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) fn store_name(&self) -> &'static str {
         match &self.state {
@@ -151,19 +150,19 @@ impl Config {
         }
     }
 
-    /// Returns where a part lives, if it has a place of its own.
+    /// Returns the place of a part, unless it lives in the session's record.
     pub(crate) fn placed_part(&self, part: TypeId) -> Option<&PlacedPart> {
         self.parts.iter().find(|placed| placed.part == part)
     }
 
-    /// Returns where the part of this name lives, if it has a place of its own.
+    /// Returns the place of the part with this name, unless it lives in the session's record.
     pub(crate) fn part_named(&self, name: &str) -> Option<&PlacedPart> {
         self.parts.iter().find(|placed| placed.name == name)
     }
 
-    /// Returns how long the browser is to keep the cookie of a session: `None` until it is closed.
+    /// Returns the `Max-Age` of the session's cookie: `None` for a cookie that ends with the browser session.
     ///
-    /// A session with a timeout of its own asked to be remembered, so its cookie is kept too.
+    /// A session with its own timeout gets a persistent cookie: this is how "remember me" works.
     pub(crate) fn max_age(&self, record: &Record, now: Timestamp) -> Option<Duration> {
         let has_own_timeout = record.idle_timeout.is_some() || record.absolute_timeout.is_some();
         let is_persistent = has_own_timeout || self.cookie.lifetime() == CookieLifetime::Persistent;

@@ -1,4 +1,4 @@
-//! What a request has loaded.
+//! The loaded session of a request.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ pub(crate) enum Loaded {
     Stored(StoredSession),
     /// A session in the client's cookie.
     Sealed(SealedSession),
-    /// The session that the request came with has ended meanwhile, or its ID has died in another request. Nothing more
-    /// is written for this request: it could take the place of what that other request began.
+    /// Another request has ended the session, or renewed its ID without grace. This request writes nothing more: a
+    /// write could overwrite the session that the other request began.
     Ended,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum ClientId {
     Current,
     /// An older one that still leads here: the response carries this one.
     Older,
-    /// One that died while the request was under way: the client must not learn this one.
+    /// One that died during the request: the client must not learn this one.
     Dead,
 }
 
@@ -43,11 +43,11 @@ pub(crate) enum ClientId {
 #[derive(Debug)]
 pub(crate) struct SealedSession {
     pub(crate) record: Arc<Record>,
-    /// It is sealed with a key that is no longer the primary one.
+    /// Whether it was sealed with a fallback key.
     pub(crate) needs_seal: bool,
 }
 
-/// Which session something belongs to, and since which login.
+/// A session and the generation of its last login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     pub(crate) session: Handle,
@@ -59,7 +59,7 @@ impl Binding {
         Self { session: record.handle, generation: record.generation }
     }
 
-    /// Returns what a seal is bound to.
+    /// Returns the bytes that a seal is bound to.
     pub(crate) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..16].copy_from_slice(self.session.as_bytes());
@@ -93,7 +93,7 @@ impl Loaded {
         matches!(self, Self::Sealed(SealedSession { needs_seal: true, .. }))
     }
 
-    /// Whether the client has to be told an ID.
+    /// Returns `true` if the response must carry the ID.
     pub(crate) fn tells_id(&self) -> bool {
         matches!(self, Self::Stored(StoredSession { client: ClientId::Older, .. }))
     }

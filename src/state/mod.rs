@@ -1,10 +1,10 @@
-//! How the state of a session gets from where it lives to a request and back.
+//! Loads session state for a request and commits its changes.
 //!
-//! [`server`] keeps it in a [`Store`](crate::store::Store), with an ID in the cookie; [`client`] keeps all of it in the
-//! cookie, sealed; parts may have a [place](part) of their own. This file conducts: [`load`] when the handler first
-//! asks, [`load_part`] when it asks for a part, [`commit`] when it has answered or saves, [`finish_parts`] for the
-//! cookies of parts. The session's own write decides: everything else is prepared before it, and shown or removed after
-//! it.
+//! [`server`] keeps the state in a [`Store`](crate::store::Store), with an ID in the cookie; [`client`] keeps all of it
+//! sealed in the cookie; [`part`] handles parts stored outside the session's record. This file picks between them:
+//! [`load`] when the handler first asks for the session, [`load_part`] when it asks for a part, [`commit`] when it
+//! saves or has answered, [`finish_parts`] for the cookies of parts. The write of the session's record decides:
+//! everything else is prepared before it, and published or removed after it.
 
 mod at_rest;
 mod client;
@@ -40,7 +40,7 @@ pub(crate) use server::{Principals, ServerState, SessionLimit};
 use work::Next;
 pub(crate) use work::{SharedWork, Work};
 
-/// Finds out which session a request belongs to, and over how many cookies the client holds its state.
+/// Loads the session of a request. Returns it with the number of cookies in which the client holds its state.
 pub(crate) async fn load(config: &Config, received: &Received) -> Result<(Loaded, usize), Error> {
     match &config.state {
         State::Client(client) => client::load(config, client, received).await,
@@ -48,7 +48,7 @@ pub(crate) async fn load(config: &Config, received: &Received) -> Result<(Loaded
     }
 }
 
-/// Loads a part with a place of its own, unless that has been done. A commit must not be under way.
+/// Loads a placed part, unless it is loaded already. Must not run during a commit.
 pub(crate) async fn load_part(config: &Config, work: &impl SharedWork, placed: &PlacedPart) -> Result<(), Error> {
     match &config.state {
         State::Client(_) => client::load_part(config, work, placed).await,
@@ -56,7 +56,7 @@ pub(crate) async fn load_part(config: &Config, work: &impl SharedWork, placed: &
     }
 }
 
-/// Opens the cookie of a part. Returns what the observers are to be told.
+/// Opens the cookie of a part. Returns an event for the observers if the cookie is rejected.
 pub(crate) fn open_part(
     config: &Config,
     received: &Received,
@@ -66,16 +66,16 @@ pub(crate) fn open_part(
     cookie.open(received, session, config.now())
 }
 
-/// Whether there is clearly nothing to commit and nothing to send.
+/// Returns `true` if there is nothing to commit and nothing to send.
 pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
     work.changes.is_empty()
         && !work.loaded.tells_id()
         && matches!(work.next(config, true, config.now()), Next::CarryOut(Plan::Keep))
 }
 
-/// Carries out what a request did. `may_set_cookie` says whether the head of the response is still to be sent.
+/// Commits the changes of a request. `may_set_cookie` is `false` once the response head has been sent.
 ///
-/// Only one commit of a request may be under way. It can be dropped at any point, and made again.
+/// A request runs one commit at a time. A commit can be dropped at any point and run again.
 pub(crate) async fn commit(config: &Config, work: &impl SharedWork, may_set_cookie: bool) -> Result<(), Error> {
     if !config.parts.is_empty() {
         check_part_cookies(config, work, may_set_cookie)?;
@@ -86,7 +86,7 @@ pub(crate) async fn commit(config: &Config, work: &impl SharedWork, may_set_cook
     }
 }
 
-/// Makes sure that the parts in cookies can be sent, before anything is stored.
+/// Checks that changed parts in cookies can be sent, before anything is stored.
 fn check_part_cookies(config: &Config, work: &impl SharedWork, may_set_cookie: bool) -> Result<(), Error> {
     let Some(external) = work.with(|work| work.draft.external().cloned()) else { return Ok(()) };
     if !may_set_cookie && external.change_cookie() {
@@ -100,8 +100,8 @@ fn check_part_cookies(config: &Config, work: &impl SharedWork, may_set_cookie: b
     Ok(())
 }
 
-/// Returns the cookies of parts for the end of a request, whose session has been committed: those that have changed,
-/// those that a login has made unreadable, and the removals of those that went with their session.
+/// Returns the `Set-Cookie` values of parts after the session's commit: changed parts, parts to reseal after a login,
+/// and removals of parts whose session ended.
 pub(crate) fn finish_parts(
     config: &Config,
     received: &Received,

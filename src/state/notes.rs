@@ -1,4 +1,4 @@
-//! What the steps of a commit note in the work of a request.
+//! State transitions of [`Work`] during a commit.
 
 use std::mem;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::record::plan::Plan;
 use crate::record::{Handle, Record, Version};
 
 impl Work {
-    /// Notes that a write is about to be made with all the changes there are.
+    /// Notes that a write of all current changes begins.
     pub(crate) fn begin_write(&mut self, pending: PendingWrite) {
         self.pending = pending;
         self.changes.mark_attempted();
     }
 
-    /// Begins a commit that writes nothing to the record: returns the session, and the parts as they are.
+    /// Begins a commit that leaves the record unwritten. Returns the session and its external parts.
     pub(crate) fn begin_keep(&mut self) -> (Option<StoredSession>, Option<Arc<ExternalParts>>) {
         self.changes.mark_attempted();
         (self.loaded.stored().cloned(), self.draft.external().cloned().map(Arc::new))
     }
 
-    /// Ends it. What was changed without effect is forgotten; cookies are still to be sent.
+    /// Ends a commit that left the record unwritten. Forgets changes without effect; cookies are still sent.
     pub(crate) fn note_kept(&mut self, parts: Option<&ExternalParts>, cookie: Option<HeaderValue>) -> Aftermath {
         self.set_cookie(cookie);
         let discarded = self.changes.take_attempted();
@@ -40,8 +40,8 @@ impl Work {
         Aftermath { discarded, ..Aftermath::default() }
     }
 
-    /// Goes on from parts that have been written. When the session is to end, by what has come in since, they are no
-    /// longer the request's, unless that is refused.
+    /// Adopts parts that have been written. If the session ends by a change made since, they are kept only for a
+    /// refused login.
     fn note_parts(&mut self, parts: &ExternalParts) {
         match (&mut self.before_takeover, self.changes.ends_session) {
             (Some(before), true) => before.note_saved(parts),
@@ -50,7 +50,7 @@ impl Work {
         }
     }
 
-    /// Takes a cookie in the place of those of earlier commits.
+    /// Replaces the cookies of earlier commits.
     #[inline]
     pub(crate) fn set_cookie(&mut self, cookie: Option<HeaderValue>) {
         let Some(cookie) = cookie else { return };
@@ -64,14 +64,14 @@ impl Work {
         }
     }
 
-    /// Forgets an update of which it is known now that it did not take place.
+    /// Forgets a pending update that is known to have failed.
     pub(crate) fn forget_pending_update(&mut self) {
         if let PendingWrite::Update(_) = self.pending {
             self.pending = PendingWrite::None;
         }
     }
 
-    /// Goes on without the pending update, which may take place yet.
+    /// Continues without the pending update, which may still take effect.
     pub(crate) fn expect_late_write(&mut self) {
         if let PendingWrite::Update(update) = mem::take(&mut self.pending) {
             let attempted = self.changes.attempted().unwrap_or(0);
@@ -79,7 +79,7 @@ impl Work {
         }
     }
 
-    /// Goes on from the late write if that is what another look has found.
+    /// Adopts the late write if `found` is its record.
     pub(crate) fn adopt_late_write(&mut self, found: &StoredSession) -> Option<Aftermath> {
         let late = self.late_write.take()?;
         if late.update.record.version != found.record.version {
@@ -91,7 +91,7 @@ impl Work {
         Some(self.note_written(Plan::Update, Loaded::Stored(session), parts.as_deref()))
     }
 
-    /// Takes note of a part that was loaded for a session, unless that is not the request's any more.
+    /// Notes a part loaded for a session, if the request still has that session.
     pub(crate) fn note_part(
         &mut self,
         session: Binding,
@@ -105,14 +105,14 @@ impl Work {
         }
     }
 
-    /// Notes that a login was refused: everything that was asked for is forgotten.
+    /// Notes that a login was refused: discards all changes.
     pub(crate) fn note_refused(&mut self) -> Aftermath {
         self.pending = PendingWrite::None;
         let discarded = self.discard();
         Aftermath { discarded, ..Aftermath::default() }
     }
 
-    /// Goes on from a record that has been written as planned, with the changes that were there when the write began.
+    /// Adopts a record written as planned. It holds the changes made before the write began.
     pub(crate) fn note_written(&mut self, plan: Plan, loaded: Loaded, parts: Option<&ExternalParts>) -> Aftermath {
         let aftermath = match loaded.record() {
             Some(record) => self.note_write(plan, record, parts),
@@ -122,7 +122,7 @@ impl Work {
         aftermath
     }
 
-    /// Does so, but for what the request is based on.
+    /// Does the work of [`note_written`](Self::note_written), except for setting `loaded`.
     #[inline]
     pub(crate) fn note_write(&mut self, plan: Plan, record: &Arc<Record>, parts: Option<&ExternalParts>) -> Aftermath {
         // A login or a reauthentication makes a new record or a new ID, never an update.
@@ -136,7 +136,7 @@ impl Work {
                 self.has_ended_session |= self.draft.kept_handle().is_none();
             }
             Plan::Replace => {
-                // Unless it is to end once more.
+                // A later change may end the session again.
                 self.changes.ends_session &= !is_current;
                 self.has_ended_session = true;
             }
@@ -154,7 +154,7 @@ impl Work {
         Aftermath { events, discarded }
     }
 
-    /// Notes that the loaded session has been ended by this request. What has been written since makes another.
+    /// Notes that this request ended the loaded session. Later writes make a new session.
     pub(crate) fn note_ended(&mut self) -> Aftermath {
         let events = self.events_of_end();
         (self.pending, self.loaded) = (PendingWrite::None, Loaded::Nothing);
@@ -163,22 +163,21 @@ impl Work {
         Aftermath { events, ..Aftermath::default() }
     }
 
-    /// Notes that the session is no longer the request's, by what another request has done. Says whether anything that
-    /// was asked for is lost by it.
+    /// Notes that another request has ended or taken over the session. Returns whether changes are lost.
     pub(crate) fn note_lost(&mut self) -> (bool, Aftermath) {
-        // That it should end is not lost: it has ended.
+        // A requested end of the session is not lost: it has ended.
         let is_lost = self.changes.renews || self.changes.list().iter().any(Change::is_of_session);
         let record = self.loaded.record().filter(|_| is_lost);
         let events = record.map(|record| SessionEvent::ChangesDiscarded { session: record.handle });
         let discarded = self.changes.discard();
         self.draft = Draft::with_external(self.external_without_session());
         (self.pending, self.loaded) = (PendingWrite::None, Loaded::Ended);
-        // Sent now, they would take the place of newer ones.
+        // They would overwrite newer cookies.
         self.cookies.clear();
         (is_lost, Aftermath { events: events.into_iter().collect(), discarded })
     }
 
-    /// Moves the times of the loaded record, without another version.
+    /// Moves the times of the loaded record and keeps its version.
     pub(crate) fn note_touched(&mut self, last_seen_at: Timestamp, expires_at: Timestamp) {
         if let Some(record) = self.loaded.record_mut() {
             let record = Arc::make_mut(record);
@@ -186,7 +185,7 @@ impl Work {
         }
     }
 
-    /// Returns what the observers are to be told of a write.
+    /// Returns the events of a write.
     fn events_of(&self, plan: Plan, session: Handle) -> Vec<SessionEvent> {
         let mut events = Vec::new();
         match plan {
@@ -195,7 +194,7 @@ impl Work {
                 events = self.events_of_end();
                 events.push(SessionEvent::Created { session });
             }
-            // From one principal to another it is another session, with another name.
+            // A change of principal makes a new session with a new handle.
             Plan::Renew { .. } if self.draft.kept_handle().is_none() => {
                 events = self.events_of_end();
                 events.push(SessionEvent::Created { session });
@@ -211,7 +210,7 @@ impl Work {
         events
     }
 
-    /// Returns what the observers are to be told of the end of the loaded session.
+    /// Returns the events of the loaded session's end.
     fn events_of_end(&self) -> Vec<SessionEvent> {
         let Some(record) = self.loaded.record() else { return Vec::new() };
         let session = record.handle;

@@ -1,4 +1,4 @@
-//! Makes the changes of a request again on what another has left.
+//! Replays the changes of a request on a newer base.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::record::Record;
 use crate::record::draft::Draft;
 use crate::record::external::ExternalParts;
 
-/// Makes the changes of a request again on another base, and goes on from that.
+/// Replays the changes of a request on another base, and installs the result.
 pub(crate) fn replay_onto(
     work: &impl SharedWork,
     loaded: Loaded,
@@ -23,14 +23,13 @@ pub(crate) fn replay_onto(
     })
 }
 
-/// Makes the changes of a request again on the same record and on other parts.
+/// Replays the changes of a request on the same record and other parts.
 pub(crate) fn replay_parts(work: &impl SharedWork, external: Box<ExternalParts>) -> Result<(), Error> {
     let base = work.with(|work| work.loaded.record().cloned());
     replay(work, base, Some(external), |work, draft| work.draft = draft)
 }
 
-/// The closures of the application run here, outside any lock; what they and others change meanwhile is made on top of
-/// it.
+/// Runs the application's closures outside any lock; changes made meanwhile are replayed after them.
 fn replay(
     work: &impl SharedWork,
     base: Option<Arc<Record>>,

@@ -1,4 +1,4 @@
-//! Calls that are made again: once more when a store fails, and with a growing pause when another request was faster.
+//! Retries: once when a store fails, and with back-off after a conflict.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::random;
 use crate::store::{Answer, ErasedStore, Limited, StoreError, StoreErrorKind};
 
-/// How often changes are made again on a newer record before the request gives up with a conflict.
+/// How often changes are replayed on a newer record before the request fails with a conflict.
 pub(super) const MAX_ATTEMPTS: u32 = 40;
 
 /// A store, with the layer's time limit for each call.
@@ -24,14 +24,14 @@ impl<'c> Calls<'c> {
         Self { store, limit: config.store_timeout }
     }
 
-    /// Waits for the answer to a call.
+    /// Applies the time limit to a call.
     #[inline(always)]
     pub(super) fn limit<T>(self, answer: Answer<'_, T>) -> Limited<'_, T> {
         answer.within(self.limit, self.store.name())
     }
 
-    /// Makes a call that may be made twice, and makes it again if the store fails: a connection that has died while it
-    /// lay idle is no reason to fail a request.
+    /// Makes an idempotent call, and repeats it once if the store fails: a dead idle connection must not fail a
+    /// request.
     pub(super) async fn ask<'a, T: Unpin>(
         self,
         call: impl Fn(&'c dyn ErasedStore) -> Answer<'a, T>,
@@ -42,7 +42,8 @@ impl<'c> Calls<'c> {
         self.ask_noting_repeat(call).await.map(|(answer, _)| answer)
     }
 
-    /// Does so, and says whether the call was made twice: then the first one may have taken place.
+    /// Makes the call like [`ask`](Self::ask). Returns also whether it was repeated: the first attempt may have taken
+    /// effect.
     pub(super) async fn ask_noting_repeat<'a, T: Unpin>(
         self,
         call: impl Fn(&'c dyn ErasedStore) -> Answer<'a, T>,
@@ -59,15 +60,15 @@ impl<'c> Calls<'c> {
     }
 }
 
-/// Whether the store failed in a way that asking once more may mend.
+/// Returns `true` for a store failure that a retry may fix.
 pub(super) fn is_store_failure(error: &Error) -> bool {
     let error = error.source().and_then(|source| source.downcast_ref::<StoreError>());
     let is_reply_lost = |error: &StoreError| error.source().is_some_and(|source| source.is::<LostReplyError>());
     error.is_some_and(|error| error.kind() == StoreErrorKind::Failed && !is_reply_lost(error))
 }
 
-/// Gives other requests time: not at all at first, then random times that grow up to 64 ms. After twenty attempts
-/// writing takes long here, and the times grow up to 256 ms.
+/// Backs off after a conflict: not at all at first, then for random times of up to 64 ms, and of up to 256 ms after
+/// twenty attempts.
 pub(super) async fn pause(attempt: u32) -> Result<(), Error> {
     if attempt == 0 {
         return Ok(());
@@ -78,10 +79,10 @@ pub(super) async fn pause(attempt: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a write took place cannot be told any more: its reply was lost, and others have written since.
+/// The reply to a write was lost and later writes hide its outcome.
 #[derive(Debug)]
 pub(super) struct LostReplyError {
-    /// Name of the written thing: the session, or a part of it.
+    /// What was written: `session` or `part`.
     pub(super) what: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What a request has of its session: where it came from, what was done with it, and what is being written of it.
+//! State of a request's session: its loaded base, its changes, and its pending write.
 
 use std::sync::Arc;
 
@@ -20,43 +20,43 @@ use crate::record::version::Stamp;
 use crate::record::{Handle, Record};
 use crate::store::Forward;
 
-/// The one owner of what a request was based on and of what it did. A draft is never kept apart from the base that it
-/// was computed on, and nothing is taken away while it is being written.
+/// Owns the loaded base of a request and its changes. A draft always stays with the base it was computed from, and
+/// nothing is taken out during a write.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     pub(crate) loaded: Loaded,
     pub(crate) changes: Changes,
     pub(crate) draft: Draft,
     pub(crate) pending: PendingWrite,
-    /// A call that was to end the loaded session has not been answered.
+    /// A delete of the loaded session is unanswered.
     pub(crate) is_ending: bool,
     pub(super) late_write: Option<Box<LateWrite>>,
-    /// What the session that the request is going to make will be called. It stays the same for all attempts.
+    /// Handle of the session that the request makes. All attempts use the same.
     pub(super) new_handle: Option<Handle>,
-    /// The ID that the request makes: one for all attempts, so that none is left behind.
+    /// ID that the request makes. All attempts use the same, so that no orphan is left behind.
     pub(super) new_id: Option<Box<SessionId>>,
-    /// What tells its login from others.
+    /// Distinguishes this request's login from concurrent logins.
     pub(super) login_id: Option<u32>,
     /// The session that the request came with.
     pub(crate) origin: Option<Binding>,
-    /// Over how many cookies the client holds the state.
+    /// Number of cookies in which the client holds the state.
     pub(crate) chunks: usize,
-    /// The cookies that the response is to carry for the session.
+    /// `Set-Cookie` values of the session.
     pub(crate) cookies: Vec<HeaderValue>,
     /// This request has ended the session that it came with.
     pub(crate) has_ended_session: bool,
-    /// The parts outside the record as they were before a login of another principal, which may be refused.
+    /// External parts from before a login of another principal, in case that login is refused.
     pub(super) before_takeover: Option<Box<ExternalParts>>,
 }
 
-/// The last write, while it is not known whether it took place.
+/// The last write, while its outcome is unknown.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum PendingWrite {
     #[default]
     None,
-    /// The loaded record was to be changed.
+    /// An update of the loaded record.
     Update(PendingUpdate),
-    /// A record was to be made.
+    /// A new record.
     New(Box<NewRecord>),
 }
 
@@ -71,31 +71,31 @@ pub(crate) struct NewRecord {
     pub(crate) id: SessionId,
     pub(crate) record: Arc<Record>,
     pub(crate) plan: Plan,
-    /// What a renewal leaves under the old ID, and leaves there last.
+    /// Forward that a renewal leaves under the old ID, as its last step.
     pub(crate) forward: Option<Forward>,
     pub(crate) parts: Option<Arc<ExternalParts>>,
 }
 
-/// An update that had not taken place when it was looked for, and that may take place yet.
+/// An update that had not taken effect when checked, and that still may.
 #[derive(Debug)]
 pub(super) struct LateWrite {
     pub(super) update: PendingUpdate,
-    /// The changes that it was made of.
+    /// The number of changes it holds.
     pub(super) attempted: usize,
 }
 
-/// What a commit does next.
+/// Next step of a commit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Next {
     CarryOut(Plan),
-    /// Find out what became of a write.
+    /// Determine the outcome of a write.
     Resolve,
-    /// The session is not the request's any more.
+    /// Give up the session: another request has ended or taken it over.
     Lose,
 }
 
-/// What is left to do once the work is not locked any more: observers are told, and code of the application is dropped.
-#[must_use = "what is left is to be done where no lock is held"]
+/// Work left for after the lock: events for the observers, and closures of the application to drop.
+#[must_use = "release it where no lock is held"]
 #[derive(Debug, Default)]
 pub(crate) struct Aftermath {
     pub(super) events: Vec<SessionEvent>,
@@ -110,9 +110,9 @@ impl Aftermath {
     }
 }
 
-/// Access to the work of a request, which its handler and its tasks share.
+/// Access to the work of a request, shared by its handler and tasks.
 pub(crate) trait SharedWork {
-    /// Gives the work to `step`, which must neither wait nor run or drop code of the application.
+    /// Runs `step` on the work under a lock. It must neither block nor run or drop code of the application.
     fn with<T>(&self, step: impl FnOnce(&mut Work) -> T) -> T;
 }
 
@@ -120,8 +120,7 @@ impl Work {
     #[inline]
     pub(crate) fn new(loaded: Loaded, chunks: usize) -> Self {
         let base = loaded.record().cloned();
-        // Every field is named: to make a default and to take it apart again costs every request that asks for its
-        // session.
+        // Names every field: building a default and moving out of it costs time in every request that uses its session.
         Self {
             origin: base.as_deref().map(Binding::of),
             draft: Draft::new(base),
@@ -140,7 +139,7 @@ impl Work {
         }
     }
 
-    /// Takes over a session that was loaded after a part that needs none.
+    /// Adopts a session that was loaded after a part that needs none.
     pub(crate) fn load(&mut self, loaded: Loaded, chunks: usize) {
         let base = loaded.record().cloned();
         self.origin = base.as_deref().map(Binding::of);
@@ -148,12 +147,12 @@ impl Work {
         (self.loaded, self.chunks) = (loaded, chunks);
     }
 
-    /// Returns the session that the request goes on with.
+    /// Returns the binding of the loaded session, if the request keeps that session.
     pub(crate) fn kept_binding(&self) -> Option<Binding> {
         self.draft.kept_handle().and(self.loaded.record()).map(|record| Binding::of(record))
     }
 
-    /// Whether the response is to carry cookies of parts.
+    /// Returns `true` if the response must carry cookies of parts.
     pub(crate) fn has_part_cookies(&self, config: &Config) -> bool {
         if config.parts.is_empty() {
             return false;
@@ -173,31 +172,31 @@ impl Work {
         plan(situation, &config.timeouts, now)
     }
 
-    /// Returns what a commit does next.
+    /// Returns the next step of a commit.
     pub(crate) fn next(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Next {
         match (&self.loaded, &self.pending) {
             (Loaded::Ended, _) => Next::Lose,
-            // To a session that ends, a change more or less is nothing.
+            // The outcome of an update is irrelevant to a session that ends.
             (_, PendingWrite::Update(_)) if !self.changes.ends_session => Next::Resolve,
             (_, PendingWrite::New(_)) => Next::Resolve,
             _ => Next::CarryOut(self.plan(config, may_set_cookie, now)),
         }
     }
 
-    /// Makes a change that runs no code of the application. Returns whether the session is another's from now on.
+    /// Makes a change that runs no code of the application. Returns whether it changes the session's principal.
     pub(crate) fn change(&mut self, change: Change) -> bool {
         let is_taken_over = self.draft.is_taken_over_by(&change);
         if is_taken_over && self.before_takeover.is_none() {
             self.before_takeover = self.external();
         }
-        // Only an update can fail, and that goes another way.
+        // Only an update can fail, and updates go through `replace`.
         drop(self.draft.apply(&change));
         self.changes.push(change);
         is_taken_over
     }
 
-    /// Notes a change whose result has been computed from `before`, if that is still what is there. What computes the
-    /// change is `kept` then, and given back otherwise.
+    /// Notes a change computed from `before`, if that is still the value there. Keeps the closure as `kept` then, and
+    /// returns it otherwise.
     pub(crate) fn replace<C>(
         &mut self,
         location: &Location,
@@ -216,7 +215,7 @@ impl Work {
         }
     }
 
-    /// Ends the session that was loaded. What is written from now on makes another.
+    /// Ends the loaded session. Later writes make a new session.
     pub(crate) fn end_session(&mut self) -> Discarded {
         let discarded = self.changes.end_session();
         self.draft = Draft::with_external(self.external_without_session());
@@ -228,7 +227,7 @@ impl Work {
         let discarded = self.changes.discard_data();
         let base = self.loaded.record().cloned().filter(|_| !self.changes.ends_session);
         let mut draft = Draft::of(base, self.external_of_loaded());
-        // What is left runs no code of the application and cannot fail.
+        // The changes left run no code of the application and cannot fail.
         drop(draft.apply_all(self.changes.list()));
         self.draft = draft;
         discarded
@@ -241,35 +240,36 @@ impl Work {
         discarded
     }
 
-    /// Whether anything is lost if nothing more is saved.
+    /// Returns `true` if dropping the work would lose changes.
     pub(crate) fn has_unsaved_changes(&self) -> bool {
         let changes_cookie = self.draft.external().is_some_and(ExternalParts::change_cookie);
         changes_cookie || (!self.changes.is_empty() && self.draft.has_changes())
     }
 
-    /// Whether the session that was loaded ends here, or goes on as that of another principal.
+    /// Returns `true` if the loaded session ends, or passes to another principal.
     pub(crate) fn ends_session(&self) -> bool {
         self.loaded.record().is_some() && (self.changes.ends_session || self.draft.kept_handle().is_none())
     }
 
-    /// Returns the session in a store that the request goes on with.
+    /// Returns the loaded session in a store, if the request keeps it.
     pub(crate) fn kept_session(&self) -> Option<StoredSession> {
         self.draft.kept_handle().and(self.loaded.stored()).cloned()
     }
 
-    /// Returns the session that the request has now, or is about to have.
+    /// Returns the handle of the current session, or of the session about to be made.
     pub(crate) fn current_handle(&self) -> Option<Handle> {
         self.draft.kept_handle().or(self.new_handle)
     }
 
-    /// Makes the record that is to be stored.
+    /// Makes the record to store.
     pub(crate) fn make_record(&mut self, config: &Config, write_id: u32, now: Timestamp) -> Result<Arc<Record>, Error> {
         let new_handle = match self.draft.kept_handle() {
             Some(handle) => handle,
             None => self.new_handle()?,
         };
         let stamp = Stamp { new_handle, write_id, login_id: self.login_id()? };
-        // What was stored under a larger limit can still be touched and renewed, or no request would get past it.
+        // Fails only for records that have grown: a record stored under a larger limit must stay touchable and
+        // renewable.
         self.draft.check_size(config.max_record_size)?;
         let mut record = Arc::new(self.draft.to_record(stamp, &config.timeouts, now));
         if self.draft.external().is_some() {
@@ -278,7 +278,7 @@ impl Work {
         Ok(record)
     }
 
-    /// Lets the record refer to the parts in stores as they were prepared for it.
+    /// Sets the record's references to the parts prepared in stores.
     fn refer_to_parts(&self, record: &mut Record) {
         let Some(external) = self.draft.external() else { return };
         for part in external.iter() {
@@ -291,7 +291,7 @@ impl Work {
         }
     }
 
-    /// Returns the name of the session that the request makes.
+    /// Returns the handle of the session that the request makes.
     pub(crate) fn new_handle(&mut self) -> Result<Handle, Error> {
         match self.new_handle {
             Some(handle) => Ok(handle),
@@ -299,7 +299,7 @@ impl Work {
         }
     }
 
-    /// Returns the random number that distinguishes a login of this request from a concurrent one; 0 without a login.
+    /// Returns the random number that distinguishes this request's login from concurrent ones; 0 without a login.
     #[inline]
     fn login_id(&mut self) -> Result<u32, Error> {
         if !self.draft.authenticates() {
@@ -311,7 +311,7 @@ impl Work {
         }
     }
 
-    /// Returns the session that the request makes, as it will be.
+    /// Returns the binding of the session that the request makes.
     pub(crate) fn new_binding(&mut self) -> Result<Binding, Error> {
         let (session, login_id) = (self.new_handle()?, self.login_id()?);
         Ok(Binding { session, generation: self.draft.generation(login_id) })

@@ -136,12 +136,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 pub enum Entry {
     /// A session.
     Live(Arc<Record>),
-    /// The session that was here has been renewed, and is under another key.
+    /// A renewed session, which is under another key.
     Retired(Forward),
 }
 
 impl Entry {
-    /// Whether the entry has expired at `now`.
+    /// Returns whether the entry has expired at `now`.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         match self {
@@ -191,13 +191,13 @@ pub struct Renewal {
 /// [`delete`](Store::delete).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It took place.
+    /// The call took effect.
     Done,
-    /// It did not: the live record has another version. The record is included if the engine returned it in the same
-    /// round trip; otherwise the layer loads it.
+    /// The call had no effect: the live record has another version. The record is included if the engine returned it in
+    /// the same round trip; otherwise the layer loads it.
     Conflict(Option<Arc<Record>>),
-    /// It did not: the session was renewed and is under another key.
+    /// The call had no effect: the session was renewed and is under another key.
     Retired(Forward),
-    /// It did not: the key has no live entry.
+    /// The call had no effect: the key has no live entry.
     Gone,
 }

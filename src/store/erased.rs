@@ -87,13 +87,13 @@ impl<T: Unpin> Future for Limited<'_, T> {
     }
 }
 
-/// A store that never waits, by its `WAITS`, waited.
+/// A store with `WAITS = false` waited.
 #[derive(Debug)]
 struct WaitedError;
 
 impl fmt::Display for WaitedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the store waited, which its `WAITS` denies")
+        f.write_str("the store waited although its `WAITS` is false")
     }
 }
 
@@ -257,9 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_waits_though_it_says_it_never_does_fails() {
+    fn a_call_that_waits_although_waits_is_false_fails() {
         let (key, now) = (StoreKey::from_bytes([1; 32]), Timestamp::from_millis(0));
-        let Answer::Ready(Err(error)) = ErasedStore::load(&Liar, &key, now) else { panic!("it was asked at once") };
+        let Answer::Ready(Err(error)) = ErasedStore::load(&Liar, &key, now) else {
+            panic!("the call was polled at once")
+        };
         assert_eq!((error.kind(), error.store()), (StoreErrorKind::Failed, "liar"));
         assert!(matches!(ErasedStore::delete(&Liar, &key, now), Answer::Ready(Ok(Outcome::Gone))));
     }

@@ -80,7 +80,7 @@ impl StoreError {
     /// Returns the error for rows that cannot be read.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
-        expect(dead_code, reason = "only tables of SQL have rows")
+        expect(dead_code, reason = "only SQL tables have rows")
     )]
     pub(crate) fn undecodable_rows(store: &'static str, source: impl Into<BoxError>) -> Self {
         Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
@@ -116,10 +116,10 @@ impl fmt::Display for StoreError {
             StoreErrorKind::TimedOut => "took longer than its time limit",
             StoreErrorKind::Full => "is full",
             StoreErrorKind::Undecodable => "holds a record that cannot be read",
-            StoreErrorKind::Constraint => "was refused by a rule of a table",
-            StoreErrorKind::Contended => "gave way to others each time",
+            StoreErrorKind::Constraint => "rejected a row that violates a constraint",
+            StoreErrorKind::Contended => "met a concurrent write on every attempt",
             StoreErrorKind::Unsupported => "does not find sessions by their principal",
-            StoreErrorKind::TooLarge { .. } => "does not take a record of this size",
+            StoreErrorKind::TooLarge { .. } => "does not accept a record of this size",
         };
         write!(f, "the {} store {what}", self.store)
     }
@@ -151,7 +151,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn a_record_that_does_not_fit_is_no_failure_of_the_store() {
+    fn a_record_that_is_too_large_is_not_a_store_failure() {
         let error = Error::from(StoreError::too_large("tiny", 11, 10));
         assert!(matches!(error.kind(), ErrorKind::TooLarge { what, size: 11, limit: 10 } if what == "session"));
         assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);

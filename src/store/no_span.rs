@@ -1,6 +1,6 @@
-//! What stands for the spans where the feature `tracing` is off.
+//! Replacement for spans without the feature `tracing`.
 
-/// Returns the call as it is.
+/// Returns the call unchanged.
 pub(super) fn in_span<F: Future>(_: &'static str, _: &'static str, call: F) -> F {
     call
 }

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_time_is_not_passed() {
+    fn the_clock_saturates_at_the_end_of_time() {
         let clock = FakeClock::default();
         clock.advance(Duration::MAX);
         assert_eq!(clock.now(), Timestamp::from_millis(u64::MAX));

@@ -83,13 +83,13 @@ impl<S: Store> FaultyStore<S> {
 /// The ways for a call to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The call fails and does not take place.
+    /// The call fails and has no effect.
     Refuse,
-    /// The call takes place and its reply is lost: the caller gets an error.
+    /// The call takes effect and its reply is lost: the caller gets an error.
     LoseReply,
-    /// The call does not take place and never ends.
+    /// The call has no effect and never ends.
     Hang,
-    /// The call takes place, its reply is lost, and every later call fails, until [`heal`](Faults::heal).
+    /// The call takes effect, its reply is lost, and every later call fails, until [`heal`](Faults::heal).
     Die,
 }
 
@@ -192,7 +192,7 @@ struct InjectedFault;
 
 impl fmt::Display for InjectedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a fault that the test asked for")
+        f.write_str("an injected fault")
     }
 }
 
@@ -295,18 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_call_fails_and_does_not_take_place() {
+    fn a_refused_call_fails_and_has_no_effect() {
         let store = FaultyStore::new(MemoryStore::new());
         store.faults().next(1, Fault::Refuse);
         let error = answer(store.create(&KEY, record(), NOW)).expect("an answer").expect_err("a fault");
         assert_eq!((error.kind(), error.store()), (StoreErrorKind::Failed, "memory"));
-        assert_eq!(error.source().expect("a source").to_string(), "a fault that the test asked for");
+        assert_eq!(error.source().expect("a source").to_string(), "an injected fault");
         assert!(!is_created(&store));
         assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").expect("no fault is left"));
     }
 
     #[test]
-    fn a_call_whose_reply_is_lost_fails_and_has_taken_place() {
+    fn a_call_with_a_lost_reply_fails_and_takes_effect() {
         let store = FaultyStore::new(MemoryStore::new());
         store.faults().next(1, Fault::LoseReply);
         assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_err());
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_hangs_never_ends_and_does_not_take_place() {
+    fn a_call_that_hangs_never_ends_and_has_no_effect() {
         let store = FaultyStore::new(MemoryStore::new());
         store.faults().next(1, Fault::Hang);
         assert!(answer(store.create(&KEY, record(), NOW)).is_none());
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_one_kind_let_the_other_calls_pass_and_come_in_the_order_they_were_asked_for() {
+    fn faults_of_one_kind_pass_other_calls_and_come_in_order() {
         let store = FaultyStore::new(MemoryStore::new());
         let faults = store.faults();
         faults.next_of(Call::Create, 1, Fault::Refuse);

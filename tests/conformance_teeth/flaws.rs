@@ -1,4 +1,4 @@
-//! The ways to break the contract that the suite has to find.
+//! The violations of the contract that the suite must find.
 
 macro_rules! flaws {
     ($($flaw:ident)*) => {

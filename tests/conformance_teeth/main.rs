@@ -27,7 +27,7 @@ thread_local! {
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps panics of this thread out of the output: here they are what is wanted.
+/// Keeps the expected panics of this thread out of the output.
 fn quietly<T>(work: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -54,7 +54,7 @@ fn every_flaw_is_found_and_every_case_finds_one() {
     let mut idle: BTreeSet<_> = conformance::all::<PlainStore>().iter().map(conformance::Case::name).collect();
     let mut unfound = Vec::new();
     for flaw in FLAWS {
-        // Some flaws show only when two calls meet. That they do not meet five times in a row is out of the question.
+        // Some flaws show only when two calls interleave, which happens at least once in five runs.
         let mut attempts = (0..5).map(|_| failed_cases(Some(*flaw)));
         match attempts.find(|failed| !failed.is_empty()) {
             Some(failed) => {

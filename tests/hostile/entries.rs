@@ -3,7 +3,7 @@
 //!
 //! The tests in this directory call them with random bytes, the targets in `fuzz/` with those of a fuzzer.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a broken rule is told")]
+#![expect(clippy::unwrap_used, reason = "a panic reports a broken rule")]
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -160,7 +160,7 @@ fn visit<T: Send + 'static>(
         }
     }));
     let Poll::Ready(answer) = pin!(service.oneshot(request)).poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("nothing here waits")
+        panic!("the future waits")
     };
     let output = output.lock().unwrap().take();
     (output, answer.unwrap())

@@ -1,4 +1,4 @@
-//! Values that are encrypted before the store gets them.
+//! Encryption at rest.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ async fn record_of(store: &MemoryStore, app: &App, browser: &Browser) -> Arc<Rec
     }
 }
 
-/// Puts a record in the place of another, as somebody who can write to the database might.
+/// Replaces a record by another, like an attacker with write access to the database.
 async fn plant(store: &MemoryStore, app: &App, browser: &Browser, record: &Record, version: Version) {
     let key = store_key(browser);
     let expected = record_of(store, app, browser).await.version;
@@ -47,7 +47,7 @@ async fn plant(store: &MemoryStore, app: &App, browser: &Browser, record: &Recor
 }
 
 #[tokio::test]
-async fn the_store_sees_no_value_and_no_key_and_the_visitor_both() {
+async fn only_the_client_sees_keys_and_values_and_not_the_store() {
     let (store, keys) = (MemoryStore::new(), KeyRing::generate().unwrap());
     let (app, mut browser) = (app(&store, &keys), Browser::default());
     let fill = |session: session_state::Session| async move {
@@ -59,14 +59,14 @@ async fn the_store_sees_no_value_and_no_key_and_the_visitor_both() {
     let bytes = String::from_utf8_lossy(record.values.as_frames()).into_owned();
     assert!(!bytes.contains("card") && !bytes.contains("4111"), "{bytes}");
     assert_eq!(record.values.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["sealed"]);
-    assert_eq!(record.principal.as_deref(), Some("alice"), "a store finds sessions by it");
+    assert_eq!(record.principal.as_deref(), Some("alice"), "the principal stays readable for the index");
     let seen =
         browser.visit(&app, |session| async move { session.get::<String>("card-number").unwrap() }).await.value();
     assert_eq!(seen.as_deref(), Some("4111 1111"));
 }
 
 #[tokio::test]
-async fn a_row_cannot_be_put_in_the_place_of_another_or_of_its_own_future() {
+async fn a_row_cannot_replace_another_row_or_its_newer_version() {
     let (store, keys) = (MemoryStore::new(), KeyRing::generate().unwrap());
     let app = app(&store, &keys);
     let (mut rich, mut poor) = (Browser::default(), Browser::default());
@@ -112,11 +112,11 @@ async fn a_record_that_is_not_sealed_is_not_read() {
     browser.set(&plain, "n", 1).await;
     assert_eq!(browser.clone().get(&sealed, "n").await, None);
     assert_eq!(sealed.events(), ["UndecodableRecord"]);
-    assert_eq!(browser.get(&plain, "n").await, Some(1), "it is still there");
+    assert_eq!(browser.get(&plain, "n").await, Some(1), "the record is still there");
 }
 
 #[test]
-fn state_in_the_cookie_has_nothing_at_rest() {
+fn encryption_at_rest_needs_state_in_a_store() {
     let keys = KeyRing::generate().unwrap();
     let layer = SessionLayer::client(CookieState::signed(keys.clone())).with_encryption_at_rest(keys);
     assert!(layer.unwrap_err().to_string().contains("is for state in a store"));

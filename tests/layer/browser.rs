@@ -65,7 +65,7 @@ impl App {
 
     /// Takes the names of the events so far.
     pub(crate) fn events(&self) -> Vec<String> {
-        // Exempt from tokio's budget, which would never be renewed here.
+        // Exempt from tokio's budget, which is never renewed here.
         wait_for(tokio::task::unconstrained(self.events.take(&self.layer))).iter().map(name).collect()
     }
 }
@@ -90,7 +90,7 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
-            Poll::Pending => rings.recv_timeout(Duration::from_secs(60)).expect("other threads do it in a minute"),
+            Poll::Pending => rings.recv_timeout(Duration::from_secs(60)).expect("other threads finish within a minute"),
         }
     }
 }
@@ -107,7 +107,7 @@ pub(crate) struct Visit<T> {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) error: Option<Error>,
-    /// What the handler returned, if it ran to its end.
+    /// The handler's output, if it completed.
     pub(crate) output: Option<T>,
 }
 
@@ -124,7 +124,7 @@ impl<T> Visit<T> {
 }
 
 impl Browser {
-    /// Visits the application with the cookies it has, and keeps those it gets.
+    /// Sends a request with its cookies, and keeps the cookies of the response.
     pub(crate) async fn visit<T, F, Fut>(&mut self, app: &App, handler: F) -> Visit<T>
     where
         F: FnOnce(Session) -> Fut + Send + 'static,

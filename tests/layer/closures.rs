@@ -1,8 +1,8 @@
-//! Closures of the application that use the session: they may do with it what the handler may.
+//! Closures of the application that use the session: they may use it like a handler.
 //!
-//! A closure of `update` reads the session, writes to it, or holds a part of it. It runs in the handler and again when
-//! another request was faster, and it is dropped in many places. Each scene runs in a thread of its own, which a
-//! deadlock would block for good.
+//! A closure of `update` reads the session, writes to it, or holds a part of it. It runs in the handler and again after
+//! a conflict, and it is dropped in many places. Each scene runs in its own thread, which a deadlock would block
+//! forever.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -21,7 +21,7 @@ use session_state::{
 use crate::browser::{App, Browser};
 use crate::paused::{Gates, Paused, Side};
 
-/// Longer than anything takes that is not stuck.
+/// Longer than any scene takes without a deadlock.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ enum Place {
     Store,
 }
 
-/// What the closure changes.
+/// The value that the closure changes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Of {
     Value,
@@ -59,14 +59,14 @@ enum Of {
 
 const ALL_OF: [Of; 4] = [Of::Value, Of::Part(Place::Record), Of::Part(Place::Cookie), Of::Part(Place::Store)];
 
-/// What the closure does with the session while it runs.
+/// The action of the closure on the session.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
     Reads,
     Writes,
     /// Makes an update of another value, whose closure reads the session too.
     Updates,
-    /// Asks for what is about the session as a whole.
+    /// Reads the metadata of the session.
     Asks,
     Renews,
     /// Holds another part.
@@ -78,12 +78,12 @@ enum Does {
 const ALL_DOES: [Does; 7] =
     [Does::Reads, Does::Writes, Does::Updates, Does::Asks, Does::Renews, Does::HoldsPart, Does::HoldsChangedPart];
 
-/// What becomes of the request whose closure it is.
+/// The fate of the closure's request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     Commits,
     Saves,
-    /// Another request is faster, and the closure runs again.
+    /// A conflict with another request, after which the closure runs again.
     Conflicts,
     ConflictsUnderFail,
     LogsOut,
@@ -94,10 +94,10 @@ enum Then {
     IsDiscarded,
     /// The store fails in the commit.
     Fails,
-    /// A save fails, and what it put back is dropped.
+    /// A save fails, and its restored changes are dropped.
     FailsToSave,
     Panics,
-    /// The client goes away in the middle of the commit.
+    /// The client disconnects during the commit.
     IsGone,
 }
 
@@ -124,7 +124,7 @@ struct Story {
     then: Then,
 }
 
-/// What a closure holds: the session, and something that tells whether the closure is still there.
+/// State of a closure: the session, and a marker that shows whether the closure was dropped.
 #[derive(Clone)]
 struct Holding {
     session: Session,
@@ -151,7 +151,7 @@ impl Holding {
     }
 }
 
-/// Makes the change whose closure does as the story says. Returns what is gone once the closure is.
+/// Makes the change of the story. Returns a marker that is dropped with the closure.
 async fn change(story: Story, session: &Session, extensions: &Extensions) -> Weak<()> {
     let alive = Arc::new(());
     let gone = Arc::downgrade(&alive);
@@ -198,7 +198,7 @@ fn layer(story: Story, store: Paused<MemoryStore, Gates>) -> SessionLayer {
     }
 }
 
-/// Does what the story says about the rest of the request, and returns the status of the answer.
+/// Runs the rest of the request, and returns the status of the response.
 async fn go_on(story: Story, app: &App, mut tab: Browser, gates: &Gates, session: Session) -> StatusCode {
     match story.then {
         Then::Commits | Then::IsGone => {}
@@ -233,7 +233,7 @@ async fn go_on(story: Story, app: &App, mut tab: Browser, gates: &Gates, session
     StatusCode::OK
 }
 
-/// Plays the story, and returns whether the closure is gone after the response.
+/// Runs the story, and returns whether the closure was dropped by the time of the response.
 async fn play(story: Story) -> bool {
     let gates = Gates::default();
     let app = App::new(layer(story, Paused::new(MemoryStore::new(), gates.clone())));
@@ -259,7 +259,7 @@ async fn play(story: Story) -> bool {
     if story.then == Then::IsGone {
         let stops = [Call::Update, Call::Renew, Call::Touch].map(|call| gates.stop(call, Side::Before));
         let reached = stops.iter().map(|stop| Box::pin(stop.reached()));
-        // A part in a cookie may need no call at all, and then the response comes.
+        // A part in a cookie may need no call, and then the response arrives.
         let mut reached = futures_util::future::select_all(reached);
         tokio::select! {
             _ = &mut reached => {}
@@ -272,7 +272,7 @@ async fn play(story: Story) -> bool {
     gone.strong_count() == 0
 }
 
-/// Plays stories, each in a thread of its own, and returns those that are stuck and those that leave something behind.
+/// Runs stories, each in its own thread. Returns those that are stuck and those that leak their closure.
 fn play_all(stories: impl Iterator<Item = Story>) -> (Vec<Story>, Vec<Story>) {
     let (mut stuck, mut left) = (Vec::new(), Vec::new());
     for story in stories {
@@ -287,7 +287,7 @@ fn play_all(stories: impl Iterator<Item = Story>) -> (Vec<Story>, Vec<Story>) {
             Err(RecvTimeoutError::Timeout) => stuck.push(story),
             Err(RecvTimeoutError::Disconnected) => panic!("{story:?} panics"),
         }
-        // One thread that is stuck has shown enough.
+        // One stuck thread is enough.
         if stuck.len() == 3 {
             break;
         }
@@ -300,21 +300,21 @@ fn stories(of: Of) -> impl Iterator<Item = Story> {
 }
 
 #[test]
-fn an_update_of_a_value_may_use_the_session_and_nothing_of_it_is_left_after_the_response() {
+fn an_update_of_a_value_may_use_the_session_and_is_freed_after_the_response() {
     assert_eq!(format!("{:?}", play_all(stories(Of::Value))), "([], [])");
 }
 
 #[test]
-fn an_update_of_a_part_in_the_record_may_use_the_session_and_nothing_of_it_is_left_after_the_response() {
+fn an_update_of_a_part_in_the_record_may_use_the_session_and_is_freed_after_the_response() {
     assert_eq!(format!("{:?}", play_all(stories(ALL_OF[1]))), "([], [])");
 }
 
 #[test]
-fn an_update_of_a_part_in_a_cookie_may_use_the_session_and_nothing_of_it_is_left_after_the_response() {
+fn an_update_of_a_part_in_a_cookie_may_use_the_session_and_is_freed_after_the_response() {
     assert_eq!(format!("{:?}", play_all(stories(ALL_OF[2]))), "([], [])");
 }
 
 #[test]
-fn an_update_of_a_part_in_a_store_may_use_the_session_and_nothing_of_it_is_left_after_the_response() {
+fn an_update_of_a_part_in_a_store_may_use_the_session_and_is_freed_after_the_response() {
     assert_eq!(format!("{:?}", play_all(stories(ALL_OF[3]))), "([], [])");
 }

@@ -1,4 +1,4 @@
-//! What a request did is kept, whole, whatever others do at the same time.
+//! The changes of a request are kept as a whole, despite concurrent requests.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::Barrier;
 use crate::browser::{App, Browser};
 
 #[tokio::test]
-async fn a_visitor_who_only_looks_gets_no_cookie_and_no_record() {
+async fn reading_sets_no_cookie_and_stores_no_record() {
     let store = MemoryStore::new();
     let memory = App::new(SessionLayer::server(store.clone()));
     for app in [memory, App::encrypted(), App::signed()] {
@@ -34,7 +34,7 @@ async fn a_visitor_who_only_looks_gets_no_cookie_and_no_record() {
 }
 
 #[tokio::test]
-async fn a_value_that_was_set_and_removed_again_makes_no_session() {
+async fn a_value_set_and_removed_again_makes_no_session() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         let visit = browser
@@ -48,7 +48,7 @@ async fn a_value_that_was_set_and_removed_again_makes_no_session() {
 }
 
 #[tokio::test]
-async fn what_one_request_wrote_the_next_one_reads() {
+async fn the_next_request_reads_the_written_values() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         let wrote = browser
@@ -80,7 +80,7 @@ async fn what_one_request_wrote_the_next_one_reads() {
 }
 
 #[tokio::test]
-async fn a_value_of_another_type_is_an_error_for_the_handler_that_asked_and_stays() {
+async fn a_value_of_another_type_is_an_error_and_stays() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.visit(&app, |session| async move { session.insert("name", "alice").unwrap() }).await.value();
@@ -92,7 +92,7 @@ async fn a_value_of_another_type_is_an_error_for_the_handler_that_asked_and_stay
 }
 
 #[tokio::test]
-async fn two_requests_at_once_lose_nothing_of_each_other() {
+async fn two_concurrent_requests_keep_both_changes() {
     let app = App::memory();
     let mut browser = Browser::default();
     browser.set(&app, "n", 0).await;
@@ -113,7 +113,7 @@ async fn two_requests_at_once_lose_nothing_of_each_other() {
 }
 
 #[tokio::test]
-async fn with_the_fail_policy_the_later_of_two_changes_is_answered_with_409() {
+async fn with_the_fail_policy_the_later_of_two_changes_is_409() {
     let app = App::memory().with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail));
     let mut browser = Browser::default();
     browser.set(&app, "n", 0).await;
@@ -131,7 +131,7 @@ async fn with_the_fail_policy_the_later_of_two_changes_is_answered_with_409() {
 }
 
 #[tokio::test]
-async fn with_the_fail_policy_a_renewal_is_no_change_to_fail_on() {
+async fn with_the_fail_policy_a_renewal_is_not_a_conflict() {
     let app = App::memory().with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail));
     let mut browser = Browser::default();
     browser.set(&app, "n", 0).await;
@@ -171,7 +171,7 @@ async fn a_server_error_keeps_changes_unless_the_layer_says_otherwise() {
             browser.receive(&visit);
             assert_eq!(browser.get(&app, "n").await, expected);
             let principal = browser.visit(&app, |session| async move { session.principal() }).await.value();
-            assert_eq!(principal.as_deref(), Some("alice"), "a login is carried out all the same");
+            assert_eq!(principal.as_deref(), Some("alice"), "a login still takes effect");
         }
     }
 }
@@ -184,7 +184,7 @@ async fn a_handler_that_panics_commits_nothing_even_behind_a_middleware_that_cat
         let visit = browser
             .send_raw(&app, |extensions| async move {
                 let session = session_state::Session::from_extensions(&extensions)?.load().await?;
-                // Within the handler, as it is behind `CatchPanicLayer`.
+                // Inside the handler, like `CatchPanicLayer`.
                 let handler = std::panic::AssertUnwindSafe(async move {
                     session.insert("n", 2).unwrap();
                     session.logout();
@@ -212,7 +212,7 @@ async fn a_session_is_read_in_one_round_trip_and_written_in_two() {
     browser.set(&app, "n", 1).await;
     assert_eq!(faults.all_calls(), 1, "a new session");
     browser.send_raw(&app, |_| async { Ok((StatusCode::OK, ())) }).await;
-    assert_eq!(faults.all_calls(), 1, "a handler that does not ask");
+    assert_eq!(faults.all_calls(), 1, "a handler without the session");
     browser.get(&app, "n").await;
     assert_eq!(faults.all_calls(), 2, "a read");
     browser.set(&app, "n", 2).await;
@@ -225,7 +225,7 @@ async fn a_session_is_read_in_one_round_trip_and_written_in_two() {
 }
 
 #[tokio::test]
-async fn a_cookie_that_moves_along_with_a_touch_costs_no_round_trip_of_its_own() {
+async fn a_cookie_renewed_by_a_touch_costs_no_extra_round_trip() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let app = App::new(SessionLayer::server(store));
@@ -240,11 +240,11 @@ async fn a_cookie_that_moves_along_with_a_touch_costs_no_round_trip_of_its_own()
     app.pass(Duration::from_secs(60));
     faults.next_of(Call::Touch, 2, Fault::Refuse);
     let read = browser.visit(&app, |_| async {}).await;
-    assert!(read.set_cookies().is_empty(), "nobody knows whether the session is still there");
+    assert!(read.set_cookies().is_empty(), "the session was not checked");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_save_that_is_dropped_while_it_waits_leaves_the_session_as_it_was() {
+async fn a_save_dropped_while_it_waits_leaves_the_session_unchanged() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let app = App::new(SessionLayer::server(store));
@@ -265,8 +265,8 @@ async fn a_save_that_is_dropped_while_it_waits_leaves_the_session_as_it_was() {
 }
 
 #[tokio::test]
-async fn state_that_does_not_fit_is_an_error_and_what_the_client_had_stays_valid() {
-    // 4096 bytes less those of the name, and less what the times may grow by.
+async fn oversized_state_is_an_error_and_the_clients_cookie_stays_valid() {
+    // 4096 bytes minus the name and the room for growing times.
     let limit = 4050;
     for app in [App::encrypted(), App::signed()] {
         let mut browser = Browser::default();
@@ -301,7 +301,7 @@ async fn a_session_larger_than_a_new_limit_can_be_read_on() {
 }
 
 #[tokio::test]
-async fn saving_within_the_handler_tells_it_what_would_go_wrong() {
+async fn saving_in_the_handler_reports_the_error_to_it() {
     for app in [App::encrypted(), App::signed()] {
         let mut browser = Browser::default();
         let saved = browser
@@ -319,7 +319,7 @@ async fn saving_within_the_handler_tells_it_what_would_go_wrong() {
 }
 
 #[tokio::test]
-async fn what_was_saved_is_told_to_the_client_even_if_the_end_of_the_request_fails() {
+async fn the_cookie_of_a_save_is_sent_even_if_the_request_fails() {
     for app in App::everywhere() {
         let app = app.with(|layer| layer.with_max_record_size(1000));
         let mut browser = Browser::default();
@@ -338,14 +338,14 @@ async fn what_was_saved_is_told_to_the_client_even_if_the_end_of_the_request_fai
         assert_eq!(principal.as_deref(), Some("alice"));
         let still_there = failed.output.unwrap();
         let told = still_there.save().await.unwrap_err();
-        assert!(matches!(told.kind(), ErrorKind::TooLarge { .. }), "a task is told what became of its changes");
+        assert!(matches!(told.kind(), ErrorKind::TooLarge { .. }), "a task gets the error of its changes");
         still_there.renew();
         assert_eq!(still_there.save().await.unwrap_err().kind(), &ErrorKind::TooLate);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_waits_for_a_save_that_is_under_way() {
+async fn a_response_waits_for_a_save_in_progress() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let app = App::new(SessionLayer::server(store));
@@ -357,18 +357,18 @@ async fn a_response_waits_for_a_save_that_is_under_way() {
         .visit(&app, |session| async move {
             session.renew();
             let saving = tokio::spawn(async move { session.save().await });
-            // The task begins to save and waits for the store.
+            // The task starts a save and waits for the store.
             tokio::task::yield_now().await;
             Some(saving)
         })
         .await;
-    assert_ne!(browser.id(), before.id(), "the client is told the id that the session has now");
+    assert_ne!(browser.id(), before.id(), "the client gets the current id");
     let saved = visit.value().unwrap().await.unwrap();
     assert_eq!(saved.unwrap_err().kind(), &ErrorKind::Unavailable);
 }
 
 #[tokio::test]
-async fn the_id_of_a_session_that_was_lost_meanwhile_is_not_told() {
+async fn the_id_of_a_lost_session_is_not_sent() {
     let app = App::memory();
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
@@ -386,13 +386,13 @@ async fn the_id_of_a_session_that_was_lost_meanwhile_is_not_told() {
                 other
             })
             .await;
-        assert!(slow.set_cookies().is_empty(), "it would take the place of the login's");
+        assert!(slow.set_cookies().is_empty(), "it would overwrite the login's cookie");
         browser = slow.output.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_stream_saves_what_it_changes_after_the_response_was_sent() {
+async fn a_stream_saves_its_changes_after_the_response_was_sent() {
     let app = App::memory();
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
@@ -422,11 +422,11 @@ async fn a_stream_that_outlives_the_age_of_the_id_still_saves() {
     session.update("n", |n: &mut u32| *n += 1).unwrap();
     session.save().await.unwrap();
     assert_eq!(browser.get(&app, "n").await, Some(2));
-    assert_ne!(browser.id(), before.id(), "the next response tells the new id");
+    assert_ne!(browser.id(), before.id(), "the next response carries the new id");
 }
 
 #[tokio::test]
-async fn a_stream_that_changed_nothing_is_never_too_late() {
+async fn a_stream_without_changes_is_never_too_late() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.set(&app, "n", 1).await;
@@ -437,7 +437,7 @@ async fn a_stream_that_changed_nothing_is_never_too_late() {
 }
 
 #[tokio::test]
-async fn what_is_saved_in_the_handler_can_be_changed_again_and_the_last_cookie_counts() {
+async fn state_saved_in_the_handler_can_change_again_and_the_last_cookie_wins() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         let visit = browser

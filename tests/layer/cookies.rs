@@ -1,4 +1,4 @@
-//! Headers: what is read from a request and written into a response.
+//! Headers of requests and responses.
 
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE, VARY};
 use http::{Request, StatusCode};
@@ -39,7 +39,7 @@ async fn a_logout_removes_the_cookie_with_the_attributes_it_was_set_with() {
 }
 
 #[tokio::test]
-async fn a_handler_that_does_not_ask_leaves_the_response_alone() {
+async fn a_handler_without_the_session_leaves_the_response_unchanged() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.set(&app, "n", 1).await;
@@ -62,7 +62,7 @@ async fn an_id_that_the_server_did_not_make_is_never_adopted() {
 }
 
 #[tokio::test]
-async fn our_name_twice_is_anonymous_and_one_event() {
+async fn a_duplicate_session_cookie_is_anonymous_and_one_event() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.set(&app, "n", 1).await;
@@ -161,7 +161,7 @@ async fn state_in_chunks_takes_as_many_cookies_as_it_needs_and_clears_the_rest()
 }
 
 #[tokio::test]
-async fn chunks_are_cleared_also_when_they_open_no_more_or_the_state_was_saved_before() {
+async fn chunks_are_cleared_even_if_they_are_invalid_or_were_saved_before() {
     let state = CookieState::encrypted(KeyRing::generate().unwrap()).with_chunks(3);
     let app = App::new(SessionLayer::client(state));
     let mut browser = Browser::default();
@@ -208,7 +208,7 @@ async fn headers_of_the_handler_are_kept_and_completed() {
 }
 
 #[tokio::test]
-async fn two_layers_with_markers_of_their_own_do_not_see_each_other() {
+async fn two_layers_with_different_markers_are_isolated() {
     use std::convert::Infallible;
     use tower::{Layer, ServiceExt, service_fn};
     enum Admin {}
@@ -238,7 +238,7 @@ async fn two_layers_with_markers_of_their_own_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_route_outside_the_layer_is_told_what_is_missing() {
+async fn a_route_outside_the_layer_gets_a_missing_layer_error() {
     let error = Session::from_extensions(Request::new(()).extensions()).unwrap_err();
     assert_eq!(error.kind(), &session_state::ErrorKind::MissingLayer);
     assert!(error.to_string().contains(".layer(sessions)"));

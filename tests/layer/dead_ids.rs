@@ -1,8 +1,7 @@
-//! Parts of a session whose ID died while a request with that ID was under way.
+//! Parts of a session whose ID died during a request with that ID.
 //!
-//! The visitor's browser is also somebody else's, who planted the ID or sits at the same computer, and whose slow
-//! request loaded the session before the login. It sees, writes and deletes nothing of what came after, wherever the
-//! part lives.
+//! The ID is also known to an attacker, who planted it or uses the same computer, and whose slow request loaded the
+//! session before the login. That request must not see, write or delete anything newer, wherever the part lives.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ impl SessionPart for Notes {
     const NAME: &'static str = "notes";
 }
 
-/// An application that keeps its part in one of the places, and the store of that part.
+/// An application with its part in one of the places, and the store of that part.
 struct Scene {
     app: App,
     parts: MemoryStore,
@@ -44,7 +43,7 @@ impl Scene {
         Self { app: App::new(layer), parts }
     }
 
-    /// Makes a request that changes the session, and then adds a line if there is one to add.
+    /// Sends a request that changes the session, and then adds the line, if any.
     async fn act(
         &self,
         browser: &mut Browser,
@@ -54,7 +53,7 @@ impl Scene {
         act_in(&self.app, browser, act, line).await;
     }
 
-    /// Who is logged in, and what is in the part.
+    /// The principal and the content of the part.
     async fn shown(&self, browser: &Browser) -> (Option<String>, Vec<String>) {
         let look = |extensions| async move {
             let principal = Session::from_extensions(&extensions)?.load().await?.principal();
@@ -111,12 +110,12 @@ impl Death {
         Self::Revocation,
     ];
 
-    /// Who is logged in before.
+    /// The principal before.
     fn principal(self) -> Option<&'static str> {
         (!matches!(self, Self::Login | Self::FreshLogin)).then_some("alice")
     }
 
-    /// Happens in the tab `victim`, which then writes a secret: in the same request or in the next.
+    /// Makes the ID die by a request of `victim`, which then writes a secret: in the same request or in the next.
     async fn happen(self, app: &App, victim: &mut Browser, at_once: bool) {
         let kill = move |session: &Session| match self {
             Self::Login | Self::LoginAgain => session.login("alice"),
@@ -136,7 +135,7 @@ impl Death {
     }
 }
 
-/// A browser with a session in which the part is written already, or not.
+/// A browser with a session, with or without the part.
 async fn begin(scene: &Scene, death: Death, is_written: bool) -> Browser {
     let mut browser = Browser::default();
     let begin = move |session: &Session| {
@@ -149,14 +148,14 @@ async fn begin(scene: &Scene, death: Death, is_written: bool) -> Browser {
     browser
 }
 
-/// Every death, with a part that is written before or not, and a secret that is written along with it or later.
+/// Every cause, with and without an existing part, and with a secret written in the same request or later.
 fn all() -> impl Iterator<Item = (Death, bool, bool)> {
     let flags = [(false, false), (false, true), (true, false), (true, true)];
     Death::ALL.into_iter().flat_map(move |death| flags.map(|(is_written, at_once)| (death, is_written, at_once)))
 }
 
 #[tokio::test]
-async fn a_request_whose_id_has_died_sees_nothing_that_was_written_since() {
+async fn a_request_with_a_dead_id_sees_nothing_newer() {
     for place in PLACES {
         for (death, is_written, at_once) in all() {
             let story = format!("{place:?}, {death:?}, written before: {is_written}, at once: {at_once}");
@@ -178,7 +177,7 @@ async fn a_request_whose_id_has_died_sees_nothing_that_was_written_since() {
 
 /// The part is loaded before the ID dies, or after.
 #[tokio::test]
-async fn a_request_whose_id_has_died_writes_to_no_part() {
+async fn a_request_with_a_dead_id_writes_to_no_part() {
     let mut wrong = Vec::new();
     for place in PLACES {
         for ((death, is_written, at_once), is_loaded) in all().flat_map(|story| [(story, false), (story, true)]) {
@@ -211,7 +210,7 @@ async fn a_request_whose_id_has_died_writes_to_no_part() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What a request does that ends its own session, and would take the parts with it.
+/// Requests that end their session, which would remove its parts.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     Logout,
@@ -221,7 +220,7 @@ enum Ending {
 }
 
 #[tokio::test]
-async fn a_request_whose_id_has_died_ends_no_part_of_the_session_that_goes_on() {
+async fn a_request_with_a_dead_id_ends_no_part_of_the_live_session() {
     let mut wrong = Vec::new();
     for place in PLACES {
         for death in [Death::Login, Death::LoginAgain, Death::Reauthentication] {
@@ -260,7 +259,7 @@ async fn a_request_whose_id_has_died_ends_no_part_of_the_session_that_goes_on() 
 }
 
 impl Browser {
-    /// Sends a request that has loaded the part too, and takes none of its cookies.
+    /// Sends a request that has loaded the part, without keeping its cookies.
     async fn visit_part<T: Send + 'static, F, Fut>(&self, app: &App, handler: F) -> Visit<T>
     where
         F: FnOnce(Session) -> Fut + Send + 'static,
@@ -275,9 +274,9 @@ impl Browser {
     }
 }
 
-/// State in the cookie has no ID that dies, but a login that an older copy knows nothing of.
+/// State in the cookie has no ID, but a cookie from before a login is as outdated as a dead ID.
 #[tokio::test]
-async fn a_request_with_a_cookie_from_before_a_login_sees_and_writes_no_part_of_after_it() {
+async fn a_request_with_a_cookie_from_before_a_login_neither_reads_nor_writes_newer_parts() {
     for (death, is_loaded) in [(Death::Login, false), (Death::Login, true), (Death::LoginAgain, false)] {
         let state = CookieState::encrypted(KeyRing::generate().unwrap());
         let scene = Scene::of(SessionLayer::client(state), PartPlace::Store);
@@ -303,7 +302,7 @@ async fn a_request_with_a_cookie_from_before_a_login_sees_and_writes_no_part_of_
     }
 }
 
-/// When the part is changed that is held while its session changes hands.
+/// When a part that is held during a takeover is changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Changed {
     Never,
@@ -316,7 +315,7 @@ enum Changed {
 }
 
 #[tokio::test]
-async fn a_part_that_is_still_held_carries_nothing_into_the_session_of_somebody_else() {
+async fn a_part_held_during_a_takeover_carries_nothing_into_the_new_session() {
     use Changed::{After, Before, Never, UpdatedAfter, UpdatedBoth};
     let mut wrong = Vec::new();
     for place in PLACES {

@@ -1,8 +1,8 @@
-//! Requests whose client goes away in the middle, on any store.
+//! Requests whose client disconnects, on any store.
 //!
-//! The response future is dropped at every poll, or at every step of its calls of the store: before one takes place,
-//! and before its reply arrives. What the request was to do has then happened or not, and the same visitor and
-//! principal are served at once: nothing that the request held keeps anybody waiting.
+//! The response future is dropped at every poll, or at every step of its store calls: before a call takes effect, and
+//! before its reply arrives. Its changes then either took effect or not, and the next requests of the same browser and
+//! principal are served at once: the dropped request holds no lock or lease.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::paused::{Paused, Pauses, Side};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The most that a request waits after another one was dropped. A lease of a login lasts for twenty seconds.
+/// The longest wait of a request after another one was dropped. A lease lasts for twenty seconds.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// The most sessions of a principal. One more fits beside one that nobody was told of.
+/// The limit of sessions per principal. It leaves room for one orphaned session.
 const LIMIT: usize = 2;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,23 +38,23 @@ impl SessionPart for Notes {
     const NAME: &'static str = "notes";
 }
 
-/// What the request does that is dropped. Each is another plan, or goes another way to it.
+/// The kind of the dropped request. Each takes another plan or code path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     Create,
     Update,
     Touch,
     Renew,
-    /// The principal logs in where it has no session yet.
+    /// A login of a principal without sessions.
     Login,
-    /// The principal logs in where it has as many as it may, and the oldest goes.
+    /// A login at the limit, which evicts the oldest session.
     LoginThatEvicts,
-    /// As before, and the login is refused.
+    /// A login at the limit, which is rejected.
     LoginThatIsRefused,
     Takeover,
     Reauthenticate,
     Logout,
-    /// Ends the session and begins another.
+    /// Ends the session and begins another one.
     LogoutAndWrite,
     Revoke,
     RevokeOthers,
@@ -64,7 +64,7 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
-    /// Those of a store that does not find principals.
+    /// The kinds for a store that does not find principals.
     pub(crate) const BASIC: &'static [Self] = &[
         Self::Create,
         Self::Update,
@@ -79,7 +79,7 @@ impl Plan {
         Self::PartAndLogin,
     ];
 
-    /// Those that take a store which finds principals.
+    /// The kinds that need a store which finds principals.
     pub(crate) const OF_PRINCIPALS: &'static [Self] =
         &[Self::Login, Self::LoginThatEvicts, Self::LoginThatIsRefused, Self::Revoke, Self::RevokeOthers];
 
@@ -132,15 +132,15 @@ impl Plan {
     }
 }
 
-/// Where a request is dropped, counted from one.
+/// The point at which a request is dropped, counted from one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     Poll(usize),
-    /// A moment before or after a call of a store: what was sent to a server has been answered.
+    /// A point before or after a store call: no call is in flight.
     Step(usize),
 }
 
-/// Yields before and after each call of a store, and holds on to one that is to be dropped there.
+/// Yields before and after each store call, and stops the call at which to drop the request.
 #[derive(Clone, Debug)]
 struct Steps {
     left: Arc<AtomicUsize>,
@@ -152,7 +152,7 @@ impl Steps {
         Self { left: Arc::new(AtomicUsize::new(usize::MAX)), reached: Arc::default() }
     }
 
-    /// Runs a request up to a place, and drops it there. Returns its status if it was answered before.
+    /// Runs a request up to a point, and drops it there. Returns its status if it was answered before.
     async fn drop_at(&self, place: Place, request: impl Future<Output = Visit<()>>) -> Option<StatusCode> {
         let (mut request, mut polls) = (Box::pin(request), 0);
         if let Place::Step(step) = place {
@@ -186,7 +186,7 @@ impl Pauses for Steps {
     }
 }
 
-/// What a cookie opens: the principal, a value and a part.
+/// The state behind a cookie: the principal, a value and a part.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     is_new: bool,
@@ -195,12 +195,12 @@ struct Seen {
     count: u32,
 }
 
-/// An application, and a browser as it is before the request.
+/// An application, and a browser before the request.
 struct Scene {
     app: App,
     steps: Steps,
     browser: Browser,
-    /// The principal, which is this scene's alone: the store may be shared.
+    /// The principal, unique for this scene, since the store may be shared.
     alice: String,
     /// Other devices of the principal.
     devices: Vec<Browser>,
@@ -215,7 +215,7 @@ impl Scene {
         let layer = SessionLayer::server(paused()).with_part::<Notes>(InStore::new(paused())).unwrap();
         let layer = if S::FINDS_PRINCIPALS { layer.with_max_sessions(LIMIT, plan.when_full()).unwrap() } else { layer };
         let layer = layer.with_touch_interval(Duration::from_secs(60)).with_idle_timeout(DAY);
-        // The clock is the system's, as it is to the server that removes what has expired.
+        // The system clock, which the server uses to expire entries.
         let app = App::on_system_time(layer);
         let (browser, devices) = (Browser::default(), Vec::new());
         let mut scene = Self { app, steps, browser, alice, devices };
@@ -259,7 +259,7 @@ impl Scene {
         browser.send_raw(&self.app, look).await.value()
     }
 
-    /// What the browser that got no answer sees, where the request did nothing and where it did all.
+    /// The states that the browser may see: before the request, and after it took full effect.
     fn before_and_after(&self, plan: Plan) -> [Seen; 2] {
         let seen =
             |principal: Option<&String>, n, count| Seen { is_new: false, principal: principal.cloned(), n, count };
@@ -271,7 +271,7 @@ impl Scene {
             Plan::Part => seen(alice, Some(1), 2),
             Plan::PartAndValue => seen(alice, Some(2), 2),
             Plan::Create | Plan::Touch | Plan::Renew | Plan::RevokeOthers | Plan::LoginThatIsRefused => before.clone(),
-            // The ID that the browser has is dead.
+            // The browser's ID is dead.
             _ => nothing,
         };
         [before, after]
@@ -286,7 +286,7 @@ impl App {
     }
 }
 
-/// Notes what is wrong after a request was dropped.
+/// Collects failures after a request was dropped.
 struct Judge<'s> {
     scene: &'s Scene,
     plan: Plan,
@@ -307,32 +307,32 @@ impl Judge<'_> {
         self.begun = Instant::now();
     }
 
-    /// The state is that of before or of after, and the visitor can go on from there.
+    /// Checks that the state is that of before or after, and that the browser can continue.
     async fn judge_visitor(&mut self) {
         let seen = self.scene.see(&self.scene.browser).await;
         let allowed = self.scene.before_and_after(self.plan);
         let is_allowed = allowed.contains(&seen);
-        self.expect(is_allowed, format!("the visitor sees {seen:?}, which is neither of {allowed:?}"));
+        self.expect(is_allowed, format!("the browser sees {seen:?}, which is none of {allowed:?}"));
         let mut browser = self.scene.browser.clone();
         let visit = browser.visit(&self.scene.app, |session| async move {
             session.update("n", |n: &mut u32| *n += 1).unwrap();
         });
         let status = visit.await.status;
-        self.expect(status == StatusCode::OK, format!("the visitor is answered with {status}"));
+        self.expect(status == StatusCode::OK, format!("the browser gets {status}"));
         let then = self.scene.see(&browser).await;
         let expected = Seen { is_new: false, n: Some(seen.n.unwrap_or(0) + 1), ..seen };
-        self.expect(then == expected, format!("the visitor sees {then:?} instead of {expected:?} afterwards"));
-        self.expect_at_once("the visitor's request");
+        self.expect(then == expected, format!("the browser sees {then:?} instead of {expected:?} afterwards"));
+        self.expect_at_once("the browser's request");
     }
 
-    /// The principal logs in, up to the limit and no further.
+    /// Checks that the principal can log in, up to the limit.
     async fn judge_principal(&mut self) {
         let Ok(sessions) = self.scene.app.layer.sessions() else { return };
         let alice = &self.scene.alice;
         let count = sessions.count(alice).await.unwrap();
         self.expect(count <= LIMIT, format!("the principal has {count} sessions"));
         if self.plan.logs_in() {
-            // A login that took place or not, and evicted one or not, but for all of them.
+            // The login may or may not have taken effect, and may have evicted one session but not all.
             let live = self.live_devices().await;
             let was_full = !self.scene.devices.is_empty();
             let is_room_made = count >= LIMIT - 1 && live >= LIMIT - 1;
@@ -359,7 +359,7 @@ impl Judge<'_> {
     }
 }
 
-/// Drops requests of each plan at each of their polls or steps, and fails with all that is wrong afterwards.
+/// Drops requests of each kind at each of their polls or steps, and fails with all failures.
 pub(crate) async fn requests_that_are_dropped_keep_nobody_waiting<S: Store + Clone>(
     store: S,
     plans: &[Plan],
@@ -372,7 +372,7 @@ pub(crate) async fn requests_that_are_dropped_keep_nobody_waiting<S: Store + Clo
             if let Some(status) = scene.steps.drop_at(place, plan.send(&scene)).await {
                 let is_refused = *plan == Plan::LoginThatIsRefused;
                 assert_eq!(status, if is_refused { StatusCode::FORBIDDEN } else { StatusCode::OK }, "{plan:?}");
-                assert!(n > 2, "{plan:?} asks the store");
+                assert!(n > 2, "{plan:?} makes store calls");
                 break;
             }
             let mut judge = Judge { scene: &scene, plan: *plan, wrong: Vec::new(), begun: Instant::now() };

@@ -1,7 +1,7 @@
-//! Changes of a request whose session ended while it was under way: they are dropped, and the client is told.
+//! Changes of a request whose session ended during it: they are dropped, and the client gets an error.
 //!
-//! Every kind of change against every way to end, by `save()` and by the response. An ID that died in a login is as
-//! dead as one whose session is gone.
+//! Every kind of change with every kind of end, by `save()` and by the response. An ID that died in a login counts like
+//! an ended session.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ macro_rules! parts {
     )*};
 }
 
-// One for each place that needs no database, and one of each that nobody has written to yet.
+// One part for each place that needs no database, and one of each that is still unwritten.
 parts! {
     InRecord "in_record"
     OfCookie "of_cookie"
@@ -39,14 +39,14 @@ parts! {
     NewOfStore "new_of_store"
 }
 
-/// How the session of a request ends while the request is under way.
+/// How the session of a request ends during the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Revoked,
     LoggedOut,
-    /// A visitor logs in, and the session goes on under another ID.
+    /// A login of an anonymous session, which continues under another ID.
     LoggedIn,
-    /// As `LoggedIn`, and everything is removed first.
+    /// Like `LoggedIn`, with all values removed first.
     LoggedInFresh,
     /// The principal logs in again.
     LoggedInAgain,
@@ -73,7 +73,7 @@ impl End {
         (!matches!(self, Self::LoggedIn | Self::LoggedInFresh)).then_some("alice")
     }
 
-    /// Ends the session of `tab`, which goes on with what there is instead.
+    /// Ends the session of `tab`, which continues with the resulting one.
     async fn happen(self, app: &App, tab: &mut Browser, sessions: &Sessions) {
         match self {
             Self::Revoked => assert_eq!(sessions.revoke_all("alice").await.unwrap(), 1),
@@ -94,7 +94,7 @@ impl End {
     }
 }
 
-/// What the request does to the session that has ended.
+/// The change that the request makes after the session has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Change {
     Insert,
@@ -167,21 +167,21 @@ impl Change {
             Self::ResetTimeouts => session.reset_timeouts(),
             Self::Renew => session.renew(),
             Self::Login => session.login("alice"),
-            // Whoever is not logged in renews.
+            // Without a login it renews.
             Self::Reauthenticate => session.mark_reauthenticated().unwrap_or_else(|_| session.renew()),
         }
         Ok(())
     }
 }
 
-/// An application whose session has everything that can be changed.
+/// An application whose session has everything that can change.
 struct Scene {
     app: App,
     parts: MemoryStore,
     browser: Browser,
 }
 
-/// Everything that is found in a session.
+/// The whole content of a session.
 #[derive(Debug, PartialEq)]
 struct Found {
     principal: Option<String>,
@@ -225,14 +225,14 @@ impl Scene {
         Self { app, parts, browser }
     }
 
-    /// Sends a request whose session ends after it was loaded, and which then makes a change. Returns the answer, and
-    /// the browser of the tab in which the session ended.
+    /// Sends a request whose session ends after it was loaded, and which then makes a change. Returns the response, and
+    /// the browser that ended the session.
     async fn request(&self, end: End, change: Change, saves: bool) -> (Visit<Option<Error>>, Browser) {
         let (app, mut tab, sessions) = (self.app.clone(), self.browser.clone(), self.app.layer.sessions().unwrap());
         let visit = self.browser.send_raw(&self.app, move |extensions| async move {
             let session = Session::from_extensions(&extensions)?.load().await?;
             end.happen(&app, &mut tab, &sessions).await;
-            // Reading a part of a session that has ended is no error.
+            // Reading a part of an ended session is not an error.
             change.make(&session, &extensions).await?;
             let error = if saves { session.save().await.err() } else { None };
             Ok((StatusCode::OK, (error, tab)))
@@ -268,7 +268,7 @@ impl Scene {
     }
 }
 
-/// What the tab finds, and how many parts are kept, if nothing happens but the end.
+/// The content that the tab finds, and the number of stored parts, after the end alone.
 async fn after(end: End) -> (Found, usize) {
     let scene = Scene::new(end).await;
     let (app, mut tab) = (&scene.app, scene.browser.clone());
@@ -277,7 +277,7 @@ async fn after(end: End) -> (Found, usize) {
 }
 
 #[tokio::test]
-async fn a_change_of_a_session_that_has_ended_is_answered_with_409_and_no_cookie_and_leaves_nothing() {
+async fn a_change_of_an_ended_session_is_409_without_a_cookie_and_leaves_no_trace() {
     let mut wrong = Vec::new();
     for end in End::ALL {
         let expected = after(end).await;
@@ -299,7 +299,7 @@ async fn a_change_of_a_session_that_has_ended_is_answered_with_409_and_no_cookie
 }
 
 #[tokio::test]
-async fn a_save_of_a_session_that_has_ended_is_an_error_and_leaves_nothing() {
+async fn a_save_of_an_ended_session_is_an_error_and_leaves_no_trace() {
     let mut wrong = Vec::new();
     for end in End::ALL {
         let expected = after(end).await;
@@ -308,7 +308,7 @@ async fn a_save_of_a_session_that_has_ended_is_an_error_and_leaves_nothing() {
             let (visit, tab) = scene.request(end, change, true).await;
             let (status, cookies) = (visit.status, visit.set_cookies());
             let kind = visit.output.clone().flatten().map(|error| (error.status(), error.kind().clone()));
-            // The handler was told, and may answer as it likes.
+            // The handler got the error, and may answer with any status.
             let is_answered = status == StatusCode::OK || status == StatusCode::CONFLICT;
             if kind != Some((StatusCode::CONFLICT, ErrorKind::Ended)) || !is_answered || !cookies.is_empty() {
                 wrong.push(format!("{end:?}, {change:?}: {status} {kind:?} {cookies:?}"));
@@ -322,9 +322,9 @@ async fn a_save_of_a_session_that_has_ended_is_an_error_and_leaves_nothing() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Where the state is in the cookie, changes that ask the store learn of the end.
+/// With state in the cookie, changes that call the store detect the end.
 #[tokio::test]
-async fn a_change_that_asks_for_revocations_is_answered_with_409_when_the_session_has_ended() {
+async fn a_change_that_checks_revocations_is_409_after_the_session_has_ended() {
     for is_revoked in [true, false] {
         for saves in [true, false] {
             for change in [Change::Login, Change::AbsoluteTimeout] {
@@ -353,9 +353,9 @@ async fn a_change_that_asks_for_revocations_is_answered_with_409_when_the_sessio
     }
 }
 
-/// They ask for nothing that was dropped.
+/// They lose no changes.
 #[tokio::test]
-async fn a_late_logout_and_a_request_that_only_reads_are_answered_as_if_nothing_had_happened() {
+async fn a_late_logout_and_a_read_only_request_succeed() {
     for end in End::ALL {
         let expected = after(end).await;
         for (logs_out, touches) in [(false, false), (false, true), (true, false)] {

@@ -13,10 +13,10 @@ use session_state::{Expiry, MemoryStore, Observer, Session, SessionEvent, Sessio
 
 use crate::browser::{App, Browser, name};
 
-/// How many events wait for an observer.
+/// The capacity of an observer's queue.
 const MOST_WAITING: u64 = 1024;
 
-/// Long enough for any pending work of another thread.
+/// Longer than any pending work of another thread takes.
 const SOON: Duration = Duration::from_secs(30);
 
 /// Visits the application with a forged cookie, which sends one event and makes no call of the store.
@@ -34,7 +34,7 @@ struct Blocked {
     dropped: Sender<thread::ThreadId>,
 }
 
-/// The test's side of it.
+/// The test's handle to it.
 struct Gate {
     arrived: Receiver<SessionEvent>,
     go_on: Option<Sender<()>>,
@@ -50,7 +50,7 @@ fn blocked() -> (Blocked, Gate) {
 impl Observer for Blocked {
     fn observe(&self, event: &SessionEvent) {
         self.arrived.send(event.clone()).unwrap();
-        // Once the test has dropped its side, nothing blocks.
+        // Nothing blocks once the test has dropped its handle.
         let _ = self.go_on.lock().unwrap().recv();
     }
 }
@@ -62,7 +62,7 @@ impl Drop for Blocked {
 }
 
 #[tokio::test]
-async fn an_observer_that_panics_at_each_event_is_told_all_of_them_and_no_request_fails() {
+async fn an_observer_that_panics_at_each_event_gets_all_events_and_fails_no_request() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
     let observer = move |_: &SessionEvent| {
@@ -89,7 +89,7 @@ impl Drop for PanicsAgain {
 }
 
 #[tokio::test]
-async fn an_observer_goes_on_after_a_panic_that_panics_when_it_is_caught() {
+async fn an_observer_survives_a_panic_payload_that_panics_when_dropped() {
     let app = App::memory().with(|layer| {
         layer.add_observer(|_: &SessionEvent| {
             std::panic::panic_any(PanicsAgain);
@@ -97,12 +97,12 @@ async fn an_observer_goes_on_after_a_panic_that_panics_when_it_is_caught() {
     });
     for _ in 0..3 {
         come_with_forged_cookie(&app).await;
-        assert_eq!(app.events(), ["InvalidCookie"], "and the panicking one is waited for as well");
+        assert_eq!(app.events(), ["InvalidCookie"], "the flush waits for the panicking one too");
     }
 }
 
 #[tokio::test]
-async fn an_observer_that_blocks_holds_up_no_request_and_no_other_observer_and_hears_what_it_missed() {
+async fn a_blocking_observer_delays_no_request_or_observer_and_learns_of_lost_events() {
     let (observer, gate) = blocked();
     let app = App::memory().with(|layer| layer.add_observer(observer));
     // The observer holds the first event, and others fill the queue.
@@ -117,7 +117,7 @@ async fn an_observer_that_blocks_holds_up_no_request_and_no_other_observer_and_h
     }
     let told = app.layer.flush_observers();
     come_with_forged_cookie(&app).await;
-    assert!(told.now_or_never().is_none(), "there is one that has not taken note");
+    assert!(told.now_or_never().is_none(), "one observer has not processed its events");
 
     drop(gate.go_on);
     let created = |event: SessionEvent| match event {
@@ -139,7 +139,7 @@ async fn an_observer_that_blocks_holds_up_no_request_and_no_other_observer_and_h
 }
 
 #[tokio::test]
-async fn other_observers_are_told_everything_in_order_while_one_blocks_for_ever() {
+async fn other_observers_get_all_events_in_order_while_one_blocks_forever() {
     let (observer, gate) = blocked();
     let (teller, told) = channel();
     let other = move |event: &SessionEvent| teller.send(name(event)).unwrap();
@@ -160,7 +160,7 @@ async fn other_observers_are_told_everything_in_order_while_one_blocks_for_ever(
 }
 
 #[tokio::test]
-async fn a_flush_that_is_dropped_is_as_if_it_had_not_been() {
+async fn a_dropped_flush_has_no_effect() {
     let (observer, gate) = blocked();
     let app = App::memory().with(|layer| layer.add_observer(observer));
     come_with_forged_cookie(&app).await;
@@ -186,7 +186,7 @@ async fn a_layer_starts_nothing_until_there_is_an_event() {
 }
 
 #[tokio::test]
-async fn the_thread_of_an_observer_ends_when_the_layer_is_gone_and_it_was_told_everything() {
+async fn the_thread_of_an_observer_ends_after_the_layer_and_its_last_event() {
     let (observer, mut gate) = blocked();
     let app = App::memory().with(|layer| layer.add_observer(observer));
     let clone = app.layer.clone();
@@ -197,7 +197,7 @@ async fn the_thread_of_an_observer_ends_when_the_layer_is_gone_and_it_was_told_e
     drop((app, clone));
     for _ in 0..3 {
         gate.arrived.recv_timeout(SOON).unwrap();
-        assert!(gate.dropped.try_recv().is_err(), "it has not been told everything");
+        assert!(gate.dropped.try_recv().is_err(), "it has pending events");
         go_on.send(()).unwrap();
     }
     assert_ne!(gate.dropped.recv_timeout(SOON).unwrap(), thread::current().id());
@@ -205,11 +205,11 @@ async fn the_thread_of_an_observer_ends_when_the_layer_is_gone_and_it_was_told_e
 }
 
 #[tokio::test]
-async fn the_life_of_a_session_is_told_wherever_it_lives() {
+async fn the_lifecycle_of_a_session_is_reported_for_every_state() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.get(&app, "n").await;
-        assert_eq!(app.events(), [""; 0], "a visitor who looks has no session");
+        assert_eq!(app.events(), [""; 0], "reading creates no session");
         browser.set(&app, "n", 1).await;
         browser.set(&app, "n", 2).await;
         assert_eq!(app.events(), ["Created"]);
@@ -234,12 +234,12 @@ async fn the_life_of_a_session_is_told_wherever_it_lives() {
         told.sort();
         assert_eq!(told, ["Created", "Destroyed", "LoggedOut"]);
         browser.visit(&app, |session| async move { session.destroy() }).await.value();
-        assert_eq!(app.events(), ["Destroyed"], "nobody was logged in");
+        assert_eq!(app.events(), ["Destroyed"], "there was no login");
     }
 }
 
 #[tokio::test]
-async fn a_session_that_has_expired_is_told_with_the_timeout_that_ended_it() {
+async fn an_expired_session_is_reported_with_its_timeout() {
     const MINUTE: Duration = Duration::from_secs(60);
     for (steps, ended_by) in [(vec![30], Expiry::Idle), (vec![29; 25], Expiry::Absolute)] {
         for app in App::everywhere() {
@@ -265,7 +265,7 @@ async fn a_session_that_has_expired_is_told_with_the_timeout_that_ended_it() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_dead_is_told_however_it_died() {
+async fn a_dead_id_is_reported_for_every_cause() {
     let store = MemoryStore::new();
     let app = App::new(SessionLayer::server(store.clone()));
     let mut browser = Browser::default();
@@ -273,7 +273,7 @@ async fn an_id_that_is_dead_is_told_however_it_died() {
     let mut before = browser.clone();
     browser.visit(&app, |session| async move { session.renew() }).await.value();
     let _ = app.events();
-    assert_eq!(before.clone().get(&app, "n").await, Some(1), "within the grace it lives");
+    assert_eq!(before.clone().get(&app, "n").await, Some(1), "within the grace it is live");
     assert_eq!(app.events(), [""; 0]);
     app.pass(Duration::from_secs(10));
     before.get(&app, "n").await;
@@ -296,7 +296,7 @@ async fn an_id_that_is_dead_is_told_however_it_died() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_to_say_whether_an_id_is_current_is_told() {
+async fn a_failed_check_of_the_current_id_is_reported() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let app = App::new(SessionLayer::server(store));

@@ -1,9 +1,8 @@
-//! Every call of the store, in every kind of request, fails in every way.
+//! Every store call of every kind of request fails in every way.
 //!
-//! A call that fails once is made again, and nobody notices: what took place though its reply was lost does not take
-//! place twice. When that fails too the request is answered with 503 and no cookie, and the session is as it was before
-//! or as it was asked to be, never between: before, when the call did not take place; as asked, when it did. When the
-//! visitor tries again, it works.
+//! A call that fails once is retried transparently, and does not take effect twice if only its reply was lost. If the
+//! retry fails too, the response is 503 without a cookie, and the session is either unchanged or fully changed, never
+//! in between: changed only if the call took effect. The next request succeeds.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::browser::{App, Browser, Visit};
 
 const FAULTS: [Fault; 3] = [Fault::Refuse, Fault::Die, Fault::Hang];
 
-/// Makes a call fail so that making it once more does not help.
+/// Makes a call fail together with its retry.
 fn fail_for_good(faults: &Faults, call: Call, fault: Fault) {
     faults.next_of(call, if fault == Fault::Refuse { 2 } else { 1 }, fault);
 }
@@ -25,7 +24,7 @@ fn fail_for_good(faults: &Faults, call: Call, fault: Fault) {
 enum Kind {
     Create,
     Update,
-    /// Adds to what is there.
+    /// Increments the value.
     Add,
     Renew,
     Login,
@@ -34,7 +33,7 @@ enum Kind {
     Replace,
 }
 
-/// What is seen with a cookie: nothing, or the principal and the value.
+/// The state behind a cookie: nothing, or the principal and the value.
 type Seen = Option<(Option<String>, Option<u32>)>;
 
 const BEFORE: Seen = Some((None, Some(1)));
@@ -47,7 +46,7 @@ impl Kind {
     const ALL: [Self; 7] =
         [Self::Create, Self::Update, Self::Add, Self::Renew, Self::Login, Self::Logout, Self::Replace];
 
-    /// The calls that it makes, one of a kind each.
+    /// The calls that it makes, each kind once.
     fn calls(self) -> &'static [Call] {
         match self {
             Self::Create => &[Call::Create],
@@ -81,7 +80,7 @@ impl Kind {
         self != Self::Create
     }
 
-    /// What the browser sees after the request was answered.
+    /// The state that the browser sees after the response.
     fn after(self) -> Seen {
         match self {
             Self::Create | Self::Renew => BEFORE,
@@ -92,12 +91,12 @@ impl Kind {
         }
     }
 
-    /// What a browser without the answer sees when one of the calls took place and its reply was lost.
+    /// The state that a browser without the response sees when one of the calls took effect and its reply was lost.
     fn without_answer(self, lost: Call) -> Seen {
         match (self, lost) {
             (_, Call::Update) => self.after(),
             (Self::Renew, Call::Renew) => self.after(),
-            // A login lets the old ID die at once, and a logout ends the session: both took place.
+            // A login kills the old ID at once, and a logout ends the session: both took effect.
             (_, Call::Renew | Call::Delete) => None,
             _ => self.before(),
         }
@@ -108,12 +107,12 @@ impl Kind {
     }
 }
 
-/// An application whose store fails on demand, and a browser as it is before the request.
+/// An application whose store fails on demand, and a browser before the request.
 async fn begin(kind: Kind) -> (App, MemoryStore, Faults, Browser) {
     let memory = MemoryStore::new();
     let store = FaultyStore::new(memory.clone());
     let faults = store.faults();
-    // Encrypted, so that every way to a record is one that opens it.
+    // Encrypted, so that every access to a record has to open it.
     let layer = SessionLayer::server(store).with_encryption_at_rest(KeyRing::generate().unwrap()).unwrap();
     let (app, mut browser) = (App::new(layer), Browser::default());
     if kind.has_session() {
@@ -124,7 +123,7 @@ async fn begin(kind: Kind) -> (App, MemoryStore, Faults, Browser) {
     (app, memory, faults, browser)
 }
 
-/// Looks without taking a cookie.
+/// Reads without keeping cookies.
 async fn see(app: &App, browser: &Browser) -> Seen {
     let look = |session: Session| async move {
         let seen = (session.principal(), session.get("n").unwrap());
@@ -141,7 +140,7 @@ fn assert_is_503<T>(visit: &Visit<T>, story: &str) {
 }
 
 #[tokio::test]
-async fn without_a_fault_each_kind_of_request_makes_these_calls_and_does_what_it_is_asked() {
+async fn without_a_fault_each_kind_of_request_makes_the_expected_calls_and_succeeds() {
     for kind in Kind::ALL {
         let (app, _, faults, mut browser) = begin(kind).await;
         let visit = kind.request(&browser, &app).await;
@@ -154,7 +153,7 @@ async fn without_a_fault_each_kind_of_request_makes_these_calls_and_does_what_it
 }
 
 #[tokio::test]
-async fn a_call_that_fails_once_is_made_again_and_nobody_notices() {
+async fn a_call_that_fails_once_is_retried_transparently() {
     for kind in Kind::ALL {
         let (app, memory, _, mut browser) = begin(kind).await;
         browser.receive(&kind.request(&browser, &app).await);
@@ -173,7 +172,7 @@ async fn a_call_that_fails_once_is_made_again_and_nobody_notices() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_fails_for_good_is_503_and_leaves_the_session_as_it_was_or_as_it_was_to_be() {
+async fn a_call_that_keeps_failing_is_503_and_leaves_the_session_unchanged_or_fully_changed() {
     for kind in Kind::ALL {
         for (call, fault) in kind.calls().iter().flat_map(|call| FAULTS.map(|fault| (*call, fault))) {
             let story = format!("{kind:?} with {fault:?} of {call:?}");
@@ -186,12 +185,12 @@ async fn a_call_that_fails_for_good_is_503_and_leaves_the_session_as_it_was_or_a
             let took_place = fault == Fault::Die;
             let expected = if took_place { kind.without_answer(call) } else { kind.before() };
             assert_eq!(see(&app, &browser).await, expected, "{story}");
-            // Of what was made for nobody, one record may be left, which no cookie opens and which expires.
+            // One orphaned record may be left, which no cookie opens and which expires.
             let made =
                 kind.calls().contains(&Call::Create) && (took_place || call == Call::Delete) && call != Call::Load;
             let kept = kind.has_session() && !(took_place && call == Call::Delete);
             assert_eq!(memory.len(), usize::from(made) + usize::from(kept), "{story}");
-            // Nobody is told of what was not answered.
+            // Unanswered changes cause no events.
             assert!(!app.events().contains(&"LoggedIn".to_owned()), "{story}");
 
             let again = kind.request(&browser, &app).await;
@@ -199,7 +198,7 @@ async fn a_call_that_fails_for_good_is_503_and_leaves_the_session_as_it_was_or_a
             assert_eq!(again.status, StatusCode::OK, "{story}");
             let after = match kind {
                 Kind::Login if expected.is_none() => Some((Some("alice".into()), None)),
-                // The visitor sees an error, asks again, and is counted twice.
+                // The client sees an error, retries, and the increment counts twice.
                 Kind::Add if took_place && call == Call::Update => Some((None, Some(3))),
                 kind => kind.after(),
             };
@@ -209,7 +208,7 @@ async fn a_call_that_fails_for_good_is_503_and_leaves_the_session_as_it_was_or_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_save_in_the_handler_that_fails_can_be_made_again_there() {
+async fn a_failed_save_in_the_handler_can_be_retried() {
     for kind in Kind::ALL {
         let writing = kind.calls().iter().filter(|call| **call != Call::Load);
         for (call, fault) in writing.flat_map(|call| FAULTS.map(|fault| (*call, fault))) {
@@ -233,11 +232,11 @@ async fn a_save_in_the_handler_that_fails_can_be_made_again_there() {
     }
 }
 
-/// What a handler does after a save whose reply was lost, and what the session is in the end.
+/// The actions of a handler after a save whose reply was lost, and the final state of the session.
 type Afterwards = (fn(&Session), Seen, usize);
 
 #[tokio::test]
-async fn what_is_asked_for_after_a_save_whose_reply_was_lost_is_based_on_that_save() {
+async fn changes_after_a_save_with_a_lost_reply_are_based_on_that_save() {
     let logout: fn(&Session) = |session| session.logout();
     let more: fn(&Session) = |session| assert!(session.update("n", |n: &mut u32| *n += 10).is_ok());
     let renew: fn(&Session) = |session| session.renew();
@@ -282,7 +281,7 @@ async fn what_is_asked_for_after_a_save_whose_reply_was_lost_is_based_on_that_sa
 }
 
 #[tokio::test]
-async fn a_change_is_not_made_again_when_nobody_can_tell_whether_it_was_made() {
+async fn a_change_with_an_unknown_outcome_is_not_repeated() {
     let (app, _, faults, mut browser) = begin(Kind::Add).await;
     let (other, other_app) = (browser.clone(), app.clone());
     let visit = browser
@@ -294,13 +293,13 @@ async fn a_change_is_not_made_again_when_nobody_can_tell_whether_it_was_made() {
             assert_eq!(Kind::Add.request(&other, &other_app).await.status, StatusCode::OK);
         })
         .await;
-    assert_is_503(&visit, "the write of another request hides whether this one's took place");
+    assert_is_503(&visit, "the write of another request hides the outcome");
     assert!(visit.error.unwrap().source().unwrap().source().unwrap().to_string().contains("is not repeated"));
-    assert_eq!(see(&app, &browser).await, Some((None, Some(3))), "both were made, and each of them once");
+    assert_eq!(see(&app, &browser).await, Some((None, Some(3))), "both took effect, each once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_touch_that_fails_harms_no_request() {
+async fn a_failed_touch_fails_no_request() {
     for fault in FAULTS {
         let (app, _, faults, mut browser) = begin(Kind::Update).await;
         app.pass(Duration::from_secs(60));
@@ -315,7 +314,7 @@ async fn a_touch_that_fails_harms_no_request() {
 }
 
 #[tokio::test]
-async fn a_touch_that_fails_once_is_made_again() {
+async fn a_touch_that_fails_once_is_retried() {
     for fault in [Fault::Refuse, Fault::LoseReply] {
         let (app, _, faults, mut browser) = begin(Kind::Update).await;
         app.pass(Duration::from_secs(20 * 60));
@@ -323,7 +322,7 @@ async fn a_touch_that_fails_once_is_made_again() {
         assert_eq!(browser.visit(&app, |_| async {}).await.status, StatusCode::OK);
         assert_eq!(app.events(), [""; 0]);
         app.pass(Duration::from_secs(20 * 60));
-        assert_eq!(see(&app, &browser).await, BEFORE, "{fault:?}: without the touch it would be over");
+        assert_eq!(see(&app, &browser).await, BEFORE, "{fault:?}: without the touch it would have expired");
     }
 }
 

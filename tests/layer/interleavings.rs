@@ -1,15 +1,15 @@
-//! Requests of one session at the same time, in every order that their calls of the store can have.
+//! Concurrent requests of one session, in every order of their store calls.
 //!
-//! Each call of the store waits once before it takes place, and the test says whose turn it is. A run is one list of
+//! Each store call waits once before it takes effect, and the test decides whose turn it is. A run is one list of
 //! turns; all of them are tried, one after the other (stateless model checking, as in Godefroid, *Model checking for
 //! programming languages using VeriSoft*, POPL 1997).
 //!
-//! What responses may do to the browser that made the requests:
+//! Guarantees for the browser that sent the requests:
 //!
-//! - A cookie is good at the moment its response is finished. So a browser that hears the responses in the order in
-//!   which the server finished them never swaps a good ID for a dead one.
-//! - Renewals promise more, since they happen unasked: whatever order the responses arrive in, the browser that made
-//!   the requests stays in its session.
+//! - A cookie is live when its response finishes. So a browser that receives the responses in the order in which the
+//!   server finished them never replaces a live ID by a dead one.
+//! - Renewals guarantee more, since they happen unrequested: in whatever order the responses arrive, the browser keeps
+//!   its session.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -26,18 +26,18 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::browser::{App, Browser, Visit};
 
-/// What a request does to the session that all of them come with.
+/// The action of a request on the shared session.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Read,
-    /// Adds one to what is there.
+    /// Increments the value.
     Add,
-    /// Sets a value of its own.
+    /// Sets a separate value.
     Set,
     Renew,
     Login,
     Logout,
-    /// Ends the session and leaves a message, which makes another.
+    /// Ends the session and sets a message, which makes a new one.
     LogoutAndWrite,
 }
 
@@ -47,21 +47,21 @@ const KINDS: [Kind; 7] =
 /// The keys that [`Kind::Set`] sets, one for each request.
 const OWN_KEYS: [&str; 4] = ["first", "second", "third", "fourth"];
 
-/// How long things may take: no timer of the layer ends a run, only the pauses between attempts pass.
+/// Timeouts that never fire in a run: only the pauses between attempts pass.
 const LONG: Duration = Duration::from_secs(1_000_000);
 
-/// A store whose every call waits for its turn, and which remembers the keys it was given.
+/// A store whose calls wait for their turn, and which records its keys.
 #[derive(Clone, Debug, Default)]
 struct Gated {
     store: MemoryStore,
     begun: Arc<AtomicUsize>,
-    /// One call may take place.
+    /// One call may proceed.
     may_pass: Arc<AtomicBool>,
     keys: Arc<Mutex<BTreeSet<StoreKey>>>,
 }
 
 impl Gated {
-    /// Waits until the test lets one call pass. It polls by hand, so nobody needs to be woken.
+    /// Waits until the test lets one call pass. The test polls by hand, so no waker is needed.
     async fn turn(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let pass = |_: &mut Context<'_>| match self.may_pass.swap(false, Ordering::Relaxed) {
@@ -79,7 +79,7 @@ impl Gated {
         self.keys.lock().unwrap().insert(key);
     }
 
-    /// How many live records each session has, by its name.
+    /// Returns the number of live records of each session, by its handle.
     fn live(&self, now: Timestamp) -> BTreeMap<String, usize> {
         let mut live = BTreeMap::new();
         for key in &*self.keys.lock().unwrap() {
@@ -142,32 +142,32 @@ impl Store for Gated {
     }
 }
 
-/// The answer of a future that never waits.
+/// Returns the output of a future that never waits.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => panic!("it waits"),
+        Poll::Pending => panic!("the future waits"),
     }
 }
 
-/// One request: still under way, or answered.
+/// One request: running, or answered.
 struct Running {
     kind: Kind,
     future: Pin<Box<dyn Future<Output = Visit<bool>>>>,
     answer: Option<Answer>,
-    /// The layer said that its changes were dropped, since the session had ended.
+    /// Whether its changes were discarded because the session had ended.
     discarded: bool,
 }
 
-/// What a request was told.
+/// The outcome of a request.
 struct Answer {
-    /// It came to the session of all, not to a new one.
+    /// Whether it loaded the shared session, not a new one.
     came_to_session: bool,
-    /// The browser with nothing but the cookies of this response; `None` if there are none.
+    /// A browser with only the cookies of this response; `None` if there are none.
     cookie: Option<Browser>,
 }
 
-/// What a cookie opens.
+/// The state behind a cookie.
 #[derive(Debug, PartialEq)]
 struct Open {
     session: Handle,
@@ -176,22 +176,22 @@ struct Open {
     own: Vec<&'static str>,
 }
 
-/// What each cookie opens when all is over, by its value; those that open nothing are not there.
+/// The final state behind each live cookie, by its value.
 type AtEnd<'r> = BTreeMap<&'r str, Open>;
 
-/// One run: an application, its session, and requests that have all been sent with the same cookie.
+/// One run: an application, its session, and concurrent requests with the same cookie.
 struct Run<'r> {
     runtime: &'r Runtime,
     store: Gated,
     app: App,
-    /// The same application as `app`, without turns.
+    /// The same application as `app`, without waiting for turns.
     outside: App,
     first: Browser,
     session: Handle,
     requests: Vec<Running>,
     /// The events in their order, with the number of the request that caused each.
     events: Vec<(usize, String)>,
-    /// The requests in the order in which the server finished them.
+    /// The requests in the order in which they finished.
     finished: Vec<usize>,
 }
 
@@ -203,23 +203,23 @@ impl<'r> Run<'r> {
         let mut first = Browser::default();
         store.let_pass();
         at_once(first.set(&app, "n", 0)).value();
-        let session = open(&outside, &first).expect("the session was made").session;
+        let session = open(&outside, &first).expect("a session").session;
         let _ = app.events();
         let requests =
             kinds.iter().enumerate().map(|(number, kind)| Running::new(*kind, number, &app, &first)).collect();
         let (events, finished) = (Vec::new(), Vec::new());
         let mut run = Self { runtime, store, app, outside, first, session, requests, events, finished };
-        // Up to the first call of each. Nothing has happened yet.
+        // Runs each up to its first call. Nothing has taken effect yet.
         (0..kinds.len()).for_each(|number| run.poll(number));
         run
     }
 
-    /// Whose turn it may be.
+    /// Returns the requests that may have the next turn.
     fn waiting(&self) -> Vec<usize> {
         (0..self.requests.len()).filter(|number| self.requests[*number].answer.is_none()).collect()
     }
 
-    /// Lets a request make the call that it waits with, and go on to the next one or to its end.
+    /// Lets a request make its waiting call, and run to the next one or to its end.
     fn step(&mut self, number: usize) {
         self.store.let_pass();
         self.poll(number);
@@ -232,7 +232,7 @@ impl<'r> Run<'r> {
             match request.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(visit) => break Some(visit),
                 Poll::Pending if self.store.begun.load(Ordering::Relaxed) > begun => break None,
-                // It pauses before it tries again.
+                // The request pauses before a retry.
                 Poll::Pending => self.runtime.block_on(tokio::time::advance(Duration::from_millis(100))),
             }
         };
@@ -243,7 +243,7 @@ impl<'r> Run<'r> {
         if let Some(visit) = visit {
             let has_lost = visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
             assert_eq!(visit.status, if has_lost { StatusCode::CONFLICT } else { StatusCode::OK }, "{:?}", visit.error);
-            assert_eq!(has_lost, request.discarded, "what is dropped is not answered as if it was kept");
+            assert_eq!(has_lost, request.discarded, "discarded changes are not answered as success");
             assert!(visit.set_cookies().len() <= usize::from(!has_lost));
             let mut browser = self.first.clone();
             browser.receive(&visit);
@@ -255,7 +255,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// A cookie is good when its response is finished: it is sent by nobody who knows, or could know, that it is not.
+    /// A cookie is live when its response finishes.
     fn check_fresh(&self, cookie: Option<&Browser>) {
         if let Some(browser) = cookie.filter(|browser| browser.id().is_some()) {
             assert!(open(&self.outside, browser).is_some(), "a dead id was sent");
@@ -272,21 +272,21 @@ impl<'r> Run<'r> {
         let ours = at_end.values().find(|open| open.session == self.session);
         let (ended, logged_in) = (self.count("Destroyed") > 0, self.count("LoggedIn") > 0);
 
-        // Nothing is resurrected, and nothing is there twice.
+        // Nothing is revived, and nothing exists twice.
         assert!(!ended || ours.is_none(), "the session has ended and is open: {ours:?}");
         let live = self.store.live(session_state::Clock::now(&self.app.clock));
         assert!(live.values().all(|records| *records == 1), "{live:?}");
         assert_eq!(live.contains_key(&format!("{:?}", self.session)), !ended, "{live:?}");
         if ended || logged_in {
-            assert_eq!(at_end.get(self.first.id().unwrap()), None, "an old id after a login or the end");
+            assert_eq!(at_end.get(self.first.id().unwrap()), None, "an old id is live after a login or the end");
         }
         // The requests agree on one new ID. A login takes another.
         assert!(self.count("Renewed") <= 1 + usize::from(logged_in), "{:?}", self.events);
         assert!(self.count("Destroyed") <= 1, "{:?}", self.events);
-        // A logout that was answered has ended the session, unless that was a visitor's and its principal came first.
+        // An answered logout has ended the session, unless it was anonymous and a login came first.
         assert!(ended || logged_in || !self.requests.iter().any(|request| request.has_ended_session()));
 
-        // The browser that hears the responses as they were finished has a session that is live, or none.
+        // A browser that receives the responses in the order in which they finished has a live session, or none.
         let id = self.browser_after(&self.finished).id();
         assert!(id.map_or(ended, |id| at_end.contains_key(id)), "the browser is left with a dead id");
 
@@ -298,13 +298,13 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Every cookie that the browser had at any time.
+    /// Returns every cookie that the browser ever had.
     fn cookies(&self) -> impl Iterator<Item = &Browser> {
         let sent = self.requests.iter().filter_map(|request| request.answer.as_ref()?.cookie.as_ref());
         std::iter::once(&self.first).chain(sent)
     }
 
-    /// What was answered is kept. Only a login or the end of the session stands in the way, and that is told.
+    /// Answered changes are kept, unless a login or the end of the session discarded them, which is reported.
     fn check_writes(&self, ours: &Open) {
         let kept = |kind: Kind| self.requests.iter().enumerate().filter(move |(_, request)| request.has_written(kind));
         assert_eq!(ours.n, u32::try_from(kept(Kind::Add).count()).ok());
@@ -316,7 +316,7 @@ impl<'r> Run<'r> {
         assert!(first_loss.is_none_or(|loss| first_end < loss), "{:?}", self.events);
     }
 
-    /// The browser that made the requests stays in its session, whatever order the responses arrive in.
+    /// Checks that the browser keeps its session, in whatever order the responses arrive.
     fn check_every_arrival(&self, at_end: &AtEnd<'_>) {
         for order in orders(self.requests.len()) {
             let opened = self.browser_after(&order).id().and_then(|id| at_end.get(id));
@@ -351,7 +351,7 @@ impl Running {
 }
 
 impl Kind {
-    /// Returns whether it came to a session.
+    /// Returns whether it loaded a session.
     async fn run(self, session: Session, number: usize) -> bool {
         let came_to_session = !session.is_new();
         match self {
@@ -370,7 +370,7 @@ impl Kind {
     }
 }
 
-/// What the browser's cookie opens, looked at from outside.
+/// Returns the state behind the browser's cookie, read from outside.
 fn open(app: &App, browser: &Browser) -> Option<Open> {
     let look = |session: Session| async move {
         let own = OWN_KEYS.into_iter().filter(|key| session.contains(key)).collect();
@@ -380,7 +380,7 @@ fn open(app: &App, browser: &Browser) -> Option<Open> {
     at_once(browser.send(app, look)).value()
 }
 
-/// All orders of the numbers below `n`.
+/// Returns all orders of the numbers below `n`.
 fn orders(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
@@ -395,9 +395,9 @@ fn orders(n: usize) -> Vec<Vec<usize>> {
     orders(n - 1).into_iter().flat_map(put).collect()
 }
 
-/// Tries every order of the calls of these requests, and returns how many there are.
+/// Tries every order of the calls of these requests, and returns the number of orders.
 fn try_all(runtime: &Runtime, kinds: &[Kind], settle: fn(SessionLayer) -> SessionLayer) -> usize {
-    // For each turn of the present run: which of those that waited was chosen, and how many there were.
+    // For each turn of the current run: the chosen request, and the number of waiting ones.
     let mut turns: Vec<(usize, usize)> = Vec::new();
     for runs in 1.. {
         let mut run = Run::new(runtime, kinds, settle);
@@ -410,24 +410,24 @@ fn try_all(runtime: &Runtime, kinds: &[Kind], settle: fn(SessionLayer) -> Sessio
             if turn == turns.len() {
                 turns.push((0, waiting.len()));
             }
-            assert_eq!(turns[turn].1, waiting.len(), "a run is the same every time");
+            assert_eq!(turns[turn].1, waiting.len(), "runs are deterministic");
             schedule.push(waiting[turns[turn].0]);
             let _told = Told { kinds, schedule: &schedule };
             run.step(schedule[turn]);
         }
         let _told = Told { kinds, schedule: &schedule };
         run.check();
-        // On to the next list of turns, the last ones first.
+        // Advance to the next list of turns, the last turn first.
         while turns.last().is_some_and(|(chosen, of)| chosen + 1 == *of) {
             turns.pop();
         }
         let Some((chosen, _)) = turns.last_mut() else { return runs };
         *chosen += 1;
     }
-    unreachable!("the loop has no end of its own")
+    unreachable!("the loop ends by returning")
 }
 
-/// Tells which run it was that fails.
+/// Prints the failing run.
 struct Told<'t> {
     kinds: &'t [Kind],
     schedule: &'t [usize],
@@ -441,12 +441,12 @@ impl Drop for Told<'_> {
     }
 }
 
-/// Timers need a runtime. Its time stands still unless it is moved.
+/// Timers need a runtime. Its time is paused.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// Every choice of `n` requests, whoever of them is called the first.
+/// Returns every choice of `n` requests, in any order.
 fn choices(n: usize) -> Vec<Vec<Kind>> {
     if n == 0 {
         return vec![Vec::new()];
@@ -466,7 +466,7 @@ fn three_requests_at_once_end_well_in_every_order() {
     assert!(runs > 5_000, "only {runs} orders were tried");
 }
 
-/// Every response carries a cookie, and every reader writes down that it was there.
+/// Every response carries a cookie, and every reader touches the session.
 #[test]
 fn two_requests_at_once_end_well_in_every_order_when_cookies_are_kept() {
     let runtime = runtime();

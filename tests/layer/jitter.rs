@@ -1,4 +1,4 @@
-//! A store that yields at random, and the random numbers of those who use it.
+//! A store that yields at random, and random numbers for its users.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,18 +9,18 @@ use session_state::{Error, Session};
 use crate::paused::{Pauses, Side};
 use crate::random::Random;
 
-/// Yields up to three times at each call of a store. The same seed yields in the same places.
+/// Yields up to three times at each store call. The same seed yields at the same points.
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter {
     random: Arc<Mutex<Random>>,
-    /// Also after the call: one that is dropped then has taken place.
+    /// Also after the call, so that a dropped call may have taken effect.
     after: bool,
 }
 
 impl Jitter {
     /// Yields before each call.
     pub(crate) fn before(seed: u64) -> Self {
-        // Seeds that follow each other give numbers that have nothing in common.
+        // Adjacent seeds give unrelated numbers.
         Self { random: Arc::new(Mutex::new(Random::new(Random::new(seed).next()))), after: false }
     }
 
@@ -29,7 +29,7 @@ impl Jitter {
         Self { after: true, ..Self::before(seed) }
     }
 
-    /// A number below `limit`, which is not 0. Whoever has a clone shares the numbers.
+    /// Returns a number below `limit`, which is not 0. Clones share the sequence.
     pub(crate) fn below(&self, limit: usize) -> usize {
         self.random.lock().unwrap().below(limit)
     }
@@ -41,7 +41,7 @@ impl Jitter {
         }
     }
 
-    /// Saves in a task that is aborted after fewer than `limit` turns. Returns what became of it, if that is known.
+    /// Saves in a task that is aborted after fewer than `limit` yields. Returns the outcome, if it is known.
     pub(crate) async fn save_and_abort(&self, session: &Session, limit: usize) -> Option<Result<(), Error>> {
         let session = session.clone();
         let save = tokio::spawn(async move { session.save().await });

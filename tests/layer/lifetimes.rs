@@ -23,7 +23,7 @@ fn with_timeouts(app: App, idle: u64, absolute: u64) -> App {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_it_is_not_used_for_its_idle_timeout_to_the_millisecond() {
+async fn a_session_ends_after_its_idle_timeout_to_the_millisecond() {
     for app in App::everywhere() {
         let app = with_timeouts(app, 10, 1000);
         let mut browser = Browser::default();
@@ -70,7 +70,7 @@ async fn a_login_begins_the_absolute_timeout_anew() {
 }
 
 #[tokio::test]
-async fn a_use_is_written_down_at_most_once_an_interval_so_a_session_may_end_early_but_never_late() {
+async fn a_use_is_stored_at_most_once_an_interval_so_a_session_may_end_early_but_never_late() {
     for app in App::everywhere() {
         let app = app.with(|layer| {
             layer.with_idle_timeout(seconds(100)).with_absolute_timeout(None).with_touch_interval(seconds(10))
@@ -81,7 +81,7 @@ async fn a_use_is_written_down_at_most_once_an_interval_so_a_session_may_end_ear
         let early = browser.visit(&app, |_| async {}).await;
         assert!(early.set_cookies().is_empty());
         app.pass(seconds(91));
-        assert_eq!(browser.get(&app, "n").await, None, "the use after 9 seconds was not written down");
+        assert_eq!(browser.get(&app, "n").await, None, "the use after 9 seconds was not stored");
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_sessions_own_idle_timeout_outlives_later_writes_and_keeps_the_cookie(
         let mut browser = Browser::default();
         browser.set(&app, "n", 1).await;
         let visit = browser.visit(&app, |session| async move { session.set_idle_timeout(seconds(100)) }).await;
-        let [cookie] = visit.set_cookies()[..] else { panic!("the cookie is now kept") };
+        let [cookie] = visit.set_cookies()[..] else { panic!("the cookie is persistent now") };
         assert!(cookie.contains("; Max-Age=100"), "{cookie}");
         app.pass(seconds(50));
         browser.set(&app, "n", 2).await;
@@ -119,7 +119,7 @@ async fn a_sessions_own_absolute_timeout_replaces_that_of_the_layer() {
 }
 
 #[tokio::test]
-async fn a_session_tells_how_long_it_lives() {
+async fn a_session_reports_its_lifetime() {
     for app in App::everywhere() {
         let app = with_timeouts(app, 10, 30);
         let mut browser = Browser::default();
@@ -150,7 +150,7 @@ async fn without_timeouts_a_session_stays() {
 }
 
 #[tokio::test]
-async fn a_persistent_cookie_moves_along_with_the_deadline() {
+async fn a_persistent_cookie_moves_with_the_deadline() {
     let cookie = CookieConfig::new().with_lifetime(CookieLifetime::Persistent);
     for app in App::everywhere() {
         let app = with_timeouts(app, 60, 100).with(|layer| layer.with_cookie(cookie.clone()).unwrap());
@@ -163,14 +163,14 @@ async fn a_persistent_cookie_moves_along_with_the_deadline() {
 }
 
 #[tokio::test]
-async fn expired_sessions_are_told_of_and_swept() {
+async fn expired_sessions_are_reported_and_swept() {
     let store = MemoryStore::new();
     let app = with_timeouts(App::new(SessionLayer::server(store.clone())), 10, 1000);
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
     app.pass(seconds(10));
     assert_eq!(browser.get(&app, "n").await, None);
-    assert_eq!(store.len(), 1, "still there, but never returned");
+    assert_eq!(store.len(), 1, "still stored, but never returned");
     let sweeping = tokio::time::timeout(seconds(5), app.layer.sweeper(MILLISECOND));
     let watching = async {
         while !store.is_empty() {
@@ -184,7 +184,7 @@ async fn expired_sessions_are_told_of_and_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_hangs_is_given_up_and_tried_again() {
+async fn a_hanging_sweep_times_out_and_is_retried() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let app = App::new(SessionLayer::server(store));
@@ -198,7 +198,7 @@ async fn a_sweep_that_hangs_is_given_up_and_tried_again() {
 }
 
 #[tokio::test]
-async fn times_sealed_by_a_clock_far_ahead_are_refused() {
+async fn times_sealed_by_a_clock_far_ahead_are_rejected() {
     for app in [App::encrypted(), App::signed()] {
         let mut browser = Browser::default();
         let now = session_state::Clock::now(&app.clock);

@@ -1,7 +1,7 @@
 //! The layer in one process: a browser with a cookie jar, a fake clock, and handlers defined in the tests. No axum: any
-//! tower service will do.
+//! tower service works.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
 
 mod at_rest;
 mod browser;

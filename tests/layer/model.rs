@@ -1,8 +1,8 @@
-//! Random requests of several browsers, and of thieves with copies of their cookies, compared one by one with a model
-//! that is too simple to be wrong.
+//! Random requests of several browsers, and of attackers with copies of their cookies, compared one by one with a
+//! simple model.
 //!
-//! The model is one list of sessions and one list of everything that was ever in a cookie. It knows no versions, plans,
-//! drafts, seals or stores.
+//! The model is one list of sessions and one list of all cookie values ever sent. It has no versions, plans, drafts,
+//! seals or stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -40,7 +40,7 @@ enum End {
     Panic,
 }
 
-/// What a handler sees of its session.
+/// The session as a handler sees it.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     values: BTreeMap<&'static str, u32>,
@@ -91,7 +91,7 @@ fn look(session: &Session) -> Seen {
 /// A session in the model. Times are in seconds.
 #[derive(Clone, Debug)]
 struct Known {
-    /// Which session it is. Another principal's is another session.
+    /// The identity of the session, which changes with its principal.
     name: usize,
     values: BTreeMap<&'static str, u32>,
     principal: Option<&'static str>,
@@ -106,12 +106,12 @@ impl Known {
     }
 }
 
-/// What a cookie opens.
+/// The target of a cookie.
 #[derive(Clone, Debug)]
 enum Good {
     /// A session.
     For(Known),
-    /// What another cookie opens, until then.
+    /// The target of another cookie, until this time.
     Leads {
         to: usize,
         until: u64,
@@ -130,7 +130,7 @@ struct Draft {
     set_idle: bool,
 }
 
-/// What the response must do to the session cookie.
+/// The expected effect of the response on the session cookie.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Cookie {
     Untouched,
@@ -143,12 +143,12 @@ struct Model {
     is_server: bool,
     now: u64,
     sessions: usize,
-    /// Everything that was ever in a cookie.
+    /// All cookie values ever sent.
     cookies: Vec<Good>,
 }
 
 impl Model {
-    /// What a cookie opens, and the cookie that it is found under: another one after a renewal.
+    /// Returns the session of a cookie, and the cookie it is stored under, which is another one after a renewal.
     fn open(&self, cookie: usize) -> Option<(usize, Known)> {
         match &self.cookies[cookie] {
             Good::For(known) => known.is_live(self.now).then(|| (cookie, known.clone())),
@@ -201,7 +201,7 @@ impl Model {
         }
     }
 
-    /// Applies the request to the session that came with `cookie` and was found under `found`.
+    /// Applies the request to the session that was sent with `cookie` and found under `found`.
     fn commit(&mut self, cookie: Option<usize>, found: Option<usize>, mut draft: Draft) -> Cookie {
         draft.known.seen_at = self.now;
         let is_worth_it = {
@@ -233,7 +233,7 @@ impl Model {
         Cookie::Set(next)
     }
 
-    /// What a browser was sent stays what it is, unless the server can forget it.
+    /// A sent cookie keeps its target, unless the server can forget it.
     fn forget(&mut self, cookie: Option<usize>) {
         if let Some(cookie) = cookie.filter(|_| self.is_server) {
             self.cookies[cookie] = Good::ForNothing;
@@ -241,17 +241,17 @@ impl Model {
     }
 }
 
-/// An application, its visitors, and the model of it.
+/// An application, its browsers, and its model.
 struct World {
     app: App,
     discards: bool,
     model: Model,
     browsers: Vec<Browser>,
-    /// The cookies that were sent, as the model numbers them.
+    /// The cookies that were sent, by their number in the model.
     texts: Vec<String>,
-    /// The name that each session goes by in public.
+    /// The handle of each session.
     handles: BTreeMap<usize, Handle>,
-    /// Known without the model: cookies of requests that logged in or out, which a server never takes again.
+    /// Cookies of requests that logged in or out, which a server must never accept again.
     spent: BTreeSet<String>,
 }
 
@@ -272,13 +272,13 @@ impl World {
     }
 
     async fn step(&mut self, random: &mut Random) {
-        // Mostly it is the next second, so that requests meet the grace of a renewal; seldom everything expires.
+        // Mostly a second, so that requests fall into the grace period; seldom long enough to expire everything.
         let seconds = if random.below(8) == 0 { random.pick(&[9, 10, 19, 50, 99]) } else { random.next() % 2 };
         self.app.pass(Duration::from_secs(seconds));
         self.model.now += seconds;
         let who = random.below(self.browsers.len());
         if !self.texts.is_empty() && random.below(4) == 0 {
-            // Of the latest cookies rather than of any: most old ones have long expired.
+            // A recent cookie: most old ones have long expired.
             let age = random.below(self.texts.len().min(8));
             let stolen = self.texts[self.texts.len() - 1 - age].clone();
             self.browsers[who].jar.insert(NAME.into(), stolen);
@@ -349,7 +349,7 @@ impl World {
             (Cookie::Set(number), [_], Some(text)) => {
                 assert_eq!(number, self.texts.len(), "{story}");
                 let known = self.texts.iter().position(|other| other == text);
-                // What is sealed without a random number is the same text if it says the same.
+                // A seal without a random nonce is the same text for the same content.
                 assert!(known.is_none() || !self.model.is_server, "cookie {known:?} was sent again: {story}");
                 self.texts.push(text.to_owned());
             }
@@ -357,7 +357,7 @@ impl World {
         }
     }
 
-    /// Tries every cookie that was ever sent, dead and alive.
+    /// Tries every cookie ever sent, dead or live.
     async fn try_all_cookies(&mut self) {
         for cookie in 0..self.texts.len() {
             self.browsers[0].jar.insert(NAME.into(), self.texts[cookie].clone());

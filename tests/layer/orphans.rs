@@ -1,4 +1,4 @@
-//! Parts in stores whose session was not written, or is gone: nothing of them is shown, and nothing of them stays.
+//! Parts in stores whose session was not written, or is gone: they stay invisible and expire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use crate::paused::{Paused, Pauses, Side, Yields};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The default idle timeout, and the most that a touch may be late.
+/// The default idle timeout, and the touch interval.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 const TOUCH: Duration = MINUTE;
 
@@ -43,7 +43,7 @@ async fn write(browser: &mut Browser, app: &App, text: &'static str) -> Visit<()
     visit
 }
 
-/// Who is logged in, and what is in the part. Takes no cookie.
+/// Returns the principal and the content of the part, without keeping cookies.
 async fn shown(browser: &Browser, app: &App) -> (Option<String>, String) {
     let look = |extensions| async move {
         let principal = Session::from_extensions(&extensions)?.load().await?.principal();
@@ -52,7 +52,7 @@ async fn shown(browser: &Browser, app: &App) -> (Option<String>, String) {
     browser.send_raw(app, look).await.value()
 }
 
-/// Why the session of a request is not written.
+/// Why the session of a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Refusal {
     TooManySessions,
@@ -76,7 +76,7 @@ impl Refusal {
         }
     }
 
-    /// What the request and others do so that it is refused.
+    /// Causes the rejection.
     async fn provoke(self, app: &App, mut tab: Browser, faults: &Faults, session: &Session) -> Result<(), Error> {
         session.insert("n", 2)?;
         match self {
@@ -100,14 +100,14 @@ impl Refusal {
         }
     }
 
-    /// Whether the session is there afterwards.
+    /// Whether the session exists afterwards.
     fn leaves_session(self) -> bool {
         !matches!(self, Self::Revoked | Self::LoggedOut)
     }
 }
 
 #[tokio::test]
-async fn a_request_that_is_refused_leaves_nothing_in_the_store_of_a_part() {
+async fn a_rejected_request_leaves_nothing_in_the_store_of_a_part() {
     let mut wrong = Vec::new();
     for refusal in Refusal::ALL {
         for (is_written, is_saved) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -116,7 +116,7 @@ async fn a_request_that_is_refused_leaves_nothing_in_the_store_of_a_part() {
             let layer =
                 refusal.layer(SessionLayer::server(sessions)).with_part::<Notes>(InStore::new(parts.clone())).unwrap();
             let (app, mut browser) = (App::new(layer), Browser::default());
-            // Takes the only session that the layer may allow.
+            // Takes up the session limit of the layer.
             Browser::default().visit(&app, |session| async move { session.login("bob") }).await.value();
             browser.set(&app, "n", 1).await.value();
             if refusal != Refusal::TooManySessions {
@@ -145,7 +145,7 @@ async fn a_request_that_is_refused_leaves_nothing_in_the_store_of_a_part() {
             }
             let after = (shown(&browser, &app).await, parts.len());
             let expected = if refusal.leaves_session() { before } else { ((None, String::new()), 0) };
-            // After a save that the store failed, the last commit of the request has written all of it.
+            // After a failed save, the final commit of the request has written everything.
             let is_whole = after.0.1 == "late" && browser.get(&app, "n").await == Some(2);
             if after != expected && !(refusal == Refusal::Unavailable && is_saved && is_whole) {
                 wrong.push(format!("{story}: {after:?} instead of {expected:?}"));
@@ -155,7 +155,7 @@ async fn a_request_that_is_refused_leaves_nothing_in_the_store_of_a_part() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What a request does that writes both the session and a part of it.
+/// Requests that write both the session and a part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Create,
@@ -211,19 +211,19 @@ impl Kind {
         visit.await
     }
 
-    /// What the browser that got no answer may see: the state before, or after.
+    /// The states that the browser without a response may see: before, or after.
     fn may_be_shown(self, (principal, text): (Option<&str>, &str)) -> bool {
         match self {
             Self::Create => (principal, text) == (None, ""),
             Self::Write | Self::PartAlone => principal == Some("alice") && (text == "early" || text == "earlylate"),
-            // With its old ID it sees the visitor's part, or nothing: that of the principal is for the new one.
+            // With its old ID it sees the anonymous part, or nothing: the principal's part belongs to the new ID.
             Self::Login => principal.is_none() && (text == "early" || text.is_empty()),
             _ => (principal, text) == (Some("alice"), "early") || (principal, text) == (None, ""),
         }
     }
 }
 
-/// Lets so many steps of calls pass, and fails all that follow.
+/// Lets a number of call steps pass, and fails all later ones.
 #[derive(Clone, Debug)]
 struct Budget(Arc<AtomicUsize>);
 
@@ -231,11 +231,11 @@ impl Pauses for Budget {
     async fn at(&self, _: Call, _: Side) -> Result<(), StoreError> {
         let spend = |left: usize| left.checked_sub(1);
         let spent = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
-        spent.map(drop).map_err(|_| StoreError::failed("budget", "the store is gone for good"))
+        spent.map(drop).map_err(|_| StoreError::failed("budget", "the store is gone"))
     }
 }
 
-/// The two stores of a layer, whose node has died, and what is left of it.
+/// The two stores of a layer whose node has died.
 struct Remains {
     app: App,
     parts: MemoryStore,
@@ -243,7 +243,7 @@ struct Remains {
 }
 
 impl Remains {
-    /// Returns what is wrong with what a browser is shown now, and with what is left when the session has expired.
+    /// Returns an error in the visible state, or in the entries left after the session has expired.
     async fn wrong(&self, kind: Kind) -> Option<String> {
         let (principal, text) = shown(&self.browser, &self.app).await;
         if !kind.may_be_shown((principal.as_deref(), &text)) {
@@ -255,7 +255,7 @@ impl Remains {
     }
 }
 
-/// Kills the stores after so many steps of their calls. Returns what is left, and whether the request was answered.
+/// Kills the stores after a number of call steps. Returns the remains, and whether the request was answered.
 async fn die_after(steps: usize, kind: Kind) -> (Remains, bool) {
     let budget = Budget(Arc::new(AtomicUsize::new(usize::MAX)));
     let (sessions, parts) = (MemoryStore::new(), MemoryStore::new());
@@ -271,7 +271,7 @@ async fn die_after(steps: usize, kind: Kind) -> (Remains, bool) {
     (Remains { app, parts, browser }, visit.status == StatusCode::OK)
 }
 
-/// Drops the request at a poll. Returns what is left, and whether the request was answered before.
+/// Drops the request at a poll. Returns the remains, and whether the request was answered before.
 async fn drop_at(poll: usize, kind: Kind) -> (Remains, bool) {
     let (sessions, parts) = (MemoryStore::new(), MemoryStore::new());
     let layer = SessionLayer::server(Paused::new(sessions, Yields));
@@ -293,13 +293,13 @@ async fn drop_at(poll: usize, kind: Kind) -> (Remains, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_dies_in_a_commit_shows_no_part_to_another_and_leaves_none_beyond_the_idle_timeout() {
+async fn a_node_that_dies_in_a_commit_leaks_no_part_and_leaves_none_beyond_the_idle_timeout() {
     let mut wrong = Vec::new();
     for kind in Kind::ALL {
         for steps in 0.. {
             let (remains, is_answered) = die_after(steps, kind).await;
             if is_answered {
-                assert!(steps > 3, "the stores were asked");
+                assert!(steps > 3, "the request makes store calls");
                 break;
             }
             wrong.extend(remains.wrong(kind).await.map(|wrong| format!("{kind:?}, dead after {steps} steps: {wrong}")));
@@ -309,13 +309,13 @@ async fn a_node_that_dies_in_a_commit_shows_no_part_to_another_and_leaves_none_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_dropped_in_a_commit_shows_no_part_to_another_and_leaves_none_beyond_the_idle_timeout() {
+async fn a_request_dropped_in_a_commit_leaks_no_part_and_leaves_none_beyond_the_idle_timeout() {
     let mut wrong = Vec::new();
     for kind in Kind::ALL {
         for poll in 1.. {
             let (remains, is_answered) = drop_at(poll, kind).await;
             if is_answered {
-                assert!(poll > 3, "the stores were asked");
+                assert!(poll > 3, "the request makes store calls");
                 break;
             }
             wrong.extend(remains.wrong(kind).await.map(|wrong| format!("{kind:?}, dropped at poll {poll}: {wrong}")));
@@ -324,7 +324,7 @@ async fn a_request_that_is_dropped_in_a_commit_shows_no_part_to_another_and_leav
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// State in a store and in the cookie, with a part that has a store of its own.
+/// State in a store and in the cookie, with a part in a separate store.
 fn layers(parts: &MemoryStore) -> [SessionLayer; 2] {
     let state = CookieState::encrypted(KeyRing::generate().unwrap());
     [SessionLayer::server(MemoryStore::new()), SessionLayer::client(state)]
@@ -332,7 +332,7 @@ fn layers(parts: &MemoryStore) -> [SessionLayer; 2] {
 }
 
 #[tokio::test]
-async fn a_part_goes_with_a_session_that_is_not_used_any_more() {
+async fn a_part_expires_with_its_unused_session() {
     for at in 0..2 {
         for idle in [None, Some(2 * HOUR)] {
             let parts = MemoryStore::new();
@@ -349,7 +349,7 @@ async fn a_part_goes_with_a_session_that_is_not_used_any_more() {
     }
 }
 
-/// Whatever the timeouts are, and though no handler asks for the part: they read the session, or another value of it.
+/// With any timeouts, and without handlers that take the part: they read the session, or another value of it.
 #[tokio::test]
 async fn a_session_in_use_keeps_its_part_for_as_long_as_it_lives() {
     for at in 0..2 {

@@ -1,5 +1,4 @@
-//! Whose panic it is: that of the handler commits nothing, and that of a task which holds the session takes nothing
-//! away.
+//! A panic of the handler commits nothing, and a panic of a task that holds the session discards nothing.
 
 use std::panic::AssertUnwindSafe;
 
@@ -29,7 +28,7 @@ fn apps() -> Vec<(PartPlace, App)> {
     layers.into_iter().map(|(place, layer)| (place, App::new(layer))).collect()
 }
 
-/// What is dropped while a task or a handler panics.
+/// The value that is dropped during a panic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Held {
     Session,
@@ -41,7 +40,7 @@ impl Held {
     const ALL: [Self; 3] = [Self::Session, Self::Part, Self::Both];
 }
 
-/// Holds what it was given, and panics.
+/// Holds a value, and panics.
 async fn panic_with(held: Held, session: Session, part: Part<Notes>) {
     let _session = (held != Held::Part).then_some(session);
     let _part = (held != Held::Session).then_some(part);
@@ -57,7 +56,7 @@ async fn notes(app: &App, browser: &Browser) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_task_that_panics_takes_no_change_from_the_request() {
+async fn a_panicking_task_discards_no_change_of_the_request() {
     for ((place, app), held) in apps().into_iter().flat_map(|app| Held::ALL.map(|held| (app.clone(), held))) {
         let story = format!("a part in {place:?}, the task holds {held:?}");
         let mut browser = Browser::default();
@@ -80,7 +79,7 @@ async fn a_task_that_panics_takes_no_change_from_the_request() {
 }
 
 #[tokio::test]
-async fn a_task_that_panics_takes_no_login_and_no_logout_from_the_request() {
+async fn a_panicking_task_discards_no_login_or_logout_of_the_request() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.set(&app, "n", 1).await.value();
@@ -108,7 +107,7 @@ async fn a_task_that_panics_takes_no_login_and_no_logout_from_the_request() {
 }
 
 #[tokio::test]
-async fn a_thread_that_panics_takes_no_change_from_the_request() {
+async fn a_panicking_thread_discards_no_change_of_the_request() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         let visit = browser.visit(&app, |session| async move {
@@ -125,7 +124,7 @@ async fn a_thread_that_panics_takes_no_change_from_the_request() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_commits_nothing_whatever_it_holds() {
+async fn a_panicking_handler_commits_nothing_with_any_value_held() {
     for ((place, app), held) in apps().into_iter().flat_map(|app| Held::ALL.map(|held| (app.clone(), held))) {
         let story = format!("a part in {place:?}, the handler holds {held:?}");
         let mut browser = Browser::default();
@@ -136,7 +135,7 @@ async fn a_handler_that_panics_commits_nothing_whatever_it_holds() {
             let mut part = Part::<Notes>::from_extensions(&extensions).await?;
             part.update(|notes| notes.lines.push("of the handler".to_owned()));
             session.login("alice");
-            // As a middleware between the layer and the handler does that turns a panic into a response.
+            // Like a middleware inside the layer that turns a panic into a response.
             let caught = AssertUnwindSafe(panic_with(held, session, part)).catch_unwind().await;
             assert!(caught.is_err());
             Ok((StatusCode::INTERNAL_SERVER_ERROR, ()))

@@ -1,4 +1,4 @@
-//! Parts of requests that fail, are refused or are answered with an error.
+//! Parts of requests that fail, are rejected or are answered with an error.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use session_state::{
 use crate::browser::{App, Browser};
 use crate::part_kit::{Having, IDLE, Notes, Prefs, Second, keys, login, read, remove, session, write};
 
-/// A bound part of a visitor, and a login that was saved in a request whose end fails.
+/// A bound part of an anonymous session, and a saved login in a request that then fails.
 #[tokio::test]
-async fn a_bound_part_survives_a_login_that_was_saved_though_the_end_of_the_request_fails() {
+async fn a_bound_part_survives_a_saved_login_even_if_the_request_fails() {
     let app = App::new(
         SessionLayer::server(MemoryStore::new()).having::<Prefs>(InCookie::encrypted(keys())).with_max_record_size(500),
     );
@@ -35,7 +35,7 @@ async fn a_bound_part_survives_a_login_that_was_saved_though_the_end_of_the_requ
     browser.receive(&visit);
     let who = browser.visit(&app, |session| async move { session.principal() }).await.value();
     assert_eq!(who.as_deref(), Some("alice"), "the login was saved, and its cookie sent");
-    assert_eq!(read::<Prefs>(&browser, &app).await.unwrap(), "dark", "stays through a login of a visitor");
+    assert_eq!(read::<Prefs>(&browser, &app).await.unwrap(), "dark", "the part survives the login");
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,9 +46,9 @@ impl SessionPart for TooLong {
     const NAME: &'static str = "too-long";
 }
 
-/// A part in a cookie whose save was answered `Ok`, in a request whose end fails.
+/// A saved part in a cookie, in a request that then fails.
 #[tokio::test]
-async fn a_part_in_a_cookie_that_was_saved_is_sent_though_the_end_of_the_request_fails() {
+async fn a_saved_part_in_a_cookie_is_sent_even_if_the_request_fails() {
     for free in [false, true] {
         let place = InCookie::encrypted(keys());
         let place = if free { place.with_default_retention() } else { place };
@@ -67,12 +67,12 @@ async fn a_part_in_a_cookie_that_was_saved_is_sent_though_the_end_of_the_request
             .await;
         assert_ne!(visit.status, StatusCode::OK);
         browser.receive(&visit);
-        assert_eq!(browser.get(&app, "n").await, Some(2), "what was saved holds");
+        assert_eq!(browser.get(&app, "n").await, Some(2), "saved changes stay");
         assert_eq!(read::<Prefs>(&browser, &app).await.unwrap(), "dark", "save() said Ok; free: {free}");
     }
 }
 
-/// A refused login leaves the session as it was, also in the same request.
+/// A rejected login leaves the session unchanged, even within the same request.
 async fn after_a_refused_login(app: App, through_update: bool) {
     let app = app.with(|layer| layer.with_max_sessions(1, SessionLimitPolicy::RefuseLogin).unwrap());
     login(&mut Browser::default(), &app, "bob").await.value();
@@ -104,13 +104,13 @@ async fn after_a_refused_login(app: App, through_update: bool) {
 }
 
 #[tokio::test]
-async fn after_a_refused_takeover_a_part_in_the_record_is_what_it_was() {
+async fn a_refused_takeover_leaves_a_part_in_the_record_unchanged() {
     after_a_refused_login(App::memory(), false).await;
     after_a_refused_login(App::memory(), true).await;
 }
 
 #[tokio::test]
-async fn after_a_refused_takeover_a_part_in_a_store_is_what_it_was() {
+async fn a_refused_takeover_leaves_a_part_in_a_store_unchanged() {
     for update in [false, true] {
         let layer = SessionLayer::server(MemoryStore::new()).having::<Notes>(InStore::new(MemoryStore::new()));
         after_a_refused_login(App::new(layer), update).await;
@@ -118,16 +118,16 @@ async fn after_a_refused_takeover_a_part_in_a_store_is_what_it_was() {
 }
 
 #[tokio::test]
-async fn after_a_refused_takeover_a_part_in_a_cookie_is_what_it_was() {
+async fn a_refused_takeover_leaves_a_part_in_a_cookie_unchanged() {
     for update in [false, true] {
         let layer = SessionLayer::server(MemoryStore::new()).having::<Notes>(InCookie::encrypted(keys()));
         after_a_refused_login(App::new(layer), update).await;
     }
 }
 
-/// Cookie state with two parts in stores: what was answered with an error is not there.
+/// Cookie state with two parts in stores: a failed request writes neither.
 #[tokio::test]
-async fn where_one_of_two_parts_is_too_large_neither_is_written() {
+async fn an_oversized_part_of_two_writes_neither() {
     let layer = SessionLayer::client(CookieState::encrypted(keys()))
         .having::<Notes>(InStore::new(MemoryStore::new()))
         .having::<Second>(InStore::new(MemoryStore::new()))
@@ -147,7 +147,7 @@ async fn where_one_of_two_parts_is_too_large_neither_is_written() {
 }
 
 #[tokio::test]
-async fn where_one_of_two_parts_is_in_conflict_neither_is_written() {
+async fn a_conflict_of_one_of_two_parts_writes_neither() {
     let layer = SessionLayer::client(CookieState::encrypted(keys()))
         .having::<Notes>(InStore::new(MemoryStore::new()))
         .having::<Second>(InStore::new(MemoryStore::new()))
@@ -170,7 +170,7 @@ async fn where_one_of_two_parts_is_in_conflict_neither_is_written() {
     assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "old", "the request was answered with 409");
 }
 
-/// Cookie state: a removal that failed is no removal.
+/// Cookie state: a failed removal is an error.
 #[tokio::test]
 async fn a_removal_that_failed_is_not_answered_with_200() {
     let parts = FaultyStore::new(MemoryStore::new());
@@ -183,12 +183,12 @@ async fn a_removal_that_failed_is_not_answered_with_200() {
     browser.receive(&visit);
     faults.heal();
     let left = read::<Notes>(&browser, &app).await.unwrap();
-    assert!(visit.status != StatusCode::OK || left.is_empty(), "{}: {left:?} is still there", visit.status);
+    assert!(visit.status != StatusCode::OK || left.is_empty(), "{}: {left:?} is still stored", visit.status);
 }
 
-/// The session expires while a request that writes its part is under way.
+/// The session expires during a request that writes its part.
 #[tokio::test]
-async fn a_part_written_after_the_session_has_expired_is_no_success() {
+async fn a_part_written_after_the_session_has_expired_fails() {
     let layer = SessionLayer::server(MemoryStore::new()).having::<Notes>(InStore::new(MemoryStore::new()));
     let (app, mut browser) = (App::new(layer), Browser::default());
     write::<Notes>(&mut browser, &app, "old").await.value();
@@ -206,9 +206,9 @@ async fn a_part_written_after_the_session_has_expired_is_no_success() {
     assert!(visit.status != StatusCode::OK || left == "new", "{} and {left:?}", visit.status);
 }
 
-/// A bound cookie part, and a server error whose changes are discarded, in the request of a login.
+/// A bound cookie part, and a server error that discards changes, in the request of a login.
 #[tokio::test]
-async fn a_bound_cookie_part_stays_through_a_login_whose_answer_is_a_server_error() {
+async fn a_bound_cookie_part_survives_a_login_answered_with_a_server_error() {
     let layer = SessionLayer::server(MemoryStore::new())
         .having::<Prefs>(InCookie::encrypted(keys()))
         .having::<Notes>(InStore::new(MemoryStore::new()))
@@ -236,14 +236,14 @@ async fn a_bound_cookie_part_stays_through_a_login_whose_answer_is_a_server_erro
 
 /// A value in the cookie and a part whose store fails.
 #[tokio::test]
-async fn a_part_that_fails_after_a_logout_leaves_the_session_of_the_client() {
+async fn a_part_that_fails_after_a_logout_leaves_the_clients_session() {
     let parts = FaultyStore::new(MemoryStore::new());
     let faults = parts.faults();
     let layer = SessionLayer::client(CookieState::encrypted(keys())).having::<Notes>(InStore::new(parts));
     let (app, mut browser) = (App::new(layer), Browser::default());
     login(&mut browser, &app, "alice").await.value();
     write::<Notes>(&mut browser, &app, "old").await.value();
-    // A value and a part whose store is down: nothing of it took place.
+    // A value and a part whose store is down: neither is written.
     let broken = faults.clone();
     let visit = browser
         .send_raw(&app, |extensions| async move {
@@ -261,9 +261,9 @@ async fn a_part_that_fails_after_a_logout_leaves_the_session_of_the_client() {
     assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "old");
 }
 
-/// The store of the part does what it is asked to, and does not answer.
+/// The store of the part applies writes and does not answer.
 #[tokio::test]
-async fn a_part_whose_writes_are_not_answered_is_changed_once() {
+async fn a_part_with_unanswered_writes_is_changed_once() {
     let parts = FaultyStore::new(MemoryStore::new());
     let faults = parts.faults();
     let app = App::new(SessionLayer::server(MemoryStore::new()).having::<Notes>(InStore::new(parts)));
@@ -277,7 +277,7 @@ async fn a_part_whose_writes_are_not_answered_is_changed_once() {
                 let mut part = Part::<Notes>::from_extensions(&extensions).await?;
                 broken.next_of(Call::Update, unanswered, Fault::LoseReply);
                 part.update(|notes| notes.a.push('b'));
-                // The end of the request tries once more.
+                // The end of the request retries.
                 drop(session(&extensions).await.save().await);
                 Ok((StatusCode::OK, ()))
             })

@@ -1,4 +1,4 @@
-//! What the tests of parts have in common.
+//! Helpers of the tests of parts.
 
 use std::time::Duration;
 

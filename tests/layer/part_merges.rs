@@ -1,5 +1,5 @@
-//! Parts that two requests change at the same time, or two releases one after the other: what was stored can be read,
-//! and holds what each of them did.
+//! Parts changed by two concurrent requests, or by two releases in turn: the stored part decodes, and has the changes
+//! of both.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use session_state::{ErrorKind, InCookie, InStore, KeyRing, MemoryStore, Part, Se
 
 use crate::browser::{App, Browser, Visit};
 
-/// Visits with a handler that takes a part.
+/// Sends a request whose handler takes a part.
 async fn visit<T, O>(
     browser: &mut Browser,
     app: &App,
@@ -31,7 +31,7 @@ where
     visit
 }
 
-/// Lets two requests load a part, and then change it one after the other. Returns the answer to the second.
+/// Lets two requests load a part, and then change it one after the other. Returns the response to the second.
 async fn meet<T: SessionPart>(
     browser: &mut Browser,
     app: &App,
@@ -55,7 +55,7 @@ async fn read<T: SessionPart + Clone>(browser: &mut Browser, app: &App) -> T {
     visit::<T, _>(browser, app, |part| (**part).clone()).await.value()
 }
 
-/// A browser with a part, in the record and in a store of its own.
+/// A browser with a part, in the record and in a separate store.
 async fn with_part<T: SessionPart>(fill: fn(&mut Part<T>)) -> Vec<(Browser, App)> {
     let in_store = App::memory().with(|layer| layer.with_part::<T>(InStore::new(MemoryStore::new())).unwrap());
     let mut scenes = Vec::new();
@@ -123,7 +123,7 @@ fn edit_address(order: &mut Part<Order>) {
 }
 
 #[tokio::test]
-async fn a_removal_is_not_undone_by_a_change_inside_what_was_removed() {
+async fn a_removal_is_not_undone_by_a_change_inside_it() {
     type Edit = fn(&mut Part<Order>);
     let cases: [(Edit, Edit); 3] = [
         (|order| _ = order.lines.remove("tea"), edit_line),
@@ -147,7 +147,7 @@ async fn a_removal_is_not_undone_by_a_change_inside_what_was_removed() {
 }
 
 #[tokio::test]
-async fn of_two_variants_one_counts_as_a_whole() {
+async fn one_of_two_variants_wins_as_a_whole() {
     for (mut browser, app) in with_part(fill).await {
         let pay = |order: &mut Part<Order>| order.step = Step::Paid { amount: 1, receipt: 2 };
         meet::<Order>(&mut browser, &app, |order| order.step = Step::Open, pay).await.value();
@@ -156,7 +156,7 @@ async fn of_two_variants_one_counts_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_set_loses_nothing_to_another_field_or_another_element() {
+async fn a_set_keeps_concurrent_changes_of_elements_and_other_fields() {
     for _ in 0..5 {
         for (mut browser, app) in with_part(fill).await {
             meet::<Order>(&mut browser, &app, |order| _ = order.seen.insert(6), |order| order.count += 1).await.value();
@@ -172,7 +172,7 @@ async fn a_set_loses_nothing_to_another_field_or_another_element() {
 }
 
 #[tokio::test]
-async fn a_set_in_another_order_is_no_change() {
+async fn a_set_in_another_order_is_not_a_change() {
     let app = App::encrypted();
     let mut browser = Browser::default();
     visit(&mut browser, &app, fill).await.value();
@@ -225,7 +225,7 @@ impl TryFrom<Ends> for Span {
     type Error = &'static str;
 
     fn try_from(Ends { start, end, ratio }: Ends) -> Result<Self, Self::Error> {
-        if start <= end { Ok(Self { start, end, ratio }) } else { Err("it ends before it starts") }
+        if start <= end { Ok(Self { start, end, ratio }) } else { Err("the end is before the start") }
     }
 }
 
@@ -234,12 +234,12 @@ impl SessionPart for Span {
 }
 
 #[tokio::test]
-async fn two_changes_that_cannot_be_read_together_are_a_conflict() {
+async fn two_incompatible_changes_are_a_conflict() {
     for (mut browser, app) in with_part::<Span>(|span| (span.start, span.end) = (1, 5)).await {
         let failed = meet::<Span>(&mut browser, &app, |span| span.end = 2, |span| span.start = 4).await;
         assert_eq!((failed.status, failed.error.unwrap().kind()), (StatusCode::CONFLICT, &ErrorKind::Conflict));
         assert_eq!(read::<Span>(&mut browser, &app).await, Span { start: 1, end: 2, ratio: None });
-        // An update is made again on what the other one left.
+        // The update runs again on the newer part.
         let up = |span: &mut Part<Span>| span.update(|span| (span.start, span.end) = (span.end, span.end + 4));
         meet::<Span>(&mut browser, &app, |span| span.end = 3, up).await.value();
         assert_eq!(read::<Span>(&mut browser, &app).await, Span { start: 3, end: 7, ratio: None });
@@ -247,7 +247,7 @@ async fn two_changes_that_cannot_be_read_together_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_again_is_not_stored() {
+async fn a_value_that_does_not_decode_is_not_stored() {
     let unreadable: [fn(&mut Part<Span>); 4] = [
         |span| span.ratio = Some(f64::NAN),
         |span| span.update(|span| span.ratio = Some(f64::INFINITY)),
@@ -280,7 +280,7 @@ impl SessionPart for Token {
     const NAME: &'static str = "@token";
 }
 
-/// The same under a name that a cookie can have.
+/// The same with a name that is valid for a cookie.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Plain {
     token: u32,
@@ -325,7 +325,7 @@ async fn an_update_runs_once_and_its_outcome_is_seen_and_stored() {
 }
 
 #[tokio::test]
-async fn an_update_runs_again_on_what_another_request_or_this_one_left() {
+async fn an_update_runs_again_after_a_change_of_another_request_or_its_own() {
     for (mut browser, app) in with_part::<Plain>(|part| part.token = 1).await {
         let up = |part: &mut Part<Plain>| part.update(|part| part.token *= 10);
         meet::<Plain>(&mut browser, &app, |part| part.token = 7, up).await.value();
@@ -345,7 +345,7 @@ async fn an_update_runs_again_on_what_another_request_or_this_one_left() {
 }
 
 #[tokio::test]
-async fn no_name_of_a_part_is_the_key_of_a_value() {
+async fn part_names_and_value_keys_never_collide() {
     let app = App::memory();
     let mut browser = Browser::default();
     visit::<Token, _>(&mut browser, &app, |part| part.token = 5).await.value();

@@ -1,4 +1,4 @@
-//! Parts that are removed, and what others do with them meanwhile.
+//! Removals of parts, and concurrent requests.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,11 @@ async fn remove_and_write(app: App) {
             Ok((StatusCode::OK, ()))
         })
         .await;
-    assert_eq!((visit.status, visit.error.map(|e| e.to_string())), (StatusCode::OK, None), "there is no other request");
+    assert_eq!(
+        (visit.status, visit.error.map(|e| e.to_string())),
+        (StatusCode::OK, None),
+        "without a concurrent request"
+    );
     browser.receive(&Visit { output: None::<()>, headers: visit.headers, error: None, status: visit.status });
     assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "new");
 }
@@ -49,9 +53,9 @@ async fn a_part_is_removed_and_written_where_conflicts_merge() {
     remove_and_write(App::new(layer.having::<Notes>(InCookie::encrypted(keys())))).await;
 }
 
-/// The delete of a removal comes late.
+/// The delete of a removal arrives late.
 #[tokio::test]
-async fn a_late_delete_of_a_removal_spares_what_was_written_since() {
+async fn a_late_delete_of_a_removal_keeps_newer_writes() {
     let gates = Gates::default();
     let parts = Paused::new(MemoryStore::new(), gates.clone());
     let app = App::new(SessionLayer::server(MemoryStore::new()).having::<Notes>(InStore::new(parts)));
@@ -63,12 +67,12 @@ async fn a_late_delete_of_a_removal_spares_what_was_written_since() {
         tokio::spawn(async move { remove(&browser, &app).await.status })
     };
     stop.reached().await;
-    assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "", "it is removed");
+    assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "", "the part is removed");
     write::<Notes>(&mut browser, &app, "new").await.value();
     assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "new");
     stop.open();
     assert_eq!(remover.await.unwrap(), StatusCode::OK);
-    assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "new", "was answered 200, after the removal took place");
+    assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "new", "written with 200 after the removal");
 }
 
 /// Under `Fail`, a removal of a part that another request has changed since it was read.
@@ -90,25 +94,25 @@ async fn fail_policy_removal(app: App) {
 }
 
 #[tokio::test]
-async fn a_removal_from_the_record_meets_a_change_of_another_request() {
+async fn a_removal_from_the_record_conflicts_with_a_concurrent_change() {
     fail_policy_removal(App::memory().with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail))).await;
 }
 
 #[tokio::test]
-async fn a_removal_from_a_store_meets_a_change_of_another_request() {
+async fn a_removal_from_a_store_conflicts_with_a_concurrent_change() {
     let layer = SessionLayer::server(MemoryStore::new()).with_conflict_policy(ConflictPolicy::Fail);
     fail_policy_removal(App::new(layer.having::<Notes>(InStore::new(MemoryStore::new())))).await;
 }
 
 #[tokio::test]
-async fn a_removal_of_a_session_in_a_cookie_meets_a_change_of_another_request() {
+async fn a_removal_in_a_cookie_session_conflicts_with_a_concurrent_change() {
     let layer = SessionLayer::client(CookieState::encrypted(keys())).with_conflict_policy(ConflictPolicy::Fail);
     fail_policy_removal(App::new(layer.having::<Notes>(InStore::new(MemoryStore::new())))).await;
 }
 
-/// A logout by a request that knows nothing of a part that was begun meanwhile.
+/// A logout by a request that has not seen a concurrently created part.
 #[tokio::test]
-async fn a_logout_takes_a_part_along_that_was_begun_meanwhile() {
+async fn a_logout_removes_a_concurrently_created_part() {
     for takeover in [0, 1, 2] {
         let parts = MemoryStore::new();
         let layer = SessionLayer::server(MemoryStore::new()).having::<Notes>(InStore::new(parts.clone()));
@@ -133,7 +137,7 @@ async fn a_logout_takes_a_part_along_that_was_begun_meanwhile() {
     }
 }
 
-/// A part of the same name with another shape.
+/// A part with the same name and another shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Broken(u32);
 impl Default for Broken {
@@ -145,7 +149,7 @@ impl SessionPart for Broken {
     const NAME: &'static str = "notes";
 }
 
-/// One who only looks, with a default, removes what another has just made readable again.
+/// A request with `PartOrDefault` that only reads must not remove a part that another request has just made readable.
 async fn only_looks_at_garbage(app: App) {
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await.value();
@@ -172,10 +176,10 @@ async fn only_looks_at_garbage(app: App) {
         })
         .await
         .value();
-    assert_eq!(left, 42, "was answered 200; the other one only looked");
+    assert_eq!(left, 42, "written with 200, and the other request only reads");
 }
 
 #[tokio::test]
-async fn one_who_only_looks_at_what_cannot_be_read_removes_nothing_that_can() {
+async fn reading_an_unreadable_part_removes_no_readable_one() {
     only_looks_at_garbage(App::memory()).await;
 }

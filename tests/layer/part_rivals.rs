@@ -1,4 +1,4 @@
-//! Parts, and the tasks and requests that come in between.
+//! Parts, and concurrent tasks and requests.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ async fn a_part_is_written_after_a_login_that_was_saved() {
 
 /// Cookie state with revocation: a part that is written late, after a logout.
 #[tokio::test]
-async fn a_late_part_after_a_logout_is_refused_where_there_is_revocation() {
+async fn with_revocation_a_late_part_write_after_a_logout_is_rejected() {
     let parts = MemoryStore::new();
     let state = CookieState::encrypted(keys()).with_revocation(MemoryStore::new());
     let layer = SessionLayer::client(state).having::<Notes>(InStore::new(parts.clone()));
@@ -67,12 +67,12 @@ async fn a_late_part_after_a_logout_is_refused_where_there_is_revocation() {
             Ok((StatusCode::OK, ()))
         })
         .await;
-    assert_eq!((visit.status, parts.len()), (StatusCode::CONFLICT, 0), "status, and how many parts are left");
+    assert_eq!((visit.status, parts.len()), (StatusCode::CONFLICT, 0), "the status, and the number of stored parts");
 }
 
-/// As 13, for a part that is begun late.
+/// The same, for a part that is created late.
 #[tokio::test]
-async fn a_part_that_is_begun_late_after_a_logout_is_refused_where_there_is_revocation() {
+async fn with_revocation_a_part_created_late_after_a_logout_is_rejected() {
     let parts = MemoryStore::new();
     let state = CookieState::encrypted(keys()).with_revocation(MemoryStore::new());
     let layer = SessionLayer::client(state).having::<Notes>(InStore::new(parts.clone()));
@@ -87,12 +87,12 @@ async fn a_part_that_is_begun_late_after_a_logout_is_refused_where_there_is_revo
             Ok((StatusCode::OK, ()))
         })
         .await;
-    assert_eq!((visit.status, parts.len()), (StatusCode::CONFLICT, 0), "status, and how many parts are left");
+    assert_eq!((visit.status, parts.len()), (StatusCode::CONFLICT, 0), "the status, and the number of stored parts");
 }
 
 /// The response future is dropped while a task saves, and that task is aborted; another task saves.
 #[tokio::test]
-async fn what_was_dropped_with_its_request_is_not_saved_by_another_task() {
+async fn changes_dropped_with_their_request_are_not_saved_by_another_task() {
     let gates = Gates::default();
     let store = Paused::new(MemoryStore::new(), gates.clone());
     let app = App::new(SessionLayer::server(store));
@@ -128,9 +128,9 @@ async fn what_was_dropped_with_its_request_is_not_saved_by_another_task() {
     assert!(saved.is_err() == kept.is_none(), "{saved:?}, and {kept:?}");
 }
 
-/// Nothing of the former principal stays after a save in place during which another logged in.
+/// A takeover during a save in place keeps nothing of the former principal.
 #[tokio::test]
-async fn a_takeover_during_a_save_in_place_takes_nothing_along() {
+async fn a_takeover_during_a_save_in_place_keeps_nothing() {
     for fresh in [false, true] {
         let gates = Gates::default();
         let parts = Paused::new(MemoryStore::new(), gates.clone());
@@ -164,7 +164,7 @@ async fn a_takeover_during_a_save_in_place_takes_nothing_along() {
     }
 }
 
-/// Two saves at once.
+/// Two concurrent saves.
 #[tokio::test]
 async fn two_saves_at_once_lose_nothing() {
     let layer = SessionLayer::server(MemoryStore::new()).having::<Notes>(InStore::new(MemoryStore::new()));
@@ -186,9 +186,9 @@ async fn two_saves_at_once_lose_nothing() {
     assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "x");
 }
 
-/// A contested part: a request that takes its turn after it has shut another out overwrites a third one.
+/// A contested part: a request that has shut a rival out must not overwrite a third request.
 #[tokio::test]
-async fn shutting_a_request_out_harms_no_third_one() {
+async fn shutting_a_rival_out_does_not_overwrite_a_third_request() {
     let gates = Gates::default();
     let app = App::new(
         SessionLayer::server(Paused::new(MemoryStore::new(), gates.clone()))
@@ -196,7 +196,7 @@ async fn shutting_a_request_out_harms_no_third_one() {
     );
     let mut browser = Browser::default();
     write::<Notes>(&mut browser, &app, "old").await.value();
-    // One that dies with a text prepared.
+    // A request that dies with a prepared text.
     let stop = gates.stop(Call::Update, Side::Before);
     let dying = {
         let (app, browser) = (app.clone(), browser.clone());
@@ -241,9 +241,9 @@ async fn shutting_a_request_out_harms_no_third_one() {
     assert_eq!((second, left.0.as_str(), left.1.as_str()), (StatusCode::OK, "second", "third"));
 }
 
-/// On several threads: what was written to a part before a takeover does not get into the session after it.
+/// On several threads: a part written before a takeover does not get into the new session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_takeover_on_another_thread_gets_nothing_of_a_part_that_is_written_back() {
+async fn a_takeover_on_another_thread_gets_nothing_of_a_part_being_written_back() {
     let mut leaks = 0;
     for _ in 0..3000 {
         let app = App::unobserved(SessionLayer::server(MemoryStore::new()));
@@ -281,12 +281,12 @@ async fn a_takeover_on_another_thread_gets_nothing_of_a_part_that_is_written_bac
             .value();
         leaks += usize::from(!b.is_empty());
     }
-    assert_eq!(leaks, 0, "of 3000: bob has what was alice's");
+    assert_eq!(leaks, 0, "of 3000 runs leak alice's part to bob");
 }
 
-/// Nothing of a request is left though its save was aborted after it was.
+/// A request is freed even if its save was aborted after it.
 #[tokio::test]
-async fn nothing_is_left_of_a_request_that_was_dropped_during_a_save_that_was_dropped_too() {
+async fn a_request_dropped_during_a_dropped_save_is_freed() {
     let gates = Gates::default();
     let app = App::new(SessionLayer::server(Paused::new(MemoryStore::new(), gates.clone())));
     let mut browser = Browser::default();
@@ -320,12 +320,12 @@ async fn nothing_is_left_of_a_request_that_was_dropped_during_a_save_that_was_dr
     let _ = request.await;
     saving.abort();
     let _ = saving.await;
-    assert!(weak.upgrade().is_none(), "the request is never freed");
+    assert!(weak.upgrade().is_none(), "the request leaks");
 }
 
-/// A logout during a save of a bound cookie part, with an answer of 500 whose changes are discarded.
+/// A logout during a save of a bound cookie part, with a response of 500 that discards changes.
 #[tokio::test]
-async fn a_logout_during_a_save_of_a_bound_part_holds_though_the_answer_is_a_server_error() {
+async fn a_logout_during_a_save_of_a_bound_part_survives_a_server_error() {
     let gates = Gates::default();
     let layer = SessionLayer::server(Paused::new(MemoryStore::new(), gates.clone()))
         .having::<Prefs>(InCookie::encrypted(keys()))
@@ -353,9 +353,9 @@ async fn a_logout_during_a_save_of_a_bound_part_holds_though_the_answer_is_a_ser
     assert_eq!((seen.as_str(), browser.id()), ("", None), "after the logout; {cookies} cookies were set");
 }
 
-/// A logout during a save of a part in a store in its place, and a 500 whose changes are discarded.
+/// A logout during a save in place of a part in a store, with a response of 500 that discards changes.
 #[tokio::test]
-async fn a_logout_during_a_save_of_a_part_in_a_store_holds_though_the_answer_is_a_server_error() {
+async fn a_logout_during_a_save_of_a_part_in_a_store_survives_a_server_error() {
     let gates = Gates::default();
     let layer = SessionLayer::server(MemoryStore::new())
         .having::<Notes>(InStore::new(Paused::new(MemoryStore::new(), gates.clone())))
@@ -378,13 +378,13 @@ async fn a_logout_during_a_save_of_a_part_in_a_store_holds_though_the_answer_is_
         })
         .await;
     browser.receive(&visit);
-    assert_eq!(browser.id(), None, "it was a logout");
+    assert_eq!(browser.id(), None, "after the logout");
 }
 
-/// Cookie state, without a fault: a part in a store is not brought back by an old copy that was logged out, and a
-/// bound cookie part goes with a login.
+/// Cookie state, without a fault: an old copy of a logged-out cookie does not revive a part in a store, and a bound
+/// cookie part is carried through a login.
 #[tokio::test]
-async fn a_bound_cookie_part_stays_through_login_and_reauthentication() {
+async fn a_bound_cookie_part_survives_login_and_reauthentication() {
     for app in [App::encrypted(), App::memory()] {
         let app = app.with(|layer| layer.having::<Prefs>(InCookie::encrypted(keys())));
         let mut browser = Browser::default();

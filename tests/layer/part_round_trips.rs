@@ -1,4 +1,4 @@
-//! How often a request asks the stores of a session and of its parts, where nobody else is in the way.
+//! The number of store calls of a request for its session and parts, without concurrent requests.
 
 use http::{Extensions, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -25,23 +25,23 @@ parts! {
     Upload "upload"
 }
 
-/// What a request does with the session and with two parts in a store.
+/// The actions of a request on the session and on two parts in a store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// The first write of a visitor without a session.
+    /// The first write, without a session.
     Create,
     CreateBoth,
-    /// Asks for the part and looks.
+    /// Reads the part.
     Read,
-    /// Asks for a part that was never written.
+    /// Reads a part that was never written.
     ReadNone,
-    /// The first write of a part, in a session that is there.
+    /// The first write of a part, in an existing session.
     FirstWrite,
     Write,
     WriteBoth,
     /// Writes the session and a part.
     WriteWithSession,
-    /// Asks for no part.
+    /// Uses no part.
     SessionAlone,
     Login,
     LoginAndWrite,
@@ -54,12 +54,10 @@ enum Kind {
     RenewalAndWrite,
 }
 
-/// Each kind of request, with the calls it makes of the sessions' store and of the parts' store.
+/// Each kind of request, with its calls of the session store and of the part store.
 ///
-/// Two kinds take more calls than when a part was written before its session and stayed if that was refused: two parts
-/// change together or not at all, which takes the session's own write, and a login takes over the parts of the session,
-/// which takes two calls each. It took as many before when its absolute timeout had moved, as it always has when time
-/// passes.
+/// Two kinds need more calls to be atomic: two changed parts need the write of the session's record, and a login needs
+/// two calls to carry each part of the session.
 const TRIPS: [(Kind, usize, usize); 18] = [
     (Kind::Create, 1, 1),
     (Kind::CreateBoth, 1, 2),
@@ -133,7 +131,7 @@ impl Kind {
     }
 }
 
-/// The calls that a request makes of the two stores.
+/// Returns the number of calls of the two stores.
 async fn trips(kind: Kind) -> (usize, usize) {
     let (sessions, parts) = (FaultyStore::new(MemoryStore::new()), FaultyStore::new(MemoryStore::new()));
     let faults = [sessions.faults(), parts.faults()];
@@ -148,7 +146,7 @@ async fn trips(kind: Kind) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_request_asks_the_stores_of_a_session_and_its_parts_no_more_often_than_it_must() {
+async fn a_request_makes_the_minimum_of_store_calls_for_session_and_parts() {
     let mut wrong = Vec::new();
     for (kind, sessions, parts) in TRIPS {
         let found = trips(kind).await;

@@ -41,7 +41,7 @@ impl SessionPart for OtherType {
     const NAME: &'static str = "cart";
 }
 
-/// Visits with a handler that takes a part.
+/// Sends a request whose handler takes a part.
 async fn visit<T, O>(
     browser: &mut Browser,
     app: &App,
@@ -86,11 +86,11 @@ fn placements() -> Vec<App> {
 }
 
 #[tokio::test]
-async fn a_part_is_saved_because_it_changed_and_only_then() {
+async fn a_part_is_saved_only_if_it_changed() {
     for app in placements() {
         let mut browser = Browser::default();
         assert_eq!(cart(&mut browser, &app).await, Cart::default());
-        assert!(browser.jar.is_empty(), "looking stores nothing");
+        assert!(browser.jar.is_empty(), "reading stores nothing");
         visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.clear()).await.value();
         assert!(browser.jar.is_empty(), "touched, but the same");
         visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await.value();
@@ -131,7 +131,7 @@ async fn a_second_part_of_a_type_is_an_error_while_the_first_is_held() {
 }
 
 #[tokio::test]
-async fn fields_that_a_release_does_not_know_are_left_alone() {
+async fn unknown_fields_are_preserved() {
     let app = App::memory();
     let mut browser = Browser::default();
     visit::<Cart, _>(&mut browser, &app, |cart| cart.note = "for later".into()).await.value();
@@ -187,7 +187,7 @@ async fn updates_of_two_requests_at_once_are_both_kept() {
 }
 
 #[tokio::test]
-async fn a_bound_part_opens_only_in_its_session_and_goes_with_it() {
+async fn a_bound_part_opens_only_in_its_session_and_ends_with_it() {
     let keys = KeyRing::generate().unwrap();
     let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap());
     let (mut alice, mut bob) = (Browser::default(), Browser::default());
@@ -209,7 +209,7 @@ async fn a_bound_part_opens_only_in_its_session_and_goes_with_it() {
 }
 
 #[tokio::test]
-async fn a_bound_part_goes_with_its_session_when_the_logout_is_saved_by_the_handler_too() {
+async fn a_bound_part_ends_with_its_session_when_the_handler_saves_the_logout() {
     let keys = KeyRing::generate().unwrap();
     let app = App::memory().with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap());
     let mut browser = Browser::default();
@@ -237,9 +237,9 @@ async fn a_bound_part_does_not_pass_from_one_principal_to_another() {
     assert!(app.events().is_empty());
 }
 
-/// Whatever way a session ends in a request, what its bound part held does not get into the session that comes after.
+/// However a session ends in a request, its bound part does not get into the next session.
 #[tokio::test]
-async fn a_bound_part_held_while_the_session_becomes_anothers_takes_nothing_along() {
+async fn a_bound_part_held_during_a_takeover_keeps_nothing() {
     let ends: [fn(&Session); 3] =
         [|session| session.login("bob"), |session| session.login_fresh("alice"), |session| session.logout()];
     for end in ends {
@@ -271,7 +271,7 @@ async fn a_bound_part_held_while_the_session_becomes_anothers_takes_nothing_alon
     }
 }
 
-/// A part whose fields are all needed to read it.
+/// A part without optional fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Form {
     name: String,
@@ -283,7 +283,7 @@ impl SessionPart for Form {
 }
 
 #[tokio::test]
-async fn a_part_written_after_its_session_was_ended_or_cleared_can_be_read_again() {
+async fn a_part_written_after_its_session_ended_or_was_cleared_is_readable() {
     let ends: [fn(&Session); 2] = [Session::logout, Session::clear];
     for (app, end) in App::everywhere().into_iter().flat_map(|app| ends.map(|end| (app.clone(), end))) {
         let mut browser = Browser::default();
@@ -303,7 +303,7 @@ async fn a_part_written_after_its_session_was_ended_or_cleared_can_be_read_again
     }
 }
 
-/// Panics when it is written, as a `RefCell` does that is in use.
+/// Panics when it is serialized, like a `RefCell` in use.
 #[derive(Default, Deserialize)]
 struct Unwritable;
 
@@ -341,7 +341,7 @@ async fn a_part_that_panics_while_it_is_written_commits_nothing() {
 }
 
 #[tokio::test]
-async fn a_part_with_a_retention_of_its_own_needs_no_session_and_survives_a_logout() {
+async fn a_part_with_a_retention_needs_no_session_and_survives_a_logout() {
     let keys = KeyRing::generate().unwrap();
     let app = App::memory()
         .with(|layer| layer.with_part::<Cart>(InCookie::encrypted(keys).with_default_retention()).unwrap());
@@ -382,7 +382,7 @@ async fn a_part_too_large_for_its_cookie_is_named_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn a_discarded_change_of_a_part_leaves_what_the_client_has() {
+async fn a_discarded_change_of_a_part_leaves_the_clients_cookie() {
     let keys = KeyRing::generate().unwrap();
     let app = App::memory().with(|layer| {
         layer.with_part::<Cart>(InCookie::encrypted(keys)).unwrap().with_server_error_policy(ServerErrorPolicy::Discard)
@@ -402,7 +402,7 @@ async fn a_discarded_change_of_a_part_leaves_what_the_client_has() {
 #[tokio::test]
 async fn a_part_tells_where_it_lives() {
     for (index, app) in placements().into_iter().enumerate() {
-        // Two stores and two cookies hold the session; then come four cookies of the part, and records of its own.
+        // Two stores and two cookies hold the session, then four cookies hold the part, and then separate records.
         let place = match index {
             0..4 => PartPlace::Session,
             4..8 => PartPlace::Cookie,

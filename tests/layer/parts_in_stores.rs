@@ -1,4 +1,4 @@
-//! Parts with a record of their own.
+//! Parts in separate records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,14 +33,14 @@ impl SessionPart for Draft {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_cookie_from_before_the_login_finds_nothing_of_what_was_written_since() {
+async fn a_cookie_from_before_the_login_reads_nothing_written_after_it() {
     let parted = Parted::in_cookie();
     let app = &parted.app;
     let mut planted = Browser::default();
     assert_eq!(note(&mut planted, app, "planted").await.status, StatusCode::OK);
     let mut victim = planted.clone();
     victim.visit(app, |session| async move { session.login("alice") }).await;
-    assert_eq!(pages(&mut victim, app).await, ["planted"], "what a visitor has written stays");
+    assert_eq!(pages(&mut victim, app).await, ["planted"], "a part of an anonymous session stays");
     assert_eq!(note(&mut victim, app, "secret").await.status, StatusCode::OK);
     assert_eq!(pages(&mut planted, app).await, [""; 0]);
     assert_eq!(note(&mut planted, app, "forged").await.status, StatusCode::CONFLICT);
@@ -67,7 +67,7 @@ async fn pages(browser: &mut Browser, app: &App) -> Vec<String> {
     visit.await.value()
 }
 
-/// An application that keeps the part in a store of its own, and what that store is told to do.
+/// An application with the part in a separate store, and the faults of that store.
 struct Parted {
     app: App,
     sessions: Faults,
@@ -113,7 +113,7 @@ async fn send_write(browser: &Browser, app: &App, page: &'static str) -> Visit<(
 }
 
 #[tokio::test]
-async fn only_those_who_ask_for_the_part_load_it_and_only_those_who_change_it_write_it() {
+async fn only_handlers_that_take_the_part_load_it_and_only_those_that_change_it_write_it() {
     let Parted { app, parts, sessions, .. } = Parted::new();
     let mut browser = Browser::default();
     write(&mut browser, &app, "one").await.value();
@@ -128,7 +128,7 @@ async fn only_those_who_ask_for_the_part_load_it_and_only_those_who_change_it_wr
     sessions.reset_calls();
     write(&mut browser, &app, "two").await.value();
     assert_eq!((parts.calls(Call::Update), parts.all_calls()), (1, 2));
-    assert_eq!((sessions.calls(Call::Load), sessions.all_calls()), (1, 1), "the session's own record stays as it is");
+    assert_eq!((sessions.calls(Call::Load), sessions.all_calls()), (1, 1), "the session's record is not written");
 }
 
 #[tokio::test]
@@ -137,10 +137,10 @@ async fn a_part_ends_with_its_session() {
         let (app, mut browser) = (&parted.app, Browser::default());
         write(&mut browser, app, "one").await.value();
         browser.visit(app, |session| async move { session.login("alice") }).await.value();
-        assert_eq!(pages(&mut browser, app).await, ["one"], "a visitor's part stays at a login");
+        assert_eq!(pages(&mut browser, app).await, ["one"], "an anonymous session's part survives a login");
         let copy = browser.clone();
         browser.visit(app, |session| async move { session.login("bob") }).await.value();
-        assert_eq!(pages(&mut browser, app).await, [] as [&str; 0], "it is nothing of another principal's");
+        assert_eq!(pages(&mut browser, app).await, [] as [&str; 0], "another principal gets an empty part");
         assert_eq!(parted.kept(), 0);
         assert_eq!(pages(&mut copy.clone(), app).await, [] as [&str; 0], "not even with an older cookie");
         write(&mut browser, app, "two").await.value();
@@ -151,7 +151,7 @@ async fn a_part_ends_with_its_session() {
 }
 
 #[tokio::test]
-async fn what_is_written_after_a_logout_begins_another_session() {
+async fn writes_after_a_logout_begin_another_session() {
     let Parted { app, store, .. } = Parted::new();
     let mut browser = Browser::default();
     write(&mut browser, &app, "old").await.value();
@@ -173,7 +173,7 @@ async fn what_is_written_after_a_logout_begins_another_session() {
 }
 
 #[tokio::test]
-async fn requests_that_change_the_part_at_once_lose_nothing_of_each_other() {
+async fn concurrent_changes_of_a_part_are_all_kept() {
     for parted in [Parted::new(), Parted::in_cookie()] {
         let app = &parted.app;
         let mut browser = Browser::default();
@@ -201,7 +201,7 @@ async fn requests_that_change_the_part_at_once_lose_nothing_of_each_other() {
 }
 
 #[tokio::test]
-async fn a_conflict_can_be_told_instead() {
+async fn a_conflict_can_be_reported_instead() {
     let parted = Parted::new();
     let app = parted.app.clone().with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail));
     let mut browser = Browser::default();
@@ -222,7 +222,7 @@ async fn a_conflict_can_be_told_instead() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_once_is_asked_again_and_nothing_counts_twice() {
+async fn a_store_that_fails_once_is_retried_and_nothing_counts_twice() {
     for fault in [Fault::Refuse, Fault::LoseReply] {
         for call in [Call::Load, Call::Create, Call::Update] {
             let Parted { app, parts, .. } = Parted::new();
@@ -238,7 +238,7 @@ async fn a_store_that_fails_once_is_asked_again_and_nothing_counts_twice() {
     }
 }
 
-/// A store whose reply to an update is lost, and in which somebody else writes before it is asked again.
+/// A store whose reply to an update is lost, and that another request writes to before the retry.
 #[derive(Debug)]
 struct Meddled {
     inner: MemoryStore,
@@ -296,7 +296,7 @@ impl Store for Meddled {
 }
 
 #[tokio::test]
-async fn a_change_that_nobody_knows_of_whether_it_took_place_is_not_made_twice() {
+async fn a_part_change_with_an_unknown_outcome_is_not_repeated() {
     let is_armed = Arc::new(AtomicBool::new(false));
     let parts = InStore::new(Meddled { inner: MemoryStore::new(), is_armed: Arc::clone(&is_armed) });
     let app = App::new(SessionLayer::server(MemoryStore::new()).with_part::<Draft>(parts).unwrap());
@@ -308,7 +308,7 @@ async fn a_change_that_nobody_knows_of_whether_it_took_place_is_not_made_twice()
 }
 
 #[tokio::test]
-async fn when_the_store_of_a_part_is_gone_only_those_who_ask_for_the_part_notice() {
+async fn a_failed_store_of_a_part_affects_only_handlers_that_take_the_part() {
     let Parted { app, parts, .. } = Parted::new();
     let mut browser = Browser::default();
     write(&mut browser, &app, "one").await.value();
@@ -323,7 +323,7 @@ async fn when_the_store_of_a_part_is_gone_only_those_who_ask_for_the_part_notice
 }
 
 #[tokio::test]
-async fn a_login_that_cannot_take_its_parts_along_is_refused() {
+async fn a_login_that_cannot_carry_its_parts_fails() {
     let Parted { app, parts, .. } = Parted::new();
     let mut browser = Browser::default();
     write(&mut browser, &app, "one").await.value();
@@ -346,7 +346,7 @@ async fn a_logout_takes_place_even_if_the_part_cannot_be_removed() {
     browser.visit(&app, |session| async move { session.logout() }).await.value();
     assert!(app.events().contains(&"StoreFailed".to_owned()));
     parts.heal();
-    assert_eq!(pages(&mut copy.clone(), &app).await, [] as [&str; 0], "nobody can get at it");
+    assert_eq!(pages(&mut copy.clone(), &app).await, [] as [&str; 0], "the part is unreachable");
     assert_eq!(store.len(), 1, "it expires");
 }
 
@@ -378,7 +378,7 @@ async fn a_part_of_a_session_without_an_absolute_timeout_lasts() {
 }
 
 #[tokio::test]
-async fn a_part_that_needs_a_session_after_the_response_is_too_late_and_leaves_nothing_behind() {
+async fn a_part_that_needs_a_session_after_the_response_is_too_late_and_leaves_no_trace() {
     let Parted { app, store, .. } = Parted::new();
     let browser = Browser::default();
     let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -407,7 +407,7 @@ async fn a_part_that_is_too_large_is_named() {
 }
 
 #[tokio::test]
-async fn session_and_part_may_share_a_store_and_stay_apart() {
+async fn a_session_and_its_part_can_share_a_store() {
     let store = MemoryStore::new();
     let app = App::new(SessionLayer::server(store.clone()).with_part::<Draft>(InStore::new(store.clone())).unwrap());
     let mut browser = Browser::default();
@@ -419,14 +419,14 @@ async fn session_and_part_may_share_a_store_and_stay_apart() {
     assert_eq!(store.len(), 0);
 }
 
-/// The key of a part, as the documentation of parts in stores describes it.
+/// The key of a part, computed as documented.
 fn part_key(session: Handle, part: &str) -> StoreKey {
     let message = Sha256::new().chain_update("session-state prt v1").chain_update(session.as_bytes());
     StoreKey::from_bytes(message.chain_update(part).finalize().into())
 }
 
 #[tokio::test]
-async fn the_store_of_a_part_sees_none_of_it_when_it_is_encrypted() {
+async fn the_store_of_an_encrypted_part_sees_no_plaintext() {
     let keys = || KeyRing::generate().unwrap();
     let by_layer = |store: MemoryStore| {
         let layer = SessionLayer::server(MemoryStore::new()).with_encryption_at_rest(keys()).unwrap();
@@ -445,15 +445,15 @@ async fn the_store_of_a_part_sees_none_of_it_when_it_is_encrypted() {
         write(&mut browser, &app, "4111 1111").await.value();
         let handle = browser.visit(&app, |session| async move { session.handle() }).await.value().unwrap();
         let found = store.load(&part_key(handle, "draft"), app.clock.now()).await.unwrap();
-        let Some(Entry::Live(record)) = found else { panic!("the part is not where it is said to be") };
+        let Some(Entry::Live(record)) = found else { panic!("the part is not under the documented key") };
         assert_eq!(String::from_utf8_lossy(record.values.as_frames()).contains("4111"), is_seen);
-        assert!(record.handle != handle && record.principal.is_none(), "no store takes it for a session");
+        assert!(record.handle != handle && record.principal.is_none(), "the record is not listed as a session");
         assert_eq!(pages(&mut browser, &app).await, ["4111 1111"]);
     }
 }
 
 #[tokio::test]
-async fn a_part_of_a_session_that_is_taken_over_is_found_though_another_request_was_faster() {
+async fn a_part_of_a_taken_over_session_is_found_after_a_conflict() {
     let Parted { app, .. } = Parted::new();
     let mut browser = Browser::default();
     browser.visit(&app, |session| async move { session.login("alice") }).await.value();

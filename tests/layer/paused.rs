@@ -1,4 +1,4 @@
-//! Stores whose calls wait where a test wants them to, before and after they take place.
+//! Stores whose calls wait at points set by the test, before and after they take effect.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -10,10 +10,10 @@ use session_state::store::{Entry, Handle, Outcome, Record, Renewal, Store, Store
 use session_state::test_kit::Call;
 use tokio::sync::Semaphore;
 
-/// Longer than any call of a test takes to get where it is expected.
+/// Longer than any call takes to reach its gate.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A moment of a call: before it takes place, or after it did and before its reply arrives.
+/// A point of a call: before it takes effect, or after that and before its reply arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Before,
@@ -24,7 +24,7 @@ impl Side {
     pub(crate) const BOTH: [Self; 2] = [Self::Before, Self::After];
 }
 
-/// Decides how long a call waits. After an error before it, the call does not take place; after it, its reply is lost.
+/// Decides how long a call waits. An error before the call prevents it; an error after it loses its reply.
 pub(crate) trait Pauses: Debug + Send + Sync + 'static {
     fn at(&self, call: Call, side: Side) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
@@ -120,7 +120,7 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
     }
 }
 
-/// Gates in every call, which are open until the test closes one. Clones are the same gates.
+/// Gates in every call, which are open until the test closes one. Clones share the gates.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gates(Arc<Mutex<GateState>>);
 
@@ -134,12 +134,12 @@ struct GateState {
 struct Closed {
     call: Call,
     side: Side,
-    /// How many calls of the kind pass before one is stopped.
+    /// The number of calls of the kind that pass before one is stopped.
     passing: usize,
     stop: Stop,
 }
 
-/// One call that is stopped, or is going to be.
+/// A call that is stopped, or will be.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     call: Call,
@@ -153,7 +153,7 @@ impl Gates {
         self.stop_nth(call, side, 1)
     }
 
-    /// Stops the `nth` call of a kind from now on, counted from one.
+    /// Stops the `nth` next call of a kind, counted from one.
     pub(crate) fn stop_nth(&self, call: Call, side: Side, nth: usize) -> Stop {
         let closed = || Arc::new(Semaphore::new(0));
         let stop = Stop { call, reached: closed(), opened: closed() };
@@ -162,12 +162,12 @@ impl Gates {
         stop
     }
 
-    /// From now on every call fails, those that are stopped as soon as they are let go on.
+    /// Makes every call fail, including stopped calls once they continue.
     pub(crate) fn take_down(&self) {
         self.0.lock().unwrap().is_down = true;
     }
 
-    /// Calls take place again.
+    /// Makes calls succeed again.
     pub(crate) fn bring_up(&self) {
         self.0.lock().unwrap().is_down = false;
     }
@@ -186,13 +186,13 @@ impl Gates {
 }
 
 impl Stop {
-    /// Waits until a call has been stopped here.
+    /// Waits until a call is stopped here.
     pub(crate) async fn reached(&self) {
         let reached = tokio::time::timeout(PATIENCE, self.reached.acquire()).await;
-        reached.unwrap_or_else(|_| panic!("nobody makes the call {:?}", self.call)).unwrap().forget();
+        reached.unwrap_or_else(|_| panic!("no request makes the call {:?}", self.call)).unwrap().forget();
     }
 
-    /// Lets the call go on.
+    /// Lets the call continue.
     pub(crate) fn open(&self) {
         self.opened.add_permits(1);
     }

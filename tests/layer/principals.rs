@@ -1,4 +1,4 @@
-//! The sessions of a principal: listed, ended from outside, and limited in number.
+//! The sessions of a principal: lists, revocations and limits.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ async fn log_in(browser: &mut Browser, app: &App, principal: &'static str) -> Vi
     browser.visit(app, move |session| async move { session.login(principal) }).await
 }
 
-/// Returns a browser in which the principal is logged in.
+/// Returns a browser that is logged in.
 async fn device(app: &App, principal: &'static str) -> Browser {
     let mut browser = Browser::default();
     assert_eq!(log_in(&mut browser, app, principal).await.status, StatusCode::OK);
@@ -83,7 +83,7 @@ async fn the_sessions_of_a_principal_are_listed_with_the_one_used_last_first() {
 }
 
 #[tokio::test]
-async fn what_has_expired_by_the_limits_of_today_is_not_listed() {
+async fn a_session_expired_by_the_current_timeouts_is_not_listed() {
     let app = App::memory();
     device(&app, "alice").await;
     app.pass(5 * MINUTE);
@@ -93,25 +93,25 @@ async fn what_has_expired_by_the_limits_of_today_is_not_listed() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_ended_from_outside_is_gone_and_the_others_stay() {
+async fn a_revoked_session_is_gone_and_the_others_stay() {
     let app = App::memory();
     let mut devices = [device(&app, "alice").await, device(&app, "alice").await, device(&app, "bob").await];
     let handles = [handle(&mut devices[0], &app).await.unwrap(), handle(&mut devices[2], &app).await.unwrap()];
     app.events();
     let sessions = sessions(&app);
-    assert!(!sessions.revoke("alice", handles[1]).await.unwrap(), "it is bob's");
+    assert!(!sessions.revoke("alice", handles[1]).await.unwrap(), "the session is bob's");
     assert!(!sessions.revoke("alice", Handle::from_bytes([0; 16])).await.unwrap());
     assert!(!sessions.revoke("alice", Handle::from_bytes([0xff; 16])).await.unwrap());
     assert_eq!(are_live(&devices, &app).await, [true, true, true]);
     assert!(sessions.revoke("alice", handles[0]).await.unwrap());
-    assert!(!sessions.revoke("alice", handles[0]).await.unwrap(), "it has ended already");
+    assert!(!sessions.revoke("alice", handles[0]).await.unwrap(), "the session has ended already");
     assert_eq!(app.events(), ["Revoked"]);
     assert_eq!(are_live(&devices, &app).await, [false, true, true]);
     assert_eq!(app.events(), ["UnknownIdUsed"]);
 }
 
 #[tokio::test]
-async fn log_out_my_other_devices_spares_the_one_that_asks() {
+async fn revoke_others_spares_the_current_device() {
     let app = App::memory();
     let mut devices = [device(&app, "alice").await, device(&app, "alice").await, device(&app, "alice").await];
     let bob = device(&app, "bob").await;
@@ -128,7 +128,7 @@ async fn log_out_my_other_devices_spares_the_one_that_asks() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_under_way_cannot_bring_back_what_is_revoked() {
+async fn a_request_in_flight_cannot_revive_a_revoked_session() {
     let app = App::memory();
     for change in 0..4 {
         let mut browser = device(&app, "alice").await;
@@ -173,7 +173,7 @@ async fn ten_thousand_sessions_are_ended_in_bounded_batches() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_once_is_asked_again_and_loses_no_revocation() {
+async fn a_store_that_fails_once_is_retried_and_loses_no_revocation() {
     for (call, fault) in [
         (Call::List, Fault::Refuse),
         (Call::Revoke, Fault::Refuse),
@@ -203,7 +203,7 @@ impl SessionPart for Notes {
 }
 
 #[tokio::test]
-async fn parts_in_stores_go_with_a_session_that_is_ended_from_outside() {
+async fn revoking_a_session_removes_its_parts_in_stores() {
     let parts = MemoryStore::new();
     let app = App::memory().with(|layer| layer.with_part::<Notes>(InStore::new(parts.clone())).unwrap());
     let mut browsers = [device(&app, "alice").await, device(&app, "bob").await];
@@ -221,7 +221,7 @@ async fn parts_in_stores_go_with_a_session_that_is_ended_from_outside() {
 }
 
 #[test]
-fn a_layer_whose_sessions_cannot_be_found_says_so_when_it_is_built() {
+fn a_layer_that_cannot_find_sessions_fails_when_it_is_built() {
     let client = || SessionLayer::client(CookieState::encrypted(KeyRing::generate().unwrap()));
     let error = client().sessions().unwrap_err().to_string();
     assert!(error.contains("cookies cannot be listed"), "{error}");
@@ -237,7 +237,7 @@ fn limited(most: usize, when_full: SessionLimitPolicy) -> App {
 }
 
 #[tokio::test]
-async fn one_login_too_many_ends_the_session_that_began_first() {
+async fn a_login_beyond_the_limit_evicts_the_oldest_session() {
     let app = limited(2, SessionLimitPolicy::EvictOldest);
     let mut devices = Vec::new();
     for _ in 0..3 {
@@ -246,22 +246,22 @@ async fn one_login_too_many_ends_the_session_that_began_first() {
     }
     assert_eq!(are_live(&devices, &app).await, [false, true, true]);
     assert_eq!(app.events().iter().filter(|event| *event == "Revoked").count(), 1);
-    // Neither another login of the same session nor another principal takes a place.
+    // Neither another login of the same session nor another principal counts.
     log_in(&mut devices[1], &app, "alice").await;
     devices.push(device(&app, "bob").await);
     assert_eq!(are_live(&devices, &app).await, [false, true, true, true]);
-    // Since it has logged in again, the second one is younger than the third.
+    // The second session has logged in again, so it is younger than the third.
     app.pass(MINUTE);
     devices.push(device(&app, "alice").await);
     assert_eq!(are_live(&devices, &app).await, [false, true, false, true, true]);
-    // What has ended or expired makes room.
+    // Ended and expired sessions make room.
     devices[1].visit(&app, |session| async move { session.logout() }).await;
     devices.push(device(&app, "alice").await);
     assert_eq!(are_live(&devices, &app).await, [false, false, false, true, true, true]);
 }
 
 #[tokio::test]
-async fn one_login_too_many_is_refused_and_keeps_nothing() {
+async fn a_login_beyond_the_limit_is_rejected_and_keeps_nothing() {
     let app = limited(1, SessionLimitPolicy::RefuseLogin);
     let first = device(&app, "alice").await;
     let mut second = Browser::default();
@@ -282,20 +282,20 @@ async fn one_login_too_many_is_refused_and_keeps_nothing() {
     });
     assert_eq!(seen.await.value(), (None, Some(1), None));
     assert!(is_live(&first, &app).await);
-    // Who logs out and in again in one request takes the place of its own session.
+    // A logout and login in one request replaces the request's own session.
     let mut first = first;
     let again = first.visit(&app, |session| async move {
         session.logout();
         session.login("alice");
     });
     assert_eq!(again.await.status, StatusCode::OK);
-    // Nobody waits for a lease that a refused login has left.
+    // A rejected login releases its lease.
     sessions(&app).revoke_all("alice").await.unwrap();
     assert_eq!(log_in(&mut second, &app, "alice").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_limit_that_was_lowered_refuses_no_session_that_logs_in_again() {
+async fn a_lowered_limit_rejects_no_session_that_logs_in_again() {
     let app = App::memory();
     let mut devices = [device(&app, "alice").await, device(&app, "alice").await, device(&app, "alice").await];
     let stricter = app.clone().with(|layer| layer.with_max_sessions(2, SessionLimitPolicy::RefuseLogin).unwrap());
@@ -309,7 +309,7 @@ async fn a_limit_that_was_lowered_refuses_no_session_that_logs_in_again() {
 }
 
 #[tokio::test]
-async fn a_handler_can_answer_a_refused_login_by_itself() {
+async fn a_handler_can_handle_a_refused_login() {
     let app = limited(1, SessionLimitPolicy::RefuseLogin);
     device(&app, "alice").await;
     let mut browser = Browser::default();
@@ -324,7 +324,7 @@ async fn a_handler_can_answer_a_refused_login_by_itself() {
     assert_eq!(answered.await.status, StatusCode::OK);
     let message = browser.visit(&app, |session| async move { session.get::<String>("message").unwrap() }).await;
     assert_eq!(message.value().as_deref(), Some("too many devices"));
-    // A request that has logged out and cannot log in is logged out.
+    // A request that logs out and whose login is rejected ends logged out.
     let mut bob = device(&app, "bob").await;
     let old = bob.clone();
     let refused = bob.visit(&app, |session| async move {
@@ -362,7 +362,7 @@ async fn a_hundred_logins_at_once_on_two_nodes_leave_exactly_three() {
 }
 
 #[tokio::test]
-async fn logins_are_counted_exactly_though_calls_of_the_store_fail() {
+async fn logins_are_counted_exactly_despite_failing_store_calls() {
     for (call, fault) in [Call::Create, Call::List, Call::Revoke, Call::Renew, Call::Delete, Call::Load]
         .into_iter()
         .flat_map(|call| [(call, Fault::Refuse), (call, Fault::LoseReply)])
@@ -381,27 +381,27 @@ async fn logins_are_counted_exactly_though_calls_of_the_store_fail() {
         faults.heal();
         devices.push(third);
         assert_eq!(are_live(&devices, &app).await, [false, true, true], "{call:?} {fault:?}");
-        // A lease whose return failed is waited for until it ends.
+        // A lease that could not be released blocks until it runs out.
         app.pass(MINUTE);
         devices.push(device(&app, "alice").await);
         assert_eq!(are_live(&devices, &app).await, [false, false, true, true], "{call:?} {fault:?}");
     }
 }
 
-/// Logs in on a node that dies while it has the lease of the principal.
+/// Logs in on a node that dies while it holds the lease of the principal.
 async fn log_in_and_die(app: &App, faults: &Faults, principal: &'static str) {
     faults.next_of(Call::List, usize::MAX, Fault::Hang);
     let (app, browser) = (app.clone(), Browser::default());
     let mut login =
         Box::pin(async move { browser.send(&app, move |session| async move { session.login(principal) }).await });
     assert!(tokio::time::timeout(Duration::from_secs(1), &mut login).await.is_err());
-    // Where there is no runtime any more, nothing can be given back.
+    // Without a runtime, the lease cannot be released.
     std::thread::spawn(move || drop(login)).join().unwrap();
     faults.heal();
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_of_a_node_that_died_holds_logins_off_for_a_bounded_time() {
+async fn the_lease_of_a_dead_node_blocks_logins_for_a_bounded_time() {
     let (app, faults) = faulty();
     let app = app.with(|layer| layer.with_max_sessions(2, SessionLimitPolicy::EvictOldest).unwrap());
     log_in_and_die(&app, &faults, "alice").await;
@@ -409,13 +409,13 @@ async fn the_lease_of_a_node_that_died_holds_logins_off_for_a_bounded_time() {
     let began = tokio::time::Instant::now();
     assert_eq!(log_in(&mut Browser::default(), &app, "alice").await.status, StatusCode::OK);
     let waited = began.elapsed();
-    assert!(waited >= Duration::from_secs(20), "the holder may use it for as long: {waited:?}");
+    assert!(waited >= Duration::from_secs(20), "the holder may use it for that long: {waited:?}");
     assert!(waited < Duration::from_secs(22), "{waited:?}");
     assert_eq!(listed(&app, "alice").await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_whose_client_went_away_holds_no_other_up() {
+async fn a_login_whose_client_disconnected_blocks_no_other() {
     let (app, faults) = faulty();
     let app = app.with(|layer| layer.with_max_sessions(2, SessionLimitPolicy::EvictOldest).unwrap());
     faults.next_of(Call::List, usize::MAX, Fault::Hang);
@@ -429,11 +429,11 @@ async fn a_login_whose_client_went_away_holds_no_other_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_the_lease_of_another_principal() {
+async fn logins_do_not_wait_for_leases_of_other_principals() {
     let (app, faults) = faulty();
     let app = app.with(|layer| layer.with_max_sessions(2, SessionLimitPolicy::EvictOldest).unwrap());
     log_in_and_die(&app, &faults, "alice").await;
-    // Alice tries again, and meanwhile everybody else logs in. There are fewer locks than principals.
+    // Alice retries while all others log in. There are fewer locks than principals.
     let waiting = tokio::spawn({
         let app = app.clone();
         async move { log_in(&mut Browser::default(), &app, "alice").await.status }
@@ -445,7 +445,7 @@ async fn nobody_waits_for_the_lease_of_another_principal() {
             Browser::default().visit(&app, move |session| async move { session.login(format!("user {n}")) }).await;
         assert_eq!(login.status, StatusCode::OK, "user {n}");
     }
-    assert!(began.elapsed() < Duration::from_secs(1), "they took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "the logins took {:?}", began.elapsed());
     assert_eq!(waiting.await.unwrap(), StatusCode::OK);
 }
 

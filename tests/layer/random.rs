@@ -1,8 +1,8 @@
-//! Numbers that look random and are the same every time, and searches that try many seeds of them.
+//! Deterministic pseudo-random numbers, and searches over many seeds.
 //!
-//! A search tries as many seeds as the variable `SESSION_STATE_TEST_SEEDS` of the environment says, and prints each
-//! that is wrong. The default takes a few seconds; after a change of the commit, try ten thousand. The crate's own
-//! pauses between attempts are random, so a seed that was wrong may take some runs to be wrong again.
+//! The environment variable `SESSION_STATE_TEST_SEEDS` sets the number of seeds, and a search prints each failing seed.
+//! The default takes a few seconds; after a change of the commit code, try ten thousand. The crate's own pauses between
+//! attempts are random, so a failing seed may need several runs to fail again.
 //!
 //! ```text
 //! SESSION_STATE_TEST_SEEDS=10000 cargo test --release --features test-kit --test layer random_
@@ -11,7 +11,7 @@
 use std::env;
 use std::future::Future;
 
-/// How many seeds are tried by default.
+/// The default number of seeds.
 const SEEDS: u64 = 300;
 
 /// SplitMix64 (Steele, Lea, Flood: *Fast splittable pseudorandom number generators*, 2014).
@@ -31,7 +31,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`, which is not 0.
+    /// Returns a number below `limit`, which is not 0.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() >> 32).unwrap() % limit
     }
@@ -41,7 +41,7 @@ impl Random {
     }
 }
 
-/// Tries many seeds, and fails with all that are wrong. Returns the answers of the runs.
+/// Tries many seeds, and fails with all failing ones. Returns the results of the runs.
 pub(crate) async fn search<Fut, T>(run: impl Fn(u64) -> Fut) -> Vec<T>
 where
     Fut: Future<Output = Result<T, String>>,
@@ -54,6 +54,6 @@ where
             Err(what) => wrong.push(format!("seed {seed}: {what}")),
         }
     }
-    assert!(wrong.is_empty(), "{} of {seeds} seeds are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {seeds} seeds fail:\n{}", wrong.len(), wrong.join("\n"));
     answers
 }

@@ -1,5 +1,5 @@
-//! Random: many tasks of many requests of one session count up, save, and give saves up at any point. Nothing that was
-//! answered is lost, and nothing counts twice.
+//! Random: many tasks of many requests of one session increment, save, and drop saves at any point. No answered
+//! increment is lost, and none counts twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::jitter::Jitter;
 use crate::paused::Paused;
 use crate::random::search;
 
-/// How many requests there are at once.
+/// The number of concurrent requests.
 const REQUESTS: usize = 3;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl SessionPart for Outside {
     const NAME: &'static str = "outside";
 }
 
-/// How often each of the three was counted up: a value, a part in the record, and a part in a store.
+/// The increments of each of the three: a value, a part in the record, and a part in a store.
 type Counts = [u64; 3];
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ struct Search {
     jitter: Jitter,
     is_renewing: bool,
     counted: Arc<[AtomicU64; 3]>,
-    /// Saves that were given up, each of which may have taken place.
+    /// Dropped saves, each of which may have taken effect.
     given_up: Arc<AtomicU64>,
 }
 
@@ -96,7 +96,7 @@ impl Search {
         Ok((StatusCode::OK, ()))
     }
 
-    /// Returns whether a request was told that no one can tell any more what became of a save that it gave up.
+    /// Returns whether a request got the error that the outcome of its dropped save is unknown.
     async fn run(self, is_exact: bool) -> Result<bool, String> {
         let store = || Paused::new(MemoryStore::new(), self.jitter.clone());
         let app = App::new(SessionLayer::server(store()).with_part::<Outside>(InStore::new(store())).unwrap());
@@ -115,7 +115,7 @@ impl Search {
         }
         let found = counts(&app, &browser).await;
         let counted = self.counted.each_ref().map(|counted| counted.load(Ordering::Relaxed));
-        // Two writes of other requests since hide whether a save that was given up took place.
+        // Two later writes of other requests hide the outcome of a dropped save.
         let is_doubted = statuses.contains(&StatusCode::SERVICE_UNAVAILABLE);
         let twice = if is_exact { 0 } else { self.given_up.load(Ordering::Relaxed) * 3 };
         let is_right = |(found, counted): (&u64, &u64)| {
@@ -152,17 +152,17 @@ async fn search_counts(jitter: fn(u64) -> Jitter, is_renewing: bool, is_exact: b
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_saves_are_given_up_every_count_is_kept_once() {
+async fn every_count_is_kept_once_when_saves_are_dropped() {
     search_counts(Jitter::before, false, true).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_saves_are_given_up_and_ids_renewed_every_count_is_kept_once() {
+async fn every_count_is_kept_once_when_saves_are_dropped_and_ids_renewed() {
     search_counts(Jitter::before, true, true).await;
 }
 
-/// A write that took place counts twice at most, and nothing that was answered is lost.
+/// A write with an unknown outcome counts at most twice, and no answered increment is lost.
 #[tokio::test(start_paused = true)]
-async fn whatever_saves_are_given_up_after_they_took_place_no_count_is_lost() {
+async fn no_count_is_lost_when_saves_are_dropped_after_they_took_effect() {
     search_counts(Jitter::around, true, false).await;
 }

@@ -1,5 +1,5 @@
-//! Random: after a logout that was answered with a removal nothing of the session is left, whatever other requests did,
-//! saved and gave up. What they were told was kept is there as long as the session is.
+//! Random: after a logout that removed the cookie nothing of the session is left, despite concurrent writes, saves and
+//! dropped saves. Acknowledged changes exist as long as the session does.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use crate::random::search;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The requests that are sent at once; the third logs out.
+/// The number of concurrent requests; the third logs out.
 const LOGOUT: usize = 2;
 const REQUESTS: usize = 4;
 
-/// What became of the session, for a count of how much was tried.
+/// The fate of the session, for statistics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Ended,
     GoesOn,
 }
 
-/// Where the state lives.
+/// The place of the state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Store,
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-/// How often the session was counted up, and how often at least it was said to be kept.
+/// The number of increments, and the number that was acknowledged.
 #[derive(Debug, Default)]
 struct Counts {
     made: AtomicU64,
@@ -83,7 +83,7 @@ impl Search {
         }
     }
 
-    /// Does this and that. Returns how often it has counted up since the last save.
+    /// Makes random changes. Returns the number of increments since the last save.
     async fn act(&self, session: &Session) -> u64 {
         let mut unsaved = 0;
         for _ in 0..1 + self.jitter.below(4) {
@@ -106,7 +106,7 @@ impl Search {
                             self.counts.kept.fetch_add(unsaved, Ordering::Relaxed);
                             unsaved = 0;
                         }
-                        // What comes now would not be counted up in the same session.
+                        // Later increments would belong to another session.
                         Some(Err(_)) => return 0,
                         None => {}
                     }
@@ -121,7 +121,7 @@ impl Search {
         if !self.state.is_in_cookie() {
             return session.renew();
         }
-        // What asks the store, where the state is in the cookie.
+        // With state in the cookie, only these call the store.
         match self.jitter.below(4) {
             0 => session.set_absolute_timeout(DAY * u32::try_from(1 + self.jitter.below(40)).unwrap()),
             1 if session.principal().is_some() => session.login("alice"),
@@ -132,7 +132,7 @@ impl Search {
     async fn request(self, number: usize, app: App, browser: Browser) -> Visit<u64> {
         let handler = move |session: Session| async move {
             if session.principal().is_none() {
-                // It came when the ID was dead, and would count in a session of its own.
+                // The request came with a dead ID, so its increments belong to another session.
                 return 0;
             }
             if number == LOGOUT {
@@ -176,7 +176,7 @@ impl Search {
         }
     }
 
-    /// What was told to be kept is there, and nothing that was not made. Cookies have no common state to count in.
+    /// Checks that acknowledged increments exist, and no others. Cookies have no shared state to count in.
     async fn check_kept(&self, app: &App, told: &[Browser]) -> Result<(), String> {
         if self.state.is_in_cookie() {
             return Ok(());
@@ -188,12 +188,12 @@ impl Search {
         let (made, kept) = (self.counts.made.load(Ordering::Relaxed), self.counts.kept.load(Ordering::Relaxed));
         match found {
             Some(found) if (kept..=made).contains(&found) => Ok(()),
-            found => Err(format!("{found:?} where {kept} were said to be kept, of {made}")),
+            found => Err(format!("{found:?} where {kept} of {made} were acknowledged")),
         }
     }
 }
 
-/// A request is answered, or told that its session has ended. A logout has nothing that could be dropped.
+/// A request succeeds, or gets the error that its session has ended. A logout has no changes to lose.
 fn check_answer(number: usize, visit: &Visit<u64>) -> Result<(), String> {
     let kind = visit.error.as_ref().map(Error::kind);
     match visit.status {
@@ -203,9 +203,9 @@ fn check_answer(number: usize, visit: &Visit<u64>) -> Result<(), String> {
         {
             Ok(())
         }
-        // A save that was given up, and two writes of others since: nobody can tell any more.
+        // Two later writes hide the outcome of a dropped save.
         StatusCode::SERVICE_UNAVAILABLE if is_reply_lost(visit.error.as_ref()) => Ok(()),
-        status => Err(format!("request {number} is answered with {status} {kind:?} {:?}", visit.set_cookies())),
+        status => Err(format!("request {number} gets {status} {kind:?} {:?}", visit.set_cookies())),
     }
 }
 
@@ -230,7 +230,7 @@ async fn check_ended(app: &App, told: &[Browser], sessions: Option<Sessions>) ->
     Ok(())
 }
 
-/// Who is logged in with a cookie, and the count if the secret is there.
+/// Returns the principal of a cookie, and the count if the session has the secret.
 async fn seen(app: &App, browser: &Browser) -> (Option<String>, Option<u64>) {
     let look = |session: Session| async move {
         let count = session.get::<u64>("n").unwrap().unwrap_or(0);
@@ -247,21 +247,21 @@ async fn search_logouts(state: State, jitter: fn(u64) -> Jitter) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_logout_nothing_of_a_session_is_left_whatever_others_did() {
+async fn after_a_logout_nothing_of_a_session_is_left() {
     search_logouts(State::Store, Jitter::before).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_logout_nothing_of_a_sealed_session_is_left_whatever_others_did() {
+async fn after_a_logout_nothing_of_a_sealed_session_is_left() {
     search_logouts(State::SealedStore, Jitter::before).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_logout_nothing_of_a_session_in_a_cookie_is_left_whatever_others_did() {
+async fn after_a_logout_nothing_of_a_session_in_a_cookie_is_left() {
     search_logouts(State::Cookie, Jitter::before).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_logout_nothing_of_a_session_in_a_cookie_is_left_though_revocations_are_copied() {
+async fn after_a_logout_nothing_of_a_session_in_a_cookie_is_left_with_cached_revocations() {
     search_logouts(State::DelayedCookie, Jitter::before).await;
 }

@@ -43,7 +43,7 @@ impl Service<Request<()>> for Guarded {
     }
 
     fn call(&mut self, _: Request<()>) -> Self::Future {
-        assert!(std::mem::take(&mut self.is_ready), "called before it said that it was ready");
+        assert!(std::mem::take(&mut self.is_ready), "called before it was ready");
         self.calls.fetch_add(1, Ordering::Relaxed);
         std::future::ready(Ok(Response::new(())))
     }
@@ -77,11 +77,11 @@ fn assert_is_private(response: &Response<()>) {
 }
 
 fn kind(response: &Response<()>) -> ErrorKind {
-    response.extensions().get::<Error>().expect("the error is there").kind().clone()
+    response.extensions().get::<Error>().expect("the error").kind().clone()
 }
 
 #[tokio::test]
-async fn a_recent_login_is_let_through_and_an_older_one_is_403() {
+async fn a_recent_login_is_accepted_and_an_older_one_is_403() {
     for app in App::everywhere() {
         let mut browser = log_in(&app).await;
         app.pass(RECENT - Duration::from_millis(1));
@@ -102,7 +102,7 @@ async fn a_recent_login_is_let_through_and_an_older_one_is_403() {
 }
 
 #[tokio::test]
-async fn a_visitor_is_401_and_gets_no_session() {
+async fn an_anonymous_request_is_401_and_gets_no_session() {
     for app in App::everywhere() {
         let mut visitor = Browser::default();
         for _ in 0..2 {
@@ -113,14 +113,14 @@ async fn a_visitor_is_401_and_gets_no_session() {
             );
             assert_is_private(&response);
             assert!(!response.headers().contains_key("set-cookie"));
-            // And with an anonymous session.
+            // Also with an anonymous session.
             visitor.set(&app, "n", 1).await;
         }
     }
 }
 
 #[tokio::test]
-async fn both_are_redirected_if_that_is_asked_for() {
+async fn both_are_redirected_if_a_target_is_set() {
     let app = App::memory();
     let old = log_in(&app).await;
     app.pass(RECENT);
@@ -162,7 +162,7 @@ fn a_redirect_target_is_a_path_or_a_url() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_before_the_login_could_be_looked_at_is_no_redirection() {
+async fn an_error_before_the_check_is_not_redirected() {
     let guard = || require_recent_login(RECENT).with_redirect("/confirm").unwrap();
     // Outside any layer.
     let response = guard().layer(Guarded::default()).oneshot(Request::new(())).await.unwrap();
@@ -184,7 +184,7 @@ async fn what_went_wrong_before_the_login_could_be_looked_at_is_no_redirection()
 }
 
 #[tokio::test]
-async fn the_session_of_another_layer_is_asked_for_by_its_marker() {
+async fn the_session_of_another_layer_is_found_by_its_marker() {
     enum Admin {}
     let cookie = CookieConfig::new().with_name("__Host-Http-admin").unwrap();
     let admin = App::memory().with(|layer| layer.with_cookie(cookie).unwrap());
@@ -241,7 +241,7 @@ async fn a_reauthentication_is_recent_and_kills_the_old_id() {
         assert_eq!(app.events().last().map(String::as_str), Some("Reauthenticated"));
         assert_ne!(browser.id(), old.id());
         let times = |session: Session| async move { (session.authenticated_at(), session.created_at()) };
-        assert_eq!(browser.visit(&app, times).await.value(), (Some(now), began), "the absolute timeout runs on");
+        assert_eq!(browser.visit(&app, times).await.value(), (Some(now), began), "the absolute timeout did not change");
         assert_eq!(browser.visit(&app, check).await.value(), Ok(()));
         if app.layer.sessions().is_ok() {
             let principal = old.visit(&app, |session| async move { session.principal() }).await.value();

@@ -1,4 +1,4 @@
-//! New IDs, logins and logouts, and the requests that are under way meanwhile.
+//! Renewals, logins and logouts, with concurrent requests.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn a_renewal_gives_a_new_id_and_keeps_the_values() {
 }
 
 #[tokio::test]
-async fn within_the_grace_an_old_id_leads_to_its_successor_and_the_client_is_told() {
+async fn within_the_grace_an_old_id_finds_the_session_and_the_response_carries_the_new_id() {
     let app = App::memory();
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
@@ -40,7 +40,7 @@ async fn within_the_grace_an_old_id_leads_to_its_successor_and_the_client_is_tol
 }
 
 #[tokio::test]
-async fn many_requests_at_once_agree_on_one_new_id_and_nobody_is_logged_out() {
+async fn many_concurrent_requests_agree_on_one_new_id_and_stay_logged_in() {
     let app = App::memory().with(|layer| layer.with_renewal(Duration::from_secs(60)));
     let mut browser = Browser::default();
     browser.set(&app, "n", 0).await;
@@ -98,7 +98,7 @@ async fn a_login_kills_the_old_id_at_once_and_keeps_the_values() {
 }
 
 #[tokio::test]
-async fn from_one_principal_to_another_the_values_go_and_the_session_gets_another_name() {
+async fn a_takeover_removes_the_values_and_changes_the_handle() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.visit(&app, |session| async move { session.login("alice") }).await.value();
@@ -125,7 +125,7 @@ async fn from_one_principal_to_another_the_values_go_and_the_session_gets_anothe
 }
 
 #[tokio::test]
-async fn a_label_and_timeouts_set_in_the_request_of_a_takeover_stay_even_if_the_session_had_the_same() {
+async fn a_label_and_timeouts_set_with_a_takeover_stay_even_if_unchanged() {
     const HOUR: Duration = Duration::from_secs(3600);
     for app in App::everywhere() {
         let mut browser = Browser::default();
@@ -158,7 +158,7 @@ async fn a_label_and_timeouts_set_in_the_request_of_a_takeover_stay_even_if_the_
 }
 
 #[tokio::test]
-async fn a_label_that_stays_the_same_is_not_written() {
+async fn an_unchanged_label_is_not_written() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let app = App::new(SessionLayer::server(store));
@@ -167,7 +167,7 @@ async fn a_label_that_stays_the_same_is_not_written() {
     browser.visit(&app, name).await.value();
     let before = faults.all_calls();
     browser.visit(&app, name).await.value();
-    assert_eq!(faults.all_calls() - before, 1, "it is loaded, and that is all");
+    assert_eq!(faults.all_calls() - before, 1, "only a load");
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_fresh_login_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn a_slow_request_cannot_bring_back_a_session_that_was_logged_out() {
+async fn a_slow_request_cannot_revive_a_logged_out_session() {
     let store = MemoryStore::new();
     let app = App::new(SessionLayer::server(store.clone()));
     let mut browser = Browser::default();
@@ -201,7 +201,7 @@ async fn a_slow_request_cannot_bring_back_a_session_that_was_logged_out() {
 }
 
 #[tokio::test]
-async fn a_slow_login_cannot_bring_back_a_session_that_was_logged_out() {
+async fn a_slow_login_cannot_revive_a_logged_out_session() {
     let store = MemoryStore::new();
     let app = App::new(SessionLayer::server(store.clone()));
     let mut browser = Browser::default();
@@ -218,7 +218,7 @@ async fn a_slow_login_cannot_bring_back_a_session_that_was_logged_out() {
 }
 
 #[tokio::test]
-async fn a_logout_ends_a_session_that_was_renewed_meanwhile_even_after_the_grace() {
+async fn a_logout_ends_a_concurrently_renewed_session_even_after_the_grace() {
     for pause in [Duration::ZERO, Duration::from_secs(60)] {
         let app = App::memory();
         let mut browser = Browser::default();
@@ -242,7 +242,7 @@ async fn a_logout_ends_a_session_that_was_renewed_meanwhile_even_after_the_grace
 }
 
 #[tokio::test]
-async fn a_logout_and_a_write_reach_a_session_that_was_renewed_many_times_meanwhile() {
+async fn a_logout_and_a_write_follow_many_concurrent_renewals() {
     for ends in [true, false] {
         let app = App::memory();
         let mut browser = Browser::default();
@@ -285,7 +285,7 @@ async fn a_logout_with_an_id_from_before_a_login_does_not_touch_the_login() {
 }
 
 #[tokio::test]
-async fn a_second_logout_removes_no_cookie_that_came_after_the_first() {
+async fn a_second_logout_removes_no_newer_cookie() {
     let app = App::memory();
     let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
@@ -322,7 +322,7 @@ async fn a_write_that_was_under_way_during_a_renewal_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_written_after_a_logout_begins_another_session() {
+async fn writes_after_a_logout_begin_another_session() {
     for app in App::everywhere() {
         let mut browser = Browser::default();
         browser.visit(&app, |session| async move { session.login("alice") }).await.value();

@@ -1,4 +1,4 @@
-//! A client of a store that sends a write again by itself, and passes on the second answer.
+//! A store client that retries a write by itself, and returns the second reply.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ impl Store for Resending {
 }
 
 #[tokio::test]
-async fn what_a_client_sends_twice_takes_place_once() {
+async fn a_write_sent_twice_takes_effect_once() {
     let memory = MemoryStore::new();
     let app = App::new(SessionLayer::server(Resending(memory.clone())));
     let mut browser = Browser::default();

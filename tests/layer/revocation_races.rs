@@ -1,5 +1,5 @@
-//! Revocations, logins and logouts of one principal at the same time, in every order that their calls of the store can
-//! have: each call waits once before it takes place, and a run is one list of turns.
+//! Concurrent revocations, logins and logouts of one principal, in every order of their store calls: each call waits
+//! once before it takes effect, and a run is one list of turns.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use crate::browser::{App, Browser, Visit};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many turns a run decides. When they are over, the first goes on to its end, then the other.
+/// The number of turns that a run decides. After them the first request runs to its end, then the other.
 const TURNS: u32 = 9;
 
-/// A store whose every call lets the others go first, once.
+/// A store whose calls each yield once.
 #[derive(Clone, Debug, Default)]
 struct Slow(MemoryStore);
 
@@ -77,7 +77,7 @@ impl Store for Slow {
     }
 }
 
-/// The same application twice: with a store that takes turns, and without, to prepare and to look.
+/// The same application twice: with a store that takes turns, and without turns, for setup and checks.
 struct World {
     slow: App,
     app: App,
@@ -107,7 +107,7 @@ impl World {
         browser.send(&self.app, |session| async move { !session.is_new() }).await.value()
     }
 
-    /// A request in which something is done to the session. It returns whether there was one.
+    /// Sends a request that acts on the session. Returns whether there was one.
     fn request(&self, browser: &Browser, change: fn(&Session)) -> Running<Visit<bool>> {
         let (browser, app) = (browser.clone(), self.slow.clone());
         let handler = move |session: Session| async move {
@@ -121,12 +121,12 @@ impl World {
 
 type Running<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Takes turns as the bits of a number say, until both are done.
+/// Takes turns by the bits of a number, until both are done.
 fn run<A, B>(mut turns: u32, (mut one, mut other): (Running<A>, Running<B>)) -> (A, B) {
     let (mut first, mut second) = (None, None);
     let mut context = Context::from_waker(Waker::noop());
     for step in 0.. {
-        assert!(step < 1000, "it never ends");
+        assert!(step < 1000, "the run does not end");
         let is_first = turns & 1 == 0;
         turns >>= 1;
         match (&first, &second) {
@@ -146,7 +146,7 @@ fn run<A, B>(mut turns: u32, (mut one, mut other): (Running<A>, Running<B>)) -> 
     first.zip(second).unwrap()
 }
 
-/// A browser with what it had and what the response set.
+/// Returns the browser with the cookies of the response applied.
 fn after(browser: &Browser, visit: &Visit<bool>) -> Browser {
     let mut browser = browser.clone();
     browser.receive(visit);
@@ -154,7 +154,7 @@ fn after(browser: &Browser, visit: &Visit<bool>) -> Browser {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_logout_ends_each_copy_for_good_whichever_request_of_it_is_under_way() {
+async fn a_logout_ends_each_copy_for_good_despite_concurrent_requests() {
     let others: [fn(&Session); 4] = [
         |session| {
             session.set_idle_timeout(90 * DAY);
@@ -178,10 +178,10 @@ async fn a_logout_ends_each_copy_for_good_whichever_request_of_it_is_under_way()
             let thief = after(&browser, &visit);
             assert!(gone.set_cookies()[0].contains("Max-Age=0"), "{turns:b}");
             if visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended) {
-                // It is told that it came too late.
+                // It gets the error that it is too late.
                 assert!(visit.set_cookies().is_empty(), "{turns:b}");
             } else if !visit.value() {
-                // It came after the logout, and is the first of a new visitor.
+                // It came after the logout, and begins a new session.
                 continue;
             }
             met += 1;
@@ -190,12 +190,12 @@ async fn a_logout_ends_each_copy_for_good_whichever_request_of_it_is_under_way()
                 assert!(!world.is_live(&thief).await, "{turns:b}");
             }
         }
-        assert!(met > 1 << (TURNS - 1), "most of them meet");
+        assert!(met > 1 << (TURNS - 1), "most runs interleave");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn revocations_at_the_same_time_all_take_place() {
+async fn concurrent_revocations_all_succeed() {
     for is_there in [false, true] {
         for turns in 0..1 << TURNS {
             let world = World::new();
@@ -237,14 +237,14 @@ async fn the_exception_of_two_equal_revocations_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_was_answered_before_a_revocation_is_ended_by_it_and_one_that_begins_after_it_is_not() {
+async fn a_revocation_ends_earlier_logins_and_not_later_ones() {
     for turns in 0..1 << TURNS {
         let world = World::new();
         let before = world.log_in().await;
         let revocations = world.revocations();
         let all: Running<()> = Box::pin(async move { revocations.revoke_all("alice").await.unwrap() });
         let (visit, ()) = run(turns, (world.request(&Browser::default(), |session| session.login("alice")), all));
-        // One at the same time may live or not, and stays as it is.
+        // A concurrent login may or may not end, and keeps that state.
         let during = after(&Browser::default(), &visit);
         let was_live = world.is_live(&during).await;
         let later = world.log_in().await;

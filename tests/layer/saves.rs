@@ -1,7 +1,7 @@
-//! A `save()` that fails, is given up or takes too long, while others write: in the same request, and in other tabs.
+//! A `save()` that fails, is dropped or times out during concurrent writes of the same request and of other tabs.
 //!
-//! The save is stopped inside a call of the store, before the call takes place or before its reply arrives. By then it
-//! has caught up with another tab or not, and the request goes on writing before, while and after that.
+//! The save is stopped inside a store call, before the call takes effect or before its reply arrives. It has or has not
+//! replayed its changes on another tab's write by then, and the request writes before, during and after that.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::paused::{Gates, Paused, Side};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// One session in two places: behind gates, and where another tab gets through at once.
+/// One session in two applications: one behind gates, and one without gates for another tab.
 struct Tabs {
     app: App,
     other: App,
@@ -44,7 +44,7 @@ impl Tabs {
         Self { app, other, gates, browser }
     }
 
-    /// What another tab finds in the session: its principal, and its keys in their order.
+    /// Returns the session as another tab sees it: its principal, and its keys in order.
     async fn shown(&self, browser: &Browser) -> (Option<String>, Vec<String>) {
         let look = |session: Session| async move {
             let mut keys = session.keys();
@@ -55,7 +55,7 @@ impl Tabs {
     }
 }
 
-/// How a save comes to nothing.
+/// How a save fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ending {
     /// The task that saves is aborted.
@@ -64,7 +64,7 @@ enum Ending {
     Failed,
 }
 
-/// When something happens beside a save.
+/// The time of an action relative to a save.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum When {
     Before,
@@ -73,12 +73,12 @@ enum When {
     After,
 }
 
-/// A save that comes to nothing, and what happens beside it.
+/// A failed save, and the concurrent actions.
 #[derive(Clone, Copy, Debug)]
 struct Story {
     ending: Ending,
     stopped: Side,
-    /// When another tab writes. If that is before the save, the save has caught up with it when it is stopped.
+    /// When another tab writes. If that is before the save, the save has replayed its changes on it when it is stopped.
     other: When,
     /// When the request itself writes something else.
     more: When,
@@ -103,7 +103,7 @@ impl Story {
         all
     }
 
-    /// Plays the story, and returns what the layer did wrong.
+    /// Runs the story, and returns the error of the layer, if any.
     async fn play(self) -> Option<String> {
         let tabs = Tabs::new(|layer| layer.with_server_error_policy(self.policy)).await;
         let (mut browser, tab) = (tabs.browser.clone(), tabs.browser.clone());
@@ -158,23 +158,23 @@ impl Story {
             return Some("the principal is lost".to_owned());
         }
         if !has(&["a", "b"]) {
-            return Some("what another tab has committed is lost".to_owned());
+            return Some("a commit of another tab is lost".to_owned());
         }
         if let Some(Some(Err(error))) = &visit.output {
-            return Some(format!("the changes cannot be saved any more: {error}"));
+            return Some(format!("the changes cannot be saved again: {error}"));
         }
-        // Only a write that may have taken place, and that another tab has written over since, leaves a doubt.
+        // The outcome is unknown only for a write that may have taken effect and that another tab has overwritten.
         let may_doubt = self.other != When::Before && !self.saves_again;
         if visit.status != self.status {
             return (!may_doubt || visit.status != StatusCode::SERVICE_UNAVAILABLE)
                 .then(|| "no such answer".to_owned());
         }
         let is_kept = self.policy == ServerErrorPolicy::Keep || self.saves_again || self.status == StatusCode::OK;
-        (is_kept && !has(&["c", "d"])).then(|| "what was answered is lost".to_owned())
+        (is_kept && !has(&["c", "d"])).then(|| "an answered change is lost".to_owned())
     }
 }
 
-/// Saves after an error. The first time may tell that a doubt is left, and the second has none.
+/// Saves after an error. The first save may report an unknown outcome, and the second succeeds.
 async fn save_again(session: &Session) -> Result<(), Error> {
     match session.save().await {
         Err(error) if error.kind() == &ErrorKind::Unavailable => session.save().await,
@@ -191,23 +191,23 @@ async fn play_all(policy: ServerErrorPolicy, status: StatusCode) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_save_that_came_to_nothing_no_change_of_anybody_is_lost() {
+async fn after_a_failed_save_no_change_of_any_request_is_lost() {
     play_all(ServerErrorPolicy::Keep, StatusCode::OK).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_save_that_came_to_nothing_a_server_error_that_keeps_changes_loses_none() {
+async fn after_a_failed_save_a_server_error_that_keeps_changes_loses_none() {
     play_all(ServerErrorPolicy::Keep, StatusCode::INTERNAL_SERVER_ERROR).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_save_that_came_to_nothing_a_server_error_that_discards_changes_leaves_those_of_others() {
+async fn after_a_failed_save_a_server_error_that_discards_changes_keeps_other_requests() {
     play_all(ServerErrorPolicy::Discard, StatusCode::INTERNAL_SERVER_ERROR).await;
 }
 
-/// A save is under way as the handler returns, and comes to nothing while the last commit waits for it.
+/// A save is running when the handler returns, and fails while the final commit waits for it.
 #[tokio::test(start_paused = true)]
-async fn a_last_commit_that_waits_for_a_save_which_comes_to_nothing_loses_no_change() {
+async fn a_final_commit_that_waits_for_a_failing_save_loses_no_change() {
     for (policy, status) in
         [(ServerErrorPolicy::Keep, StatusCode::OK), (ServerErrorPolicy::Discard, StatusCode::INTERNAL_SERVER_ERROR)]
     {
@@ -229,7 +229,7 @@ async fn a_last_commit_that_waits_for_a_save_which_comes_to_nothing_loses_no_cha
             });
             let visit = visit.await;
             browser.receive(&visit);
-            let story = format!("call {nth} stopped {side:?} it takes place, {policy:?}: {}", visit.status);
+            let story = format!("call {nth} stopped {side:?} it takes effect, {policy:?}: {}", visit.status);
             let (principal, keys) = tabs.shown(&browser).await;
             assert_eq!(principal.as_deref(), Some("alice"), "{story}");
             assert!(["a", "b"].iter().all(|key| keys.contains(&(*key).to_owned())), "{story}: {keys:?}");
@@ -240,7 +240,7 @@ async fn a_last_commit_that_waits_for_a_save_which_comes_to_nothing_loses_no_cha
     }
 }
 
-/// What a request asks for while its save is under way.
+/// Actions of a request during its save.
 fn change_of_login(session: &Session, kind: &str) {
     match kind {
         "update" => session.insert("c", 3).unwrap(),
@@ -251,7 +251,7 @@ fn change_of_login(session: &Session, kind: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ending_the_other_sessions_during_a_save_spares_the_one_that_asks_for_it() {
+async fn ending_the_other_sessions_during_a_save_spares_the_current_one() {
     let kinds = [
         ("update", Call::Update),
         ("renewal", Call::Renew),
@@ -280,7 +280,7 @@ async fn ending_the_other_sessions_during_a_save_spares_the_one_that_asks_for_it
                 }
                 save.await.ok().map(|saved| saved.map_err(|error| error.to_string()))
             });
-            let story = format!("{kind}, stopped {side:?} it takes place, aborted: {is_aborted}");
+            let story = format!("{kind}, stopped {side:?} it takes effect, aborted: {is_aborted}");
             let saved = visit.await.value();
             assert!(saved.is_none_or(|saved| saved.is_ok()), "{story}");
             assert_eq!(tabs.shown(&another).await.0, None, "{story}");
@@ -290,7 +290,7 @@ async fn ending_the_other_sessions_during_a_save_spares_the_one_that_asks_for_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn ending_the_other_sessions_in_cookies_during_a_save_spares_the_one_that_asks_for_it() {
+async fn ending_the_other_cookie_sessions_during_a_save_spares_the_current_one() {
     for (side, is_aborted) in Side::BOTH.into_iter().flat_map(|side| [(side, false), (side, true)]) {
         let gates = Gates::default();
         let store = Paused::new(MemoryStore::new(), gates.clone());
@@ -303,7 +303,7 @@ async fn ending_the_other_sessions_in_cookies_during_a_save_spares_the_one_that_
         app.pass(Duration::from_secs(90));
         let revocations = app.layer.revocations().unwrap();
         let visit = browser.visit(&app, move |session| async move {
-            // A session that may live for longer than its principal's others is written down in the store.
+            // A session with a longer timeout is noted in the store.
             session.set_absolute_timeout(30 * DAY);
             let stop = gates.stop(Call::Create, side);
             let saving = session.clone();
@@ -322,7 +322,7 @@ async fn ending_the_other_sessions_in_cookies_during_a_save_spares_the_one_that_
             let app = app.clone();
             async move { browser.send(&app, |session| async move { session.principal() }).await.value() }
         };
-        let story = format!("stopped {side:?} it takes place, aborted: {is_aborted}");
+        let story = format!("stopped {side:?} it takes effect, aborted: {is_aborted}");
         assert_eq!(principal(another).await, None, "{story}");
         assert_eq!(principal(browser).await.as_deref(), Some("alice"), "{story}");
     }
@@ -351,7 +351,7 @@ impl Wake for Inline {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_save_whose_turn_comes_as_the_last_commit_ends_is_ok_only_if_its_id_is_told() {
+async fn a_save_that_follows_the_final_commit_is_ok_only_if_its_id_was_sent() {
     for kind in ["renewal", "login", "reauthentication"] {
         let tabs = Tabs::new(|layer| layer).await;
         let mut browser = tabs.browser.clone();
@@ -379,7 +379,7 @@ async fn a_save_whose_turn_comes_as_the_last_commit_ends_is_ok_only_if_its_id_is
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let saved = saved.lock().unwrap().take().unwrap();
-        // Past the grace of a renewal.
+        // After the grace period of a renewal.
         tabs.other.pass(Duration::from_secs(60));
         let shown = tabs.shown(&browser).await;
         assert_eq!(shown, (Some("alice".to_owned()), vec!["a".to_owned(), "b".to_owned()]), "{kind}: {saved:?}");
@@ -397,7 +397,7 @@ impl SessionPart for Preferences {
 }
 
 #[tokio::test]
-async fn a_part_in_a_cookie_that_is_written_after_the_response_is_too_late_and_not_lost_in_silence() {
+async fn a_part_in_a_cookie_written_after_the_response_fails_as_too_late() {
     let keys = || KeyRing::generate().unwrap();
     for place in
         [InCookie::encrypted(keys()), InCookie::signed(keys()), InCookie::encrypted(keys()).with_default_retention()]

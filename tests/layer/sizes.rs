@@ -1,4 +1,4 @@
-//! How large a session may become, and how many keys it may have.
+//! Limits on the size and the number of keys of a session.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ fn assert_too_large<T: std::fmt::Debug>(result: Result<T, Error>, limit: usize) 
 }
 
 #[tokio::test]
-async fn the_value_that_makes_a_session_too_large_is_refused_and_the_rest_is_saved() {
+async fn a_value_that_makes_a_session_too_large_is_rejected_and_the_rest_is_saved() {
     for app in limited(1000) {
         let mut browser = Browser::default();
         let visit = browser.visit(&app, |session| async move {
@@ -44,7 +44,7 @@ async fn the_value_that_makes_a_session_too_large_is_refused_and_the_rest_is_sav
             session.insert("last", 1).unwrap();
             inserted
         });
-        // Each takes 5 bytes for its key, 92 for its text, and two for their lengths.
+        // Each has 5 bytes for its key, 92 for its text, and two for their lengths.
         assert_eq!(visit.await.value(), 10);
         let kept = |session: Session| async move { (session.len(), session.get("last").unwrap()) };
         assert_eq!(browser.visit(&app, kept).await.value(), (11, Some(1)));
@@ -52,7 +52,7 @@ async fn the_value_that_makes_a_session_too_large_is_refused_and_the_rest_is_sav
 }
 
 #[tokio::test]
-async fn an_update_that_makes_a_session_too_large_leaves_the_value_as_it_was() {
+async fn an_update_that_makes_a_session_too_large_leaves_the_value_unchanged() {
     for app in limited(100) {
         let mut browser = Browser::default();
         let grow = |session: &Session, by: usize| {

@@ -1,5 +1,5 @@
-//! Nodes whose clocks differ, by up to the minute that the crate allows everywhere: the limit of sessions holds, and a
-//! node that has died keeps nobody waiting for long.
+//! Nodes with a clock skew of up to the accepted minute: the session limit holds, and a dead node blocks logins only
+//! briefly.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::paused::{Gates, Paused, Side};
 /// 2025-01-01 00:00:00 UTC.
 const START: u64 = 1_735_689_600_000;
 
-/// How long the logins of a principal may have to wait for a node that has died: its lease, and what clocks differ by.
+/// The longest wait of logins for a dead node: its lease, plus the clock skew.
 const BOUND: Duration = Duration::from_secs(3 * 60);
 
-/// What the clock of the second node is ahead of that of the first, in seconds.
+/// The skew of the second node's clock, in seconds.
 const AHEAD: [i64; 9] = [-60, -45, -25, -1, 0, 1, 25, 45, 60];
 
-/// A clock that goes with the time of tokio, which is paused, and is ahead of it or behind.
+/// A clock that follows tokio's paused time, with an offset.
 #[derive(Clone, Copy, Debug)]
 struct Skewed {
     begun: Instant,
@@ -34,7 +34,7 @@ impl Clock for Skewed {
     }
 }
 
-/// Two nodes over one store, the first of which can be stopped in any call.
+/// Two nodes with one store. The first can be stopped in any call.
 struct Nodes {
     one: App,
     other: App,
@@ -65,7 +65,7 @@ async fn logins_on_two_nodes_whose_clocks_differ_keep_to_the_limit() {
         for ahead in AHEAD {
             for (call, side) in [(Call::List, Side::Before), (Call::List, Side::After), (Call::Create, Side::After)] {
                 let nodes = Nodes::new(ahead, 1, when_full);
-                // The lease is a record too, and is made first.
+                // The lease is a record too, and is created first.
                 let nth = if call == Call::Create { 2 } else { 1 };
                 let stop = nodes.gates.stop_nth(call, side, nth);
                 let first = tokio::spawn(log_in(nodes.one.clone()));
@@ -86,21 +86,21 @@ async fn logins_on_two_nodes_whose_clocks_differ_keep_to_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_dies_in_a_login_keeps_the_principal_waiting_for_a_bounded_time() {
+async fn a_node_that_dies_in_a_login_blocks_the_principal_for_a_bounded_time() {
     for ahead in AHEAD {
         for (call, side) in [(Call::List, Side::Before), (Call::List, Side::After), (Call::Create, Side::After)] {
             let nodes = Nodes::new(ahead, 2, SessionLimitPolicy::EvictOldest);
             let stop = nodes.gates.stop_nth(call, side, if call == Call::Create { 2 } else { 1 });
             let first = tokio::spawn(log_in(nodes.one.clone()));
             stop.reached().await;
-            // The node is gone: what it still does reaches the store no more.
+            // The node is dead: its later calls do not reach the store.
             nodes.gates.take_down();
             first.abort();
             let _ = first.await;
             let begun = Instant::now();
             while log_in(nodes.other.clone()).await.0 != StatusCode::OK {
                 let took = begun.elapsed();
-                assert!(took < BOUND, "{ahead} s ahead, {call:?} stopped {side:?}: nobody logs in for {took:?}");
+                assert!(took < BOUND, "{ahead} s ahead, {call:?} stopped {side:?}: no login succeeds for {took:?}");
             }
             assert!(begun.elapsed() < BOUND, "{ahead} s ahead: {:?}", begun.elapsed());
         }

@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Default)]
 struct Notes {
     lines: Arc<Mutex<Vec<String>>>,
-    /// A session that is read at each event.
+    /// A session that the subscriber reads at each event.
     asked: Arc<Mutex<Option<Session>>>,
 }
 
@@ -79,7 +79,7 @@ impl Subscriber for Notes {
 }
 
 #[tokio::test]
-async fn each_call_of_a_store_is_a_span_that_names_no_session() {
+async fn each_call_of_a_store_is_a_span_without_session_data() {
     let notes = Notes::default();
     // With only one subscriber, a span first reached by another test would be cached as disabled.
     let _other = tracing::Dispatch::new(Notes::default());
@@ -95,13 +95,13 @@ async fn each_call_of_a_store_is_a_span_that_names_no_session() {
 }
 
 #[tokio::test]
-async fn what_happens_to_sessions_is_told_at_once_with_handles_and_no_secrets() {
+async fn session_events_are_logged_with_handles_and_without_secrets() {
     let notes = Notes::default();
     let _other = tracing::Dispatch::new(Notes::default());
     let _guard = tracing::subscriber::set_default(notes.clone());
     let (store, keys) = (FaultyStore::new(MemoryStore::new()), KeyRing::generate().unwrap());
     let faults = store.faults();
-    // No observer: `tracing` needs none.
+    // Without an observer: `tracing` does not need one.
     let sealed = App::unobserved(SessionLayer::server(store.clone()).with_encryption_at_rest(keys).unwrap());
     let app = App::unobserved(SessionLayer::server(store).with_renewal(HOUR).with_idle_timeout(HOUR));
     let mut secrets = ["a-key", "a-value", "a-principal", "a-label"].map(str::to_owned).to_vec();
@@ -163,7 +163,7 @@ async fn what_happens_to_sessions_is_told_at_once_with_handles_and_no_secrets() 
 }
 
 #[tokio::test]
-async fn an_expired_session_and_changes_that_are_not_saved_are_told_too() {
+async fn expired_sessions_and_unsaved_changes_are_logged() {
     let notes = Notes::default();
     let _other = tracing::Dispatch::new(Notes::default());
     let _guard = tracing::subscriber::set_default(notes.clone());
@@ -185,7 +185,7 @@ async fn an_expired_session_and_changes_that_are_not_saved_are_told_too() {
 }
 
 #[tokio::test]
-async fn events_that_an_observer_misses_are_told_in_its_thread() {
+async fn lost_events_of_an_observer_are_logged_in_its_thread() {
     let (notes, _other) = (Notes::default(), tracing::Dispatch::new(Notes::default()));
     let ((arrived, arrival), (go_on, go)) = (channel(), channel());
     let (of_thread, go) = (notes.clone(), Mutex::new(go));
@@ -194,7 +194,7 @@ async fn events_that_an_observer_misses_are_told_in_its_thread() {
             if let SessionEvent::InvalidCookie = event
                 && arrived.send(()).is_ok()
             {
-                // For as long as the thread lives.
+                // For the lifetime of the thread.
                 std::mem::forget(tracing::subscriber::set_default(of_thread.clone()));
                 go.lock().unwrap().recv().unwrap();
             }
@@ -229,7 +229,7 @@ async fn a_subscriber_is_told_of_a_part_while_nothing_is_locked() {
     let (app, mut browser) = (App::unobserved(layer), Browser::default());
     browser.jar.insert("__Host-Http-cart".into(), "forged".into());
     let (done, answer) = channel();
-    // In its own thread, since a deadlock would block the thread.
+    // In a separate thread, which a deadlock would block.
     std::thread::spawn(move || {
         let (notes, _other) = (Notes::default(), tracing::Dispatch::new(Notes::default()));
         let _guard = tracing::subscriber::set_default(notes.clone());

@@ -1,4 +1,4 @@
-//! `Send` and `Sync`: what a handler holds, and every future of the crate.
+//! `Send` and `Sync`: the types that a handler holds, and every future of the crate.
 
 use std::fmt::Debug;
 

@@ -1,4 +1,4 @@
-//! One layer that is applied twice around a route, as with routers that are nested or merged: there is one session.
+//! One layer applied twice around a route, as with nested or merged routers: the request has one session.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,7 +32,7 @@ impl SessionPart for Notes {
 
 type Handling = Pin<Box<dyn Future<Output = Result<Response<()>, Infallible>> + Send>>;
 
-/// What the handler does within both layers.
+/// The action of the handler inside both layers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Inner {
     Insert,
@@ -86,7 +86,7 @@ fn cookies<B>(response: &Response<B>) -> String {
     pairs.map(|cookie| cookie.split(';').next().unwrap()).collect::<Vec<_>>().join("; ")
 }
 
-/// What is found with the cookies, by one layer alone.
+/// Returns the state behind the cookies, with a single layer.
 async fn found(layer: &SessionLayer, cookies: &str) -> (Option<String>, Vec<String>, String) {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let sender = std::sync::Mutex::new(Some(sender));
@@ -121,7 +121,7 @@ fn layers() -> Vec<SessionLayer> {
 }
 
 #[tokio::test]
-async fn a_layer_that_is_applied_twice_makes_one_session_with_all_that_was_written() {
+async fn a_layer_applied_twice_makes_one_session_with_all_changes() {
     for layer in layers() {
         for inner in [Inner::Insert, Inner::Login, Inner::WritePart, Inner::Nothing] {
             for is_known in [false, true] {
@@ -133,7 +133,7 @@ async fn a_layer_that_is_applied_twice_makes_one_session_with_all_that_was_writt
                 let names: Vec<_> = set.split("; ").filter_map(|cookie| cookie.split('=').next()).collect();
                 let ids = names.iter().filter(|name| **name == "__Host-Http-id").count();
                 assert!(ids <= 1, "{story}: {names:?}");
-                // A browser keeps what is not set anew.
+                // A browser keeps cookies that are not set again.
                 let known = known.filter(|_| ids == 0);
                 let jar: Vec<_> = known.into_iter().chain(Some(set)).filter(|cookies| !cookies.is_empty()).collect();
                 let (principal, keys, text) = found(&layer, &jar.join("; ")).await;
@@ -149,7 +149,7 @@ async fn a_layer_that_is_applied_twice_makes_one_session_with_all_that_was_writt
 }
 
 #[tokio::test]
-async fn a_logout_within_a_layer_that_is_applied_twice_ends_the_session() {
+async fn a_logout_within_a_layer_applied_twice_ends_the_session() {
     for layer in layers() {
         let known = cookies(&send(&layer, Inner::Insert, None).await);
         let response = send(&layer, Inner::Logout, Some(&known)).await;
@@ -160,16 +160,16 @@ async fn a_logout_within_a_layer_that_is_applied_twice_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_layer_that_is_applied_twice_tells_of_one_session_and_keeps_one() {
+async fn a_layer_applied_twice_reports_and_stores_one_session() {
     let store = MemoryStore::new();
     let app = App::new(SessionLayer::server(store.clone()));
     send(&app.layer, Inner::Insert, None).await;
     assert_eq!((store.len(), app.events()), (1, vec!["Created".to_owned()]));
 }
 
-/// Two layers with markers are two sessions, and each of them may be applied twice.
+/// Two layers with markers have two sessions, and each layer may be applied twice.
 #[tokio::test]
-async fn two_layers_with_markers_that_are_applied_twice_make_two_sessions() {
+async fn two_layers_with_markers_applied_twice_make_two_sessions() {
     let main = SessionLayer::server(MemoryStore::new());
     let cookie = CookieConfig::new().with_name("__Host-Http-other").unwrap();
     let other = SessionLayer::server(MemoryStore::new()).with_cookie(cookie).unwrap().with_marker::<Other>();

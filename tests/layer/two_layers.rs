@@ -1,5 +1,5 @@
-//! Two layers over one store, as for the visitors of a shop and for those who run it: the cookie of one opens nothing
-//! in the other.
+//! Two layers over one store, such as for customers and for staff of a shop: the cookie of one layer is invalid in the
+//! other.
 
 use session_state::{
     CookieConfig, CookieState, InStore, KeyRing, MemoryStore, Part, Session, SessionLayer, SessionPart,
@@ -18,7 +18,7 @@ impl SessionPart for Notes {
     const NAME: &'static str = "notes";
 }
 
-/// A layer for visitors and one for those who run the shop, which differ in nothing but the name of the cookie.
+/// A layer for customers and one for staff, which differ only in the name of the cookie.
 fn pairs() -> Vec<(&'static str, App, App)> {
     let (store, parts, keys) = (MemoryStore::new(), MemoryStore::new(), KeyRing::generate().unwrap());
     let pair = |name, layer: &dyn Fn() -> SessionLayer| {
@@ -39,7 +39,7 @@ fn pairs() -> Vec<(&'static str, App, App)> {
     ]
 }
 
-/// The same browser, which sends the visitor's cookies under the name of the other layer.
+/// The same browser, with the customer's cookies under the name of the other layer.
 fn renamed(browser: &Browser) -> Browser {
     let rename = |(name, value): (&String, &String)| (name.replace("__Host-Http-id", ADMIN), value.clone());
     Browser { jar: browser.jar.iter().map(rename).collect() }
@@ -75,7 +75,7 @@ async fn a_cookie_that_is_renewed_opens_nothing_in_another_layer_before_and_afte
         let mut browser = logged_in(&shop).await;
         let old = browser.clone();
         browser.visit(&shop, |session| async move { session.renew() }).await.value();
-        // Within its grace the old one leads to its successor.
+        // Within the grace period the old one leads to its successor.
         for browser in [&old, &browser] {
             assert_eq!(seen(&shop, browser).await.1.as_deref(), Some("root"), "{name}");
             assert_eq!(seen(&admin, &renamed(browser)).await, (true, None, None), "{name}");
@@ -84,7 +84,7 @@ async fn a_cookie_that_is_renewed_opens_nothing_in_another_layer_before_and_afte
 }
 
 #[tokio::test]
-async fn what_is_done_in_one_layer_with_a_cookie_of_another_leaves_its_session_alone() {
+async fn using_a_cookie_of_another_layer_does_not_affect_its_session() {
     for (name, shop, admin) in pairs() {
         for act in ["insert", "logout", "login", "renew"] {
             let browser = logged_in(&shop).await;
@@ -107,7 +107,7 @@ async fn what_is_done_in_one_layer_with_a_cookie_of_another_leaves_its_session_a
     }
 }
 
-/// Nodes of one application share their sessions, whatever else they differ in.
+/// Nodes of one application share their sessions, even if other settings differ.
 #[tokio::test]
 async fn a_cookie_of_one_layer_opens_its_session_in_a_layer_with_the_same_name() {
     let store = MemoryStore::new();
@@ -119,7 +119,7 @@ async fn a_cookie_of_one_layer_opens_its_session_in_a_layer_with_the_same_name()
 }
 
 #[tokio::test]
-async fn a_part_of_one_layer_is_found_in_no_session_of_another() {
+async fn a_part_of_one_layer_is_not_found_in_another() {
     let (name, shop, admin) = pairs().swap_remove(2);
     let text = |app: &App, browser: &Browser| {
         let (app, browser) = (app.clone(), browser.clone());

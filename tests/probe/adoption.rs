@@ -69,7 +69,7 @@ fn an_id_has_one_spelling() {
 }
 
 #[test]
-fn an_id_that_has_died_does_not_come_to_life_by_a_write() {
+fn a_write_does_not_revive_a_dead_id() {
     in_states(&["memory"], &[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -83,7 +83,7 @@ fn an_id_that_has_died_does_not_come_to_life_by_a_write() {
 }
 
 #[test]
-fn a_visitor_who_only_looks_gets_no_cookie() {
+fn reading_sets_no_cookie() {
     in_every_state(&[], |probe| {
         for cookie in [None, Some(WELL_FORMED.to_owned()), Some("junk".to_owned())] {
             for path in ["/plain", "/read?key=k", "/dump", "/lifetime", "/stream?chunks=2&key=k"] {
@@ -127,12 +127,12 @@ fn a_session_that_is_read_and_not_yet_to_be_touched_sends_no_cookie() {
             assert_eq!(visitor.get(path).set_cookies(), [], "{path}");
         }
         let same = visitor.post("/set", json!({ "key": "k", "value": 1 }));
-        assert_eq!(same.set_cookies(), [], "the value it has already");
+        assert_eq!(same.set_cookies(), [], "the value has not changed");
     });
 }
 
 #[test]
-fn a_cookie_of_one_state_is_nothing_to_another() {
+fn a_cookie_of_one_state_is_invalid_in_another() {
     let key = "P1DnqKqMUVvXRpCAGUzy+rZgOMrZVpSkq2cmgGEkHo0=";
     let probes = STATES.map(|state| crate::support::process::Probe::start(state, &["--keys", key]));
     for (from, probe) in probes.iter().enumerate() {

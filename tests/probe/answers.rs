@@ -31,7 +31,7 @@ fn an_error_status_keeps_the_changes_of_its_handler() {
 }
 
 #[test]
-fn values_come_back_as_they_were_set() {
+fn values_survive_a_round_trip() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         for value in [
@@ -53,7 +53,7 @@ fn values_come_back_as_they_were_set() {
 }
 
 #[test]
-fn any_text_is_a_key() {
+fn every_text_is_a_valid_key() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         let keys = ["", " ", "@", "@@", "@part", "a=b&c", "\u{0}", "é", "\"", "%20", "a/b"];
@@ -94,7 +94,7 @@ fn an_addition_answers_with_the_sum() {
 }
 
 #[test]
-fn an_addition_to_what_is_no_number_is_an_error_and_changes_nothing() {
+fn an_addition_to_a_value_that_is_not_a_number_is_an_error_and_changes_nothing() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", "text");
@@ -106,7 +106,7 @@ fn an_addition_to_what_is_no_number_is_an_error_and_changes_nothing() {
 }
 
 #[test]
-fn state_that_does_not_fit_its_place_is_an_error_and_the_old_state_stays() {
+fn oversized_state_is_an_error_and_the_old_state_stays() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", "small");
@@ -115,7 +115,7 @@ fn state_that_does_not_fit_its_place_is_an_error_and_the_old_state_stays() {
         for path in ["/set", "/fail"] {
             let response = visitor.post(path, json!({ "key": "k", "value": large, "status": 200 }));
             assert_eq!((response.status, response.set_cookies()), (500, vec![]), "{path}");
-            assert_eq!(response.lines("vary"), ["Cookie"], "its handler looked");
+            assert_eq!(response.lines("vary"), ["Cookie"], "its handler used the session");
             let told = response.json()["error"].to_string();
             assert!(told.starts_with("\"session takes 1") && told.contains(" bytes where at most "), "{told}");
             assert_eq!(visitor.cookie, before.cookie);
@@ -154,7 +154,7 @@ fn a_cookie_holds_what_browsers_accept_and_not_a_byte_more() {
 
 /// A record may grow by a byte when it is sealed again. A request that only reads must not fail because of it.
 #[test]
-fn a_full_cookie_can_be_read_for_as_long_as_it_lives() {
+fn a_full_cookie_stays_readable_until_it_expires() {
     for options in [["--touch-interval", "0s"], ["--renewal", "0s"]] {
         in_states(&COOKIE_STATES, &options, |probe| {
             let mut visitor = probe.visitor();
@@ -244,7 +244,7 @@ fn bodies_are_json_whatever_their_content_type() {
 }
 
 #[test]
-fn routes_say_what_they_are_not() {
+fn unknown_routes_and_methods_are_reported() {
     in_every_state(&[], |probe| {
         for (method, path, status) in [
             ("GET", "/cart", 404),
@@ -275,7 +275,7 @@ fn a_stream_shows_the_value_in_every_chunk() {
 }
 
 #[test]
-fn what_a_request_did_before_it_broke_off_is_not_committed_by_halves() {
+fn an_aborted_request_commits_no_partial_changes() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);

@@ -61,7 +61,7 @@ fn changes_of_different_values_are_all_kept() {
 }
 
 #[test]
-fn of_two_changes_of_one_value_the_later_wins() {
+fn the_later_of_two_changes_of_one_value_wins() {
     in_states(&["memory"], &[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", "first");
@@ -73,7 +73,7 @@ fn of_two_changes_of_one_value_the_later_wins() {
 }
 
 #[test]
-fn a_change_leaves_the_timeout_alone_that_another_request_has_set() {
+fn a_change_keeps_the_timeout_set_by_another_request() {
     in_states(&["memory"], &[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -86,7 +86,7 @@ fn a_change_leaves_the_timeout_alone_that_another_request_has_set() {
 }
 
 #[test]
-fn first_writes_at_once_make_sessions_that_know_nothing_of_each_other() {
+fn concurrent_first_writes_make_separate_sessions() {
     in_states(&["memory"], &[], |probe| {
         let visitor = probe.visitor();
         let held: Vec<_> = (0..20).map(|n| visitor.hold("/set", json!({ "key": "k", "value": n }))).collect();

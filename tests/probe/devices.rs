@@ -41,7 +41,7 @@ fn a_list_has_handles_and_times_and_no_id() {
 }
 
 #[test]
-fn a_visitor_who_is_not_logged_in_has_an_empty_list_and_ends_nothing() {
+fn without_a_login_the_list_is_empty_and_nothing_is_ended() {
     in_states(&["memory"], &[], |probe| {
         let alice = device(probe, "alice");
         let mut visitor = probe.visitor();
@@ -67,7 +67,7 @@ fn a_state_that_cannot_list_its_sessions_has_no_routes_for_it() {
 }
 
 #[test]
-fn of_more_logins_than_there_may_be_the_last_ones_stay() {
+fn logins_beyond_the_limit_evict_the_oldest() {
     in_states(&["memory"], &["--max-sessions", "3"], |probe| {
         let devices: Vec<_> = (0..5).map(|_| device(probe, "alice")).collect();
         let live: Vec<_> = devices.iter().map(Visitor::cookie_is_live).collect();
@@ -94,6 +94,6 @@ fn with_revocation_a_copy_of_a_cookie_does_not_outlive_the_logout() {
         let mut visitor = device(probe, "alice");
         let copy = visitor.clone();
         visitor.post("/logout", json!({}));
-        assert!(copy.cookie_is_live(), "without it nothing can be done, as the documentation says");
+        assert!(copy.cookie_is_live(), "without revocation the copy stays valid, as documented");
     });
 }

@@ -20,7 +20,7 @@ const STRICT: &str = "; HttpOnly; SameSite=Lax; Secure; Path=/";
 const INSECURE: &str = "; HttpOnly; SameSite=Lax; Path=/";
 
 #[test]
-fn every_cookie_has_exactly_the_attributes_it_was_promised() {
+fn every_cookie_has_exactly_the_documented_attributes() {
     for (options, name, attributes) in [
         (&[][..], "__Host-Http-id", STRICT),
         (&["--insecure"], "id", INSECURE),
@@ -44,7 +44,7 @@ fn every_cookie_has_exactly_the_attributes_it_was_promised() {
 }
 
 #[test]
-fn the_headers_of_a_handler_stay_beside_ours() {
+fn the_headers_of_a_handler_are_kept() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         let response = visitor.get("/own-headers");
@@ -60,7 +60,7 @@ fn the_headers_of_a_handler_stay_beside_ours() {
 }
 
 #[test]
-fn a_cookie_of_the_handler_that_has_our_name_gives_way() {
+fn a_handlers_cookie_with_the_session_cookies_name_is_replaced() {
     in_every_state(&["--cookie-name", "theme"], |probe| {
         let response = probe.visitor().get("/own-headers");
         assert_eq!(without_values(&response), [cookie("theme", "…", STRICT)]);
@@ -69,7 +69,7 @@ fn a_cookie_of_the_handler_that_has_our_name_gives_way() {
 }
 
 #[test]
-fn caching_is_the_handlers_own_affair_when_we_set_no_cookie() {
+fn without_a_set_cookie_caching_is_up_to_the_handler() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         visitor.get("/own-headers");
@@ -82,7 +82,7 @@ fn caching_is_the_handlers_own_affair_when_we_set_no_cookie() {
 
 /// CVE-2026-27205: a response that depended on the session was publicly cached because no value had been read by name.
 #[test]
-fn a_response_whose_handler_looked_varies_on_the_cookie() {
+fn a_response_with_session_use_varies_on_the_cookie() {
     in_every_state(&[], |probe| {
         let mut live = probe.visitor();
         live.set("k", 1);
@@ -103,7 +103,7 @@ fn a_response_whose_handler_looked_varies_on_the_cookie() {
 }
 
 #[test]
-fn a_response_whose_handler_did_not_look_says_nothing_of_cookies() {
+fn a_response_without_session_use_does_not_vary_on_the_cookie() {
     in_every_state(&["--touch-interval", "0s", "--renewal", "0s"], |probe| {
         let mut live = probe.visitor();
         live.set("k", 1);

@@ -208,13 +208,13 @@ fn no_cookie_is_kept_longer_than_its_session_lives() {
 }
 
 #[test]
-fn nobody_is_remembered_because_somebody_else_was() {
+fn a_takeover_does_not_keep_the_remembered_timeout() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         visitor.post("/login", json!({ "principal": "alice" }));
         visitor.post("/remember", json!({ "seconds": 100_000 }));
         let login = visitor.post("/login", json!({ "principal": "bob" }));
-        assert_eq!(login.cookie().expect("a new ID").max_age(), None, "gone when the browser is closed");
+        assert_eq!(login.cookie().expect("a new ID").max_age(), None, "a session cookie of the browser");
         assert_eq!(visitor.get("/lifetime").json()["idle_seconds"], 1800);
     });
 }
@@ -231,7 +231,7 @@ fn a_session_may_be_remembered_for_no_time_at_all() {
 
 /// The times are inside the seal: a copy of the cookie lives no longer than the cookie.
 #[test]
-fn a_copied_cookie_dies_of_its_age_like_the_original() {
+fn a_copied_cookie_expires_like_the_original() {
     in_states(&COOKIE_STATES, &["--idle", "1s"], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);

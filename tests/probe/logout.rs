@@ -37,7 +37,7 @@ fn after_a_logout_the_id_is_dead() {
 }
 
 #[test]
-fn a_slower_request_cannot_bring_a_session_back() {
+fn a_slower_request_cannot_revive_a_session() {
     in_states(&["memory"], &[], |probe| {
         for (path, body) in [
             ("/set", json!({ "key": "late", "value": 1 })),
@@ -87,7 +87,7 @@ fn a_slower_logout_does_not_log_out_a_fresh_login() {
 }
 
 #[test]
-fn a_logout_ends_the_session_wherever_a_renewal_has_moved_it() {
+fn a_logout_ends_a_renewed_session() {
     in_states(&["memory"], &[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -128,7 +128,7 @@ fn a_second_logout_has_nothing_to_remove() {
 }
 
 #[test]
-fn of_many_logouts_at_once_one_removes_the_cookie() {
+fn one_of_many_concurrent_logouts_removes_the_cookie() {
     in_states(&["memory"], &[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -139,7 +139,7 @@ fn of_many_logouts_at_once_one_removes_the_cookie() {
 }
 
 #[test]
-fn a_new_session_after_a_logout_knows_nothing_of_the_old() {
+fn a_new_session_after_a_logout_has_nothing_of_the_old() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -156,7 +156,7 @@ fn a_new_session_after_a_logout_knows_nothing_of_the_old() {
 }
 
 #[test]
-fn a_request_that_is_held_by_its_handler_cannot_bring_a_session_back_either() {
+fn a_request_held_by_its_handler_cannot_revive_a_session() {
     in_states(&["memory"], &[], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);

@@ -1,7 +1,7 @@
-//! The promises of the crate, end to end: every test starts the probe as a process of its own and talks to it over TCP.
+//! The guarantees of the crate, end to end: every test starts the probe as a separate process and talks to it over TCP.
 //!
-//! "Held" requests make the races: such a request has loaded its session and waits for its body, so a test decides, and
-//! does not hope, what happens in between.
+//! "Held" requests make races deterministic: such a request has loaded its session and waits for its body, so the test
+//! controls what happens in between.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Which bytes of a request are the session cookie, and which only look like it.
+//! Parsing of the session cookie among the bytes of a request.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn live_cookie(probe: &Probe) -> String {
     visitor.id().to_owned()
 }
 
-/// Looks at the session with these `Cookie` headers.
+/// Reads the session with these `Cookie` headers.
 fn dump_with(probe: &Probe, headers: &[&[u8]]) -> Value {
     let request = headers.iter().fold(Request::get("/dump"), |request, header| request.cookie(header));
     let response = probe.exchange(request);
@@ -39,7 +39,7 @@ fn shown(headers: &[&[u8]]) -> String {
 /// CVE-2020-8184, CVE-2020-7070, CVE-2022-31629: cookies that any host of the domain may set were accepted as the
 /// session cookie.
 #[test]
-fn a_name_that_only_looks_like_ours_is_that_of_another_cookie() {
+fn a_similar_name_is_another_cookie() {
     let names: [&[u8]; 26] = [
         b"%5F%5FHost-Http-id",
         b"__Host%2DHttp%2Did",
@@ -77,7 +77,7 @@ fn a_name_that_only_looks_like_ours_is_that_of_another_cookie() {
 }
 
 #[test]
-fn a_value_that_only_means_ours_in_some_other_encoding_is_not_ours() {
+fn a_value_in_another_encoding_is_rejected() {
     in_every_state(&[], |probe| {
         let value = live_cookie(probe);
         let (first, rest) = value.split_at(1);
@@ -104,7 +104,7 @@ fn a_value_that_only_means_ours_in_some_other_encoding_is_not_ours() {
 
 /// CVE-2023-26049: a parser that honors quotes and `$Version` can be made to leak one cookie inside another.
 #[test]
-fn our_cookie_is_found_among_whatever_neighbours() {
+fn the_session_cookie_is_found_among_any_other_cookies() {
     in_every_state(&[], |probe| {
         let cookie = format!("{COOKIE}={}", live_cookie(probe)).into_bytes();
         let around: [(&[u8], &[u8]); 12] = [
@@ -140,7 +140,7 @@ fn several_cookie_headers_are_one_list() {
 }
 
 #[test]
-fn our_name_twice_is_anonymous_whatever_the_values() {
+fn a_duplicate_session_cookie_is_anonymous_with_any_values() {
     in_every_state(&[], |probe| {
         let value = live_cookie(probe);
         let [ours, empty, junk, bare] =
@@ -173,7 +173,7 @@ fn a_write_beside_a_planted_duplicate_begins_a_session_of_its_own() {
 }
 
 #[test]
-fn a_lot_of_junk_hides_nothing_and_harms_nothing() {
+fn the_session_cookie_is_found_among_much_junk() {
     in_every_state(&[], |probe| {
         let cookie = format!("{COOKIE}={}", live_cookie(probe)).into_bytes();
         let many = b"a=b; ".repeat(64 * 1024 / 5);
@@ -189,7 +189,7 @@ fn a_lot_of_junk_hides_nothing_and_harms_nothing() {
 
 /// The unread rest may contain the name again, so a list that is too long is treated like a duplicate.
 #[test]
-fn more_cookies_than_anyone_has_are_anonymous() {
+fn too_many_cookies_are_anonymous() {
     in_every_state(&[], |probe| {
         let cookie = format!("{COOKIE}={}; ", live_cookie(probe)).into_bytes();
         assert_anonymous(probe, &[&[&cookie[..], &b"a=b; ".repeat(192 * 1024 / 5)].concat()]);

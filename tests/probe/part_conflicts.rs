@@ -114,7 +114,7 @@ fn an_edit_of_an_address_does_not_bring_back_the_one_before() {
 }
 
 #[test]
-fn of_two_addresses_one_is_kept_as_a_whole() {
+fn one_of_two_addresses_wins_as_a_whole() {
     let addresses = [address("Oak", "2"), address("Ash", "3")];
     let changes = addresses.clone().map(set_address);
     for before in [Value::Null, address("Elm", "1")] {
@@ -124,7 +124,7 @@ fn of_two_addresses_one_is_kept_as_a_whole() {
 }
 
 #[test]
-fn of_two_steps_one_is_kept_as_a_whole() {
+fn one_of_two_steps_wins_as_a_whole() {
     for (before, first, second) in [(0, 1, 2), (1, 0, 2), (2, 0, 1)] {
         let [before, first, second] = [before, first, second].map(|index: usize| steps()[index].clone());
         let changes = [step(&first), step(&second)];
@@ -135,7 +135,7 @@ fn of_two_steps_one_is_kept_as_a_whole() {
 }
 
 #[test]
-fn of_a_step_that_goes_on_and_one_that_changes_inside_one_is_kept_as_a_whole() {
+fn one_of_a_new_step_and_a_change_inside_the_step_wins_as_a_whole() {
     let [_, before, paid] = steps();
     let moved = json!({ "Address": address("Oak", "2") });
     assert_interleaved(&[step(&before)], &[step(&paid), step(&moved)], |outcome| {
@@ -170,7 +170,7 @@ fn the_tags_of_both_are_kept() {
 
 /// A set is written in another order each time, which is no change of it.
 #[test]
-fn a_change_of_another_field_leaves_a_tag_alone_that_was_added_meanwhile() {
+fn a_change_of_another_field_keeps_a_concurrently_added_tag() {
     let before: Vec<_> = (0..20).map(|n| add_tag(&format!("old{n:02}"))).collect();
     assert_interleaved(&before, &[add_tag("red"), ("/part/line", line("a", 1))], |outcome| {
         let has_tag = outcome.part["tags"].as_array().is_some_and(|tags| tags.contains(&json!("red")));
@@ -195,7 +195,7 @@ fn a_number_beyond_64_bits_is_kept_to_the_digit() {
 }
 
 #[test]
-fn a_large_number_that_grows_by_one_meets_another_change() {
+fn a_large_number_incremented_by_one_merges_with_another_change() {
     let (before, after) = ((1_u128 << 100) + 5, (1_u128 << 100) + 6);
     assert_interleaved(&[big(before)], &[big(after), add_tag("red")], |outcome| {
         let grown = if outcome.is_saved[0] { after } else { before };
@@ -217,14 +217,14 @@ fn counts_at_once_add_up() {
     });
     let changes = [count(1), ("/part/remove-line", json!({ "sku": "n" }))];
     assert_interleaved(&before, &changes, |outcome| match outcome.part["lines"].get("n") {
-        // Made again on a part without the line, the count begins it anew.
+        // Replayed on a part without the line, the count starts a new one.
         Some(line) => line["qty"] == if outcome.is_saved[1] { 1 } else { 11 },
         None => outcome.is_saved[1],
     });
 }
 
 #[test]
-fn a_line_is_there_as_a_whole_or_not_at_all() {
+fn a_line_exists_as_a_whole_or_not_at_all() {
     let other = json!({ "sku": "a", "name": "Coffee", "price": 300, "qty": 5 });
     let stored = json!({ "name": "Coffee", "price": 300, "qty": 5 });
     let changes = [("/part/line", other.clone()), ("/part/remove-line", json!({ "sku": "a" }))];
@@ -240,7 +240,7 @@ fn a_line_is_there_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_change_that_meets_a_reset_leaves_a_part_that_can_be_read() {
+fn a_change_concurrent_with_a_reset_leaves_a_readable_part() {
     let before = [("/part/line", line("a", 1)), set_address(address("Elm", "1"))];
     for edit in [add_qty(), ("/part/zip", json!({ "zip": "9" }))] {
         assert_interleaved(&before, &[("/part/reset", json!({})), edit], |outcome| {

@@ -1,4 +1,4 @@
-//! The part of `/part`, in every place: each change by itself, changes at once, and a part that cannot be read.
+//! The part of `/part`, in every place: single changes, concurrent changes, and an unreadable part.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(crate) fn in_every_place(options: &[&str], test: impl Fn(&Probe) + Sync) {
     in_places(&PLACES, |_| true, options, test);
 }
 
-/// Does so where two requests at once can both be kept: in a store. In a cookie the last one wins.
+/// Runs a test for the places that keep both of two concurrent changes: stores. In a cookie the last one wins.
 pub(crate) fn in_every_shared_place(options: &[&str], test: impl Fn(&Probe) + Sync) {
     in_places(&["record"], |state| !state.starts_with("cookie"), options, &test);
     in_places(&["store"], |_| true, options, &test);
@@ -66,7 +66,7 @@ pub(crate) fn part(visitor: &mut Visitor<'_>) -> Value {
     response.json()
 }
 
-/// Makes a change, and makes sure that it was saved.
+/// Makes a change, and asserts that it was saved.
 pub(crate) fn change(visitor: &mut Visitor<'_>, path: &str, body: Value) {
     let response = visitor.post(path, body);
     assert_eq!((response.status, response.json()), (200, json!({ "ok": true })), "{path}");
@@ -143,7 +143,7 @@ fn a_count_answers_with_the_sum() {
 }
 
 #[test]
-fn a_change_inside_of_a_field_that_is_not_there_changes_nothing_and_begins_no_session() {
+fn a_change_inside_a_missing_field_changes_nothing_and_begins_no_session() {
     in_every_place(&[], |probe| {
         let mut visitor = probe.visitor();
         for (path, body) in [
@@ -208,7 +208,7 @@ fn the_part_of_a_visitor_without_a_session_is_the_default_and_begins_none() {
 }
 
 #[test]
-fn the_part_stays_through_a_login_and_goes_with_a_logout() {
+fn the_part_survives_a_login_and_ends_with_a_logout() {
     in_every_place(&[], |probe| {
         let mut visitor = probe.visitor();
         change(&mut visitor, "/part/tag", json!({ "tag": "red" }));
@@ -299,7 +299,7 @@ fn now() -> Instant {
 }
 
 #[test]
-fn every_route_waits_between_loading_and_changing_if_it_is_told_to() {
+fn every_route_can_wait_between_loading_and_changing() {
     in_places(
         &["record"],
         |state| state == "memory",
@@ -377,7 +377,7 @@ fn changes_of_different_fields_at_once_are_both_kept() {
 }
 
 #[test]
-fn with_the_policy_to_fail_the_later_change_is_a_409_and_keeps_nothing() {
+fn with_the_fail_policy_the_later_change_is_409_and_keeps_nothing() {
     in_every_shared_place(&["--conflict", "fail"], |probe| {
         let (statuses, part) = interleaved(probe, two_tags());
         assert_eq!((statuses, &part["tags"]), ([200, 409], &json!(["red"])));
@@ -385,7 +385,7 @@ fn with_the_policy_to_fail_the_later_change_is_a_409_and_keeps_nothing() {
 }
 
 #[test]
-fn of_two_changes_in_a_cookie_the_last_response_wins() {
+fn the_last_response_wins_between_two_changes_in_a_cookie() {
     in_places(
         &["cookie"],
         |_| true,

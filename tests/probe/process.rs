@@ -1,4 +1,4 @@
-//! The probe as a program: its command line, its connections, its end.
+//! The probe as a program: its command line, connections and exit.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::support::process::{Probe, in_every_state, run};
 const KEY: &str = "P1DnqKqMUVvXRpCAGUzy+rZgOMrZVpSkq2cmgGEkHo0=";
 
 #[test]
-fn a_command_line_that_is_not_right_ends_with_status_64_and_says_why() {
+fn an_invalid_command_line_exits_with_status_64_and_a_reason() {
     let memory = |more: &[&'static str]| [&["--state", "memory", "--listen", "127.0.0.1:0"], more].concat();
     let state = |state| vec!["--state", state, "--listen", "127.0.0.1:0"];
     for (arguments, complaint) in [
@@ -87,7 +87,7 @@ fn a_store_that_the_probe_was_built_without_is_named_with_its_feature_and_not_wi
 #[cfg(any(feature = "memcached", feature = "redis"))]
 #[test]
 fn a_store_that_cannot_be_reached_ends_the_probe_before_it_listens_and_its_password_stays_secret() {
-    // Bound, so that nobody else listens there; a connection is refused.
+    // Bound, so that no other process listens there; connections are refused.
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port();
     let states: &[(&str, bool)] = &[
@@ -102,7 +102,7 @@ fn a_store_that_cannot_be_reached_ends_the_probe_before_it_listens_and_its_passw
 }
 
 #[test]
-fn an_address_that_is_taken_is_another_kind_of_failure() {
+fn an_address_in_use_has_a_different_exit_status() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (status, stdout, stderr) = run(&["--state", "memory", "--listen", &address]);
@@ -180,7 +180,7 @@ fn a_connection_carries_the_requests_of_many_visitors() {
 }
 
 #[test]
-fn a_route_that_is_not_built_yet_is_501_and_one_that_is_none_404() {
+fn an_unimplemented_route_is_501_and_an_unknown_one_404() {
     in_every_state(&[], |probe| {
         for request in [Request::get("/health"), Request::get("/peek"), Request::post("/take", &json!({ "key": "k" }))]
         {

@@ -27,12 +27,12 @@ fn a_login_keeps_the_values_and_names_the_principal() {
         assert_eq!(visitor.dump(), json!({ "values": { "cart": ["tea"] }, "principal": "alice", "new": false }));
         let again = visitor.id().to_owned();
         assert!(visitor.post("/login", json!({ "principal": "alice" })).cookie().is_some());
-        assert_ne!(visitor.id(), again, "also when it is the same principal");
+        assert_ne!(visitor.id(), again, "even for the same principal");
     });
 }
 
 #[test]
-fn a_login_as_another_takes_nothing_of_the_former_along() {
+fn a_takeover_keeps_nothing_of_the_former_principal() {
     in_every_state(&[], |probe| {
         let mut visitor = probe.visitor();
         visitor.post("/login", json!({ "principal": "alice" }));
@@ -99,7 +99,7 @@ fn a_login_kills_ids_in_their_grace_too() {
 }
 
 #[test]
-fn a_login_that_meets_a_renewal_still_leaves_no_grace() {
+fn a_login_concurrent_with_a_renewal_leaves_no_grace() {
     in_states(&["memory"], &["--grace", "1h"], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -129,7 +129,7 @@ fn a_renewal_keeps_the_session_under_a_new_id() {
 }
 
 #[test]
-fn within_the_grace_an_old_id_leads_to_its_successor_and_is_told_so() {
+fn within_the_grace_an_old_id_finds_the_session_and_learns_the_new_id() {
     in_states(&["memory"], &["--grace", "1h"], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -138,7 +138,7 @@ fn within_the_grace_an_old_id_leads_to_its_successor_and_is_told_so() {
         let told = old.get("/read?key=k");
         assert_eq!(told.json()["value"], 1);
         assert_eq!(told.cookie().expect("the new cookie").value, visitor.id());
-        assert_eq!(old.get("/read?key=k").set_cookies(), [], "once it has the new ID");
+        assert_eq!(old.get("/read?key=k").set_cookies(), [], "the client has the new ID");
     });
 }
 
@@ -165,7 +165,7 @@ fn without_a_grace_an_old_id_is_dead_at_once() {
         let held = old.hold("/set", json!({ "key": "late", "value": 1 }));
         visitor.post("/renew", json!({}));
         assert!(!old.cookie_is_live());
-        assert_eq!(held.release().set_cookies(), [], "a dead ID is not told its successor");
+        assert_eq!(held.release().set_cookies(), [], "a dead ID does not learn its successor");
         assert!(visitor.is_live());
     });
 }
@@ -237,7 +237,7 @@ fn two_hundred_requests_at_the_moment_of_a_renewal_see_one_new_id() {
         assert!(!ids.contains(visitor.id()));
         let mut values = probe.visitor_with(ids.into_iter().next().unwrap()).dump();
         assert_eq!(values["values"].as_object_mut().unwrap().len(), 201, "and none of their changes is lost");
-        assert!(visitor.is_live(), "nobody is logged out");
+        assert!(visitor.is_live(), "the session is still logged in");
     });
 }
 
@@ -255,7 +255,7 @@ fn a_hundred_explicit_renewals_at_once_make_one_new_id() {
 }
 
 #[test]
-fn of_many_logins_at_once_one_wins_and_the_others_learn_nothing() {
+fn one_of_many_concurrent_logins_wins_and_the_others_learn_nothing() {
     in_states(&["memory"], &["--grace", "1h"], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -269,7 +269,7 @@ fn of_many_logins_at_once_one_wins_and_the_others_learn_nothing() {
 }
 
 #[test]
-fn periodic_renewals_change_the_id_and_log_nobody_out() {
+fn periodic_renewals_change_the_id_and_keep_the_login() {
     in_states(&["memory"], &["--renewal", "400ms", "--grace", "400ms"], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);
@@ -330,7 +330,7 @@ fn a_slow_reader_with_an_id_in_its_grace_does_not_put_a_dead_id_in_place_of_a_ne
 }
 
 #[test]
-fn a_dead_id_is_not_told_its_successor_though_the_session_is_remembered() {
+fn a_dead_id_does_not_learn_its_successor_even_in_a_remembered_session() {
     in_states(&["memory"], &["--grace", "0s"], |probe| {
         for (path, body) in [
             ("/set", json!({ "key": "late", "value": 1 })),
@@ -367,7 +367,7 @@ fn every_new_id_of_a_remembered_session_is_kept_as_long() {
 }
 
 #[test]
-fn a_cookie_state_is_sealed_anew_by_a_renewal_that_is_due() {
+fn a_cookie_state_is_resealed_by_a_due_renewal() {
     in_states(&crate::support::process::COOKIE_STATES, &["--renewal", "1s"], |probe| {
         let mut visitor = probe.visitor();
         visitor.set("k", 1);

@@ -73,7 +73,7 @@ fn a_seal_cut_or_stretched_opens_nothing() {
 }
 
 #[test]
-fn halves_of_two_seals_make_no_third() {
+fn spliced_halves_of_two_seals_are_rejected() {
     in_states(&COOKIE_STATES, &[], |probe| {
         let (alice, mut bob) = (logged_in(probe), probe.visitor());
         bob.set("k", "secret value");
@@ -89,7 +89,7 @@ fn halves_of_two_seals_make_no_third() {
 }
 
 #[test]
-fn a_seal_is_good_for_its_own_cookie_name_state_and_key() {
+fn a_seal_is_valid_only_for_its_cookie_name_state_and_key() {
     for state in COOKIE_STATES {
         let probe = Probe::start(state, &["--keys", KEY_1]);
         let sealed = logged_in(&probe).id().to_owned();
@@ -110,7 +110,7 @@ fn a_seal_is_good_for_its_own_cookie_name_state_and_key() {
 }
 
 #[test]
-fn only_the_signed_state_can_be_read_by_its_visitor() {
+fn only_the_signed_state_is_readable_by_the_client() {
     use base64::Engine;
     for (state, is_readable) in [("cookie-signed", true), ("cookie-encrypted", false)] {
         let probe = Probe::start(state, &[]);
@@ -147,7 +147,11 @@ fn sessions_outlive_a_restart_and_a_rotation_of_keys() {
         assert_eq!(response.json()["principal"], "alice");
         let sealed_by_2 = response.cookie().expect("the state is sealed again").value;
         assert_eq!(visitor.get("/dump").set_cookies(), [], "once");
-        assert_eq!(rotated.visitor_with(sealed_by_1.clone()).get("/plain").set_cookies(), [], "and if it is looked at");
+        assert_eq!(
+            rotated.visitor_with(sealed_by_1.clone()).get("/plain").set_cookies(),
+            [],
+            "reading resealed nothing"
+        );
 
         let new = start(&[KEY_2]);
         assert_eq!(new.visitor_with(sealed_by_2.clone()).dump()["values"], json!({ "k": "secret value" }));
@@ -163,7 +167,7 @@ fn sessions_outlive_a_restart_and_a_rotation_of_keys() {
 }
 
 #[test]
-fn what_an_old_key_sealed_can_be_logged_out() {
+fn a_session_sealed_with_an_old_key_can_log_out() {
     for state in COOKIE_STATES {
         let old = Probe::start(state, &["--keys", KEY_1]);
         let sealed = logged_in(&old).id().to_owned();

@@ -46,22 +46,22 @@ macro_rules! tests_of_adapter {
     };
     ([nodes] $state:expr) => {
         tests_of_adapter! { [on_nodes] nodes $state,
-            what_one_node_writes_the_others_read_at_once
-            a_logout_on_one_node_is_at_once_one_on_all
-            a_login_on_one_node_lets_the_old_id_die_on_all
+            writes_of_one_node_are_visible_to_the_others_at_once
+            a_logout_on_one_node_takes_effect_on_all_at_once
+            a_login_on_one_node_kills_the_old_id_on_all
             additions_on_one_node_after_the_other_add_up
             fifty_additions_at_once_on_three_nodes_add_up
             a_renewal_on_one_node_is_followed_on_all
-            a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all
-            a_node_that_is_killed_takes_no_session_with_it
-            a_node_that_is_killed_among_additions_loses_none_that_was_acknowledged
+            a_renewal_without_grace_on_one_node_kills_the_old_id_on_all
+            a_killed_node_loses_no_session
+            a_node_killed_during_additions_loses_no_acknowledged_one
         }
     };
     ([cookies] $state:expr) => {
         tests_of_adapter! { [on_nodes] cookies $state,
-            a_cookie_that_was_logged_out_is_refused_on_all_nodes
+            a_logged_out_cookie_is_rejected_on_all_nodes
             the_cookies_of_a_principal_are_ended_on_all_nodes_and_later_logins_live
-            thirty_revocations_at_once_on_three_nodes_all_take_place
+            thirty_concurrent_revocations_on_three_nodes_all_succeed
         }
     };
     ([devices] $state:expr) => {
@@ -74,19 +74,19 @@ macro_rules! tests_of_adapter {
     };
     ($adapter:expr) => {
         tests_of_adapter! { [on_server] $adapter,
-            at_rest { values_encrypted_at_rest_come_back_and_the_store_has_none_of_them }
-            round_trips { each_kind_of_request_goes_to_the_server_no_more_often_than_it_must }
+            at_rest { values_encrypted_at_rest_survive_and_are_hidden_from_the_store }
+            round_trips { each_kind_of_request_takes_the_minimum_of_round_trips }
             faults {
                 a_server_that_cannot_be_reached_is_503_and_never_an_empty_session
-                a_network_that_fails_during_a_write_leaves_the_session_as_it_was_or_was_to_be
-                a_request_that_loses_a_reply_is_answered_and_takes_place_once
+                a_network_failure_during_a_write_leaves_the_session_unchanged_or_fully_changed
+                a_request_that_loses_a_reply_is_answered_and_takes_effect_once
                 a_network_that_fails_after_a_lost_reply_is_503_and_nothing_is_written_twice
-                connections_that_have_died_unused_are_noticed_by_no_request
-                a_restart_between_two_requests_is_noticed_by_no_request
+                dead_idle_connections_fail_no_request
+                a_restart_between_two_requests_is_transparent
             }
             outages {
-                nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_killed
-                nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_halted
+                a_killed_server_loses_no_acknowledged_write_and_revives_no_session
+                a_halted_server_loses_no_acknowledged_write_and_revives_no_session
             }
         }
         tests_of_adapter! { [nodes] $adapter.engine.shared() }
@@ -107,9 +107,7 @@ mod memcached {
     const ADAPTER: Adapter = Adapter {
         engine: &MEMCACHED,
         open: |url| {
-            Box::pin(async move {
-                SessionLayer::server(MemcachedStore::connect(&url).await.expect("it accepts connections"))
-            })
+            Box::pin(async move { SessionLayer::server(MemcachedStore::connect(&url).await.expect("a connection")) })
         },
         // It keeps everything in memory.
         is_durable: false,
@@ -144,8 +142,8 @@ mod mongodb {
         engine: &MONGODB,
         open: |url| {
             Box::pin(async move {
-                let store = MongodbStore::connect(&url).await.expect("it accepts connections");
-                store.migrate().await.expect("the index is made");
+                let store = MongodbStore::connect(&url).await.expect("a connection");
+                store.migrate().await.expect("a migrated collection");
                 SessionLayer::server(store)
             })
         },
@@ -175,9 +173,7 @@ mod redis {
     const ADAPTER: Adapter = Adapter {
         engine: &REDIS,
         open: |url| {
-            Box::pin(
-                async move { SessionLayer::server(RedisStore::connect(url).await.expect("it accepts connections")) },
-            )
+            Box::pin(async move { SessionLayer::server(RedisStore::connect(url).await.expect("a connection")) })
         },
         is_durable: true,
         renewal: 1,
@@ -207,8 +203,8 @@ mod postgres {
         engine: &POSTGRES,
         open: |url| {
             Box::pin(async move {
-                let store = PostgresStore::connect(&url).await.expect("it accepts connections");
-                store.migrate().await.expect("it makes a table");
+                let store = PostgresStore::connect(&url).await.expect("a connection");
+                store.migrate().await.expect("a migrated table");
                 SessionLayer::server(store)
             })
         },
@@ -238,8 +234,8 @@ mod mysql {
         engine: &MYSQL,
         open: |url| {
             Box::pin(async move {
-                let store = MySqlStore::connect(&url).await.expect("it accepts connections");
-                store.migrate().await.expect("it makes a table");
+                let store = MySqlStore::connect(&url).await.expect("a connection");
+                store.migrate().await.expect("a migrated table");
                 SessionLayer::server(store)
             })
         },
@@ -272,7 +268,7 @@ mod sqlite {
         let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nodes");
         let directory = directory.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
         let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        std::fs::create_dir_all(&directory).expect("a directory");
         format!("sqlite:{}", directory.join("sessions.db").display())
     }
 }

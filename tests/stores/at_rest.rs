@@ -1,11 +1,11 @@
-//! Values that are encrypted before a real store gets them.
+//! Encryption at rest, on real stores.
 
 use session_state::KeyRing;
 
 use crate::adapters::Adapter;
 use crate::browser::{App, Browser};
 
-pub(crate) async fn values_encrypted_at_rest_come_back_and_the_store_has_none_of_them(adapter: &Adapter) {
+pub(crate) async fn values_encrypted_at_rest_survive_and_are_hidden_from_the_store(adapter: &Adapter) {
     let Some(url) = adapter.engine.shared() else { return };
     let keys = KeyRing::generate().unwrap();
     let sealed = App::new((adapter.open)(url.clone()).await.with_encryption_at_rest(keys).unwrap());
@@ -16,7 +16,7 @@ pub(crate) async fn values_encrypted_at_rest_come_back_and_the_store_has_none_of
     assert_eq!(browser.get(&sealed, "n").await, Some(2));
     browser.visit(&sealed, |session| async move { session.login("alice") }).await.value();
     assert_eq!(browser.get(&sealed, "n").await, Some(2));
-    // Without the keys the store shows whose session it is, and none of its values.
+    // Without the keys the store shows the principal of a session, but no values.
     let seen = browser.visit(&plain, |session| async move { (session.keys(), session.principal()) }).await.value();
     assert_eq!(seen, (vec!["sealed".to_owned()], Some("alice".into())));
 }

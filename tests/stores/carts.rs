@@ -16,7 +16,7 @@ use crate::support::http::COOKIE;
 use crate::support::process::Probe;
 
 #[path = "../layer/random.rs"]
-#[expect(dead_code, reason = "it can do more than is needed here")]
+#[expect(dead_code, reason = "only a part of it is used here")]
 mod random;
 
 /// How long a worker waits for a probe that is being started again.
@@ -33,7 +33,7 @@ fn send(probe: SocketAddr, cookie: Option<&str>, path: &str, body: Option<Value>
     let mut stream = loop {
         match TcpStream::connect(probe) {
             Ok(stream) => break stream,
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "nobody listens any more: {error}"),
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "the port is closed: {error}"),
         }
         thread::sleep(Duration::from_millis(2));
     };
@@ -71,7 +71,7 @@ pub(crate) fn twenty_clients_change_one_cart_on_two_nodes_and_lose_no_row(state:
     let conflicts = AtomicUsize::new(0);
     let client = &|client: usize| {
         let post = |n: usize, path: &str, body: Value| {
-            // So many concurrent requests may run out of retries: a client that gets a 409 tries again.
+            // So many concurrent requests may run out of retries: a client that gets a 409 retries.
             let answer = (0..).find_map(|_| {
                 let answer = send(nodes[n % 2], cookie.as_deref(), path, Some(body.clone())).unwrap();
                 (answer.0 != 409).then_some(answer).or_else(|| {
@@ -105,7 +105,7 @@ pub(crate) fn twenty_clients_change_one_cart_on_two_nodes_and_lose_no_row(state:
 struct Known {
     added: [u64; 2],
     perhaps: [u64; 2],
-    /// The probe's answer to the checkout: an order, or that there was nothing to order.
+    /// The probe's response to the checkout: an order, or an empty cart.
     checkouts: Vec<Option<i64>>,
 }
 
@@ -193,7 +193,7 @@ pub(crate) fn carts_are_ordered_wholly_or_not_at_all_when_the_process_is_killed(
         known.len(),
         begun.elapsed()
     );
-    assert!(kills > 5 && unanswered > 0 && ordered > known.len() / 4, "nothing was tried");
+    assert!(kills > 5 && unanswered > 0 && ordered > known.len() / 4, "too few cases were tried");
 }
 
 /// Compares the tables with the responses. Returns the number of orders.
@@ -209,7 +209,7 @@ fn judge(known: &BTreeMap<String, Known>, found: &[Line]) -> usize {
         let story = format!("{cart}: {known:?}, {lines:?}");
         let of_cart: BTreeSet<Option<i64>> = lines.iter().map(|line| line.0).collect();
         let placed: BTreeSet<i64> = of_cart.iter().copied().flatten().collect();
-        assert!(placed.len() <= 1, "it was ordered twice: {story}");
+        assert!(placed.len() <= 1, "the cart was ordered twice: {story}");
         orders += placed.len();
         for (product, (added, perhaps)) in known.added.into_iter().zip(known.perhaps).enumerate() {
             let of_product = lines.iter().filter(|line| line.1.ends_with(&format!("-{product}")));
@@ -220,17 +220,21 @@ fn judge(known: &BTreeMap<String, Known>, found: &[Line]) -> usize {
             let (ordered, kept) = (sum(true), sum(false));
             let all = ordered + kept;
             // Every acknowledged bit, and no bit that was never sent: so nothing took effect twice.
-            assert_eq!((all & added, all & !perhaps, ordered & kept), (added, 0, 0), "it does not add up: {story}");
+            assert_eq!(
+                (all & added, all & !perhaps, ordered & kept),
+                (added, 0, 0),
+                "the quantities do not match: {story}"
+            );
             let is_whole = ordered & added == added || ordered & added == 0;
-            assert!(is_whole && (placed.is_empty() || ordered & added == added), "an order is not whole: {story}");
+            assert!(is_whole && (placed.is_empty() || ordered & added == added), "an order is incomplete: {story}");
         }
         match known.checkouts[..] {
-            [Some(order)] => assert!(placed.contains(&order), "an order has gone: {story}"),
-            [None] => assert!(placed.len() == 1 || known.added == [0, 0], "it was not to be ordered: {story}"),
+            [Some(order)] => assert!(placed.contains(&order), "an order is missing: {story}"),
+            [None] => assert!(placed.len() == 1 || known.added == [0, 0], "the cart was not ordered: {story}"),
             _ => {}
         }
     }
-    assert!(lines.is_empty(), "nobody has ordered this: {lines:?}");
+    assert!(lines.is_empty(), "orders of unknown carts: {lines:?}");
     orders
 }
 

@@ -18,7 +18,7 @@ fn nodes_of<const N: usize>(state: &str, store: &str) -> [Probe; N] {
     start(state, &["--keys", KEY, "--revocation", store, "--store-timeout", "30s"])
 }
 
-pub(crate) fn a_cookie_that_was_logged_out_is_refused_on_all_nodes(store: &str) {
+pub(crate) fn a_logged_out_cookie_is_rejected_on_all_nodes(store: &str) {
     for state in COOKIE_STATES {
         a_cookie_is_refused(&nodes_of(state, store));
     }
@@ -35,7 +35,7 @@ fn a_cookie_is_refused([one, other]: &[Probe; 2]) {
     }
     let cookie = late.release().cookie().expect("state in the cookie is sealed anew").value;
     for node in [one, other] {
-        assert!(!node.visitor_with(&*cookie).cookie_is_live(), "a request that was late has brought the session back");
+        assert!(!node.visitor_with(&*cookie).cookie_is_live(), "a late request has revived the session");
     }
     // Another principal takes the session over.
     let mut browser = device(one, &somebody());
@@ -67,7 +67,7 @@ pub(crate) fn the_cookies_of_a_principal_are_ended_on_all_nodes_and_later_logins
     }
 }
 
-pub(crate) fn thirty_revocations_at_once_on_three_nodes_all_take_place(store: &str) {
+pub(crate) fn thirty_concurrent_revocations_on_three_nodes_all_succeed(store: &str) {
     let nodes = nodes::<3>(store);
     let alice = somebody();
     let before: Vec<_> = (0..3).map(|n| device(&nodes[n], &alice)).collect();

@@ -10,7 +10,7 @@ use crate::nodes::{at, start};
 use crate::support::process::Probe;
 use crate::support::visitor::Visitor;
 
-/// A principal of this test alone: the tests share the server.
+/// A unique principal, since the tests share the server.
 pub(crate) fn somebody() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("zoë {}-{} ", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -30,7 +30,7 @@ fn devices(visitor: &mut Visitor<'_>) -> (BTreeSet<String>, Option<String>) {
     let list = list.as_array().expect("a list");
     let handle = |entry: &Value| entry["handle"].as_str().expect("a handle").to_owned();
     let handles: BTreeSet<_> = list.iter().map(handle).collect();
-    assert_eq!(handles.len(), list.len(), "each is there once: {list:?}");
+    assert_eq!(handles.len(), list.len(), "each is listed once: {list:?}");
     for entry in list {
         let (created, seen) = (entry["created_at"].as_f64().unwrap(), entry["last_seen_at"].as_f64().unwrap());
         assert!(created > 1.6e9 && seen >= created, "{entry}");
@@ -80,7 +80,7 @@ pub(crate) fn a_device_that_is_ended_on_one_node_is_anonymous_on_all(state: &str
     for forged in [of_stranger.as_str(), "AAAAAAAAAAAAAAAAAAAAAA", "", "x", "' OR 1 = 1 --", &of_desk[..21]] {
         assert_eq!(phone.post("/revoke", json!({ "handle": forged })).status, 404, "{forged}");
     }
-    assert_eq!(one.visitor().post("/revoke", json!({ "handle": of_desk })).status, 404, "nobody is logged in");
+    assert_eq!(one.visitor().post("/revoke", json!({ "handle": of_desk })).status, 404, "the client is not logged in");
     assert_eq!(phone.post("/revoke", json!({ "key": of_desk })).status, 400);
     assert!(at(&one, &desk).cookie_is_live() && stranger.cookie_is_live());
     assert_eq!(phone.post("/revoke", json!({ "handle": of_desk })).status, 200);
@@ -90,7 +90,7 @@ pub(crate) fn a_device_that_is_ended_on_one_node_is_anonymous_on_all(state: &str
         assert!(at(node, &phone).cookie_is_live() && at(node, &stranger).cookie_is_live());
     }
     assert_eq!(devices(&mut phone).0.len(), 1);
-    assert_eq!(phone.post("/revoke", json!({ "handle": of_desk })).status, 404, "it has ended");
+    assert_eq!(phone.post("/revoke", json!({ "handle": of_desk })).status, 404, "the session has ended");
 }
 
 pub(crate) fn all_other_devices_and_all_devices_are_ended_on_all_nodes(state: &str) {

@@ -1,7 +1,7 @@
-//! Requests that are dropped in the middle, on every engine: see `drops`.
+//! Dropped requests on every engine: see `drops`.
 //!
-//! They are dropped between calls, so that what was sent to a server has been answered: what a server does later with a
-//! call whose client is gone is not what is tried here.
+//! They are dropped between calls, so that no call is in flight: calls that a server applies after the client is gone
+//! are tested elsewhere.
 
 use session_state::store::Store;
 
@@ -16,14 +16,14 @@ async fn try_all<S: Store + Clone>(store: S) {
 
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_request_that_is_dropped_keeps_nobody_waiting_on_memcached() {
+async fn a_dropped_request_blocks_no_other_on_memcached() {
     let Some(url) = crate::harness::engines::MEMCACHED.shared() else { return };
     try_all(session_state::MemcachedStore::connect(&url).await.unwrap()).await;
 }
 
 #[cfg(feature = "mongodb")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_request_that_is_dropped_keeps_nobody_waiting_on_mongodb() {
+async fn a_dropped_request_blocks_no_other_on_mongodb() {
     let Some(url) = crate::harness::engines::MONGODB.shared() else { return };
     let store = session_state::MongodbStore::connect(&url).await.unwrap();
     store.migrate().await.unwrap();
@@ -32,7 +32,7 @@ async fn a_request_that_is_dropped_keeps_nobody_waiting_on_mongodb() {
 
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_request_that_is_dropped_keeps_nobody_waiting_on_mysql() {
+async fn a_dropped_request_blocks_no_other_on_mysql() {
     let Some(url) = crate::harness::engines::MYSQL.shared() else { return };
     let store = session_state::MySqlStore::connect(&url).await.unwrap();
     store.migrate().await.unwrap();
@@ -41,7 +41,7 @@ async fn a_request_that_is_dropped_keeps_nobody_waiting_on_mysql() {
 
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_request_that_is_dropped_keeps_nobody_waiting_on_postgres() {
+async fn a_dropped_request_blocks_no_other_on_postgres() {
     let Some(url) = crate::harness::engines::POSTGRES.shared() else { return };
     let store = session_state::PostgresStore::connect(&url).await.unwrap();
     store.migrate().await.unwrap();
@@ -50,14 +50,14 @@ async fn a_request_that_is_dropped_keeps_nobody_waiting_on_postgres() {
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_request_that_is_dropped_keeps_nobody_waiting_on_redis() {
+async fn a_dropped_request_blocks_no_other_on_redis() {
     let Some(url) = crate::harness::engines::REDIS.shared() else { return };
     try_all(session_state::RedisStore::connect(url).await.unwrap()).await;
 }
 
 #[cfg(feature = "sqlite")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_request_that_is_dropped_keeps_nobody_waiting_on_sqlite() {
+async fn a_dropped_request_blocks_no_other_on_sqlite() {
     let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("dropped");
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir_all(&directory).unwrap();

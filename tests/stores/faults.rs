@@ -226,7 +226,7 @@ pub(crate) async fn a_server_that_cannot_be_reached_is_503_and_never_an_empty_se
     }
 }
 
-pub(crate) async fn a_network_that_fails_during_a_write_leaves_the_session_as_it_was_or_was_to_be(adapter: &Adapter) {
+pub(crate) async fn a_network_failure_during_a_write_leaves_the_session_unchanged_or_fully_changed(adapter: &Adapter) {
     let Some(scene) = Scene::new(adapter).await else { return };
     for (kind, fault) in Kind::ALL[1..].iter().flat_map(|kind| FAULTS.map(|fault| (*kind, fault))) {
         let story = format!("{}: {kind:?} with {fault:?} of what it writes", adapter.engine.name);
@@ -264,7 +264,7 @@ fn told(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-pub(crate) async fn a_request_that_loses_a_reply_is_answered_and_takes_place_once(adapter: &Adapter) {
+pub(crate) async fn a_request_that_loses_a_reply_is_answered_and_takes_effect_once(adapter: &Adapter) {
     let Some(server) = adapter.engine.start() else { return };
     let scene = Scene::before(adapter, &server).await;
     let count = || (adapter.count)(adapter.engine.url(server.address()));
@@ -387,12 +387,12 @@ async fn visit_before_and_after(adapter: &Adapter, server: &Server, die: impl As
     }
 }
 
-pub(crate) async fn connections_that_have_died_unused_are_noticed_by_no_request(adapter: &Adapter) {
+pub(crate) async fn dead_idle_connections_fail_no_request(adapter: &Adapter) {
     let Some(server) = adapter.engine.server() else { return };
     visit_before_and_after(adapter, server, Proxy::reset_connections).await;
 }
 
-pub(crate) async fn a_restart_between_two_requests_is_noticed_by_no_request(adapter: &Adapter) {
+pub(crate) async fn a_restart_between_two_requests_is_transparent(adapter: &Adapter) {
     let Some(server) = adapter.engine.start() else { return };
     visit_before_and_after(adapter, &server, async |_| tokio::task::block_in_place(|| server.restart())).await;
 }

@@ -1,10 +1,10 @@
-//! The stores on the servers they are for, each started by the tests from its own binary. See `harness`.
+//! The stores on real servers, each started by the tests from its own binary. See `harness`.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
 #![cfg_attr(
     not(any(feature = "memcached", feature = "mongodb", feature = "mysql", feature = "postgres", feature = "redis")),
-    expect(dead_code, unused_macros, reason = "without a store nobody uses most of the harness")
+    expect(dead_code, unused_macros, reason = "without a store most of the harness is unused")
 )]
 
 #[macro_use]
@@ -14,7 +14,7 @@ mod harness;
 mod adapters;
 mod at_rest;
 #[path = "../layer/browser.rs"]
-#[expect(dead_code, reason = "it can do more than is needed here")]
+#[expect(dead_code, reason = "only a part of it is used here")]
 mod browser;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod carts;
@@ -22,7 +22,7 @@ mod cookies;
 mod devices;
 mod dropped;
 #[path = "../layer/drops.rs"]
-#[expect(dead_code, reason = "it can do more than is needed here")]
+#[expect(dead_code, reason = "only a part of it is used here")]
 mod drops;
 mod faults;
 #[cfg(feature = "memcached")]
@@ -32,7 +32,7 @@ mod mongodb;
 mod nodes;
 mod outages;
 #[path = "../layer/paused.rs"]
-#[expect(dead_code, reason = "it can do more than is needed here")]
+#[expect(dead_code, reason = "only a part of it is used here")]
 mod paused;
 #[cfg(feature = "redis")]
 mod redis;
@@ -42,5 +42,5 @@ mod shop;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "it can do more than is needed here")]
+#[expect(dead_code, reason = "only a part of it is used here")]
 mod support;

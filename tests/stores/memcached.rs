@@ -74,7 +74,7 @@ async fn live(store: &MemcachedStore, key: &StoreKey) -> Option<Arc<Record>> {
     }
 }
 
-/// A server with other options than that of the harness.
+/// A server with options that differ from the harness.
 fn server(options: &'static [&'static str]) -> Option<Server> {
     let program = find(&["memcached"]).ok().or_else(|| MEMCACHED.start().and(None))?;
     let run = move |place: &Place| {
@@ -90,7 +90,7 @@ fn url(server: &Server) -> String {
     MEMCACHED.url(server.address())
 }
 
-/// Asks the server something and returns its first line.
+/// Sends a command and returns the first line of the reply.
 async fn ask(address: &str, question: &str) -> String {
     let mut stream = BufReader::new(TcpStream::connect(address.strip_prefix("memcached://").unwrap()).await.unwrap());
     stream.write_all(question.as_bytes()).await.unwrap();
@@ -114,19 +114,19 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
     let loaded = live(&store, &key(1)).await.unwrap();
     assert_eq!(took(), 1, "a load");
     assert_eq!(store.update(&key(1), Version::FIRST, next(&loaded, 2), now()).await.unwrap(), Outcome::Done);
-    assert_eq!(took(), 1, "an update of what was loaded");
+    assert_eq!(took(), 1, "an update of a loaded record");
     let updated = live(&store, &key(1)).await.unwrap();
     took();
     assert_eq!(
         store.touch(&key(1), Version::from_u64(2), now(), now().after(2 * HOUR), now()).await.unwrap(),
         Outcome::Done
     );
-    assert_eq!(took(), 1, "a touch of what was loaded");
+    assert_eq!(took(), 1, "a touch of a loaded record");
     assert_eq!(
         store.touch(&key(1), Version::from_u64(2), now(), now().after(3 * HOUR), now()).await.unwrap(),
         Outcome::Done
     );
-    assert_eq!(took(), 2, "a touch of what has changed since");
+    assert_eq!(took(), 2, "a touch of a record that has changed since");
     let loaded = live(&store, &key(1)).await.unwrap();
     took();
     assert_eq!(store.renew(renewal(key(1), key(2), &updated), now()).await.unwrap(), Outcome::Done);
@@ -143,7 +143,7 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
 }
 
 #[tokio::test]
-async fn what_another_node_has_written_is_never_overwritten_from_memory() {
+async fn a_write_of_another_node_is_never_overwritten_from_a_cache() {
     let Some(address) = MEMCACHED.shared() else { return };
     let prefix = format!("nodes-{}:", std::process::id());
     let node = async || MemcachedStore::connect(&address).await.unwrap().with_key_prefix(&prefix).unwrap();
@@ -179,7 +179,7 @@ async fn a_session_that_expired_since_it_was_loaded_is_gone() {
 }
 
 #[tokio::test]
-async fn what_was_evicted_is_gone_and_the_rest_is_as_it_was() {
+async fn evicted_sessions_are_gone_and_the_rest_is_unchanged() {
     const SESSIONS: u64 = 3_000;
     let Some(server) = server(&["-m", "2"]) else { return };
     let store = open(&url(&server)).await;
@@ -206,7 +206,7 @@ async fn what_was_evicted_is_gone_and_the_rest_is_as_it_was() {
     }
     assert!(found > 0 && found < SESSIONS, "the server kept {found} of {SESSIONS} sessions");
     let first = first.unwrap();
-    assert_eq!(live(&store, &key(0)).await, None, "the oldest is thrown out first");
+    assert_eq!(live(&store, &key(0)).await, None, "the oldest is evicted first");
     assert_eq!(store.update(&key(0), Version::FIRST, next(&first, 1), now()).await.unwrap(), Outcome::Gone);
     assert_eq!(store.touch(&key(0), Version::FIRST, now(), now().after(HOUR), now()).await.unwrap(), Outcome::Gone);
     assert_eq!(store.renew(renewal(key(0), key(SESSIONS), &first), now()).await.unwrap(), Outcome::Gone);
@@ -216,7 +216,7 @@ async fn what_was_evicted_is_gone_and_the_rest_is_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_server_that_may_not_evict_says_that_it_is_full() {
+async fn a_server_without_eviction_reports_that_it_is_full() {
     let Some(server) = server(&["-m", "2", "-M"]) else { return };
     let store = open(&url(&server)).await;
     let filler = vec![b'x'; 4_000];
@@ -230,11 +230,11 @@ async fn a_server_that_may_not_evict_says_that_it_is_full() {
         }
     }
     assert_eq!(refused.as_ref().map(StoreError::kind), Some(StoreErrorKind::Full));
-    assert!(live(&store, &key(0)).await.is_some(), "what is there stays");
+    assert!(live(&store, &key(0)).await.is_some(), "existing sessions stay");
 }
 
 #[tokio::test]
-async fn the_server_keeps_an_entry_for_as_long_as_it_lives() {
+async fn the_server_keeps_an_entry_until_it_expires() {
     let Some(address) = MEMCACHED.shared() else { return };
     let store = MemcachedStore::connect(&address).await.unwrap();
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap();
@@ -242,13 +242,13 @@ async fn the_server_keeps_an_entry_for_as_long_as_it_lives() {
         (1_u64, Duration::from_millis(1), Some(1..3)),
         (2, HOUR, Some(3_599..3_603)),
         (3, 30 * DAY - Duration::from_secs(1), Some(seconds(30 * DAY) - 2..seconds(30 * DAY) + 2)),
-        // As a date, which a server under load compares with a clock that is a few seconds late.
+        // As a date, which a server under load compares with a clock that is a few seconds behind.
         (4, 31 * DAY, Some(seconds(31 * DAY) - 2..seconds(31 * DAY) + 9)),
         (5, 400 * DAY, Some(seconds(400 * DAY) - 2..seconds(400 * DAY) + 9)),
         (6, 30_000 * DAY, None),
     ];
     for (n, lifetime, expected) in cases {
-        // The clock of the caller may show any time: only what is left counts.
+        // The clock of the caller may show any time: only the remaining time matters.
         let now = Timestamp::from_millis(1_000_000);
         let mut record = Record::clone(&record(n));
         record.expires_at = now.after(lifetime);
@@ -266,7 +266,7 @@ async fn the_server_keeps_an_entry_for_as_long_as_it_lives() {
     }
 }
 
-/// The key as base64url, by hand.
+/// Returns the key as base64url, independently of the crate.
 fn key_text(key: &StoreKey) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits: String = key.as_bytes().iter().map(|byte| format!("{byte:08b}")).collect();
@@ -284,7 +284,7 @@ async fn a_call_that_was_dropped_does_not_answer_the_next() {
     }
     for n in 0..9 {
         proxy.set(Fault::BlackHole);
-        // With every kind of call, each dropped when the server has it and has not answered, as far as one can see.
+        // With every kind of call, each dropped after it was sent and before its reply.
         let dropped = async {
             match n % 3 {
                 0 => drop(store.load(&key(n), now()).await),
@@ -298,7 +298,7 @@ async fn a_call_that_was_dropped_does_not_answer_the_next() {
             assert_eq!(live(&store, &key(9)).await.map(|record| number_in(&record)), Some(9));
         }
     }
-    assert_eq!(proxy.connections(), 11, "one to begin with, one after each dropped call, none was kept");
+    assert_eq!(proxy.connections(), 11, "one initially, and one after each dropped call");
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn connections_that_ended_are_replaced_at_the_next_call() {
     }
     assert!(calls.join_all().await.into_iter().all(|created| created));
     server.restart();
-    assert_eq!(store.load(&key(1), now()).await.unwrap(), None, "a server that was restarted has forgotten");
+    assert_eq!(store.load(&key(1), now()).await.unwrap(), None, "a restarted server has no data");
     assert!(store.create(&key(1), record(5), now()).await.unwrap());
     assert_eq!(live(&store, &key(1)).await.map(|record| number_in(&record)), Some(5));
 
@@ -347,7 +347,7 @@ async fn a_cut_or_reset_connection_is_an_error_and_never_an_answer() {
 }
 
 #[tokio::test]
-async fn a_call_whose_reply_was_lost_can_be_made_again() {
+async fn a_call_with_a_lost_reply_can_be_retried() {
     let Some(server) = MEMCACHED.start() else { return };
     let proxy = Proxy::start(server.address()).await;
     let store = open(&MEMCACHED.url(proxy.address())).await;
@@ -380,7 +380,7 @@ async fn a_call_whose_reply_was_lost_can_be_made_again() {
         let expected = if lost == 0 { Outcome::Done } else { Outcome::Retired(renewal.forward.clone()) };
         assert_eq!(again, expected);
         assert_eq!(live(&store, &key(n + 1)).await, Some(Arc::clone(&renewal.record)));
-        // The session ends under its new key, and a late repetition does not bring it back.
+        // The session ends under its new key, and a late retry does not revive it.
         assert_eq!(store.delete(&key(n + 1), now()).await.unwrap(), Outcome::Done);
         assert_eq!(store.renew(renewal.clone(), now()).await.unwrap(), Outcome::Retired(renewal.forward.clone()));
         assert_eq!(live(&store, &key(n + 1)).await, None);
@@ -395,7 +395,7 @@ async fn a_call_whose_reply_was_lost_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_too_large_is_refused_and_what_was_stored_stays() {
+async fn an_oversized_record_is_rejected_and_the_stored_one_stays() {
     let Some(server) = server(&["-I", "1m"]) else { return };
     let store = open(&url(&server)).await;
     let with = |size: usize| {
@@ -412,7 +412,7 @@ async fn a_record_that_is_too_large_is_refused_and_what_was_stored_stays() {
     let StoreErrorKind::TooLarge { size, limit } = error.kind() else { panic!("{error:?}") };
     assert!(size > 2_000_000 && limit < 1 << 20, "{size} bytes, limit {limit}");
     assert_eq!(live(&store, &key(1)).await, Some(loaded));
-    // The most that is let through is taken.
+    // A record of the largest accepted size is stored.
     let overhead = size - 2_000_000;
     assert!(store.create(&key(2), with(limit - overhead), now()).await.unwrap());
     assert!(store.create(&key(3), with(limit - overhead + 1), now()).await.is_err());
@@ -452,7 +452,7 @@ async fn many_nodes_lose_no_increment_while_touches_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_comes_back_after_a_logout_whatever_many_nodes_do_at_once() {
+async fn concurrent_calls_of_many_nodes_do_not_revive_a_logged_out_session() {
     let Some(server) = MEMCACHED.start() else { return };
     let nodes: Vec<_> = (0..4).map(|_| MemcachedStore::new(&url(&server)).unwrap()).collect();
     for round in 0..200 {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::process::Probe;
 use crate::support::visitor::Visitor;
 
-/// How often a visitor comes back, each time to another node.
+/// The number of requests of a client, each to another node.
 const VISITS: usize = 60;
 
 /// Starts nodes on one store.
@@ -26,7 +26,7 @@ pub(crate) fn at<'p>(node: &'p Probe, visitor: &Visitor<'_>) -> Visitor<'p> {
     }
 }
 
-pub(crate) fn what_one_node_writes_the_others_read_at_once(state: &str) {
+pub(crate) fn writes_of_one_node_are_visible_to_the_others_at_once(state: &str) {
     let [one, other, third] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.set("k", "v");
@@ -39,7 +39,7 @@ pub(crate) fn what_one_node_writes_the_others_read_at_once(state: &str) {
     }
 }
 
-pub(crate) fn a_logout_on_one_node_is_at_once_one_on_all(state: &str) {
+pub(crate) fn a_logout_on_one_node_takes_effect_on_all_at_once(state: &str) {
     let [one, other, third] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.post("/login", json!({ "principal": "alice" }));
@@ -51,13 +51,13 @@ pub(crate) fn a_logout_on_one_node_is_at_once_one_on_all(state: &str) {
         assert!(!at(node, &visitor).cookie_is_live());
     }
     let answer = late.release();
-    assert!(answer.cookie().is_none(), "a request that was late gives a live cookie: {answer:?}");
+    assert!(answer.cookie().is_none(), "a late request sets a live cookie: {answer:?}");
     for node in [&one, &other, &third] {
-        assert!(!at(node, &visitor).cookie_is_live(), "a request that was late has brought the session back");
+        assert!(!at(node, &visitor).cookie_is_live(), "a late request has revived the session");
     }
 }
 
-pub(crate) fn a_login_on_one_node_lets_the_old_id_die_on_all(state: &str) {
+pub(crate) fn a_login_on_one_node_kills_the_old_id_on_all(state: &str) {
     let [one, other] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.set("k", 1);
@@ -115,7 +115,7 @@ pub(crate) fn a_renewal_on_one_node_is_followed_on_all(state: &str) {
     assert!(!at(&one, &visitor).cookie_is_live());
 }
 
-pub(crate) fn a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_all(state: &str) {
+pub(crate) fn a_renewal_without_grace_on_one_node_kills_the_old_id_on_all(state: &str) {
     let [one, other] = start(state, &["--grace", "0s"]);
     let mut visitor = one.visitor();
     visitor.set("k", 1);
@@ -125,7 +125,7 @@ pub(crate) fn a_renewal_without_grace_on_one_node_is_the_end_of_the_old_id_on_al
     assert_eq!(at(&other, &visitor).read("k"), 1);
 }
 
-pub(crate) fn a_node_that_is_killed_takes_no_session_with_it(state: &str) {
+pub(crate) fn a_killed_node_loses_no_session(state: &str) {
     let [one, other] = start(state, &[]);
     let mut visitor = one.visitor();
     visitor.set("k", 1);
@@ -138,7 +138,7 @@ pub(crate) fn a_node_that_is_killed_takes_no_session_with_it(state: &str) {
     assert_eq!(visitor.read("k"), 2);
 }
 
-pub(crate) fn a_node_that_is_killed_among_additions_loses_none_that_was_acknowledged(state: &str) {
+pub(crate) fn a_node_killed_during_additions_loses_no_acknowledged_one(state: &str) {
     const CLIENTS: u64 = 8;
     let [one, other] = start(state, &[]);
     let mut visitor = one.visitor();
@@ -146,7 +146,7 @@ pub(crate) fn a_node_that_is_killed_among_additions_loses_none_that_was_acknowle
     let acknowledged = AtomicU64::new(0);
     let add = || {
         let mut visitor = visitor.clone();
-        // The node is killed in the end, and the client panics.
+        // The node is killed at the end, and the client panics.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             loop {
                 let status = visitor.post("/add", json!({ "key": "n", "by": 1 })).status;

@@ -12,11 +12,11 @@ use crate::adapters::Adapter;
 use crate::browser::{App, Browser};
 use crate::harness::process::Server;
 
-/// Clients with a session of their own.
+/// Clients with separate sessions.
 const LONELY: usize = 8;
 /// Clients that share one session.
 const SHARING: usize = 4;
-/// Clients that log out all the time.
+/// Clients that repeatedly log out.
 const LEAVING: usize = 4;
 /// How many requests are answered, or fail, before the test goes on.
 const SOME: usize = 500;
@@ -26,7 +26,7 @@ const STORE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Longer than any server takes to restart.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What all clients count.
+/// Counts of all clients.
 #[derive(Default)]
 struct Load {
     is_over: AtomicBool,
@@ -165,7 +165,7 @@ async fn withstand(adapter: &Adapter, outage: impl AsyncFn(&Server, &Load)) {
     let over: Vec<Browser> = leaving.join_all().await.into_iter().flatten().collect();
     check_shared(adapter, &app, &mut shared, &counted).await;
     for browser in &over {
-        assert!(is_new(&app, browser).await, "a session is back after its logout");
+        assert!(is_new(&app, browser).await, "a session was revived after its logout");
     }
     let (answered, failed) = (load.answered.load(Ordering::SeqCst), load.failed.load(Ordering::SeqCst));
     let lost = load.lost.load(Ordering::SeqCst);
@@ -194,11 +194,11 @@ async fn check_shared(adapter: &Adapter, app: &App, shared: &mut Browser, counte
     }
     let number = u64::from(shared.get(app, "n").await.expect("the number is there"));
     let (sure, unsure) = counted.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    println!("{}: counted together to {number}; {sure} acknowledged, {unsure} not", adapter.engine.name);
+    println!("{}: the shared session counted to {number}; {sure} acknowledged, {unsure} not", adapter.engine.name);
     assert!((sure..=sure + unsure).contains(&number), "counted to {number}: {sure} were acknowledged, {unsure} not");
 }
 
-pub(crate) async fn nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_killed(adapter: &Adapter) {
+pub(crate) async fn a_killed_server_loses_no_acknowledged_write_and_revives_no_session(adapter: &Adapter) {
     withstand(adapter, async |server, load| {
         tokio::task::block_in_place(|| server.kill());
         Load::more(&load.failed, LONELY).await;
@@ -207,7 +207,7 @@ pub(crate) async fn nothing_acknowledged_is_lost_and_nothing_comes_back_when_the
     .await;
 }
 
-pub(crate) async fn nothing_acknowledged_is_lost_and_nothing_comes_back_when_the_server_is_halted(adapter: &Adapter) {
+pub(crate) async fn a_halted_server_loses_no_acknowledged_write_and_revives_no_session(adapter: &Adapter) {
     withstand(adapter, async |server, load| {
         tokio::task::block_in_place(|| server.stop());
         Load::more(&load.failed, 2 * LONELY).await;

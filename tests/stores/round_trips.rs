@@ -106,7 +106,7 @@ impl Kind {
     }
 }
 
-pub(crate) async fn each_kind_of_request_goes_to_the_server_no_more_often_than_it_must(adapter: &Adapter) {
+pub(crate) async fn each_kind_of_request_takes_the_minimum_of_round_trips(adapter: &Adapter) {
     let Some(server) = adapter.engine.server() else { return };
     let proxy = Proxy::start(server.address()).await;
     let app = App::new((adapter.open)(adapter.engine.url(proxy.address())).await);

@@ -167,7 +167,7 @@ impl Connection {
 pub(crate) struct Response {
     pub(crate) status: u16,
     headers: Vec<(String, Vec<u8>)>,
-    /// The body, in the pieces it came in.
+    /// The body, in its received pieces.
     pub(crate) chunks: Vec<Vec<u8>>,
 }
 
@@ -176,7 +176,7 @@ pub(crate) struct Response {
 pub(crate) struct SetCookie {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// What follows the value, including the first `;`.
+    /// The attributes, including the first `;`.
     pub(crate) attributes: String,
 }
 
@@ -228,17 +228,17 @@ impl Response {
         self.cookie_named(COOKIE)
     }
 
-    /// Asserts what holds for every response.
+    /// Asserts the invariants of every response.
     fn check(&self) {
         let cookies = self.set_cookies();
         let names: HashSet<_> = cookies.iter().map(|cookie| &cookie.name).collect();
         assert_eq!(names.len(), cookies.len(), "two cookies of one name: {self:?}");
         if cookies.iter().any(|cookie| cookie.attributes.contains("HttpOnly")) {
             assert_eq!(self.lines("cache-control"), ["no-store"], "a shared cache may keep a cookie: {self:?}");
-            assert!(self.lines("vary").contains(&"Cookie".to_owned()), "its handler looked: {self:?}");
+            assert!(self.lines("vary").contains(&"Cookie".to_owned()), "its handler used the session: {self:?}");
         }
         for cookie in &cookies {
-            assert!(cookie.name.len() + cookie.value.len() <= 4096, "a browser refuses the cookie: {self:?}");
+            assert!(cookie.name.len() + cookie.value.len() <= 4096, "a browser rejects the cookie: {self:?}");
         }
     }
 }

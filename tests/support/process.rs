@@ -34,9 +34,9 @@ impl Probe {
             .expect("the probe can be started");
         let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
         let mut line = String::new();
-        stdout.read_line(&mut line).expect("the probe says where it listens");
+        stdout.read_line(&mut line).expect("the probe prints its address");
         let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('\n'));
-        let address = address.unwrap_or_else(|| panic!("the line that says where it listens: {line:?}"));
+        let address = address.unwrap_or_else(|| panic!("the line with its address: {line:?}"));
         Self { child, stdout, address: address.parse().expect("an address") }
     }
 
@@ -65,7 +65,7 @@ impl Probe {
         // The shell's `kill`: a minimal system has no other.
         let kill = ["-c", "kill \"$1\" \"$2\"", "sh", signal, &id];
         let status = Command::new("sh").args(kill).status().expect("sh can be run");
-        assert!(status.success(), "the probe is there to be sent a signal");
+        assert!(status.success(), "the probe is running");
     }
 
     /// Waits for the process to exit, and returns the rest of its output.

@@ -1,4 +1,4 @@
-//! A visitor with a browser, as far as the cookies of the session and its parts go.
+//! A visitor: a browser that keeps the cookies of the session and its parts.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ impl<'p> Visitor<'p> {
         Self { probe, name: COOKIE, cookie: None, parts: BTreeMap::new() }
     }
 
-    /// A visitor of a probe that was told another name for its cookie.
+    /// Creates a visitor of a probe with another cookie name.
     pub(crate) fn with_cookie_name(self, name: &'static str) -> Self {
         Self { name, ..self }
     }
@@ -41,7 +41,7 @@ impl<'p> Visitor<'p> {
         response
     }
 
-    /// Sets a value and makes sure that it was saved.
+    /// Sets a value and asserts that it was saved.
     pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) -> Response {
         let response = self.post("/set", json!({ "key": key, "value": value.into() }));
         assert_eq!((response.status, response.json()), (200, json!({ "ok": true })));
@@ -64,7 +64,7 @@ impl<'p> Visitor<'p> {
         self.dump()["new"] == false
     }
 
-    /// Whether the cookie leads to a live session, asked without following a renewal and keeping what it brings.
+    /// Returns whether the cookie opens a live session, without keeping the cookies of the response.
     pub(crate) fn cookie_is_live(&self) -> bool {
         self.clone().is_live()
     }
@@ -109,14 +109,14 @@ impl<'p> Visitor<'p> {
     }
 }
 
-/// A request that has loaded the session and has not gone on yet.
+/// A request that has loaded the session and waits.
 pub(crate) struct Held {
     connection: Connection,
     request: Request,
 }
 
 impl Held {
-    /// Lets the request go on, and waits for its response.
+    /// Lets the request continue, and waits for its response.
     pub(crate) fn release(mut self) -> Response {
         self.connection.send_body(&self.request)
     }

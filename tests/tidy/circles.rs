@@ -1,4 +1,4 @@
-//! No two files of the library need each other, directly or through others.
+//! No two files of the library depend on each other, directly or through others.
 //!
 //! File A needs file B if A names something that B defines: in a `use`, or by a path such as `super::b::f()`. Names are
 //! followed through re-exports to the file that defines them, so `use super::Y` leads to `y.rs` if `mod.rs` has nothing
@@ -122,7 +122,7 @@ fn a_circle_may_go_through_others() {
 }
 
 #[test]
-fn circles_apart_are_told_apart() {
+fn separate_circles_are_reported_separately() {
     let complaints = circles(
         &sample(&[
             ("src/a.rs", "use crate::b::B;\n"),
@@ -187,7 +187,7 @@ fn a_parent_and_a_child_that_need_each_other_are_a_circle() {
 }
 
 #[test]
-fn tests_comments_and_strings_are_no_needs() {
+fn tests_comments_and_strings_are_not_dependencies() {
     let a = ("src/a.rs", "use crate::b::B;\n");
     for text in [
         "// use crate::a::A;\n",

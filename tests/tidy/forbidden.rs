@@ -1,8 +1,8 @@
-//! Words and calls that are nowhere, or in one place only.
+//! Words and calls that are forbidden, or allowed in one place only.
 
 use crate::sources::{File, assert_bites, assert_passes, assert_tidy, blank};
 
-// Put together here, so that this file does not complain about itself.
+// Assembled here, so that this file does not match itself.
 const UNFINISHED: [&str; 4] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("db", "g!("), concat!("to", "do!(")];
 const IGNORED: [&str; 2] = [concat!("#[", "ignore"), concat!(", ", "ignore)")];
 const CLOCKS: [&str; 2] = [concat!("SystemTime::", "now"), concat!("Instant::", "now")];
@@ -24,7 +24,7 @@ fn ignored(file: &File) -> Vec<String> {
     let code = file.is_rust() || file.path.ends_with(".md");
     let found = |line: &str| code && (fence(line) || IGNORED.iter().any(|word| line.contains(word)));
     let lines = file.text.lines().enumerate();
-    lines.filter(|(_, line)| found(line)).map(|(at, _)| file.complaint(at, "an ignored test is no test")).collect()
+    lines.filter(|(_, line)| found(line)).map(|(at, _)| file.complaint(at, "ignored tests are forbidden")).collect()
 }
 
 fn clocks(file: &File) -> Vec<String> {
@@ -46,7 +46,7 @@ fn machine_paths(file: &File) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_left_unfinished() {
+fn no_work_marker_is_left() {
     for word in UNFINISHED {
         assert_bites(unfinished, "src/a.rs", &format!("    // {word}\n"));
     }
@@ -62,7 +62,7 @@ fn no_test_is_ignored() {
 }
 
 #[test]
-fn only_the_clock_asks_for_the_time() {
+fn only_the_clock_reads_the_time() {
     for call in CLOCKS {
         assert_bites(clocks, "src/record/a.rs", &format!("let now = {call}();\n"));
         assert_passes(clocks, "src/record/a.rs", &format!("// {call}()\n"));
@@ -72,7 +72,7 @@ fn only_the_clock_asks_for_the_time() {
 }
 
 #[test]
-fn no_path_of_a_machine_is_written_down() {
+fn sources_contain_no_machine_path() {
     for path in MACHINE_PATHS {
         assert_bites(machine_paths, "README.md", &format!("see {path}notes\n"));
     }

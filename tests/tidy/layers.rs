@@ -66,7 +66,7 @@ fn reached(line: &str) -> Vec<&str> {
 fn imports(file: &File, exports: &BTreeMap<String, String>) -> Vec<String> {
     let Some(module) = module(file).filter(|_| file.is_source() && !file.is_test()) else { return Vec::new() };
     let Some(own) = LAYERS.iter().position(|layer| *layer == module) else {
-        return vec![file.complaint(0, format!("the module `{module}` has no place in the order of modules"))];
+        return vec![file.complaint(0, format!("the module `{module}` is missing in the order of modules"))];
     };
     let mut complaints = Vec::new();
     let code = blank(&file.lines_before_tests().join("\n"));
@@ -76,7 +76,7 @@ fn imports(file: &File, exports: &BTreeMap<String, String>) -> Vec<String> {
             match LAYERS.iter().position(|layer| *layer == target) {
                 Some(layer) if layer <= own => {}
                 Some(_) => complaints.push(file.complaint(at, format!("`{module}` imports from `{target}` above it"))),
-                None => complaints.push(file.complaint(at, format!("`crate::{name}` is of no module known here"))),
+                None => complaints.push(file.complaint(at, format!("`crate::{name}` belongs to an unknown module"))),
             }
         }
     }

@@ -1,7 +1,6 @@
-//! The style as a test: what a reviewer would otherwise have to notice.
+//! The style as a test, instead of in reviews.
 //!
-//! Each check is a function from files to complaints, and is shown to bite on a broken sample before it runs over the
-//! sources.
+//! Each check is a function from files to complaints, and is tested on a broken sample before it runs over the sources.
 
 mod circles;
 mod forbidden;

@@ -1,4 +1,4 @@
-//! Which file a path of Rust leads to: modules, imports and re-exports, without a compiler.
+//! Resolves Rust paths to files: modules, imports and re-exports, without a compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,11 +38,11 @@ struct Import {
 pub(crate) struct Need<'f> {
     pub(crate) file: &'f str,
     pub(crate) target: &'f str,
-    /// The line that says so, as a reader is told.
+    /// The line that says so, as reported.
     pub(crate) line: String,
 }
 
-/// Where a path leads to.
+/// The target of a path.
 enum Target<'f> {
     Module(String),
     /// An item, in the file with this path.
@@ -143,7 +143,7 @@ fn module_of(path: &str) -> String {
     if path == "lib" { String::new() } else { path.replace('/', "::") }
 }
 
-/// A word or a mark of code, with the number of its line.
+/// A word or a mark of code, with its line number.
 type Token<'t> = (&'t str, usize);
 
 fn tokens(code: &str) -> Vec<Token<'_>> {

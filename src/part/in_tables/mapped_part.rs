@@ -18,7 +18,7 @@ pub(crate) type BoxFuture<'a, O> = Pin<Box<dyn Future<Output = O> + Send + 'a>>;
 
 /// A part that lives in tables.
 pub(crate) trait MappedPart: fmt::Debug + Send + Sync + 'static {
-    /// Returns the fields that have tables of their own.
+    /// Returns the fields with separate tables.
     fn collections(&self) -> &[Collection];
 
     fn database(&self) -> &Arc<dyn RowDatabase>;
@@ -30,7 +30,7 @@ pub(crate) trait MappedPart: fmt::Debug + Send + Sync + 'static {
     /// another generation by now.
     fn load(&self, session: Handle, generation: Generation) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
-    /// Returns the writes that put `after` in the place of all rows, whatever they hold. `None` stands for no rows.
+    /// Returns the writes that replace all rows, whatever they hold, by `after`. `None` stands for no rows.
     fn replacement(&self, after: Option<&Value>) -> Result<RowWrites, Error>;
 
     /// Returns the writes that turn `before`, the value that was loaded, into `after`. `None` stands for no rows.
@@ -39,7 +39,7 @@ pub(crate) trait MappedPart: fmt::Debug + Send + Sync + 'static {
 
 /// A database that stores sessions and the rows of parts.
 pub(crate) trait RowDatabase: fmt::Debug + Send + Sync + 'static {
-    /// Whether `store` stores its sessions in this database.
+    /// Returns whether `store` stores its sessions in this database.
     fn is_of(&self, store: &dyn Any) -> bool;
 
     /// Makes a call of the store and writes rows in one transaction. Unless the call is [`Outcome::Done`], nothing is

@@ -41,7 +41,7 @@ pub(crate) struct TableWrites {
 }
 
 impl TableWrites {
-    /// Nothing is to be written to a table yet.
+    /// Creates empty writes to a table.
     pub(crate) fn of(table: usize) -> Self {
         Self { table, clears: false, removed: None, put: None, puts_new: false }
     }

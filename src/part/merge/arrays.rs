@@ -1,4 +1,4 @@
-//! Arrays: lists, whose changes exclude each other, and sets, whose elements come and go one by one.
+//! Arrays: lists, whose changes exclude each other, and sets, whose elements are added and removed individually.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -25,7 +25,7 @@ impl<'t> Lists<'t> {
         Some(Self { before, ours, theirs, stored })
     }
 
-    /// Returns elements that our side can have: enough to see what their order means, if there are.
+    /// Returns elements that our side can have: enough, if possible, to find the meaning of their order.
     fn samples(&self) -> Vec<&'t str> {
         let are_enough = |list: &&Vec<&str>| {
             let shapes = Shape::all(list);
@@ -36,7 +36,7 @@ impl<'t> Lists<'t> {
         of_one.unwrap_or_else(|| lists.into_iter().flatten().copied().collect())
     }
 
-    /// Returns one element on each side, given where it is in the lists that can be told apart by their places.
+    /// Returns one element on each side, given its places in the lists.
     fn element(&self, place: usize, ours: usize) -> Sides<'t> {
         let at = |list: &[&'t str]| list.get(place).copied();
         let (before, theirs, stored) = (at(&self.before), at(&self.theirs), at(&self.stored));
@@ -56,7 +56,7 @@ impl<'t> Merge<'t> {
         let stored = Shape::all(&lists.stored);
         let is_in_step = stored == theirs;
         if is_ours_alone && !is_in_step && counts(&stored) == counts(&theirs) {
-            // The type has read the stored text in another order.
+            // The type decodes the stored text in another order.
             return Some(self.set(path, &lists, Order::Bag));
         }
         if !(is_ours_alone && is_in_step) {
@@ -75,7 +75,7 @@ impl<'t> Merge<'t> {
         }
     }
 
-    /// Makes our changes of a list that only we have changed: its elements keep what else is stored in them.
+    /// Applies our changes to a list that only we have changed: its elements keep the other fields stored in them.
     fn list(&self, path: &Path<'t>, lists: &Lists<'t>) -> Cow<'t, str> {
         let merged = align(&Shape::all(&lists.before), &Shape::all(&lists.ours));
         let merged = merged.into_iter().enumerate().filter_map(|(ours, place)| match place {
@@ -96,7 +96,7 @@ impl<'t> Merge<'t> {
         Cow::Owned(array_text(merged))
     }
 
-    /// Removes what we removed, and adds what we added.
+    /// Applies our removals and additions.
     fn set(&self, path: &Path<'t>, lists: &Lists<'t>, order: Order) -> Cow<'t, str> {
         let (before, ours) = (Shape::all(&lists.before), Shape::all(&lists.ours));
         let theirs: HashSet<_> = Shape::all(&lists.theirs).into_iter().collect();
@@ -113,20 +113,20 @@ impl<'t> Merge<'t> {
         Cow::Owned(array_text(kept.chain(added.map(|shape| &*shape.text))))
     }
 
-    /// Returns the shape of what the type makes of an element that is not stored in its words.
+    /// Returns the shape of a stored element as the type encodes it.
     fn shape_to_type(&self, path: &Path<'_>, element: &'t str) -> Shape<'t> {
         let answer = self.questions.elements(self.theirs, path, &[element]);
         answer.and_then(|elements| elements.into_iter().next()).map_or_else(|| Shape::of(element), Shape::of)
     }
 }
 
-/// Returns the elements of `list` without as many of each as `other` has.
+/// Returns the elements of `list` minus those of `other`, counting duplicates.
 fn less<'s, 't>(list: &'s [Shape<'t>], other: &'s [Shape<'t>]) -> Vec<&'s Shape<'t>> {
     let other: Vec<_> = other.iter().collect();
     list.iter().zip(stays(list, &other)).filter(|(_, stays)| *stays).map(|(shape, _)| shape).collect()
 }
 
-/// Returns which elements of `list` are left when each of `removed` takes one away.
+/// Returns for each element of `list` whether it stays when each of `removed` removes one.
 fn stays(list: &[Shape<'_>], removed: &[&Shape<'_>]) -> Vec<bool> {
     let mut removed = counts(removed.iter().copied());
     let is_left = |shape| match removed.get_mut(shape) {
@@ -139,10 +139,11 @@ fn stays(list: &[Shape<'_>], removed: &[&Shape<'_>]) -> Vec<bool> {
     list.iter().map(is_left).collect()
 }
 
-/// Returns for each element of `after` which one of `before` it is, with its changes, if it is one.
+/// Returns for each element of `after` the place of the same element in `before`, if there is one.
 ///
-/// Equal ones are the same, and first of all those that both lists begin and end with. If no element came or went,
-/// those that are left were changed where they stand. What else is stored in an element must not get into another one.
+/// Equal elements are the same, starting with the common prefix and suffix of the lists. If no element was added or
+/// removed, the remaining elements were changed in place. Other fields stored in an element must not move to another
+/// one.
 fn align<S: Eq + Hash>(before: &[S], after: &[S]) -> Vec<Option<usize>> {
     let most = before.len().min(after.len());
     let head = before.iter().zip(after).take_while(|(one, other)| one == other).count();
@@ -171,7 +172,7 @@ mod tests {
     use super::align;
 
     #[test]
-    fn elements_are_known_again_by_their_place_or_their_value() {
+    fn elements_are_identified_by_their_place_or_value() {
         let align = |before: &str, after: &str| {
             let [before, after] = [before, after].map(|list| list.chars().collect::<Vec<_>>());
             align(&before, &after)

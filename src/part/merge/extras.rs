@@ -1,19 +1,19 @@
 //! Stored fields that the type does not have under their names.
 //!
-//! A newer release may have written them, and they are to stay. Or the type reads them under an alias: then they are
-//! what one of its own fields was once called, and must not stand beside it. Only the type knows which.
+//! A newer release may have written them, and they must stay. Or the type reads them under an alias: then they are an
+//! old name of one of its fields, and must not stay next to it. Only the type can tell.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 
 use super::text::{Object, Path};
 
-/// Where such a field is: in which object, and under which name.
+/// The place of such a field: the path of its object, and its name.
 pub(super) type Extra<'t> = (Path<'t>, Cow<'t, str>);
 
-/// Which of them stay in the objects that are changed.
+/// The extras that stay in changed objects.
 pub(super) enum Extras<'t> {
-    /// They stay, and are noted here.
+    /// All stay, and are recorded here.
     Noted(RefCell<Vec<Extra<'t>>>),
     /// Only these stay, and in their objects every field of the type is written under its own name.
     Only(Vec<Extra<'t>>),
@@ -26,7 +26,7 @@ impl Default for Extras<'_> {
 }
 
 impl<'t> Extras<'t> {
-    /// Returns those that were noted.
+    /// Returns the recorded extras.
     pub(super) fn take(&self) -> Vec<Extra<'t>> {
         match self {
             Self::Noted(noted) => noted.take(),
@@ -34,7 +34,7 @@ impl<'t> Extras<'t> {
         }
     }
 
-    /// Returns the stored object with those of its extras that stay.
+    /// Returns the stored object with the extras that stay.
     pub(super) fn choose(
         &self,
         path: &Path<'t>,
@@ -60,9 +60,9 @@ impl<'t> Extras<'t> {
     }
 }
 
-/// Returns the extras that can stay: with them, `outcome` is a text of which the type reads what it should.
+/// Returns the extras that can stay: with them, the type reads the expected value from `outcome`.
 ///
-/// Returns `None` if even without any it is not.
+/// Returns `None` if it does not even without extras.
 pub(super) fn harmless<'t>(
     extras: Vec<Extra<'t>>,
     outcome: impl Fn(Vec<Extra<'t>>) -> String,

@@ -1,15 +1,15 @@
 //! Merges a request's change of a part with the stored part.
 //!
-//! A merge has three texts as the type encodes them: the part as it was before, as this request wants it, and as it is
-//! stored now. The outcome is built from the stored text: whatever the request has not changed keeps its bytes, such as
-//! fields that only a newer release knows, and numbers however they are written.
+//! A merge has three texts as the type encodes them: the part before the request, the part that the request wants, and
+//! the stored part. The outcome is built from the stored text: everything that the request has not changed keeps its
+//! bytes, such as fields that only a newer release knows, and the spelling of numbers.
 //!
-//! - Objects are merged field by field, collections row by row, sets element by element. Of a list that two requests
-//!   have changed, ours counts as a whole.
-//! - A removal is never undone by a change inside what was removed, whichever came first.
-//! - Variants of an enum exclude each other: one of them counts as a whole.
+//! - Objects are merged field by field, collections row by row, sets element by element. If two requests have changed a
+//!   list, our whole list wins.
+//! - A removal is never undone by a change inside the removed value, whichever came first.
+//! - Variants of an enum exclude each other: one of them wins as a whole.
 //!
-//! Everything here is a function of texts. [`questions`] finds out their meaning to the type.
+//! Everything here is a function of texts. [`questions`] determines their meaning to the type.
 
 mod arrays;
 mod collection;
@@ -43,7 +43,7 @@ pub(crate) struct TextChange<'t> {
 }
 
 impl<'t> TextChange<'t> {
-    /// Whether the two texts are the same to the type.
+    /// Returns whether the two texts are the same to the type.
     pub(crate) fn is_empty(&self, codec: &dyn Codec) -> bool {
         self.before == Some(self.after)
             || self.merge(codec, self.after).is_same(self.after, &Path::default(), self.before, Some(self.after))

@@ -10,7 +10,7 @@ use super::text::{Object, Path, object_text};
 type Pair<'t> = (&'t str, Cow<'t, str>);
 
 impl<'t> Merge<'t> {
-    /// Merges an object that both sides have. Stored fields stay where they are, new ones come behind them.
+    /// Merges an object that both sides have. Stored fields keep their places, and new ones are appended.
     pub(super) fn object(&self, path: &Path<'t>, sides: Sides<'t>) -> Option<Cow<'t, str>> {
         if !self.is_same(self.theirs, path, sides.before, sides.theirs)
             && let Some(winner) = self.one_variant(path, sides)
@@ -36,7 +36,7 @@ impl<'t> Merge<'t> {
         Some(Cow::Owned(object_text(fields)))
     }
 
-    /// Returns the side that counts if the two have made different variants of an enum: ours, or theirs if we only
+    /// Returns the side that wins if the two have made different variants of an enum: ours, or theirs if we only
     /// changed something inside the variant that they replaced.
     fn one_variant(&self, path: &Path<'_>, sides: Sides<'t>) -> Option<Cow<'t, str>> {
         let (ours, theirs) = (sides.ours?, sides.theirs?);
@@ -50,13 +50,13 @@ impl<'t> Merge<'t> {
     }
 }
 
-/// Whether our fields are those from before that are still there, and the new ones behind them.
+/// Returns `true` if our fields are the kept ones in their old order, followed by new ones.
 fn stands_in_order(before: &Object<'_>, ours: &Object<'_>) -> bool {
     let kept = before.names().filter(|name| ours.has(name));
     kept.chain(ours.names().filter(|name| !before.has(name))).eq(ours.names())
 }
 
-/// Puts our fields in our order into the places that they have among the others.
+/// Reorders our fields in our order, within the places that they have among the others.
 fn put_in_order(fields: &mut [Pair<'_>], ours: &Object<'_>) {
     let ranks: HashMap<_, _> = ours.fields().iter().enumerate().map(|(rank, field)| (field.label, rank)).collect();
     let rank = |label: &str| ranks.get(label);

@@ -1,8 +1,8 @@
-//! Questions to the type of a part, which alone knows the meaning of its text.
+//! Queries to the type of a part about the meaning of its text.
 //!
-//! A JSON array is a list, a set or a tuple; an object is a struct, a map or a variant of an enum. The text does not
-//! tell. So the type is asked: it decodes a text made for the question and encodes it again, and the outcome is the
-//! answer.
+//! A JSON array is a list, a set or a tuple; an object is a struct, a map or a variant of an enum. The text alone does
+//! not show which. So the type is queried: it decodes a text made for the question and encodes it again, and the
+//! outcome is the answer.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -19,10 +19,10 @@ pub(crate) trait Codec {
 /// The most questions that one merge asks. Each decodes and encodes the whole part.
 const MOST: u32 = 256;
 
-/// How often a question is asked whose answer may be chance: a `HashSet` of two keeps an order every other time.
+/// How often to repeat a question whose answer is random: a `HashSet` of two keeps an order every other time.
 const REPEATS: u32 = 16;
 
-/// A string that no variant of an enum has for its name.
+/// A string that is not the name of any variant.
 const ODD: &str = r#""\u0001""#;
 
 /// The meaning of the order and the number of equal elements of an array.
@@ -30,11 +30,11 @@ const ODD: &str = r#""\u0001""#;
 pub(super) enum Order {
     /// Both are kept, or the array is a tuple.
     List,
-    /// No element is there twice; the order is kept.
+    /// Without duplicates; the order is kept.
     OrderedSet,
-    /// No element is there twice.
+    /// Without duplicates.
     Set,
-    /// The order is not kept, and elements can be there twice.
+    /// The order is not kept, and duplicates are possible.
     Bag,
 }
 
@@ -54,26 +54,27 @@ impl<'c> Questions<'c> {
         Self { codec, left: Cell::new(MOST) }
     }
 
-    /// Returns the text that the type makes of `text`.
+    /// Returns `text` decoded and encoded again.
     pub(super) fn again(&self, text: &str) -> Option<String> {
         self.left.set(self.left.get().checked_sub(1)?);
         self.codec.again(text)
     }
 
-    /// Returns what the type makes of `whole` with `value` at a path.
+    /// Returns `whole` with `value` at a path, decoded and encoded again.
     fn with(&self, whole: &str, path: &Path<'_>, value: &str) -> Option<String> {
         self.again(&path.put(whole, value)?)
     }
 
-    /// Returns the elements that the type makes of `elements` at a path.
+    /// Returns `elements` at a path, decoded and encoded again.
     pub(super) fn elements(&self, whole: &str, path: &Path<'_>, elements: &[&str]) -> Option<Vec<String>> {
         let answer = self.with(whole, path, &array_text(elements))?;
         Some(items(path.find(&answer)?)?.into_iter().map(str::to_owned).collect())
     }
 
-    /// Returns what order means to the array at a path of `whole`. The elements are some that it can have.
+    /// Returns the meaning of order in the array at a path of `whole`, given some elements that it can have.
     ///
-    /// They are tried doubled, backwards and forwards: a list keeps all as they come, a set drops the second half.
+    /// The probe has each element twice, first backwards and then forwards: a list keeps all of them in order, a set
+    /// drops the second half.
     pub(super) fn order(&self, whole: &str, path: &Path<'_>, elements: &[&str]) -> Order {
         let mut once = distinct_backwards(elements);
         if once.len() < 2 {
@@ -97,7 +98,7 @@ impl<'c> Questions<'c> {
         Order::OrderedSet
     }
 
-    /// Whether the object at a path of `whole` keeps the order of its fields, as an `IndexMap` does.
+    /// Returns whether the object at a path of `whole` keeps the order of its fields, as an `IndexMap` does.
     pub(super) fn keeps_field_order(&self, whole: &str, path: &Path<'_>, object: &Object<'_>) -> bool {
         let backwards = object_text(object.fields().iter().rev().map(Field::as_pair));
         let keeps = || {
@@ -107,24 +108,26 @@ impl<'c> Questions<'c> {
         object.len() > 1 && (0..REPEATS).all(|_| keeps() == Some(true))
     }
 
-    /// Whether the array at a path of `whole` cannot have fewer elements.
+    /// Returns whether the array at a path of `whole` cannot have fewer elements.
     pub(super) fn is_tuple(&self, whole: &str, path: &Path<'_>, elements: &[&str]) -> bool {
         elements.split_last().is_some_and(|(_, fewer)| self.elements(whole, path, fewer).is_none())
     }
 
-    /// Whether the type leaves the container at a path of `whole` out when it is empty.
+    /// Returns whether the type leaves the container at a path of `whole` out when it is empty.
     pub(super) fn leaves_out_empty(&self, whole: &str, path: &Path<'_>, kind: Kind) -> bool {
         let answer = kind.empty().and_then(|empty| self.with(whole, path, empty));
         answer.is_some_and(|answer| path.find(&answer).is_none())
     }
 
-    /// Whether two objects at a path of `whole` have fields that cannot stand together: they are variants of an enum.
+    /// Returns whether two objects at a path of `whole` have fields that cannot stand together: they are variants of an
+    /// enum.
     pub(super) fn excludes(&self, whole: &str, path: &Path<'_>, one: &str, other: &str) -> bool {
         let Some((one, other)) = Object::parse(one).zip(Object::parse(other)) else { return false };
         self.is_torn(whole, path, &one, &other) || self.is_torn(whole, path, &other, &one)
     }
 
-    /// Whether the type drops or refuses a field of `one` under the tags of `other`, with what only `other` has.
+    /// Returns whether the type drops or refuses a field of `one` under the tags of `other`, with what only `other`
+    /// has.
     ///
     /// It may refuse them because the values of a struct do not fit together. With an enum, it also refuses an odd name
     /// for the variant: in the place of a string that may be its tag, or beside the fields of one that takes no others.
@@ -154,7 +157,7 @@ fn tag_of<'o>(other: &Object<'o>, field: &Field<'o>) -> Option<(&'o str, &'o str
     (tag != field.value && [tag, field.value].iter().all(|text| text.starts_with('"'))).then_some((field.label, tag))
 }
 
-/// Whether `kept` has all fields of `asked`, and so on down the objects.
+/// Returns whether `kept` has all fields of `asked`, and so on down the objects.
 fn has_fields_of(kept: &str, asked: &str) -> bool {
     let Some(asked) = Object::parse(asked) else { return true };
     let Some(kept) = Object::parse(kept) else { return false };

@@ -31,7 +31,7 @@ impl<'t> Rows<'t> {
     }
 }
 
-/// Returns what tells a row from others: its key as a JSON text.
+/// Returns the key of a row as a JSON text.
 fn key_of(row: &str, key: &[String]) -> String {
     let row = Object::parse(row).unwrap_or_default();
     let value = |field: &String| {
@@ -42,13 +42,13 @@ fn key_of(row: &str, key: &[String]) -> String {
 }
 
 impl<'t> Merge<'t> {
-    /// Merges the rows of a collection. Stored rows stay where they are, new ones come behind them.
+    /// Merges the rows of a collection. Stored rows keep their places, and new ones are appended.
     ///
-    /// A change of a row that was removed meanwhile does not bring it back.
+    /// A change of a row that was removed meanwhile does not restore it.
     pub(super) fn rows(&self, path: &Path<'t>, key: &[String], sides: Sides<'t>) -> Option<Cow<'t, str>> {
         let ours = Rows::parse(sides.ours, key);
         if ours.has_one_key_twice() {
-            // It is for the table to refuse.
+            // The table rejects duplicate keys.
             return sides.ours.map(Cow::Borrowed);
         }
         let (before, theirs) = (Rows::parse(sides.before, key), Rows::parse(sides.theirs, key));
@@ -65,7 +65,7 @@ impl<'t> Merge<'t> {
     }
 }
 
-/// Whether two requests have changed the same field, or the same row, of what was there `before`.
+/// Returns `true` if two requests have changed the same field, or the same row, of `before`.
 ///
 /// The texts have one origin: unchanged values have the same bytes.
 pub(crate) fn overlap(
@@ -87,7 +87,7 @@ pub(crate) fn overlap(
     })
 }
 
-/// Whether both sides differ from before, and an object in one and the same field.
+/// Returns `true` if both sides differ from before, and for objects, in the same field.
 fn meet(sides: [Option<&str>; 3]) -> bool {
     let [before, ours, theirs] = sides;
     if before == ours || before == theirs {
@@ -98,7 +98,7 @@ fn meet(sides: [Option<&str>; 3]) -> bool {
     names.any(|name| meet([&before, &ours, &theirs].map(|object| object.get(name))))
 }
 
-/// Whether both sides changed the same row.
+/// Returns whether both sides changed the same row.
 fn meet_in_rows(sides: [Option<&str>; 3], key: &[String]) -> bool {
     if sides.iter().flatten().any(|text| Kind::of(text) != Kind::Array) {
         return meet(sides);

@@ -48,7 +48,7 @@ pub(super) fn counts<'s, 't: 's>(shapes: impl IntoIterator<Item = &'s Shape<'t>>
     counts
 }
 
-/// Returns a number that does not depend on the order of the bytes: most different texts are told apart by it alone.
+/// Returns a checksum that does not depend on the order of the bytes. It distinguishes most different texts.
 fn sum(text: &str) -> u64 {
     let cubes = text.bytes().map(|byte| u64::from(byte).pow(3));
     cubes.fold(text.len() as u64, u64::wrapping_add)
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_know_no_order_and_all_else() {
+    fn shapes_ignore_order_and_nothing_else() {
         let is_same = |one: &str, other: &str| Shape::of(one) == Shape::of(other);
         assert!(is_same(r#"{"a":[1,[3,2]],"b":2}"#, r#"{"b":2,"a":[[2,3],1]}"#));
         for other in [r#"{"a":[1,1]}"#, r#"{"a":[1,"2"]}"#, r#"{"a":[1]}"#, "[1,2]", r#"{"a":[1,2.0]}"#] {

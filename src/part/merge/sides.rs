@@ -1,4 +1,4 @@
-//! One place of a part on all sides of a merge, and the rules for what becomes of it.
+//! The values at one place of a part on all sides of a merge, and the rules for merging them.
 
 use std::borrow::Cow;
 
@@ -11,20 +11,20 @@ use super::text::{Kind, Object, Path, items};
 /// The texts of one value; `None` where it does not exist.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sides<'t> {
-    /// As it was before this request changed it.
+    /// The value before this request changed it.
     pub(super) before: Option<&'t str>,
-    /// As this request wants it.
+    /// The value that this request wants.
     pub(super) ours: Option<&'t str>,
-    /// As it is stored now, in the words of the type.
+    /// The stored value, as the type encodes it.
     pub(super) theirs: Option<&'t str>,
-    /// As it is stored now, byte for byte.
+    /// The stored value, byte for byte.
     pub(super) stored: Option<&'t str>,
 }
 
 /// A merge of one part.
 pub(super) struct Merge<'t> {
     pub(super) questions: Questions<'t>,
-    /// The whole part on the two sides of which questions are asked.
+    /// The whole part on the two sides, for the queries to the type.
     pub(super) ours: &'t str,
     pub(super) theirs: &'t str,
     pub(super) collections: &'t [Collection],
@@ -32,10 +32,10 @@ pub(super) struct Merge<'t> {
 }
 
 impl<'t> Merge<'t> {
-    /// Returns what becomes of a value, or `None` if it goes.
+    /// Returns the merged value, or `None` if it is removed.
     ///
-    /// A removal is never undone by a change inside what was removed, whichever came first. Where both sides gave one
-    /// leaf another value, ours counts.
+    /// A removal is never undone by a change inside the removed value, whichever came first. If both sides changed the
+    /// same leaf, ours wins.
     pub(super) fn value(&self, path: &Path<'t>, sides: Sides<'t>) -> Option<Cow<'t, str>> {
         if self.is_same(self.ours, path, sides.before, sides.ours) {
             return sides.stored.map(Cow::Borrowed);
@@ -46,7 +46,7 @@ impl<'t> Merge<'t> {
         match (before, ours, theirs) {
             (_, Some(Kind::Object), Some(Kind::Object)) => self.object(path, sides),
             (_, Some(Kind::Array), Some(Kind::Array)) => self.array(path, sides),
-            // The change is inside something that they have removed, or have made something else.
+            // The change is inside a value that they have removed or replaced by another kind.
             (Some(_), Some(_), None) => stored.map(Cow::Borrowed),
             (Some(Kind::Object), Some(Kind::Object), _) if !self.is_other_variant(path, sides) => {
                 stored.map(Cow::Borrowed)
@@ -56,8 +56,8 @@ impl<'t> Merge<'t> {
         }
     }
 
-    /// Takes a container that one side does not have for an empty one, if the type leaves it out when it is empty: then
-    /// what was removed is its contents.
+    /// Treats a missing container on one side as an empty one, if the type leaves it out when it is empty: then only
+    /// its contents were removed.
     fn with_empty(&self, path: &Path<'t>, sides: Sides<'t>) -> Sides<'t> {
         let Sides { before, ours, theirs, stored } = sides;
         let container = |there: Option<&str>| {
@@ -80,13 +80,13 @@ impl<'t> Merge<'t> {
         sides
     }
 
-    /// Whether our change of an object made another variant of an enum of it.
+    /// Returns `true` if our change of an object made it another variant of an enum.
     pub(super) fn is_other_variant(&self, path: &Path<'_>, sides: Sides<'_>) -> bool {
         let both = sides.before.zip(sides.ours);
         both.is_some_and(|(before, ours)| self.questions.excludes(self.ours, path, before, ours))
     }
 
-    /// Whether two values at a path of `whole`, the latter of which is there, are the same to the type.
+    /// Returns whether two values at a path of `whole`, the latter of which is there, are the same to the type.
     pub(super) fn is_same(&self, whole: &str, path: &Path<'_>, one: Option<&str>, other: Option<&str>) -> bool {
         match (one, other) {
             (Some(one), Some(other)) => {
@@ -96,7 +96,7 @@ impl<'t> Merge<'t> {
         }
     }
 
-    /// Whether two values that differ only in order are the same to the type.
+    /// Returns whether two values that differ only in order are the same to the type.
     fn is_same_order(&self, whole: &str, path: &Path<'_>, one: &str, other: &str) -> bool {
         if let Some((one, other)) = Object::parse(one).zip(Object::parse(other)) {
             let is_same = |name: &Cow<'_, str>| {

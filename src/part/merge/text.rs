@@ -1,4 +1,4 @@
-//! JSON texts, taken apart into slices of themselves and put together again.
+//! JSON texts, split into slices of themselves and assembled again.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -41,7 +41,7 @@ pub(super) enum Step<'t> {
     Index(usize),
 }
 
-/// The way from the whole text to a value inside it.
+/// The path from the whole text to a value inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Path<'t>(Vec<Step<'t>>);
 
@@ -105,7 +105,7 @@ impl Step<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct Field<'t> {
     pub(super) name: Cow<'t, str>,
-    /// The name as it is written, with its quotes.
+    /// The name as a JSON string, with its quotes.
     pub(super) label: &'t str,
     pub(super) value: &'t str,
 }
@@ -116,14 +116,14 @@ impl<'t> Field<'t> {
     }
 }
 
-/// From how many fields on an object looks them up. A few are found faster one after the other.
+/// Number of fields from which an object has a look-up table. A linear search is faster for a few.
 const MANY: usize = 16;
 
 /// An object: its fields in their order.
 #[derive(Debug, Default)]
 pub(super) struct Object<'t> {
     fields: Vec<Field<'t>>,
-    /// Where each is, if there are many.
+    /// The index of each field, if there are many.
     places: HashMap<Cow<'t, str>, usize>,
 }
 
@@ -133,7 +133,7 @@ impl<'t> Object<'t> {
         if Kind::of(text) == Kind::Object { serde_json::from_str(text).ok() } else { None }
     }
 
-    /// Makes an object of fields. Of several with one name the last counts.
+    /// Makes an object from fields. Of duplicate names the last wins.
     pub(super) fn of(fields: Vec<Field<'t>>) -> Self {
         let is_looked_up = fields.len() >= MANY;
         let names = fields.iter().take_while(|_| is_looked_up).map(|field| field.name.clone());
@@ -191,7 +191,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// Returns what a string is, or `None` if the text is not one.
+/// Returns the content of a JSON string, or `None` if the text is not one.
 pub(super) fn unquoted(text: &str) -> Option<Cow<'_, str>> {
     match text.strip_prefix('"')?.strip_suffix('"')? {
         plain if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
@@ -241,13 +241,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_put_together_from_the_bytes_it_came_in() {
+    fn a_text_is_assembled_from_its_own_bytes() {
         let text = r#"{"a":1.50,"\u0062":[ 1, {"x":1e400} ],"":"\"}"}"#;
         let object = Object::parse(text).expect("an object");
         assert_eq!(object.names().collect::<Vec<_>>(), ["a", "b", ""]);
         assert_eq!((object.get("b"), object.get("c")), (Some(r#"[ 1, {"x":1e400} ]"#), None));
         assert_eq!(object_text(object.fields().iter().map(|field| (field.label, field.value))), text);
-        assert_eq!(items(" [1]"), None, "texts are trimmed before they come here");
+        assert_eq!(items(" [1]"), None, "texts are trimmed by the caller");
         assert_eq!(items("[1, [2] ,\"]\"]"), Some(vec!["1", "[2]", "\"]\""]));
     }
 

@@ -95,7 +95,7 @@ impl Draft {
                     self.put(key, before.get(key).map(Arc::from));
                 }
                 Change::UpdateExternal { .. } | Change::RemoveExternal { .. } => {}
-                // None of the others can fail.
+                // The other changes cannot fail.
                 change => drop(self.apply(change)),
             }
         }
@@ -134,7 +134,7 @@ impl Draft {
                     self.forget_values();
                     self.forget_external();
                     self.is_new_identity = true;
-                    // The former principal's timeouts go; those that this request has set stay.
+                    // Drops the former principal's timeouts, and keeps those set by this request.
                     self.idle_timeout.get_or_insert(None);
                     self.absolute_timeout.get_or_insert(None);
                     self.rare_mut().label.get_or_insert(None);
@@ -150,7 +150,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Whether a change hands the session over to another principal, or keeps nothing of it.
+    /// Returns `true` if a change hands the session over to another principal, or discards all of its values.
     pub(crate) fn is_taken_over_by(&self, change: &Change) -> bool {
         let Change::Login { principal, fresh } = change else { return false };
         *fresh || self.principal().is_some_and(|former| former != principal)
@@ -164,7 +164,7 @@ impl Draft {
         }
     }
 
-    /// Returns a value, to be used without this draft.
+    /// Returns a value that can be used without this draft.
     pub(crate) fn text(&self, key: &str) -> Option<JsonText> {
         match self.find(key) {
             Found::Overlaid(place) => self.overlay.text(place).cloned().map(JsonText::Own),
@@ -178,7 +178,7 @@ impl Draft {
         self.overlay.find(self.base.as_ref(), key)
     }
 
-    /// Goes through the values: first those of the base in their order, changed or not, then the new ones.
+    /// Iterates over the values: first those of the base in their order, changed or not, then the new ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.overlay.iter(self.base.as_ref())
     }
@@ -191,7 +191,7 @@ impl Draft {
         self.login.as_ref().or_else(|| self.base.as_ref()?.principal.as_ref())
     }
 
-    /// Whether the principal has authenticated.
+    /// Returns whether the principal has authenticated.
     pub(crate) fn authenticates(&self) -> bool {
         self.login.is_some() || self.rare.as_ref().is_some_and(|rare| rare.has_reauthenticated)
     }
@@ -209,7 +209,7 @@ impl Draft {
         }
     }
 
-    /// Whether the label differs from that of the loaded record.
+    /// Returns whether the label differs from that of the loaded record.
     fn changes_label(&self) -> bool {
         let loaded = self.base.as_ref().and_then(|record| record.label.as_ref());
         self.label() != loaded
@@ -219,7 +219,7 @@ impl Draft {
         self.rare.get_or_insert_default()
     }
 
-    /// Whether the record has to be written.
+    /// Returns whether the record has to be written.
     pub(crate) fn is_changed(&self) -> bool {
         self.overlay.is_changed()
             || self.login.is_some()
@@ -229,12 +229,12 @@ impl Draft {
             || self.external.as_ref().is_some_and(|external| external.change_record())
     }
 
-    /// Whether the record, or a part that the server keeps, differs from the loaded one.
+    /// Returns whether the record, or a part that the server keeps, differs from the loaded one.
     pub(crate) fn has_changes(&self) -> bool {
         self.is_changed() || self.external.as_ref().is_some_and(|external| external.change_server())
     }
 
-    /// Whether there is anything that needs a session.
+    /// Returns `true` if the draft needs a session.
     pub(crate) fn has_content(&self) -> bool {
         self.login.is_some()
             || self.idle_timeout.flatten().is_some()
@@ -251,7 +251,7 @@ impl Draft {
         self.base.as_ref().filter(|_| !self.is_new_identity).map(|record| record.handle)
     }
 
-    /// Removes all values. References to parts in stores stay: these parts have a place of their own.
+    /// Removes all values. Keeps the references to parts in stores, which are not values.
     fn clear(&mut self) {
         self.forget_values();
         let Some(base) = self.base.clone() else { return };
@@ -264,7 +264,7 @@ impl Draft {
         self.overlay.clear(self.base.as_ref());
     }
 
-    /// Sets or removes a value. One that stays the same is no change.
+    /// Sets or removes a value. Setting an equal value is not a change.
     pub(crate) fn put(&mut self, key: &Key, value: Option<Arc<[u8]>>) {
         let found = self.find(key);
         let Ok(()) = self.overlay.put(self.base.as_ref(), key, value, found, |_, _| Ok::<_, Infallible>(()));
@@ -276,7 +276,7 @@ impl Draft {
         self.put_found(limit, key, value, found)
     }
 
-    /// Does the same for a key that has been looked up.
+    /// Like [`put_within`](Self::put_within), for a key that has been looked up.
     #[inline(always)]
     fn put_found(&mut self, limit: usize, key: &Key, value: Arc<[u8]>, found: Found) -> Result<(), Error> {
         let (base, login) = (self.base.as_ref(), self.login.as_ref());
@@ -286,7 +286,7 @@ impl Draft {
         })
     }
 
-    /// Returns the external parts, if the request has asked for one.
+    /// Returns the external parts, if the request has used one.
     #[inline]
     pub(crate) fn external(&self) -> Option<&ExternalParts> {
         self.external.as_deref()
@@ -305,7 +305,7 @@ impl Draft {
         }
     }
 
-    /// Returns the value at a location, to be used without this draft.
+    /// Returns the value at a location, which can be used without this draft.
     #[inline]
     pub(crate) fn text_at(&self, location: &Location) -> Option<JsonText> {
         match location {
@@ -314,8 +314,8 @@ impl Draft {
         }
     }
 
-    /// Sets a value that is still what it was `before`, and returns whether it is. Fails and changes nothing if that
-    /// would make the record larger than `limit`.
+    /// Sets a value if it still equals `before`. Returns whether it does. Fails and changes nothing if that would make
+    /// the record larger than `limit`.
     pub(crate) fn replace_at(
         &mut self,
         location: &Location,
@@ -327,7 +327,7 @@ impl Draft {
             && self.overlay.visible(self.base.as_ref()).is_some_and(|base| Arc::ptr_eq(base, record))
             && !self.overlay.has(key)
         {
-            // The value was not set in between, so it is where it was found.
+            // The value was not set in between, so its place is unchanged.
             self.put_found(limit, key, value, Found::Base(frame.clone()))?;
             return Ok(true);
         }
@@ -397,11 +397,11 @@ mod tests {
         *random >> 33
     }
 
-    /// Does something random to a draft, and the same to a model of its values.
+    /// Makes a random change to a draft and to a model of its values.
     fn change(draft: &mut Draft, model: &mut BTreeMap<String, String>, keys: &[String], random: &mut u64) {
         let (key, value) = (&keys[next(random) as usize % keys.len()], format!("{}", next(random) % 1000));
         match next(random) % 64 {
-            // Rare enough that many keys come together in between.
+            // Rare enough to let many keys accumulate.
             0 if next(random).is_multiple_of(keys.len() as u64 / 8 + 1) => {
                 draft.clear();
                 model.clear();
@@ -437,11 +437,11 @@ mod tests {
         text.as_bytes().into()
     }
 
-    /// What a draft shows, what it becomes, and what single look-ups give are three ways to the same values.
+    /// Iteration, the stored record and single look-ups must give the same values.
     #[test]
-    fn a_draft_becomes_what_it_shows_whatever_was_done_in_whatever_order() {
+    fn a_draft_shows_and_stores_the_same_values_after_random_changes() {
         let (mut random, mut lost_index) = (1, 0);
-        // With few keys all is searched one by one, with many there is an index.
+        // A few keys are searched linearly; many keys have an index.
         for (rounds, stored, keys, changes) in
             [(2000, 4, 5, 6), (200, 20, 30, 100), (5, 1000, 1500, 6000), (5, 0, 1500, 6000)]
         {
@@ -464,15 +464,15 @@ mod tests {
                 let written = values(&draft);
                 assert_eq!(texts(written.iter()), shown(&draft));
                 assert_eq!(shown(&draft).into_iter().collect::<BTreeMap<_, _>>(), model);
-                assert_eq!(shown(&draft).len(), model.len(), "no key is there twice");
+                assert_eq!(shown(&draft).len(), model.len(), "no key occurs twice");
                 let principal = draft.principal().map_or(0, |principal| principal.len());
                 assert_eq!(draft.size(), written.as_frames().len() + principal);
             }
         }
-        assert!(lost_index > 10, "there is an index at times, and none at others");
+        assert!(lost_index > 10, "both searches are covered");
     }
 
-    /// Counts the steps that one key of `n` takes, on average, in whatever a request can do with all of them.
+    /// Returns the average number of steps per key, of `n`, for each operation on all of them.
     fn steps_of_one_in(n: usize) -> [usize; 6] {
         let keys: Vec<Key> = (0..n).map(|i| format!("{i:06}k").into()).collect();
         let mut random = 7;
@@ -502,9 +502,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_among_many_takes_no_more_steps_than_one_among_some() {
+    fn the_steps_per_key_do_not_grow_with_the_number_of_keys() {
         let (few, many) = (steps_of_one_in(1000), steps_of_one_in(32_000));
-        // Putting changes in place takes a logarithm of steps each.
+        // Sorting the changes takes a logarithmic number of steps each.
         assert!(many.iter().all(|steps| *steps < 100), "{many:?}");
         assert!(few.iter().zip(&many).all(|(few, many)| *many <= few + 32), "{few:?} {many:?}");
     }
@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_values_with_one_key_the_first_counts_with_an_index_too() {
+    fn the_first_of_duplicate_keys_wins_with_an_index_too() {
         let keys: Vec<String> = (0..500).map(|n| format!("key {n}")).collect();
         let pairs = ["1", "2"].iter().flat_map(|value| keys.iter().map(move |key| (&**key, *value)));
         let draft = Draft::new(Some(Arc::new(record(pairs))));
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_nobody_changed_keep_their_place_and_their_bytes() {
+    fn unchanged_values_keep_their_place_and_bytes() {
         let mut draft = Draft::new(base(&[("a", " 1 "), ("b", "2"), ("c", "{ \"odd\" : 1}")]));
         set(&mut draft, "new", "4");
         set(&mut draft, "b", "3");
@@ -543,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_what_is_there_is_no_change() {
+    fn setting_an_equal_value_is_not_a_change() {
         let mut loaded = record([("a", "1")]);
         loaded.label = Some("phone".into());
         let mut draft = Draft::new(Some(Arc::new(loaded)));
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_has_set_stays_through_a_takeover_and_nothing_else_does() {
+    fn a_takeover_keeps_only_what_the_request_has_set() {
         let hour = Duration::from_secs(3600);
         let mut loaded = record([("a", "1")]);
         (loaded.principal, loaded.label) = (Some("alice".into()), Some("phone".into()));
@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_makes_a_record_too_large_is_not_set_and_one_that_makes_it_smaller_is() {
+    fn growth_beyond_the_limit_is_rejected_and_shrinking_is_allowed() {
         let mut loaded = record([("a", "12345"), ("b", "1")]);
         loaded.principal = Some("al".into());
         let size = loaded.values.as_frames().len() + 2;
@@ -617,7 +617,7 @@ mod tests {
         let at = Location::Record("b".into());
         assert!(draft.replace_at(&at, text.as_ref(), bytes("12"), 0).is_err());
         assert_eq!(draft.get("b"), Some(&b"1"[..]));
-        assert!(draft.replace_at(&at, text.as_ref(), bytes("2"), 0).expect("it is no larger"));
+        assert!(draft.replace_at(&at, text.as_ref(), bytes("2"), 0).expect("it does not grow"));
         assert_eq!(draft.size(), size + 6 - 1);
     }
 
@@ -631,7 +631,7 @@ mod tests {
         assert!(draft.check_size(0).is_ok());
         set(&mut draft, "a", "123456");
         assert!(draft.check_size(draft.size() - 1).is_err() && draft.check_size(draft.size()).is_ok());
-        // That of another principal is another one.
+        // The record of another principal is a new one.
         draft.apply(&login("bob")).expect("a login cannot fail");
         assert!(draft.check_size(2).is_err() && draft.check_size(3).is_ok());
     }

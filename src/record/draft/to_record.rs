@@ -26,7 +26,7 @@ impl Draft {
         }
     }
 
-    /// Makes the record that is to be stored `now`.
+    /// Makes the record to store.
     pub(crate) fn to_record(&self, stamp: Stamp, timeouts: &Timeouts, now: Timestamp) -> Record {
         let base = self.base.as_deref();
         let age = self.age_when_written(now);
@@ -47,7 +47,7 @@ impl Draft {
         }
     }
 
-    /// Returns the size of the record that the draft becomes, as limits count it.
+    /// Returns the size of the draft's record, as limits count it.
     pub(crate) fn size(&self) -> usize {
         counted_size(self.overlay.size(self.base.as_ref()), self.principal())
     }

@@ -1,8 +1,7 @@
 //! Loads and commits state that lives in the client's cookie.
 //!
-//! Everything that can be refused comes before anything is sent: the record is sealed, what must outlive the cookie is
-//! written to the list of revocations, and last the parts in stores. Whichever of them fails, the client keeps what it
-//! has.
+//! Every step that can fail comes before anything is sent: the record is sealed, revocation marks are written, and last
+//! the parts in stores. If a step fails, the client keeps its cookies.
 
 use std::sync::Arc;
 
@@ -24,10 +23,10 @@ use crate::record::Record;
 use crate::record::external::ExternalParts;
 use crate::record::plan::Plan;
 
-/// State in the cookie has no other writer to be told from, and is the shorter for it.
+/// State in a cookie needs no write ID: no concurrent writer has to be told apart.
 const NO_WRITE_ID: u32 = 0;
 
-/// Finds the session in the cookies of a request, and how many of them the client has.
+/// Loads the session from the cookies of a request. Returns it with the number of its cookies.
 pub(in crate::state) async fn load(
     config: &Config,
     client: &ClientState,
@@ -51,14 +50,14 @@ pub(in crate::state) async fn load(
     }
 }
 
-/// A commit that has begun: the record to seal, and the context it needs.
+/// A commit in progress: the record to seal, and its context.
 struct Begun {
     plan: Plan,
-    /// The record that is to be, if there is one.
+    /// The record to seal, if there is one.
     record: Option<Arc<Record>>,
-    /// The record it was made from, if the session stays the same.
+    /// The loaded record, if the session stays the same.
     before: Option<Arc<Record>>,
-    /// The session that ends by it.
+    /// The session that this commit ends.
     ended: Option<Arc<Record>>,
     logs_in: bool,
     parts: Option<ExternalParts>,
@@ -66,7 +65,7 @@ struct Begun {
     chunks: usize,
 }
 
-/// Carries out what a request did.
+/// Commits the changes of a request.
 pub(in crate::state) async fn commit(
     config: &Config,
     client: &ClientState,
@@ -116,7 +115,7 @@ pub(in crate::state) async fn commit(
     Ok(())
 }
 
-/// Drops the changes of a session that has been ended meanwhile.
+/// Discards the changes of a session that another request has ended.
 fn lose(config: &Config, work: &impl SharedWork) -> Result<(), Error> {
     let (is_lost, aftermath) = work.with(Work::note_lost);
     aftermath.release(config);
@@ -132,7 +131,7 @@ impl Begun {
         let plan = match work.plan(config, may_set_cookie, now) {
             Plan::Confirm => Plan::Keep,
             plan if may_set_cookie => plan,
-            // No one has asked for it.
+            // Not requested by the handler, so the response head may go without it.
             Plan::Keep | Plan::Touch => Plan::Keep,
             _ => return Err(Error::too_late()),
         };
@@ -169,7 +168,7 @@ impl Begun {
         }
     }
 
-    /// Returns the cookies that the client gets. `None`: it keeps what it has.
+    /// Returns the cookies for the response. `None` leaves the client's cookies as they are.
     fn seal(&self, config: &Config, cookie: &SealedCookie, now: Timestamp) -> Result<Option<Vec<HeaderValue>>, Error> {
         match &self.record {
             Some(record) => {
@@ -181,7 +180,7 @@ impl Begun {
         }
     }
 
-    /// Writes down what must outlive the cookie. Returns `false` if the session has been ended meanwhile.
+    /// Writes the marks that must outlive the cookie. Returns `false` if another request has ended the session.
     async fn note_in(&self, list: RevocationList<'_>) -> Result<bool, Error> {
         if let Some(record) = &self.record
             && !list.lengthen(record, self.before.as_deref(), self.logs_in).await?
@@ -194,7 +193,7 @@ impl Begun {
         Ok(true)
     }
 
-    /// Writes the parts in stores that have changed, and removes those of a session that ends.
+    /// Writes the changed parts in stores, and removes the parts of a session that ends.
     async fn write_parts(
         &mut self,
         config: &Config,

@@ -1,4 +1,4 @@
-//! [`CookieState`]: what an application says about state in cookies.
+//! [`CookieState`]: configuration of state in cookies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::store::{ErasedStore, Store};
 
 /// Session state that lives in the client's cookie, for [`SessionLayer::client`](crate::SessionLayer::client).
 ///
-/// No storage is needed, and no failure of a server loses a session. In return the state travels with each request,
-/// has to fit a cookie of 4096 bytes, and is the client's to keep:
+/// Needs no storage, and no server failure loses a session. In return the state travels with each request, must fit a
+/// cookie of 4096 bytes, and is under the client's control:
 ///
 /// # Security
 ///
-/// - A copy of an older cookie is good again until its idle or absolute timeout, whichever is sooner: 30 minutes after
-///   that copy was last used by default, and 12 hours after the login if it is used all the while. Whoever has such a
-///   copy is logged in again after a logout, and undoes what was changed since, such as a used voucher.
-/// - [`with_revocation`](Self::with_revocation) bounds the first: what was logged out or revoked is refused at once.
-///   An older copy of a session that has *not* ended is good all the same. What must not be undone belongs into a
-///   [store](crate::store).
-/// - Of concurrent requests that change the state the last answer to arrive wins; there is nothing to merge with.
+/// - A copy of an older cookie stays valid until its idle or absolute timeout, whichever is sooner: by default 30
+///   minutes after that copy was last used, and 12 hours after the login at most. Replaying it restores the login after
+///   a logout, and undoes later changes, such as a used voucher.
+/// - [`with_revocation`](Self::with_revocation) prevents the former: sessions that were logged out or revoked are
+///   rejected at once. An older copy of a session that has *not* ended stays valid. Keep data that must not be undone
+///   in a [store](crate::store).
+/// - If concurrent requests change the state, the last response to arrive wins; changes are not merged.
 ///
 /// # Examples
 ///
@@ -45,7 +45,7 @@ pub struct CookieState {
     revocation_delay: Duration,
 }
 
-/// Where the state of a layer is.
+/// State of a layer that keeps sessions in cookies.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientState {
     pub(crate) cookie: SealedCookie,
@@ -53,21 +53,21 @@ pub(crate) struct ClientState {
 }
 
 impl CookieState {
-    /// State that the visitor can neither read nor change: XAES-256-GCM under the ring's primary key.
+    /// State that the client can neither read nor change: XAES-256-GCM under the ring's primary key.
     #[must_use]
     pub fn encrypted(keys: impl Into<KeyRing>) -> Self {
         Self::new(keys.into(), Algorithm::Encrypted)
     }
 
-    /// **State that the visitor can read**, but not change: HMAC-SHA-256 under the ring's primary key.
+    /// **State that the client can read**, but not change: HMAC-SHA-256 under the ring's primary key.
     ///
-    /// Put nothing into it that its visitor, or whoever looks over the visitor's shoulder, must not know.
+    /// Do not put secrets into it: the user, and any other person with access to the browser, can read it.
     #[must_use]
     pub fn signed(keys: impl Into<KeyRing>) -> Self {
         Self::new(keys.into(), Algorithm::Signed)
     }
 
-    /// Binds the state to an application, for applications that share keys: what one sealed opens in no other.
+    /// Binds the state to an application, for applications that share keys: no other application opens it.
     ///
     /// The default is the empty name. Changing it ends all sessions.
     #[must_use]
@@ -76,42 +76,44 @@ impl CookieState {
         self
     }
 
-    /// Lets state that does not fit one cookie be split over several, `max_chunks` at most and never more than 16.
+    /// Splits state that does not fit one cookie over up to `max_chunks` cookies, and never more than 16.
     ///
     /// The default is 1: larger state is an error. Servers and proxies limit the headers of a request, often to 8 KiB
-    /// in all, so more than two is seldom wise. Large state belongs into a [store](crate::store).
+    /// in all, so more than two are seldom wise. Keep large state in a [store](crate::store).
     #[must_use]
     pub fn with_chunks(mut self, max_chunks: usize) -> Self {
         self.max_chunks = max_chunks.clamp(1, MAX_CHUNKS);
         self
     }
 
-    /// Lets sessions be ended before their time: by a logout, and by [`Revocations`](crate::Revocations).
+    /// Makes sessions revocable before they expire: by a logout, and by [`Revocations`](crate::Revocations).
     ///
-    /// The store keeps no session, only marks: one for each session that was ended, until no copy of its cookie can be
-    /// good any more, and one for each principal whose sessions were ended together. Any [`Store`] will do, also one
-    /// that holds other sessions; let it be [swept](crate::SessionLayer::sweeper). Without this call the server keeps
-    /// nothing, a logout removes the cookie from the browser alone, and
-    /// [`SessionLayer::revocations`](crate::SessionLayer::revocations) is an error.
+    /// The store keeps only marks, no sessions: one for each ended session, until every copy of its cookie has expired,
+    /// and one for each principal whose sessions were ended together. Any [`Store`] works, including one that holds
+    /// other sessions; [sweep](crate::SessionLayer::sweeper) it regularly. Without this call the server keeps nothing,
+    /// a logout only removes the cookie from the browser, and
+    /// [`SessionLayer::revocations`](crate::SessionLayer::revocations) returns an error.
     ///
-    /// What it costs: a request that asks for its session asks the store for it, in one round trip; see
-    /// [`with_revocation_delay`](Self::with_revocation_delay) for less. A login takes another, a logout two, and so
-    /// does a session that is given a longer absolute timeout than the layer's. A request without a session that opens
-    /// does not reach the store. When the store cannot be asked the answer is 503, and the client keeps its cookie: a
-    /// session that may have been revoked is not let in.
+    /// Cost: a request that uses its session makes one round trip to the store;
+    /// [`with_revocation_delay`](Self::with_revocation_delay) reduces this. A login makes one more, a logout two more,
+    /// and setting an absolute timeout longer than the layer's two more. A request without a valid session cookie does
+    /// not reach the store. If the store is unavailable, the response is 503 and the client keeps its cookie: a session
+    /// that may have been revoked is rejected.
     ///
-    /// A mark is a record without values. That of a logout stays for the absolute timeout of the layer, or the longest
-    /// that the session was ever given, counted from the logout; where there is none, and for what was revoked from
-    /// outside, for 400 days. A session that was not used for 400 days ends, whatever its timeouts say. So there are
-    /// never more marks than there were logouts, and sessions with a longer timeout of their own, within that time.
+    /// A mark is a record without values. The mark of a logout stays for the absolute timeout of the layer, or the
+    /// longest that the session was ever given, counted from the logout. Without an absolute timeout, and for sessions
+    /// revoked through `Revocations`, it stays for 400 days. A session that was not used for 400 days ends, whatever
+    /// its timeouts. So the number of marks is bounded by the logouts and the sessions with a longer timeout within
+    /// that time.
     ///
     /// # Security
     ///
-    /// - All nodes need it, and the same store. A [`MemoryStore`](crate::MemoryStore) is for one process and forgets
-    ///   when that ends; memcached may forget at any time. What is forgotten can be replayed.
-    /// - Turned on later, it lets the sessions that are there live on, and can end them. An absolute timeout that was
-    ///   lengthened before is known only of the copy that is logged out with.
-    /// - It knows sessions, not versions of them: an older copy of a session that goes on is good.
+    /// - All nodes need it, with the same store. A [`MemoryStore`](crate::MemoryStore) serves one process and loses its
+    ///   marks when that ends; memcached may evict marks at any time. Without its mark an ended session can be
+    ///   replayed.
+    /// - Turned on later, it keeps existing sessions valid, and can end them. A longer absolute timeout set before is
+    ///   known only from the copy that logs out.
+    /// - It tracks sessions, not versions of them: an older copy of a live session stays valid.
     ///
     /// # Examples
     ///
@@ -133,12 +135,12 @@ impl CookieState {
         self
     }
 
-    /// Lets a node go by what the [revocation store](Self::with_revocation) has told it less than this long ago.
-    /// Default: zero, each request asks.
+    /// Caches answers of the [revocation store](Self::with_revocation) on each node for this long. Default: zero, which
+    /// asks the store on each request.
     ///
-    /// Most requests then take no round trip. What another node has ended is refused after the delay at the latest;
-    /// what this one has ended, at once. The copy holds the answers that were asked for last, 32 768 at least and twice
-    /// as many at most, in about 11 MB. A login always asks the store.
+    /// Most requests then need no round trip. Sessions ended by another node are rejected after the delay at the
+    /// latest; those ended by this node, at once. The cache holds the most recent answers, between 32 768 and twice as
+    /// many, in about 11 MB. A login always asks the store.
     #[must_use]
     pub fn with_revocation_delay(mut self, delay: Duration) -> Self {
         self.revocation_delay = delay;

@@ -1,4 +1,4 @@
-//! Parts in stores of a session that is in the client's cookie.
+//! Parts in stores, for a session in the client's cookie.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::record::external::{ExternalPart, ExternalParts, PartRef, Prepared, Sl
 use crate::record::json_text::JsonText;
 use crate::record::{Record, Version};
 
-/// Lets a part live as long as its session may, and belong to it since its last login. Returns the version that the
-/// part's record has got by it.
+/// Extends the lifetime of a part to that of its session, and moves it to the generation of a new login. Returns the
+/// new version of the part's record, if it has changed.
 pub(super) async fn keep(config: &Config, part: &PartRecord<'_>, before: &Record, after: &Record) -> Option<Version> {
     let expires_at = config.timeouts.expires_at_of_part(after.into());
     if before.generation != after.generation {
@@ -32,14 +32,14 @@ pub(super) async fn keep(config: &Config, part: &PartRecord<'_>, before: &Record
     None
 }
 
-/// A part in a store that is about to be written, for a session that is sealed and not sent yet.
+/// A pending write of a part in a store, for a session that is sealed but not yet sent.
 pub(super) struct PartWrite<'p> {
     config: &'p Config,
     placed: &'p PlacedPart,
     pub(super) part: PartRecord<'p>,
     session: Binding,
     expires_at: Timestamp,
-    /// The session that has been loaded, where it can be revoked.
+    /// The loaded session, if it can be revoked.
     revocable: Option<(RevocationList<'p>, &'p Record)>,
 }
 
@@ -61,7 +61,7 @@ impl<'p> PartWrite<'p> {
         })
     }
 
-    /// Writes the part. When another request was faster, the changes are made again on what it left.
+    /// Writes the part. After a conflict, replays the changes on the part's current text.
     pub(super) async fn write(
         &self,
         work: &impl SharedWork,
@@ -101,7 +101,7 @@ impl<'p> PartWrite<'p> {
         Err(Error::conflict())
     }
 
-    /// Fails if the session has ended meanwhile: a part created now would be unreachable.
+    /// Fails if the session has ended since it was loaded: a part created now would be unreachable.
     async fn check_revoked(&self) -> Result<(), Error> {
         match self.revocable {
             Some((list, session)) if list.is_ended(session).await? => Err(Error::ended()),
@@ -120,8 +120,8 @@ impl<'p> PartWrite<'p> {
         self.part.delete_of(self.session).await
     }
 
-    /// Puts back what was there before a write of this request, which fails at another part. What another request has
-    /// written since is left alone.
+    /// Restores the text from before this request's write, when a later part fails. Leaves newer writes of other
+    /// requests alone.
     pub(super) async fn take_back(&self, before: &ExternalPart, written: &mut ExternalParts) {
         let Some(version) = written.find(before.name).and_then(|part| part.stored).filter(|_| before.value.is_some())
         else {
@@ -134,7 +134,7 @@ impl<'p> PartWrite<'p> {
         written.replace(before.clone());
     }
 
-    /// Makes the changes of a part again on what another request has left of it.
+    /// Replays the changes of a part on its current text.
     async fn rebase(&self, work: &impl SharedWork, part: &ExternalPart) -> Result<ExternalPart, Error> {
         let (name, medium) = (part.name, self.placed.medium());
         let (value, stored) = match self.part.load(Slot::ONLY, self.session).await? {
@@ -157,7 +157,7 @@ impl<'p> PartWrite<'p> {
     }
 }
 
-/// Loads a part in a store, unless that has been done.
+/// Loads a part in a store, unless it is loaded already.
 pub(in crate::state) async fn load_part(
     config: &Config,
     work: &impl SharedWork,
@@ -180,7 +180,7 @@ pub(in crate::state) async fn load_part(
             }
             (Some(text), Some(version))
         }
-        // What was written since a login that this copy knows nothing of is not written over: it is not expected.
+        // This cookie is older than a login. Without an expected version, a write cannot overwrite the newer text.
         FoundPart::Moved => {
             config.tell(&SessionEvent::RetiredIdUsed);
             (None, None)

@@ -1,4 +1,4 @@
-//! A record in a cookie: sealed, of bounded size, and of bounded age.
+//! A sealed record in a cookie, of bounded size and age.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::record::lifetime::Timeouts;
 use crate::seal::{self, Algorithm, Context, KeyRing, Place};
 use crate::state::loaded::Binding;
 
-/// By how many characters a seal grows at most when nothing but the times and the version in it change: four numbers of
-/// variable length, of up to five bytes more each.
+/// Most characters by which a seal grows when only its times and version change: four varints, each up to five bytes
+/// longer.
 pub(crate) const ROOM_TO_GROW: usize = 32;
 
 /// A cookie that holds a record.
@@ -26,9 +26,9 @@ pub(crate) struct SealedCookie {
     writer: CookieWriter,
     keys: KeyRing,
     algorithm: Algorithm,
-    /// What lives in it: `session`, or the name of a part.
+    /// `session`, or the name of the part it holds.
     what: &'static str,
-    /// What its seal is for, so that no part can be passed off as another or as the session.
+    /// Binds the seal to its purpose, so that a part's cookie is not accepted as another part or as the session.
     purpose: Arc<str>,
     /// Binds the seal to an application. May be empty.
     application: Arc<str>,
@@ -38,7 +38,7 @@ pub(crate) struct SealedCookie {
     max_chunks: usize,
 }
 
-/// A record that came out of a cookie.
+/// A record opened from a cookie.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) record: Record,
@@ -49,7 +49,7 @@ pub(crate) struct Opened {
 }
 
 impl SealedCookie {
-    /// Makes the cookie of `what`, which is `session`, or the name of a part.
+    /// Makes the cookie of `what`: `session`, or the name of a part.
     pub(crate) fn new(
         writer: CookieWriter,
         (algorithm, keys): (Algorithm, KeyRing),
@@ -67,9 +67,9 @@ impl SealedCookie {
         self.writer = writer;
     }
 
-    /// Opens the cookie. `binding` is the session that it must have been made in, since its last login.
+    /// Opens the cookie. `binding` is the session and generation that it must be sealed for.
     ///
-    /// Without a record it returns what the observers are to be told, if there should have been one.
+    /// The error is an event for the observers, or `None` if the client sent no cookie.
     pub(crate) fn open(
         &self,
         received: &Received,
@@ -107,7 +107,8 @@ impl SealedCookie {
     ) -> Result<Opened, Option<SessionEvent>> {
         let opened = self.with_context(binding, |context| seal::open(self.algorithm, &self.keys, context, text));
         let Some(opened) = opened else { return Err(Some(SessionEvent::InvalidCookie)) };
-        // What has our seal was a record of ours; one of a later release, or with a clock far ahead, is refused.
+        // The seal is valid, so a record that does not decode comes from a later release. Records from far in the
+        // future are rejected.
         let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::UndecodableRecord)) };
         if Timeouts::is_from_the_future(&record, now) {
             return Err(Some(SessionEvent::InvalidCookie));
@@ -118,10 +119,10 @@ impl SealedCookie {
         }
     }
 
-    /// Seals a record, and returns the cookies that carry it and the removals of those no longer needed.
+    /// Seals a record. Returns the cookies that carry it, and the removals of those no longer needed.
     ///
-    /// It must leave so much `room`: [`ROOM_TO_GROW`] when its values are new, so that it can be sealed again, with
-    /// none, by requests that only read.
+    /// Fails unless the cookies have `room` to spare: [`ROOM_TO_GROW`] for new values, so that requests that only read
+    /// can reseal the record with zero.
     pub(crate) fn seal(
         &self,
         record: &Record,
@@ -156,7 +157,7 @@ impl SealedCookie {
         Ok(cookies)
     }
 
-    /// Makes sure that a record can be sealed.
+    /// Fails if a record is too large to be sealed.
     pub(crate) fn check_fit(&self, record: &Record, room: usize) -> Result<(), Error> {
         let length = seal::sealed_len(self.algorithm, record.encode().len());
         let limit = self.writer.capacity(self.max_chunks) - room;
@@ -170,12 +171,12 @@ impl SealedCookie {
         Ok(values.iter().enumerate().map(|(index, value)| self.chunk(index).set(value, max_age)).collect())
     }
 
-    /// Removes the cookies that the client holds from number `from` on.
+    /// Returns the removals of the client's chunks from number `from` on.
     pub(crate) fn removals(&self, from: usize, chunks_before: usize) -> impl Iterator<Item = HeaderValue> {
         (from..chunks_before).map(|index| self.chunk(index).removal())
     }
 
-    /// Returns how many chunks the client holds, up to the last one it sent. Only a cookie that may be split has any.
+    /// Returns the number of chunks up to the last one the client sent. Zero for a cookie that may not be split.
     pub(crate) fn received_chunks(&self, received: &Received) -> usize {
         if self.max_chunks == 1 {
             return 0;
@@ -186,7 +187,7 @@ impl SealedCookie {
         }
     }
 
-    /// Removes the cookies of this name that the client sent.
+    /// Returns the removals of the cookies of this name that the client sent.
     pub(crate) fn removals_of_received(&self, received: &Received) -> Vec<HeaderValue> {
         match find_chunks(received.iter(), self.writer.name().as_bytes()) {
             FoundChunks::Chunks(found) => found.carried().map(|index| self.chunk(index).removal()).collect(),
@@ -194,7 +195,7 @@ impl SealedCookie {
         }
     }
 
-    /// Makes the cookie of the same part for a layer whose session has another cookie.
+    /// Returns the cookie of the same part for another session cookie.
     pub(crate) fn for_part_of(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
         let writer = CookieWriter::new(&session.for_part(self.what)?)?;
         let mut cookie = self.clone();
@@ -220,7 +221,7 @@ mod tests {
     use crate::state::CookieState;
 
     #[test]
-    fn what_has_our_seal_and_is_no_record_is_no_forgery() {
+    fn a_sealed_record_of_an_unknown_format_is_undecodable_and_not_a_forgery() {
         let writer = CookieWriter::new(&CookieConfig::new()).expect("the default cookie");
         let keys = KeyRing::generate().expect("random bytes");
         let cookie = CookieState::signed(keys).into_state(writer).cookie;
@@ -236,7 +237,7 @@ mod tests {
         let mut record = Record::new(Handle::from_bytes([1; 16]), now, now.after(Duration::from_secs(1))).encode();
         assert!(open(&sealed(&record)).is_ok());
         record[0] = u8::MAX;
-        assert!(matches!(open(&sealed(&record)), Err(Some(SessionEvent::UndecodableRecord))), "a format to come");
+        assert!(matches!(open(&sealed(&record)), Err(Some(SessionEvent::UndecodableRecord))), "a future format");
         let mut forged = sealed(&record);
         forged[20] ^= 1;
         assert!(matches!(open(&forged), Err(Some(SessionEvent::InvalidCookie))));

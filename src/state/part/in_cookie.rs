@@ -1,4 +1,4 @@
-//! Parts in cookies of their own.
+//! Parts in separate cookies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::record::{Handle, Record, Values};
 use crate::state::client::{ROOM_TO_GROW, SealedCookie};
 use crate::state::loaded::Binding;
 
-/// Under which key the record in the cookie holds the part.
+/// Key of the part in the cookie's record.
 const PART_KEY: &str = "part";
 
-/// The handle of the record in the cookie, which is no session's.
+/// Handle of the cookie's record, which belongs to no session.
 const NO_HANDLE: Handle = Handle::from_bytes([0; 16]);
 
-/// How often a cookie that stands for itself is sealed anew, so that its age is known.
+/// How often an unbound cookie is resealed to update its age.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The cookie of a part.
@@ -31,7 +31,7 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct PartCookie {
     cookie: Arc<SealedCookie>,
     timeouts: Arc<Timeouts>,
-    /// Whether it opens only in the session it was made in.
+    /// Whether it opens only in the session it was sealed for.
     pub(crate) is_bound: bool,
 }
 
@@ -41,7 +41,7 @@ impl PartCookie {
         let writer = CookieWriter::new(&session.for_part(name)?)?;
         let purpose = format!("part:{name}");
         let cookie = SealedCookie::new(writer, (algorithm, keys), name, &purpose, application, 1);
-        // What is bound to a session lives as long as that.
+        // A bound cookie lives as long as its session.
         let idle = retention.map(|unused| unused.min(LONGEST_UNUSED));
         let touch_interval = Some(TOUCH_INTERVAL);
         let timeouts = Timeouts { idle, absolute: None, touch_interval, ..Timeouts::default() };
@@ -53,7 +53,7 @@ impl PartCookie {
         Ok(Self { cookie: Arc::new(self.cookie.for_part_of(session)?), ..self.clone() })
     }
 
-    /// Opens the cookie that the client sent, if it is one of this session.
+    /// Opens the received cookie, if it is bound to no session or to this one.
     pub(crate) fn open(
         &self,
         received: &Received,
@@ -75,7 +75,7 @@ impl PartCookie {
         }
     }
 
-    /// Makes sure that a part fits its cookie, before anything is stored.
+    /// Fails if a part does not fit its cookie.
     pub(crate) fn check_fit(&self, part: &ExternalPart, now: Timestamp) -> Result<(), Error> {
         match &part.value {
             Some(value) if is_to_be_sent(part) => self.cookie.check_fit(&self.record(part, value, now), room(part)),
@@ -83,8 +83,7 @@ impl PartCookie {
         }
     }
 
-    /// Returns the cookies that bring the client's copy of a part up to date, in the session that the request ends
-    /// with.
+    /// Returns the cookies that update the client's copy of a part. `session` is the request's final session.
     pub(crate) fn to_send(
         &self,
         part: &ExternalPart,
@@ -103,13 +102,12 @@ impl PartCookie {
                 self.cookie.seal(&record, None, max_age, part.cookie.chunks, room(part))
             }
             (true, Some(_)) => self.cookie.seal(&record, session, None, part.cookie.chunks, room(part)),
-            // The session has ended in this request, and the part with it.
+            // The part ended with its session.
             (true, None) => Ok(Vec::new()),
         }
     }
 
-    /// Seals a part anew, as it came, for a session in which somebody has logged in: what was sealed before the login
-    /// opens no more.
+    /// Reseals an unchanged part after a login: cookies sealed before the login no longer open.
     pub(crate) fn rebind(
         &self,
         received: &Received,
@@ -123,7 +121,7 @@ impl PartCookie {
         }
     }
 
-    /// Removes the cookies of the part that the client sent.
+    /// Returns the removals of the part's cookies that the client sent.
     pub(crate) fn removals(&self, received: &Received) -> Vec<HeaderValue> {
         self.cookie.removals_of_received(received)
     }
@@ -138,12 +136,12 @@ impl PartCookie {
     }
 }
 
-/// Whether the client's copy of a part is not what the part is now, or has an old seal.
+/// Returns `true` if the client's copy of a part is outdated or sealed with a fallback key.
 fn is_to_be_sent(part: &ExternalPart) -> bool {
     part.is_unsent || part.is_changed() || part.cookie.needs_seal
 }
 
-/// A part that is new must leave room for its times, so that it can be sealed again by requests that only read.
+/// Returns the room that a new value must leave, so that requests that only read can reseal it with later times.
 fn room(part: &ExternalPart) -> usize {
     if part.is_unsent || part.is_changed() { ROOM_TO_GROW } else { 0 }
 }

@@ -1,15 +1,14 @@
-//! A part that has a record of its own, in a store.
+//! A part in a separate record of a store.
 //!
-//! Where the session is in a store too, its record refers to the text of the part that counts ([`PartRef`]). A request
-//! that changes the session as well writes the part *ahead* of the session's record, beside the text that counts until
-//! then. So the session's write decides: if that is refused, lost or never made, what was prepared is visible to no
-//! one, and goes with the record of the part, which lives as long as its session. A request that changes nothing but
-//! the part writes it in place: the part's record has the [generation](Record::generation) of the session's last login,
-//! which tells whether the request's session is still the one that the part belongs to.
+//! If the session is in a store too, its record refers to the current text of the part ([`PartRef`]). A request that
+//! also changes the session writes the new text *ahead* of the session's record, next to the current text. So the
+//! session's write decides: if it fails, the prepared text stays invisible and expires with the part's record, which
+//! lives as long as its session. A request that changes only the part writes it in place: the
+//! [generation](Record::generation) in the part's record shows whether the part still belongs to the request's session.
 //!
-//! Where the session is in the client's cookie, nothing can be referred to: of several cookies any may be the one that
-//! counts. The latest text counts, under the rule of the generation, so that a copy of the cookie from before a login
-//! neither finds nor changes what was written since.
+//! If the session is in the client's cookie, there are no references: any copy of the cookie may be the current one.
+//! The latest text is current, and the generation still applies: a cookie from before a login neither reads nor changes
+//! text written after it.
 
 use std::sync::Arc;
 
@@ -38,28 +37,28 @@ pub(crate) struct PartRecord<'c> {
     keys: Option<&'c KeyRing>,
 }
 
-/// A part as it was found.
+/// Result of loading a part.
 #[derive(Debug)]
 pub(crate) enum FoundPart {
     Text(StoredText),
-    /// The session has moved on: it refers to another text, or a login came between.
+    /// The text is gone or ahead: another request changed the part, or a login came in between.
     Moved,
     Missing,
 }
 
-/// The text that was looked for.
+/// A loaded text.
 #[derive(Debug)]
 pub(crate) struct StoredText {
     pub(crate) text: JsonText,
     /// The version of the part's record.
     pub(crate) version: Version,
-    /// Another request has prepared a text, which must not be written over before it is known what becomes of it.
+    /// Another request has prepared a text, which must not be overwritten while its outcome is open.
     pub(crate) is_contested: bool,
     pub(crate) expires_at: Timestamp,
 }
 
 impl StoredText {
-    /// Returns the version that a write may expect.
+    /// Returns the version for a compare-and-swap, unless the part is contested.
     pub(crate) fn expected(&self) -> Option<Version> {
         (!self.is_contested).then_some(self.version)
     }
@@ -69,25 +68,25 @@ impl StoredText {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Missing,
-    /// It has nothing but the text that counts.
+    /// It holds only the current text.
     Alone(Version),
     /// Another request has prepared a text.
     Contested(Version),
-    /// The text that counts is another one than the request knows.
+    /// The current text differs from the one the request knows.
     Changed,
-    /// A login came between.
+    /// A login came in between.
     Ahead,
 }
 
-/// The texts of a part that are to be written, and what they belong to.
+/// A write of a part's texts.
 #[derive(Debug)]
 pub(crate) struct PartWrite<'t> {
-    /// The version that the record has now, if there is one.
+    /// The current version of the record, if there is one.
     pub(crate) expected: Option<Version>,
     pub(crate) texts: &'t [(Slot, &'t JsonText)],
     pub(crate) session: Binding,
     pub(crate) expires_at: Timestamp,
-    /// The version that the record gets.
+    /// The new version of the record.
     pub(crate) version: Version,
 }
 
@@ -114,7 +113,7 @@ impl<'c> PartRecord<'c> {
         Ok(FoundPart::Text(StoredText { text, version, is_contested, expires_at }))
     }
 
-    /// Returns what the record is now, to a request that knows the text that counts as `base`.
+    /// Returns the state of the record, relative to the `base` text that the request knows in slot `own`.
     pub(crate) async fn standing(
         &self,
         own: Option<Slot>,
@@ -136,7 +135,7 @@ impl<'c> PartRecord<'c> {
         })
     }
 
-    /// Writes texts in the place of those there are. Returns `false` if another request was faster.
+    /// Replaces the texts. Returns `false` on a conflict with another request.
     pub(crate) async fn write(&self, write: PartWrite<'_>) -> Result<bool, Error> {
         write.texts.iter().try_for_each(|(_, text)| self.check_size(text))?;
         let (expected, version, now) = (write.expected, write.version, self.config.now());
@@ -156,11 +155,11 @@ impl<'c> PartRecord<'c> {
         if is_done || !was_repeated {
             return Ok(is_done);
         }
-        // The first of two calls may have done it.
+        // The first of the two calls may have succeeded.
         match self.find().await?.map(|record| record.version) {
             Some(found) if found == version => Ok(true),
             found if found == expected => Ok(false),
-            // Or it has, and another request has written since.
+            // It may have succeeded before another request's write.
             _ => Err(self.lost_reply()),
         }
     }
@@ -170,8 +169,8 @@ impl<'c> PartRecord<'c> {
         StoreError::failed(self.calls.store.name(), LostReplyError { what: "part" }).into()
     }
 
-    /// Takes back what was prepared and will not count: the text that counts stays alone. Where there is none, the
-    /// record expires. What another request has written since is left alone.
+    /// Removes a prepared text that will not be used, and keeps the current text. Without a current text the record
+    /// expires. Leaves newer writes of other requests alone.
     pub(crate) async fn withdraw(
         &self,
         prepared: &Prepared,
@@ -185,7 +184,7 @@ impl<'c> PartRecord<'c> {
             texts: texts.as_ref().map_or(&[], |texts| texts.as_slice()),
             session,
             expires_at: if current.is_some() { prepared.reference.expires_at } else { now },
-            // Other requests expect the version that they have loaded.
+            // Other requests expect the version they have loaded.
             version: current.map_or(prepared.version, |(version, ..)| version),
         };
         let record = self.seal(self.record(&write));
@@ -193,8 +192,8 @@ impl<'c> PartRecord<'c> {
         self.tell_failure(done.map(drop));
     }
 
-    /// Lets the part belong to a session in which somebody has just logged in: requests from before find it ahead of
-    /// them. What they have prepared goes. Returns the version that the part's record has then.
+    /// Moves the part to the generation of a new login, so that requests from before the login find it ahead. Drops the
+    /// texts they prepared. Returns the new version of the part's record.
     pub(crate) async fn restamp(
         &self,
         slot: Slot,
@@ -237,7 +236,7 @@ impl<'c> PartRecord<'c> {
         Ok(self.write(write).await?.then_some(version))
     }
 
-    /// Keeps the record at least this long. Returns whether that is so.
+    /// Extends the record's lifetime to at least `expires_at`. Returns `true` if it lives that long.
     pub(crate) async fn keep_until(&self, expires_at: Timestamp) -> bool {
         match self.try_keep_until(expires_at).await {
             Ok(is_kept) => is_kept,
@@ -260,15 +259,15 @@ impl<'c> PartRecord<'c> {
         Ok(false)
     }
 
-    /// Removes the part of a session that has ended. If that fails now, it is out of reach and expires.
+    /// Removes the part of an ended session. If this fails, the part is unreachable and expires.
     pub(crate) async fn delete(&self) {
         let now = self.config.now();
         let done = self.calls.ask(|store| store.delete(&self.key, now)).await;
         self.tell_failure(done.map(drop));
     }
 
-    /// Removes the record of a part that the session does not refer to any more, if it has this version, or the one
-    /// that it has now. What another request has written since is left alone.
+    /// Expires the record of a part that the session no longer refers to, if it has this version, or its current
+    /// version for `None`. Leaves newer writes of other requests alone.
     pub(crate) async fn expire(&self, version: Option<Version>, session: Binding) {
         let version = match version {
             Some(version) => Some(version),
@@ -284,7 +283,7 @@ impl<'c> PartRecord<'c> {
         }
     }
 
-    /// Removes the part of a session in a cookie, unless that was a copy from before a login.
+    /// Removes the part of a session in a cookie, unless that cookie is from before a login.
     pub(crate) async fn delete_of(&self, session: Binding) -> Result<(), Error> {
         if self.find().await?.is_some_and(|record| !is_ahead_of(&record, session)) {
             let now = self.config.now();
@@ -300,7 +299,7 @@ impl<'c> PartRecord<'c> {
         if size > limit { Err(Error::too_large(self.name, size, limit)) } else { Ok(()) }
     }
 
-    /// Moves the deadline of a record that has this version.
+    /// Moves the deadline of the record, if it has this version.
     pub(crate) async fn touch(&self, version: Version, expires_at: Timestamp) -> Result<bool, Error> {
         let now = self.config.now();
         let touched = self.calls.ask(|store| store.touch(&self.key, version, now, expires_at, now)).await;
@@ -353,12 +352,12 @@ impl<'c> PartRecord<'c> {
     }
 }
 
-/// Under which key the record holds a text.
+/// Returns the key of a text in the record.
 fn slot_key(slot: Slot) -> String {
     slot.as_u64().to_string()
 }
 
-/// Whether a part was written since a login that this session knows nothing of.
+/// Returns `true` if a part was written after a login that this session has not seen.
 fn is_ahead_of(part: &Record, session: Binding) -> bool {
     part.generation != session.generation && !part.generation.is_older_than(session.generation)
 }

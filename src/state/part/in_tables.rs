@@ -1,4 +1,4 @@
-//! Parts in tables: rows that are written in one transaction with the session's record.
+//! Parts in tables: rows written in one transaction with the session's record.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::record::external::{ExternalParts, Medium};
 use crate::record::json_text::JsonText;
 use crate::store::{Answer, ErasedStore, Outcome, RecordCall};
 
-/// The rows that are written together with a record.
+/// Rows to write together with a record.
 pub(crate) struct Rows {
     database: Arc<dyn RowDatabase>,
     writes: Vec<RowWrites>,
@@ -40,7 +40,7 @@ impl Rows {
         Ok(rows)
     }
 
-    /// Makes a call of the store and writes the rows, both or neither.
+    /// Makes a call of the store and writes the rows in one transaction.
     pub(crate) fn write<'a>(
         self: Box<Self>,
         store: &'static str,
@@ -52,8 +52,7 @@ impl Rows {
     }
 }
 
-/// Reads the rows that a session has of a part, as a JSON text. Rows of a session that has been logged into since are
-/// not found.
+/// Loads the rows of a part as a JSON text. Returns `None` if a login has changed the session's generation since.
 pub(crate) async fn load_rows(
     config: &Config,
     store: &dyn ErasedStore,
@@ -67,7 +66,7 @@ pub(crate) async fn load_rows(
     Ok(rows.map(|rows| JsonText::Own(rows.into())))
 }
 
-/// Whether another request, which has left `newer`, has changed a row that this one changes too.
+/// Returns `true` if `newer`, written by another request, has changed a row that this request changes too.
 pub(crate) fn meets(config: &Config, ours: &ExternalParts, newer: &ExternalParts) -> Result<bool, Error> {
     for ours in ours.iter().filter(|part| part.medium == Medium::Tables && part.is_changed()) {
         let Some(mapped) = config.part_named(ours.name).and_then(|placed| placed.tables()) else { continue };

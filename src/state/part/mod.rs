@@ -1,9 +1,9 @@
-//! Parts with a place of their own, at run time: how each is loaded, written ahead of or along with the session's
-//! record, and removed.
+//! Parts stored outside the session's record, at run time: how each is loaded, written ahead of or along with the
+//! session's record, and removed.
 //!
 //! - [`in_cookie`]: sealed into a cookie once the session's own write is done.
-//! - [`in_store`]: written to a record of its own ahead of the session's record, and invisible until that refers to it.
-//! - [`in_tables`]: rows that are written in one transaction with the session's record.
+//! - [`in_store`]: written to a separate record ahead of the session's record, and invisible until that refers to it.
+//! - [`in_tables`]: rows written in one transaction with the session's record.
 
 mod in_cookie;
 mod in_store;
@@ -20,7 +20,7 @@ pub(crate) use in_cookie::PartCookie;
 pub(super) use in_store::{FoundPart, PartRecord, PartWrite, Standing, StoredText};
 pub(super) use in_tables::{Rows, load_rows, meets};
 
-/// A part with a place of its own.
+/// Part stored outside the session's record.
 #[derive(Clone, Debug)]
 pub(crate) struct PlacedPart {
     pub(crate) part: TypeId,
@@ -45,7 +45,7 @@ impl PlacedPart {
         }
     }
 
-    /// Whether the part stands for itself and outlives the session.
+    /// Returns `true` if the part is independent of the session and outlives it.
     pub(crate) fn needs_no_session(&self) -> bool {
         self.medium() == Medium::FreeCookie
     }
@@ -70,7 +70,7 @@ impl PlacedPart {
         if let PlacedIn::Tables(mapped) = &self.place { Some(mapped) } else { None }
     }
 
-    /// Returns the store of a part that has one.
+    /// Returns the store of a part in a store.
     pub(crate) fn store(&self) -> Option<&dyn ErasedStore> {
         self.in_store().map(|in_store| &*in_store.store)
     }

@@ -1,4 +1,4 @@
-//! A checkout: a part becomes record data, in a transaction of the application.
+//! Checkout: a transaction that takes the rows of a part together with the application's own writes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use crate::record::id::SessionId;
 use crate::store::sql::PooledTransaction;
 use crate::store::{Answer, Outcome, RecordCall, StoreError};
 
-/// A transaction in which the row of a session is locked.
+/// Transaction that holds the lock on a session's row.
 pub(crate) struct Checkout<D: Database> {
     pub(crate) transaction: Box<PooledTransaction<D>>,
     mapped: Mapped<D>,
     id: SessionId,
-    /// The record as it is in the locked row.
+    /// The record in the locked row.
     record: Arc<Record>,
     /// The rows of the part, as its JSON text.
     rows: Vec<u8>,
 }
 
 impl<D: RowDialect> Checkout<D> {
-    /// Locks the row of a session and reads the rows of a part: `None` if there are none. A session that was renewed
-    /// meanwhile is followed. A store that fails is asked once more.
+    /// Locks the row of a session and reads the rows of a part. Returns `None` if there are none. Follows renewals of
+    /// the session. Retries once if the store fails.
     pub(crate) async fn begin(config: &Config, mapped: &Mapped<D>, id: SessionId) -> Result<Option<Self>, Error> {
         match Self::begin_once(config, mapped, id.clone()).await {
             Err(error) if is_store_failure(&error) => Self::begin_once(config, mapped, id).await,
@@ -85,7 +85,7 @@ impl<D: RowDialect> Checkout<D> {
         &self.rows
     }
 
-    /// Removes the rows and commits. Returns the session as it is then, and its ID.
+    /// Removes the rows and commits. Returns the session's ID and new record.
     pub(crate) async fn finish(self, config: &Config) -> Result<(SessionId, Arc<Record>), Error> {
         let Self { transaction, mapped, id, record: before, rows } = self;
         let State::Server(server) = &config.state else { return Err(Error::conflict()) };
@@ -97,7 +97,7 @@ impl<D: RowDialect> Checkout<D> {
         let call = RecordCall::Update { key: id.store_key(), expected, record: records.sealed(&id, &record) };
         match in_time(config, "take", mapped.finish(transaction, call, &writes, now)).await {
             Ok(Outcome::Done) => Ok((id, record)),
-            // The row is locked: nobody has changed it.
+            // The row is locked, so no other write can have changed it.
             Ok(_) => Err(Error::conflict()),
             Err(error) => {
                 let found = records.load(&id, records.config.now()).await;
@@ -109,8 +109,7 @@ impl<D: RowDialect> Checkout<D> {
     }
 }
 
-/// Goes on from a record that was written by a checkout, in which the rows of a part have gone. What came in meanwhile
-/// is made again on top of it.
+/// Adopts the record written by a checkout that removed the rows of a part. Replays changes made meanwhile.
 pub(crate) fn note_checkout(
     work: &impl SharedWork,
     part: &'static str,
@@ -139,7 +138,7 @@ async fn in_time<'a, T: Unpin>(
     Answer::later(store, operation, call).within(config.store_timeout, store).await
 }
 
-/// Shows no row.
+/// Does not show the rows.
 impl<D: Database> fmt::Debug for Checkout<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checkout").field("record", &self.record).finish_non_exhaustive()

@@ -1,11 +1,10 @@
-//! One commit of state in a store: the plan is carried out, and made anew on what another request has left.
+//! Commits state to a store: carries out a plan, and makes a new plan after a conflict.
 //!
-//! What a request does is written with the version it was based on. Two things can come between: another request that
-//! was faster, and then the changes are made again on what it left ([`conflict`](super::conflict)); or silence, and
-//! then it is found out whether the write took place before anything is written again
-//! ([`pending_write`](super::pending_write)).
+//! Each write is a compare-and-swap on the version it is based on. If another request has written first, the changes
+//! are replayed on its record ([`conflict`](super::conflict)). If no reply comes, the outcome of the write is
+//! determined before anything is written again ([`pending_write`](super::pending_write)).
 //!
-//! The work stays where it is and whole: a commit that is dropped while it waits can be made again.
+//! The work stays whole during a commit: a commit that is dropped while it waits can be run again.
 
 use super::super::retry::{MAX_ATTEMPTS, is_store_failure, pause};
 use super::super::work::{Next, SharedWork, Work};
@@ -16,23 +15,23 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::record::plan::Plan;
 
-/// A commit that is under way.
+/// A commit in progress.
 pub(in crate::state) struct Commit<'c, W> {
     pub(super) records: Records<'c>,
     pub(super) work: &'c W,
-    /// Whether the head of the response is still to be sent.
+    /// Whether the response head is still unsent.
     pub(super) may_set_cookie: bool,
-    /// Keeps other logins of the principal waiting.
+    /// Blocks other logins of the principal.
     pub(super) lease: Option<Box<Lease>>,
 }
 
-/// How an attempt to carry out a plan ended.
+/// Outcome of an attempt to carry out a plan.
 #[derive(Debug)]
 pub(super) enum Progress {
     Done,
-    /// Something is done, and what comes next is to be planned.
+    /// A step is done; plan the next one.
     Again,
-    /// Another request was faster. Boxed, since the progress of every commit is passed on several times.
+    /// Another request has written first. Boxed, since every commit passes its progress on several times.
     Conflict(Box<WriteOutcome>),
 }
 
@@ -47,8 +46,8 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         Self { records, work, may_set_cookie, lease: None }
     }
 
-    /// Carries out what the request did. After an error nothing of it has taken place, unless the store failed and
-    /// could not be asked what became of it.
+    /// Commits the changes of the request. After an error none of them took effect, unless the store failed and the
+    /// outcome could not be determined.
     pub(in crate::state) async fn run(mut self) -> Result<(), Error> {
         let mut has_failed = false;
         for attempt in 0..MAX_ATTEMPTS {
@@ -68,12 +67,12 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         Box::pin(self.give_up(Error::conflict())).await
     }
 
-    /// Looks at the session again, and makes the changes again on what it is now.
+    /// Reloads the session, and replays the changes on it.
     pub(super) async fn refresh(mut self) -> Result<(), Error> {
         self.rebase(WriteOutcome::Conflict(None)).await.map(drop)
     }
 
-    /// Does what comes next. What is seldom done is boxed: the future is moved about.
+    /// Runs the next step. Rare steps are boxed to keep the future small.
     async fn attempt(&mut self) -> Result<Progress, Error> {
         let now = self.records.config.now();
         let mut update = None;
@@ -88,8 +87,7 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         }
     }
 
-    /// Finds out what comes next. An update that nothing has to be prepared for begins at once, while the work is
-    /// locked.
+    /// Determines the next step. An update that needs no preparation begins at once, under the same lock.
     fn begin(&self, work: &mut Work, now: Timestamp, update: &mut Option<Update>) -> Result<Next, Error> {
         let config = self.records.config;
         let next = work.next(config, self.may_set_cookie, now);
@@ -127,8 +125,8 @@ impl<'c, W: SharedWork> Commit<'c, W> {
     /// Ends a commit that has failed for good.
     async fn give_up(mut self, error: Error) -> Result<(), Error> {
         let is_unavailable = *error.kind() == ErrorKind::Unavailable;
-        // A store that has failed may be about to write what it was asked to. Until then no other request logs the
-        // principal in.
+        // A failed store may still apply the write later. Keep the lease, so that no other request logs the principal
+        // in before that.
         self.withdraw_parts(is_unavailable).await;
         match self.lease.take() {
             Some(lease) if is_unavailable => lease.keep(),

@@ -1,5 +1,4 @@
-//! What to do when another request was faster: the changes are made again on what it left, wherever the session has
-//! gone.
+//! Resolves conflicts: replays the changes on the record of the request that wrote first, following renewals of the ID.
 
 use std::mem;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::record::id::{IdDomain, SessionId};
 use crate::store::{Forward, Outcome};
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Bases the work on what another request has left.
+    /// Rebases the work on the record that another request has written.
     pub(super) async fn rebase(&mut self, outcome: WriteOutcome) -> Result<Progress, Error> {
         let (records, config) = (self.records, self.records.config);
         let Some(base) = self.work.with(|work| {
@@ -48,8 +47,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::conflict(WriteOutcome::Done))
     }
 
-    /// Gives the session up: another request has ended it, or has logged in, and this one's ID is dead. Nothing of this
-    /// request is kept, and no cookie is sent: it could take the place of a newer one.
+    /// Gives the session up: another request has ended it, or its ID died in a login. Discards all changes and sends no
+    /// cookie, which could overwrite a newer one.
     pub(super) async fn lose(&mut self) -> Result<Progress, Error> {
         let config = self.records.config;
         self.withdraw_parts(false).await;
@@ -58,7 +57,7 @@ impl<W: SharedWork> Commit<'_, W> {
         if is_lost { Err(Error::ended()) } else { Ok(Progress::Done) }
     }
 
-    /// Reads the parts again that the request has asked for and that another request may have written.
+    /// Reloads the parts that the request has used and that another request may have written.
     async fn reload_parts(&self, base: &Record, newer: &Record) -> Result<Option<Box<ExternalParts>>, Error> {
         let config = self.records.config;
         let Some(mut external) = self.work.with(|work| work.draft.external().cloned()) else { return Ok(None) };
@@ -72,7 +71,7 @@ impl<W: SharedWork> Commit<'_, W> {
             } else if let Some(in_store) = placed.in_store() {
                 let (before, after) = (PartRef::of(base, name), PartRef::of(newer, name));
                 if !is_stale && before.map(|before| before.slot) == after.map(|after| after.slot) {
-                    // Another request may have shut out what was prepared, so it is to be written again.
+                    // Another request may have invalidated the prepared text, so write it again.
                     external.doubt_prepared(name, after.is_some());
                     continue;
                 }
@@ -90,7 +89,7 @@ impl<W: SharedWork> Commit<'_, W> {
                         let expected = found.expected();
                         external.load(name, medium, Some(found.text), expected);
                     }
-                    // Where the session has moved on once more, the next write finds that out.
+                    // If the session has changed again, the next write detects it.
                     FoundPart::Moved | FoundPart::Missing => external.load(name, medium, None, None),
                 }
             }
@@ -98,7 +97,7 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Some(Box::new(external)))
     }
 
-    /// Fails if another request has changed what a change of this one is to be judged by.
+    /// Fails if another request has changed state that a change of this request depends on.
     fn check_conflict(&self, base: &Record, newer: &Record, external: Option<&ExternalParts>) -> Result<(), Error> {
         let Some(ours) = self.work.with(|work| {
             let is_changed = work.draft.has_changes();
@@ -121,8 +120,7 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Ends the session that the request has loaded, wherever it has moved to, and returns whether it was this request
-    /// that ended it.
+    /// Ends the loaded session, following renewals of its ID. Returns whether this request ended it.
     pub(super) async fn delete_latest(&self) -> Result<bool, Error> {
         let records = self.records;
         let (session, was_asked) = self.work.with(|work| {
@@ -146,12 +144,12 @@ impl<W: SharedWork> Commit<'_, W> {
             return Ok(is_ended);
         }
         self.work.with(|work| work.is_ending = false);
-        // A logout that did not take place must not look like one.
+        // A failed logout must not look like a success.
         if id.is_none() { Ok(false) } else { Err(Error::conflict()) }
     }
 }
 
-/// Finds the session that another request has written: under its ID, or under one that replaced it.
+/// Finds the session that another request has written: under its ID, or under a successor.
 async fn find_newer(
     records: Records<'_>,
     base: &StoredSession,
@@ -167,7 +165,7 @@ async fn find_newer(
         WriteOutcome::Done | WriteOutcome::Conflict(None) => id,
         WriteOutcome::Retired(forward) => {
             let Some(successor) = successor(records.config.id_domain, &id, &forward) else { return Ok(None) };
-            // The client is told the new ID if its own still leads there.
+            // The client learns the new ID only if its own is still in grace.
             let is_in_grace = records.config.now() < forward.grace_until;
             client = if is_in_grace { ClientId::Older } else { ClientId::Dead };
             successor
@@ -177,7 +175,7 @@ async fn find_newer(
     Ok(found.map(|(id, record)| StoredSession { record, id, client }))
 }
 
-/// Loads the record of an ID that this request came by honestly, following renewals whether or not their grace is over.
+/// Loads the record of an ID that this request has loaded before. Follows renewals even after their grace period.
 pub(super) async fn reload(records: Records<'_>, mut id: SessionId) -> Result<Option<(SessionId, Arc<Record>)>, Error> {
     for _ in 0..MAX_ATTEMPTS {
         match records.load(&id, records.config.now()).await? {
@@ -199,7 +197,7 @@ pub(super) fn successor(domain: IdDomain, id: &SessionId, forward: &Forward) -> 
     forward.successor.map(|sealed| id.open_successor(sealed, domain))
 }
 
-/// Whether a session was changed, and not only given another ID or longer time for its parts.
+/// Returns `true` if the session's state has changed, not only its ID or the lifetime of its parts.
 fn is_other_state(before: &Record, after: &Record) -> bool {
     let state = |record: &Record| (record.idle_timeout, record.absolute_timeout, record.authenticated_at);
     let values = |record: &Record| -> Vec<(String, Vec<u8>)> {

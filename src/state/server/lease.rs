@@ -1,8 +1,8 @@
-//! The right to log a principal in, before any other request does: a record in the store that only one node can create.
+//! Login lease: an exclusive right to log a principal in, held as a record in the store that only one node can create.
 //!
-//! A lease is measured without comparing clocks: its holder stops using it after a while by its own monotonic clock,
-//! and another node takes over a lease that it has watched unchanged for as long by *its* clock. A commit that is
-//! dropped with a lease gives it back in a task of its own.
+//! A lease is timed without comparing clocks: its holder stops using it after a time on its own monotonic clock, and
+//! another node takes over a lease that it has seen unchanged for as long on *its* clock. A commit that is dropped with
+//! a lease releases it in a spawned task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,30 +22,29 @@ use crate::random;
 use crate::record::{Handle, Record, StoreKey, Version};
 use crate::store::{Entry, ErasedStore, Outcome, StoreError, StoreErrorKind};
 
-/// A lease lasts for so many of the layer's store timeouts, up to a minute. Its holder makes a few calls of the store.
+/// Duration of a lease, in store timeouts: up to a minute. Its holder makes a few calls of the store.
 const LEASE: u32 = 4;
 
-/// What counts as the store timeout of a layer that has a longer one.
+/// Upper bound on the store timeout in these calculations.
 const LONGEST_CALL: Duration = Duration::from_secs(15);
 
-/// For so many store timeouts a lease is waited for: longer than one whose holder died is watched.
+/// How long to wait for a lease, in store timeouts: longer than taking over the lease of a dead holder takes.
 const LONGEST_WAIT: u32 = 6;
 
-/// When the record of a lease is gone at the latest, if no login of its principal takes it over. Clocks that differ by
-/// less do no harm.
+/// Lifetime of a lease's record, if no login of its principal takes it over. Smaller clock skews do no harm.
 const LEASE_RECORD: Duration = Duration::from_secs(60 * 60);
 
-/// The right to log a principal in, before any other request does.
+/// An exclusive right to log a principal in.
 pub(super) struct Lease {
     guard: LeaseGuard,
     principal: Box<str>,
     _lock: OwnedMutexGuard<()>,
-    /// Until when it may be used, by this node's monotonic clock.
+    /// End of its use, on this node's monotonic clock.
     until: MonotonicTime,
 }
 
 impl Lease {
-    /// Waits until no other request logs the principal in.
+    /// Waits until no other request holds the lease of the principal.
     pub(super) async fn take(records: Records<'_>, limit: &SessionLimit, principal: &str) -> Result<Self, Error> {
         let waiting = timeout(call_time(records.config) * LONGEST_WAIT, wait_for_lease(records, limit, principal));
         let name = records.server.store.name();
@@ -56,12 +55,12 @@ impl Lease {
         &self.principal
     }
 
-    /// Whether there is time for one more call of the store.
+    /// Returns `true` if there is time for one more call of the store.
     pub(super) fn is_good(&self) -> bool {
         MonotonicTime::now().after(self.guard.record.call_time) < self.until
     }
 
-    /// Lets the next one log in. A lease that has been held for long may have been taken over, and is left alone.
+    /// Releases the lease. A lease that has run out may have been taken over, and is left alone.
     pub(super) async fn release(mut self, records: Records<'_>) {
         if !self.is_good() {
             self.guard.state = LeaseState::Free;
@@ -77,8 +76,8 @@ impl Lease {
     }
 }
 
-/// The lease as this node knows it. One that is dropped is given back in a task of its own, so that no other request
-/// waits for it; if that fails, it runs out.
+/// The lease as this node knows it. Dropping it releases it in a spawned task, so that other requests need not wait; if
+/// that fails, it runs out.
 struct LeaseGuard {
     record: LeaseRecord,
     state: LeaseState,
@@ -91,21 +90,21 @@ struct LeaseRecord {
     clock: Arc<dyn Clock>,
     key: StoreKey,
     version: Version,
-    /// How long a call of the store may take.
+    /// Time limit of a call of the store.
     call_time: Duration,
 }
 
-/// Whether there is anything to give back.
+/// Whether there is a lease to release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeaseState {
     Free,
-    /// A call that may take it has not been answered.
+    /// A call that may take it is unanswered.
     Unknown,
     Held,
 }
 
 impl LeaseGuard {
-    /// Takes the lease if no one has it, or takes it over from a holder that has not been heard of for long enough.
+    /// Takes the lease if it is free, or takes it over from a `dead` holder.
     async fn reserve(&mut self, dead: Option<Version>) -> Result<Reserved, StoreError> {
         self.state = LeaseState::Unknown;
         let reserved = self.record.reserve(dead).await?;
@@ -128,7 +127,7 @@ impl Drop for LeaseGuard {
             && let Ok(runtime) = runtime::Handle::try_current()
         {
             let record = self.record.clone();
-            // It may have been half given back already.
+            // It may have been released already.
             runtime.spawn(async move { record.release(LeaseState::Unknown).await.is_ok() });
         }
     }
@@ -155,7 +154,7 @@ impl LeaseRecord {
         if is_ours {
             return Ok(Reserved::Ours);
         }
-        // It may be ours from a call whose reply was lost.
+        // A call whose reply was lost may have taken it.
         Ok(match self.store.load(&self.key, now).within(limit, name).await? {
             Some(Entry::Live(found)) if found.version == self.version => Reserved::Ours,
             Some(Entry::Live(found)) => Reserved::Theirs(found.version),
@@ -176,14 +175,14 @@ impl LeaseRecord {
     }
 }
 
-/// Whose a lease is.
+/// Holder of a lease.
 enum Reserved {
     Ours,
     Theirs(Version),
     Free,
 }
 
-/// Returns how long a call of the store may take for the holder of a lease.
+/// Returns the time limit of a lease holder's store calls.
 fn call_time(config: &Config) -> Duration {
     config.store_timeout.min(LONGEST_CALL)
 }
@@ -192,7 +191,7 @@ async fn wait_for_lease(records: Records<'_>, limit: &SessionLimit, principal: &
     let (config, call_time) = (records.config, call_time(records.config));
     let mut watched: Option<(Version, MonotonicTime)> = None;
     for attempt in 0.. {
-        // Given up between two attempts: what waits for it here is not to wait for another node, which may have died.
+        // Released between attempts: local waiters must not wait for another node, which may have died.
         let lock = limit.lock(principal).await;
         let until = MonotonicTime::now().after(call_time * LEASE);
         let record = LeaseRecord {
@@ -218,7 +217,7 @@ async fn wait_for_lease(records: Records<'_>, limit: &SessionLimit, principal: &
     Err(Error::conflict())
 }
 
-/// The handle of the record of a lease. Whose it is shows in its version.
+/// Returns the handle of a lease's record. Its version identifies the holder.
 fn holder(key: &StoreKey) -> Handle {
     let mut handle = [0; 16];
     handle.copy_from_slice(&key.as_bytes()[..16]);

@@ -16,18 +16,16 @@ use crate::record::external::PartRef;
 use crate::record::id::SessionId;
 use crate::store::StoreErrorKind;
 
-/// How many renewals are followed from an ID that a client comes with. Each took a request of its own within the grace
-/// of the one before. What a request has loaded is followed further: its changes must not be lost, nor its logout.
+/// How many renewals are followed from an ID that a client sends. Each is a separate request within the grace period of
+/// the one before. A loaded session is followed further: neither its changes nor its logout may be lost.
 const MAX_HOPS: usize = 8;
 
-/// Before anything has expired. A store that is asked for what was there then hands out what has expired since, as long
-/// as it has it.
+/// A time before any expiry, so that the store returns expired records as long as it has them.
 const LONG_AGO: Timestamp = Timestamp::from_millis(0);
 
-/// Loads the session of the ID that the request came with, or of the one that replaced it. A store that fails is asked
-/// once more.
+/// Loads the session of the received ID, or of its successor. Retries once if the store fails.
 ///
-/// What has expired is judged here and not by the store, so that the observers are told.
+/// Expiry is checked here and not by the store, so that the observers get the event.
 pub(in crate::state) async fn load(records: Records<'_>, received: &Received) -> Result<Loaded, Error> {
     let config = records.config;
     let Some(mut id) = received_id(config, received) else { return Ok(Loaded::Nothing) };
@@ -78,7 +76,7 @@ fn received_id(config: &Config, received: &Received) -> Option<SessionId> {
     id.map_err(|event| config.tell(&event)).ok()
 }
 
-/// Loads a part of the session, unless that has been done. A session that has moved on meanwhile is looked at again.
+/// Loads a part of the session, unless it is loaded already. Reloads the session if its part has moved.
 pub(in crate::state) async fn load_part(
     records: Records<'_>,
     work: &impl SharedWork,
@@ -107,7 +105,7 @@ pub(in crate::state) async fn load_part(
                             Some((Some(found.text), expected))
                         }
                         FoundPart::Missing => Some((None, None)),
-                        // The session still refers to what is not there: it has been lost.
+                        // The reloaded session still refers to the missing text: it is lost.
                         FoundPart::Moved if missing == Some(reference.slot) => Some((None, None)),
                         FoundPart::Moved => {
                             missing = Some(reference.slot);

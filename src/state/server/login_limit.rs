@@ -1,8 +1,7 @@
-//! Logins where a principal may have so many sessions and no more.
+//! Logins under a limit of sessions per principal.
 //!
-//! To count and to write must be one step, or two logins at once would each find room for one. So the logins of a
-//! principal are made one after the other: within a process they wait for a lock, and between processes for a
-//! [lease](Lease).
+//! Counting and writing must be one step, or two concurrent logins would both find room. So the logins of a principal
+//! are serialized: by a lock within a process, and by a [lease](Lease) between processes.
 
 use super::super::loaded::Loaded;
 use super::super::work::{SharedWork, Work};
@@ -14,8 +13,7 @@ use crate::error::Error;
 use crate::event::{RevocationCause, SessionEvent};
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Makes room for the session that is about to be written, or refuses the login. Until the lease is given back no
-    /// other request logs the principal in.
+    /// Makes room for the session about to be written, or refuses the login. Holds the lease until the commit ends.
     pub(super) async fn admit_login(&mut self) -> Result<(), Error> {
         let config = self.records.config;
         let Some(limit) = &config.session_limit else { return Ok(()) };
@@ -30,7 +28,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
         let principals = Principals::new(config, self.records.server);
         let mut others = principals.list(&principal).await?;
-        // The session that the request came with is none of the others, whether it goes on or ends.
+        // The request's own session does not count, whether it stays or ends.
         let is_theirs = own.as_ref().is_some_and(|own| own.principal.as_ref() == Some(&principal));
         others.retain(|record| own.as_ref().is_none_or(|own| own.handle != record.handle));
         let too_many = (others.len() + 1).saturating_sub(limit.max);
@@ -44,7 +42,7 @@ impl<W: SharedWork> Commit<'_, W> {
                 principals.end(&principal, &oldest, RevocationCause::Evicted).await?;
                 Ok(())
             }
-            // It makes no more than there are, which may be too many since the limit was lowered.
+            // This login adds no session, even if a lowered limit is already exceeded.
             SessionLimitPolicy::RefuseLogin if is_theirs => Ok(()),
             SessionLimitPolicy::RefuseLogin => {
                 config.tell(&SessionEvent::LoginRefused);
@@ -54,7 +52,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
     }
 
-    /// Whether no login is about to be written but one that was admitted.
+    /// Returns `true` unless the work holds a login that was not admitted.
     pub(super) fn is_admitted(&self, work: &Work) -> bool {
         if self.records.config.session_limit.is_none() || !work.changes.logs_in() {
             return true;
@@ -63,8 +61,8 @@ impl<W: SharedWork> Commit<'_, W> {
         lease.is_some_and(|lease| Some(lease.principal()) == work.draft.principal().map(|principal| &**principal))
     }
 
-    /// Forgets all that the request has asked for: what it has written into the session may say who is logged in. That
-    /// it has ended the session it came with stays true.
+    /// Discards all changes: the values written may depend on the refused login. A requested end of the old session
+    /// still takes effect.
     async fn refuse_login(&self) -> Result<(), Error> {
         let config = self.records.config;
         let ends_session = self.work.with(|work| work.changes.ends_session && work.loaded.record().is_some());

@@ -1,8 +1,8 @@
 //! State that lives in a store, with the session's ID in the cookie.
 //!
-//! [`load`] finds the session of a request, and [`commit`] writes down what the request did: the [plan](commit) is
-//! carried out by one [write], another request's [conflict](conflict) is built upon, and a [lost reply](pending_write)
-//! is looked into.
+//! [`load`] finds the session of a request, and [`commit`] writes its changes: the [plan](commit) is carried out by one
+//! [write], a [conflict](conflict) is resolved by replaying the changes, and a [lost reply](pending_write) by checking
+//! the store.
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod checkout;

@@ -1,4 +1,4 @@
-//! What is about to be written.
+//! Pending writes of records.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::record::plan::Plan;
 use crate::record::{Record, Version};
 use crate::store::Forward;
 
-/// A record that is about to be written, and what goes along with it.
+/// A record to write, with its parts and rows.
 pub(super) struct NewWrite {
     pub(super) record: Arc<Record>,
     pub(super) parts: Option<Arc<ExternalParts>>,
     pub(super) rows: Option<Box<Rows>>,
 }
 
-/// An update that has begun.
+/// An update in progress.
 pub(super) struct Update {
     pub(super) id: SessionId,
     /// The version that it is based on.

@@ -1,5 +1,5 @@
-//! Parts in stores, around the write of their session's record: prepared ahead of it, taken back if it is refused, kept
-//! for as long as the session lives, and removed when that has ended.
+//! Parts in stores, around the write of their session's record: prepared ahead of it, withdrawn if it fails, kept for
+//! as long as the session lives, and removed when it ends.
 
 use std::sync::Arc;
 
@@ -20,23 +20,22 @@ use crate::record::plan::Plan;
 use crate::record::{Record, Version};
 use crate::store::Outcome;
 
-/// How often a prepared text of another request is waited for before that request is shut out.
+/// How often to wait for a rival's prepared text before the rival is shut out.
 const PATIENCE: u32 = 4;
 
 /// State of a rival request that has prepared a text.
 enum Rival {
-    /// The session's record, or the part, is another one now.
+    /// It has changed the session's record or the part.
     HasWritten,
     /// It may still write.
     IsWriting,
-    /// It will not. The part's record has this version.
+    /// It can no longer write. The part's record has this version.
     IsOutOfTheWay(Option<Version>),
 }
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Writes the parts in stores that have changed together with the session, ahead of its record, and lets those that
-    /// have not changed live as long as their session. Returns what is to be done first, if the session has to be
-    /// looked at again.
+    /// Writes changed parts in stores ahead of the session's record, and extends the lifetime of unchanged ones.
+    /// Returns the progress to act on first, if the session must be reloaded.
     pub(super) async fn prepare_parts(&self, plan: Plan, now: Timestamp) -> Result<Option<Progress>, Error> {
         let config = self.records.config;
         if !config.parts.iter().any(|placed| placed.in_store().is_some()) {
@@ -44,7 +43,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
         let is_extended = self.extend_parts(now).await;
         if plan == Plan::Touch {
-            // The record is to say until when its parts are kept.
+            // The record must be updated with the new lifetimes of its parts.
             return Ok(is_extended.then_some(Progress::Again));
         }
         if self.work.with(|work| work.has_expired(&config.timeouts, now)) {
@@ -68,7 +67,7 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(None)
     }
 
-    /// Makes sure that what is removed is what was seen.
+    /// Checks that removed parts are unchanged since they were loaded.
     async fn check_removals(&self) -> Result<Option<Progress>, Error> {
         let Some(session) = self.work.with(|work| work.kept_session()) else { return Ok(None) };
         let binding = Binding::of(&session.record);
@@ -104,8 +103,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(None)
     }
 
-    /// Writes the one part in a store that has changed, where nothing else of the session has. Returns the parts as
-    /// they have been saved, or what is to be done first.
+    /// Writes a changed part in a store in place, where nothing else of the session has changed. Returns the saved
+    /// parts, or the progress to act on first.
     pub(super) async fn write_in_place(
         &self,
         parts: Arc<ExternalParts>,
@@ -124,7 +123,7 @@ impl<W: SharedWork> Commit<'_, W> {
         };
         let (name, known) = (part.name, part.stored);
         let version = match &part.unanswered {
-            // The same write once more.
+            // A repetition of the same write.
             Some((version, written)) if written.as_bytes() == text.as_bytes() => *version,
             _ => known.unwrap_or(Version::NONE).next(self.records.server.write_id()),
         };
@@ -145,7 +144,7 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Ok(Arc::new(saved)))
     }
 
-    /// Writes a part, once nothing is in the way. Returns what is to be done first if another request has been faster.
+    /// Writes a part, waiting for rivals. Returns the progress to act on first if another request has written.
     async fn write_part<'t>(
         &self,
         preparation: &'t Preparation,
@@ -186,8 +185,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Err(Error::conflict())
     }
 
-    /// Finds out what a request that is in the way does. One that is not heard of any more is shut out: with another
-    /// version of the session's record its own write cannot take place.
+    /// Determines the state of a rival. A silent rival is shut out: a new version of the session's record makes the
+    /// rival's own write fail.
     async fn wait_for_rival(
         &self,
         part: &PartRecord<'_>,
@@ -197,7 +196,7 @@ impl<W: SharedWork> Commit<'_, W> {
         let Preparation { part: known, session: binding, current, .. } = preparation;
         let standing = || part.standing(*current, known.base.as_ref(), *binding);
         let Some(session) = self.work.with(|work| work.kept_session()) else {
-            // A session that does not exist yet has a name of its own: what is there is its own from before.
+            // The handle of a new session is unique: a record found there is from an earlier attempt of this request.
             return Ok(Rival::IsOutOfTheWay(version_of(standing().await?)));
         };
         pause(attempt).await?;
@@ -222,12 +221,11 @@ impl<W: SharedWork> Commit<'_, W> {
             Outcome::Done => self.work.with(|work| work.note_version(StoredSession { record, ..session })),
             _ => return Ok(Rival::HasWritten),
         }
-        // A rival may commit from now on, so expect the version found before the session moved on.
+        // A rival may have written since, so expect the version found before the session's update.
         Ok(Rival::IsOutOfTheWay(version_of(found)))
     }
 
-    /// Lets the parts that a session has live for as long as the session is going to. Returns whether there was one to
-    /// do this for.
+    /// Extends the lifetime of the session's parts to that of the session. Returns whether a reference has changed.
     async fn extend_parts(&self, now: Timestamp) -> bool {
         let config = self.records.config;
         let mut is_extended = false;
@@ -244,8 +242,8 @@ impl<W: SharedWork> Commit<'_, W> {
         is_extended
     }
 
-    /// Loads the parts that a session takes along through a login. They are written anew for it, so that requests from
-    /// before the login find the former text and can change nothing.
+    /// Loads the parts that a session keeps through a login. They are written under a new slot, so that requests from
+    /// before the login see only the old text and cannot change the new one.
     async fn load_carried_parts(&self) -> Result<(), Error> {
         let Some(session) = self.work.with(|work| work.kept_session()) else { return Ok(()) };
         for placed in &self.records.config.parts {
@@ -267,8 +265,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Takes back what was prepared for a write that is not going to be made. If that may still be made, only what
-    /// begins a part: a reference to nothing is as good as none.
+    /// Withdraws texts prepared for a write that will not be made. If it may still take effect, withdraws only new
+    /// parts: a dangling reference reads as a missing part.
     pub(super) async fn withdraw_parts(&self, may_be_made: bool) {
         let config = self.records.config;
         for (part, session, current) in self.work.with(|work| work.take_prepared(may_be_made)) {
@@ -281,7 +279,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
     }
 
-    /// Removes the records of parts that the request has removed, now that the session's record does not refer to them.
+    /// Removes the records of removed parts, once the session's record no longer refers to them.
     pub(super) async fn delete_removed_parts(&self, parts: Option<&ExternalParts>) {
         let Some(parts) = parts else { return };
         let Some(session) = self.work.with(|work| work.loaded.record().map(|record| Binding::of(record))) else {
@@ -296,7 +294,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
     }
 
-    /// Removes the parts in stores of a session that has ended, also those that were begun since it was loaded.
+    /// Removes all parts in stores of an ended session, including those created since it was loaded.
     pub(super) async fn delete_parts_of(&self, session: &Record) {
         let config = self.records.config;
         for placed in &config.parts {

@@ -1,8 +1,7 @@
-//! Writes whose reply has not come: the store failed, took too long, or the request stopped waiting.
+//! Writes without a reply: the store failed or timed out, or the request was dropped.
 //!
-//! Such a write may have taken place, now or in a moment. Making it again as if nothing had been would count twice what
-//! is to be counted once, and leave a session behind whose ID no client has. So each is remembered until it is known
-//! what became of it: the version of a record tells one write from another.
+//! Such a write may have taken effect, or may do so later. Repeating it blindly could apply a change twice, or leave an
+//! orphaned session. So it is remembered until its outcome is known: the version of a record identifies the write.
 
 use super::super::loaded::{ClientId, Loaded, StoredSession};
 use super::super::retry::LostReplyError;
@@ -15,8 +14,7 @@ use crate::record::plan::Plan;
 use crate::store::{Forward, StoreError};
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Finds out what became of a write whose reply has not come. One that has taken place is done, and what the
-    /// request has asked for since is based on it.
+    /// Determines the outcome of a write without a reply. If it took effect, later changes are based on it.
     pub(super) async fn resolve(&mut self) -> Result<Progress, Error> {
         match self.work.with(|work| work.pending.clone()) {
             PendingWrite::None => Ok(Progress::Again),
@@ -38,11 +36,11 @@ impl<W: SharedWork> Commit<'_, W> {
                 Ok(Progress::Again)
             }
             Some(Found::Live(found)) if found.record().version == session.record.version => {
-                // Not yet. It may take place in a moment, before it is made again.
+                // It may still take effect, before the repeated write.
                 self.work.with(Work::expect_late_write);
                 Ok(Progress::Again)
             }
-            // Another write followed on the one that this was based on, so this one never will.
+            // Another write has replaced the expected version, so this one can no longer take effect.
             Some(Found::Live(found)) if found.record().version.is_next_to(session.record.version) => self.forget(),
             Some(Found::Live(_)) => self.fail_once(),
             Some(Found::Retired(forward)) => {
@@ -60,13 +58,13 @@ impl<W: SharedWork> Commit<'_, W> {
         }
     }
 
-    /// Goes on as if the write had not been made.
+    /// Continues as if the write had not been made.
     fn forget(&self) -> Result<Progress, Error> {
         self.work.with(|work| work.pending = PendingWrite::None);
         Ok(Progress::Again)
     }
 
-    /// Fails, because nobody can tell what became of the write. When this is said, it counts as not made.
+    /// Fails, because the outcome of the write cannot be determined. The write then counts as not made.
     fn fail_once(&self) -> Result<Progress, Error> {
         self.work.with(|work| work.pending = PendingWrite::None);
         let lost = LostReplyError { what: "session" };
@@ -82,7 +80,7 @@ impl<W: SharedWork> Commit<'_, W> {
             (None, _) => true,
         };
         let found = if is_whole { reload(records, new.id.clone()).await? } else { None };
-        // Should it take place yet, it and its repetition are one: the ID stays the same.
+        // A late write is harmless: its repetition uses the same ID.
         let Some((id, record)) = found else { return self.forget() };
         if new.plan == Plan::Replace
             && let Some(progress) = self.end_replaced(&new.id, config.now()).await?
@@ -101,8 +99,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(if is_latest { Progress::Again } else { Progress::conflict(WriteOutcome::Conflict(None)) })
     }
 
-    /// Whether the old ID of a renewal is what the renewal was to leave of it. A store may have got no further than the
-    /// new one: then both IDs are live, and the renewal is to be made again.
+    /// Returns `true` if the old ID holds the forward of the renewal. A store that failed in between may leave both IDs
+    /// live; the renewal must be repeated then.
     async fn is_retired(&self, session: &StoredSession, forward: &Forward) -> Result<bool, Error> {
         let entry = self.records.load(&session.id, self.records.config.now()).await?;
         let left = |forward: &Forward| (forward.successor, forward.grace_until);

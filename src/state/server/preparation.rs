@@ -1,4 +1,4 @@
-//! What a request has to do with its parts in stores before its session's record is written, and what it notes of that.
+//! Preparation of parts in stores before the session's record is written.
 
 use super::super::config::Config;
 use super::super::loaded::{Binding, Loaded, StoredSession};
@@ -11,11 +11,11 @@ use crate::record::lifetime::Timeouts;
 use crate::record::plan::Plan;
 use crate::record::{Generation, Version};
 
-/// A part that is to be written, and the session that it belongs to.
+/// A part to write, and its session.
 pub(super) struct Preparation {
     pub(super) part: ExternalPart,
     pub(super) session: Binding,
-    /// The text that counts now.
+    /// Slot of the current text.
     pub(super) current: Option<Slot>,
     pub(super) expires_at: Timestamp,
 }
@@ -25,7 +25,7 @@ impl Work {
         self.loaded.record().is_some_and(|record| timeouts.expiry(record, now).is_some())
     }
 
-    /// Returns the parts in stores that are to be written ahead of the record.
+    /// Returns the parts in stores to write ahead of the record.
     pub(super) fn preparations(
         &mut self,
         plan: Plan,
@@ -49,13 +49,13 @@ impl Work {
         Ok(changed.into_iter().map(prepare).collect())
     }
 
-    /// Whether a part that has not changed is to be written anew, for a session in which a principal logs in.
+    /// Returns `true` if an unchanged part must be rewritten for a login.
     fn is_to_be_carried(&self, plan: Plan, part: &ExternalPart) -> bool {
         let is_login = plan == (Plan::Renew { grace: false }) && self.draft.kept_handle().is_some();
         is_login && part.is_stored() && part.base.is_some() && part.value.is_some() && !part.is_prepared()
     }
 
-    /// Whether each part in a store has been written that the record is going to refer to.
+    /// Returns `true` if every part in a store that the record will refer to has been written.
     pub(super) fn has_prepared_parts(&self, config: &Config, plan: Plan) -> bool {
         let is_login = plan == (Plan::Renew { grace: false }) && self.draft.kept_handle().is_some();
         let external = self.draft.external();
@@ -75,7 +75,7 @@ impl Work {
         }
     }
 
-    /// Notes a write of a part in its place to which its store has not answered.
+    /// Notes an unanswered write of a part in place.
     pub(super) fn note_unanswered(&mut self, name: &str, version: Version, text: &JsonText) {
         if let Some(part) = self.draft.external_mut().find_mut(name) {
             part.unanswered = Some((version, text.clone()));
@@ -88,13 +88,13 @@ impl Work {
         }
     }
 
-    /// Goes on from the same record in another version.
+    /// Adopts a new version of the same record.
     pub(super) fn note_version(&mut self, session: StoredSession) {
         self.draft.rebase(&session.record);
         self.loaded = Loaded::Stored(session);
     }
 
-    /// Returns the parts whose records would be gone before the session is, and until when they are to be kept.
+    /// Returns the parts whose records would expire before the session, with their new deadlines.
     pub(super) fn extensions(&self, timeouts: &Timeouts, now: Timestamp) -> Vec<(Binding, String, PartRef)> {
         let Some(record) = self.draft.kept_handle().and(self.loaded.record()) else { return Vec::new() };
         let age = self.draft.age(timeouts, now);
@@ -109,7 +109,7 @@ impl Work {
             .collect()
     }
 
-    /// Takes out what was prepared, with what it was prepared beside.
+    /// Takes the prepared parts, each with its session and the slot of its current text.
     pub(super) fn take_prepared(&mut self, only_new: bool) -> Vec<(ExternalPart, Binding, Option<Slot>)> {
         let kept = self.draft.kept_handle().and(self.loaded.record()).cloned();
         let session = match (&kept, self.current_handle()) {

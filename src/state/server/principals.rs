@@ -1,4 +1,4 @@
-//! The sessions of a principal: found, counted, and ended from outside of their own requests.
+//! Sessions of a principal: lists, counts and ends them from outside their requests.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::error::{ConfigError, Error};
 use crate::event::{RevocationCause, SessionEvent};
 use crate::record::{Handle, Record};
 
-/// How many sessions are listed or ended in one call of the store: few enough that it is busy with none for long.
+/// How many sessions one call of the store lists or ends: few enough to keep calls short.
 const BATCH: usize = 100;
 
-/// The sessions of principals, on a layer whose store finds them. Calls that fail are made once more.
+/// Sessions of principals, for a layer whose store finds them by principal. Failed calls are retried once.
 #[derive(Clone, Copy)]
 pub(crate) struct Principals<'c> {
     config: &'c Config,
@@ -25,7 +25,7 @@ impl<'c> Principals<'c> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for state in cookies, and for a store that does not find them.
+    /// [`ConfigError`] for state in cookies, and for a store that does not find sessions by principal.
     pub(crate) fn server_of(config: &'c Config) -> Result<&'c ServerState, ConfigError> {
         let State::Server(server) = &config.state else {
             return Err(ConfigError::new(
@@ -74,7 +74,7 @@ impl<'c> Principals<'c> {
         Ok(self.end(principal, &[session], RevocationCause::Asked).await? == 1)
     }
 
-    /// Ends all sessions of a principal but this one, in batches. Returns how many.
+    /// Ends all sessions of a principal except `except`, in batches. Returns how many it ended.
     pub(crate) async fn revoke_all(
         self,
         principal: &str,
@@ -93,7 +93,7 @@ impl<'c> Principals<'c> {
         }
     }
 
-    /// Ends sessions that were just found, and removes what they have elsewhere. Returns how many have ended by this.
+    /// Ends sessions that were just found, and removes their parts. Returns how many this call ended.
     pub(super) async fn end(
         self,
         principal: &str,
@@ -105,7 +105,7 @@ impl<'c> Principals<'c> {
             let revoked = self.calls().ask_noting_repeat(|store| store.revoke(principal, batch, self.config.now()));
             let (mut ended, was_repeated) = revoked.await?;
             if was_repeated {
-                // All of them were there before, and none is now: a call whose reply was lost has ended the others.
+                // All of them existed before and none is left: the call whose reply was lost has ended the others.
                 ended = batch.to_vec();
             }
             for session in &ended {
@@ -121,8 +121,7 @@ impl<'c> Principals<'c> {
         Ok(self.calls().ask(|store| store.list(principal, after, limit, self.config.now())).await?)
     }
 
-    /// Removes the parts of a session that was ended from outside. One that cannot be removed now is out of reach, and
-    /// expires.
+    /// Removes the parts of a revoked session. If this fails, a part is unreachable and expires.
     async fn delete_parts(self, session: Handle) {
         for placed in &self.config.parts {
             if let Some(in_store) = placed.in_store() {

@@ -1,4 +1,4 @@
-//! The store as a request sees it: for IDs instead of keys, with the layer's time limit, and with values in the clear.
+//! Store access by ID, with the layer's time limit and with decrypted values.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::record::id::SessionId;
 use crate::record::{Record, Version};
 use crate::store::{Answer, Entry, Forward, Limited, Outcome, RecordCall, Renewal, StoreError};
 
-/// The calls of the store.
+/// Calls of the store.
 #[derive(Clone, Copy)]
 pub(in crate::state) struct Records<'c> {
     pub(in crate::state) config: &'c Config,
     pub(in crate::state) server: &'c ServerState,
 }
 
-/// A record as the store gave it: its values may be encrypted.
+/// A record from the store, whose values may be encrypted.
 #[derive(Debug)]
 pub(in crate::state) struct Unopened(Arc<Record>);
 
@@ -31,20 +31,20 @@ pub(in crate::state) enum Found {
     Retired(Forward),
 }
 
-/// How a write ended.
+/// Outcome of a write.
 #[derive(Debug)]
 pub(in crate::state) enum WriteOutcome {
     Done,
-    /// The record is live and has another version. It is here if the engine gave it in the same round trip.
+    /// The record is live and has another version. Holds the record if the store returned it in the same round trip.
     Conflict(Option<Unopened>),
-    /// The session was renewed and is now elsewhere.
+    /// The session was renewed and has another ID.
     Retired(Forward),
     /// Nothing live is under the ID.
     Gone,
 }
 
 impl Unopened {
-    /// The record, for everything but its values.
+    /// Returns the record, for everything but its values.
     pub(in crate::state) fn record(&self) -> &Record {
         &self.0
     }
@@ -75,12 +75,12 @@ impl<'c> Records<'c> {
         Calls::new(self.config, &*self.server.store)
     }
 
-    /// Returns what is under an ID.
+    /// Loads the entry of an ID.
     pub(in crate::state) async fn load(self, id: &SessionId, now: Timestamp) -> Result<Option<Found>, StoreError> {
         Ok(self.entry(id, now).await?.map(Found::from))
     }
 
-    /// Returns it as the store gave it, without another future around the call.
+    /// Loads the entry without wrapping the call in another future.
     #[inline(always)]
     pub(super) fn entry<'a>(self, id: &'a SessionId, now: Timestamp) -> Limited<'a, Option<Entry>>
     where
@@ -89,7 +89,7 @@ impl<'c> Records<'c> {
         self.limit(self.server.store.load(id.store_key(), now))
     }
 
-    /// Reads a record.
+    /// Decrypts a record's values.
     pub(in crate::state) fn open(self, id: &SessionId, record: Unopened) -> Result<Arc<Record>, StoreError> {
         let Some(keys) = &self.server.at_rest else { return Ok(record.0) };
         at_rest::open(keys, &SealedRow::of_session(id), &record.0)
@@ -158,7 +158,7 @@ impl<'c> Records<'c> {
         self.limit(self.server.store.delete(id.store_key(), now))
     }
 
-    /// Returns the record as the store is to keep it.
+    /// Returns the record to store, encrypted if so configured.
     pub(super) fn sealed(self, id: &SessionId, record: &Arc<Record>) -> Arc<Record> {
         match &self.server.at_rest {
             Some(keys) => at_rest::seal(keys, &SealedRow::of_session(id), record),

@@ -1,4 +1,4 @@
-//! Where the records of a layer are.
+//! State of a layer that keeps sessions in a store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,13 +7,13 @@ use crate::random;
 use crate::seal::KeyRing;
 use crate::store::{ErasedStore, Store};
 
-/// Where the records are.
+/// State of a layer that keeps sessions in a store.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerState {
     pub(crate) store: Arc<dyn ErasedStore>,
-    /// The ID of the next write. It begins anywhere, so that two nodes seldom use the same.
+    /// ID of the next write. It starts at random, so that two nodes seldom use the same.
     write_ids: Arc<AtomicU32>,
-    /// Seals the values of the records, if they are to be sealed.
+    /// Keys for encryption at rest, if it is enabled.
     pub(in crate::state) at_rest: Option<KeyRing>,
 }
 
@@ -27,7 +27,7 @@ impl ServerState {
         self.at_rest = Some(keys);
     }
 
-    /// Returns what tells one write of a version from another.
+    /// Returns an ID that distinguishes concurrent writes of the same version.
     pub(in crate::state) fn write_id(&self) -> u32 {
         self.write_ids.fetch_add(1, Ordering::Relaxed)
     }

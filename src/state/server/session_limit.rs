@@ -1,4 +1,4 @@
-//! How many sessions a principal may have.
+//! Limit on concurrent sessions per principal.
 
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// What happens to a login when its principal has as many sessions as the layer allows; see
+/// Policy for a login whose principal already has the maximum number of sessions; see
 /// [`SessionLayer::with_max_sessions`](crate::SessionLayer::with_max_sessions).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionLimitPolicy {
-    /// Ends the session that began first.
+    /// Ends the oldest session.
     EvictOldest,
     /// Refuses the login with [`TooManySessions`](crate::ErrorKind::TooManySessions), and ends none.
     RefuseLogin,
 }
 
-/// How many sessions a principal may have.
+/// Limit on concurrent sessions per principal.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionLimit {
     pub(crate) max: usize,
@@ -25,8 +25,8 @@ pub(crate) struct SessionLimit {
     locks: Arc<LocalLocks>,
 }
 
-/// Keeps the logins of a principal in this process apart. Principals that share a lock wait for each other, seldom and
-/// briefly.
+/// Serializes the logins of a principal within this process. Principals that share a lock wait for each other, seldom
+/// and briefly.
 struct LocalLocks([Arc<Mutex<()>>; 64]);
 
 impl SessionLimit {

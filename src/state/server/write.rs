@@ -1,4 +1,4 @@
-//! What a plan comes to: one call of the store, and what the work is then based on.
+//! Carries out plans: each makes one call of the store, and then updates the work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,11 @@ use crate::record::plan::Plan;
 use crate::record::version::Stamp;
 use crate::store::{Forward, Outcome};
 
-/// How long the use of a renewed ID is noticed at most. Without this cap a months-long session would leave thousands of
-/// forwards.
+/// Longest lifetime of a forward. Without this cap, a months-long session would leave thousands of forwards.
 const LONGEST_FORWARD: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<W: SharedWork> Commit<'_, W> {
-    /// Writes nothing. The client is told its ID if that is still the session's.
+    /// Writes nothing. Sends the ID to the client if it is still current.
     pub(super) async fn keep(&self, now: Timestamp) -> Result<Progress, Error> {
         let config = self.records.config;
         let Some((session, parts)) = self.begin_keep(Plan::Keep, now) else { return Ok(Progress::Again) };
@@ -38,7 +37,7 @@ impl<W: SharedWork> Commit<'_, W> {
         self.finish_kept(parts, cookie, now).await
     }
 
-    /// Makes sure that the session is still there, and writes nothing.
+    /// Checks that the session is still live, and writes nothing.
     pub(super) async fn confirm(&self, now: Timestamp) -> Result<Progress, Error> {
         let Some((Some(session), parts)) = self.begin_keep(Plan::Confirm, now) else { return Ok(Progress::Again) };
         match self.records.load(&session.id, now).await? {
@@ -51,11 +50,11 @@ impl<W: SharedWork> Commit<'_, W> {
         self.finish_kept(parts, cookie, now).await
     }
 
-    /// Writes down that the session was used. A store that fails is asked once more, which changes nothing if it has
-    /// done it. A failure harms no request now, and the next one tries again.
+    /// Moves the idle deadline. Retries once if the store fails, which is harmless if the first call succeeded. A
+    /// failure does not fail the request; the next request tries again.
     ///
-    /// The cookie is sent only if the store has just found the session live under its ID. After a logout, login or
-    /// renewal it would take the place of a newer one.
+    /// Sends the cookie only if the store has just found the session live under its ID. After a logout, login or
+    /// renewal it would overwrite a newer one.
     pub(super) async fn touch(&self, now: Timestamp) -> Result<Progress, Error> {
         let (config, store) = (self.records.config, &self.records.server.store);
         let Some((Some(mut session), parts)) = self.begin_keep(Plan::Touch, now) else { return Ok(Progress::Again) };
@@ -86,22 +85,22 @@ impl<W: SharedWork> Commit<'_, W> {
         self.finish_kept(parts, cookie, now).await
     }
 
-    /// Begins a commit that leaves the record as it is, if that is still what is to be done.
+    /// Begins a commit that leaves the record as it is, if `plan` is still current.
     fn begin_keep(&self, plan: Plan, now: Timestamp) -> Option<(Option<StoredSession>, Option<Arc<ExternalParts>>)> {
         self.work.with(|work| self.is_planned(work, plan, now).then(|| work.begin_keep()))
     }
 
-    /// Whether a plan is still what is to be done: what came in since may be a login.
+    /// Returns `true` if a plan is still current: a login may have come in since.
     fn is_planned(&self, work: &Work, plan: Plan, now: Timestamp) -> bool {
         work.plan(self.records.config, self.may_set_cookie, now) == plan
     }
 
-    /// Whether everything has been done that comes before the write of the record.
+    /// Returns `true` if all steps before the write of the record are done.
     fn is_prepared(&self, work: &Work, plan: Plan, now: Timestamp) -> bool {
         self.is_planned(work, plan, now) && work.has_prepared_parts(self.records.config, plan) && self.is_admitted(work)
     }
 
-    /// Ends a commit that leaves the record as it is: a part in a store is written in its place.
+    /// Ends a commit that leaves the record as it is. Writes a changed part in a store in place.
     async fn finish_kept(
         &self,
         parts: Option<Arc<ExternalParts>>,
@@ -130,7 +129,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
     }
 
-    /// Begins to write the changed record, in the lock in which that was found to be what is to be done.
+    /// Begins the write of the changed record, under the same lock that checked the plan.
     #[inline(always)]
     pub(super) fn begin_update(&self, work: &mut Work, now: Timestamp) -> Result<Option<Update>, Error> {
         let records = self.records;
@@ -142,15 +141,13 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Some(Update { id, expected, write }))
     }
 
-    /// Writes what has begun.
-    ///
-    /// The update stays where it is: it would be moved along with the future, in every request that changes something.
+    /// Completes an update. Borrows it, since every request that changes something would move it with the future.
     pub(super) async fn write_update(&self, update: &mut Update, now: Timestamp) -> Result<Progress, Error> {
         let Update { id, expected, write: NewWrite { record, parts, rows } } = update;
         let outcome = self.records.update(id, *expected, record, rows.take(), now).await?;
         let is_done = match &outcome {
             Outcome::Done => true,
-            // A client of the store that asks again by itself comes upon what it has done.
+            // A store client that retries by itself finds its own write.
             Outcome::Conflict(found) => found.as_ref().is_some_and(|found| found.version == record.version),
             Outcome::Retired(_) | Outcome::Gone => false,
         };
@@ -165,8 +162,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::Done)
     }
 
-    /// Begins a session. One that it takes the place of ends after that, so a failure between the two loses nothing; if
-    /// that was not this request's to end, the new one goes again.
+    /// Creates a session. The session it replaces ends afterwards, so a failure in between loses nothing. If another
+    /// request has ended that session, the new one is deleted again.
     pub(super) async fn create(&mut self, plan: Plan, now: Timestamp) -> Result<Progress, Error> {
         let (records, config) = (self.records, self.records.config);
         let begun = self.work.with(|work| {
@@ -180,8 +177,8 @@ impl<W: SharedWork> Commit<'_, W> {
         })?;
         let Some((id, NewWrite { record, parts, rows })) = begun else { return Ok(Progress::Again) };
         if !records.create(&id, &record, rows, now).await? {
-            // 256 random bits are not guessed: a key that is taken is one that an earlier attempt took, whose reply was
-            // lost.
+            // An ID of 256 random bits cannot collide: an earlier attempt, whose reply was lost, has created this
+            // record.
             return Ok(Progress::Again);
         }
         let session = StoredSession { record, id, client: ClientId::Current };
@@ -194,7 +191,7 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::Done)
     }
 
-    /// Writes the record under a new ID. With `grace` the old ID leads to the new one for a while.
+    /// Writes the record under a new ID. With `grace` the old ID stays valid for the grace period.
     pub(super) async fn renew(&self, grace: bool, now: Timestamp) -> Result<Progress, Error> {
         let (records, config, plan) = (self.records, self.records.config, Plan::Renew { grace });
         let begun = self.work.with(|work| {
@@ -227,8 +224,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::Done)
     }
 
-    /// Ends the loaded session, wherever it has moved to. The cookie is removed only if it was this request that ended
-    /// it.
+    /// Ends the loaded session, following renewals of its ID. Removes the cookie only if this request ended the
+    /// session.
     pub(super) async fn end(&mut self) -> Result<Progress, Error> {
         let config = self.records.config;
         let ended = self.work.with(|work| work.loaded.record().cloned());
@@ -243,11 +240,11 @@ impl<W: SharedWork> Commit<'_, W> {
         if let Some(ended) = ended {
             self.delete_parts_of(&ended).await;
         }
-        // What was written since makes another session.
+        // Changes made since make a new session.
         Ok(Progress::Again)
     }
 
-    /// Ends the session whose place a new one takes. Returns what is to be done if that was not this request's to end.
+    /// Ends the session that a new one replaces. Returns the progress if another request has ended it first.
     pub(super) async fn end_replaced(&mut self, new: &SessionId, now: Timestamp) -> Result<Option<Progress>, Error> {
         let ended = self.work.with(|work| work.loaded.record().cloned());
         if !self.delete_latest().await? {
@@ -270,7 +267,7 @@ impl<W: SharedWork> Commit<'_, W> {
         self.work.with(note).release(config);
     }
 
-    /// Whether the ID is still that of the session, for a request that writes nothing which would fail if it were not.
+    /// Returns `true` if the ID is still current, for a request that makes no other write that would detect it.
     async fn is_current(&self, session: &StoredSession, now: Timestamp) -> bool {
         match self.records.load(&session.id, now).await {
             Ok(found) => matches!(found, Some(Found::Live(_))),
@@ -283,7 +280,7 @@ impl<W: SharedWork> Commit<'_, W> {
 }
 
 impl Work {
-    /// Goes on from a record that has been updated.
+    /// Adopts an updated record.
     #[inline(always)]
     fn note_updated(
         &mut self,
@@ -301,25 +298,25 @@ impl Work {
     }
 }
 
-/// Returns the record as it follows on this one, with the same values.
+/// Returns the next version of a record, with the same values.
 pub(super) fn next_record(records: Records<'_>, before: &Arc<Record>, now: Timestamp) -> Arc<Record> {
     let stamp = Stamp { new_handle: before.handle, write_id: records.server.write_id(), login_id: 0 };
     Arc::new(Draft::new(Some(Arc::clone(before))).to_record(stamp, &records.config.timeouts, now))
 }
 
-/// Returns what a renewal leaves under the old ID.
+/// Returns the forward that a renewal leaves under the old ID.
 fn forward(config: &Config, old: &StoredSession, successor: Option<&SessionId>, now: Timestamp) -> Forward {
     let grace = config.timeouts.grace;
     Forward {
         successor: successor.map(|new| old.id.seal_successor(new)),
         grace_until: if successor.is_some() { now.after(grace) } else { now },
-        // For as long as the old ID would have lived unused, up to a day, and at least for its grace.
+        // The remaining lifetime of the old ID, up to a day, and at least the grace period.
         expires_at: old.record.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(grace)),
     }
 }
 
-/// Returns the cookie for a session whose deadline has moved, if the client needs one: it is to be told the ID, or its
-/// cookie has a `Max-Age`, which moves along.
+/// Returns the cookie for a session whose deadline has moved, if the client needs one: for a new ID, or for a new
+/// `Max-Age`.
 pub(super) fn moved_cookie(config: &Config, session: &StoredSession, now: Timestamp) -> Option<HeaderValue> {
     let needs_cookie = match session.client {
         ClientId::Older => true,

@@ -71,7 +71,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Whether the server has neither closed the connection nor sent unexpected data.
+    /// Returns whether the server has neither closed the connection nor sent unexpected data.
     ///
     /// This asks the operating system: tokio knows only the state of its last poll.
     pub(super) fn is_usable(&self) -> bool {
@@ -210,12 +210,12 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(_) => f.write_str("the connection to the server failed"),
-            Self::TooLarge { size, limit } => write!(f, "the record takes {size} bytes where at most {limit} fit"),
+            Self::TooLarge { size, limit } => write!(f, "the record has {size} bytes, and the limit is {limit}"),
             Self::OutOfMemory => f.write_str("the server is out of memory"),
             Self::Unknown => f.write_str("the server does not know meta commands: it must be memcached 1.6 or later"),
             Self::Refused(line) => write!(f, "the server answered {line:?}"),
-            Self::Malformed => f.write_str("the server's answer is none to the command"),
-            Self::Contended => f.write_str("the entry was changed by others at every try"),
+            Self::Malformed => f.write_str("the server's reply does not match the command"),
+            Self::Contended => f.write_str("the entry was changed by another call on every attempt"),
         }
     }
 }
@@ -235,11 +235,11 @@ mod tests {
 
     use super::*;
 
-    /// What a connection makes of an answer after which the server hangs up.
+    /// Returns the result of a call to a server that sends `answer` and closes the connection.
     async fn answered(answer: &[u8]) -> Result<Reply, ClientError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let stream = TcpStream::connect(listener.local_addr().expect("it has one")).await.expect("it listens");
-        let (mut server, _) = listener.accept().await.expect("somebody connects");
+        let stream = TcpStream::connect(listener.local_addr().expect("a local address")).await.expect("it listens");
+        let (mut server, _) = listener.accept().await.expect("a connection");
         server.write_all(answer).await.expect("the client reads");
         server.shutdown().await.expect("the client reads");
         let stream = BufReader::new(stream);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_read_whole() {
+    async fn a_reply_is_read_whole() {
         let reply = answered(b"VA 4 c18446744073709551615 O7\r\n\r\n\0x\r\n").await.expect("an answer");
         assert_eq!((reply.code, reply.cas, &*reply.value), (Code::Value, Some(u64::MAX), &b"\r\n\0x"[..]));
         for (answer, code) in [
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_answer_to_the_command_is_an_error() {
+    async fn a_reply_that_does_not_match_the_command_is_an_error() {
         let long_line = [b"HD O7 ".as_slice(), &[b'x'; 5_000], b"\r\n"].concat();
         for answer in [
             &b""[..],

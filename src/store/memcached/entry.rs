@@ -56,14 +56,14 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_back_as_they_were() {
+    fn entries_survive_a_round_trip() {
         for (entry, bytes) in entries() {
             assert_eq!(decode(&bytes), Ok(entry));
         }
     }
 
     #[test]
-    fn bytes_that_are_no_entry_are_refused_and_never_panic() {
+    fn malformed_entries_are_rejected_and_never_panic() {
         for (_, bytes) in entries() {
             for cut in 0..bytes.len() {
                 let _ = decode(&bytes[..cut]);

@@ -174,11 +174,11 @@ mod tests {
         assert_eq!((of(0), of(1), of(1_000), of(1_001)), (1, 2, 2, 3));
         let thirty_days = 30 * DAY * 1_000;
         assert_eq!(of(thirty_days - 1_000), 30 * DAY);
-        assert_eq!(of(thirty_days - 999), 1_800_000_000 + 30 * DAY + 1, "what is longer is a date");
+        assert_eq!(of(thirty_days - 999), 1_800_000_000 + 30 * DAY + 1, "longer times are a date");
         assert_eq!(of(400 * DAY * 1_000), 1_800_000_000 + 400 * DAY + 1);
         let last = i32::MAX as u64 - 1_800_000_000 - 1;
         assert_eq!((of(last * 1_000), of(last * 1_000 + 1), of(u64::MAX)), (i32::MAX as u64, 0, 0));
         let past = lifetime(Timestamp::from_millis(1), Timestamp::from_millis(2), real_now);
-        assert_eq!(past, 1, "0 would be for ever");
+        assert_eq!(past, 1, "0 would never expire");
     }
 }

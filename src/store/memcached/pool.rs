@@ -94,7 +94,7 @@ mod tests {
         let _open = server.await.expect("a stream");
         for _ in 0..3 {
             tokio::time::advance(MAX_IDLE - Duration::from_millis(1)).await;
-            let connection = pool.take().expect("it was used less than a minute ago");
+            let connection = pool.take().expect("a connection used less than a minute ago");
             pool.put_back(connection);
         }
         tokio::time::advance(MAX_IDLE).await;

@@ -78,9 +78,8 @@ pub struct MemcachedStore {
 }
 
 impl MemcachedStore {
-    /// Creates a store on the server at `address`, such as `localhost:11211` or `memcached://[::1]:11211`. The default
-    /// port is
-    /// 11211. The first call connects.
+    /// Creates a store on the server at `address`, such as `localhost:11211` or `memcached://[::1]:11211`. Without a
+    /// port it uses port 11211. The first call connects.
     ///
     /// # Errors
     ///
@@ -111,11 +110,13 @@ impl MemcachedStore {
     /// [`ConfigError`] if the prefix is longer than 200 bytes or contains characters other than visible ASCII.
     pub fn with_key_prefix(mut self, prefix: &str) -> Result<Self, ConfigError> {
         if prefix.len() > MAX_PREFIX {
-            let message = format!("the key prefix has {} bytes where memcached leaves {MAX_PREFIX}", prefix.len());
+            let message = format!("the key prefix has {} bytes, and the limit is {MAX_PREFIX}", prefix.len());
             return Err(ConfigError::new(message));
         }
         if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ConfigError::new(format!("the key prefix {prefix:?} is not made of visible ASCII characters")));
+            return Err(ConfigError::new(format!(
+                "the key prefix {prefix:?} must consist of visible ASCII characters"
+            )));
         }
         self.items.prefix = prefix.into();
         Ok(self)
@@ -313,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_host_and_perhaps_a_port() {
+    fn an_address_is_a_host_with_an_optional_port() {
         for (address, expected) in [
             ("localhost", "localhost:11211"),
             ("localhost:1", "localhost:1"),
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_and_not_shown() {
+    fn an_invalid_address_is_rejected_and_not_shown() {
         for address in [
             "",
             ":11211",

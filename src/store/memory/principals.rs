@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_moved_since_its_place_was_read_is_found_and_ended() {
+    async fn a_session_renewed_since_the_index_was_read_is_found_and_ended() {
         for known in 1..=3 {
             let store = with_a_session_that_moved().await;
             assert!(store.session("a", &HANDLE, key(known), NOW).is_some());
@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    /// As if two principals had the same hash, or the session had changed hands since its place was read.
+    /// Simulates a hash collision of two principals, or a takeover since the index was read.
     #[tokio::test]
     async fn a_session_of_another_principal_is_neither_found_nor_ended() {
         let store = with_a_session_that_moved().await;

@@ -111,7 +111,7 @@ impl MemoryStore {
         self.inner.sessions.load(Ordering::Relaxed)
     }
 
-    /// Whether the store has no sessions.
+    /// Returns whether the store has no sessions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -408,7 +408,7 @@ mod tests {
         StoreKey::from_bytes(bytes)
     }
 
-    /// Returns the record of a session, which is somebody's or nobody's.
+    /// Returns a record, with or without a principal.
     fn record_of(n: u32, principal: Option<&str>) -> Arc<Record> {
         let mut handle = [0; 16];
         handle[..4].copy_from_slice(&n.to_le_bytes());
@@ -430,15 +430,15 @@ mod tests {
                     && record.principal.is_some()
                 {
                     named += 1;
-                    assert!(store.inner.index.has(key, record), "a session of somebody is not in the index");
+                    assert!(store.inner.index.has(key, record), "a session with a principal is not in the index");
                 }
             }
         }
-        assert_eq!(store.inner.index.len(), named, "places in the index, and records with a principal");
+        assert_eq!(store.inner.index.len(), named, "index entries and records with a principal");
     }
 
     #[tokio::test]
-    async fn an_anonymous_session_takes_no_room_in_the_index() {
+    async fn an_anonymous_session_is_not_in_the_index() {
         let store = MemoryStore::new();
         store.create(&key(1), record_of(1, None), START).await.expect("an answer");
         store.update(&key(1), Version::FIRST, record_of(1, None), START).await.expect("an answer");
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_in_the_index_of_sessions_that_have_ended_or_are_nobodys() {
+    async fn the_index_drops_sessions_that_ended_or_became_anonymous() {
         let store = MemoryStore::new();
         for n in 0..600 {
             let principal = format!("user {}", n % 100);
@@ -482,8 +482,7 @@ mod tests {
         assert_eq!(store.inner.index.len(), 0);
     }
 
-    /// Begins, changes, moves and ends sessions, a few of them over and over. Returns how many places of the index were
-    /// taken at most.
+    /// Creates, changes, renews and ends sessions, reusing a few keys. Returns the largest number of index entries.
     async fn use_at_random(store: &MemoryStore, thread: u32) -> Result<usize, StoreError> {
         let mut random = 0x9e37_79b9_u32.wrapping_mul(thread + 1);
         let (mut moved, mut most) = (0, 0);
@@ -530,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_gives_back_the_memory_of_what_it_removes() {
+    fn a_sweep_frees_the_memory_of_removed_entries() {
         let store = MemoryStore::new();
         let record = |end| {
             let handle = crate::record::Handle::from_bytes([0; 16]);
@@ -539,7 +538,7 @@ mod tests {
         for n in 0..1_000_u64 {
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&n.to_le_bytes());
-            // All in one shard; every hundredth lives on.
+            // All in one shard; every hundredth stays live.
             store.lock(0).insert(StoreKey::from_bytes(bytes), record(if n % 100 == 0 { 20 } else { 10 }));
             assert!(store.reserve());
         }

@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_back_as_they_were() {
+    fn entries_survive_a_round_trip() {
         for (entry, document) in documents() {
             assert_eq!(to_entry(&document), Ok(entry));
         }
     }
 
     #[test]
-    fn a_field_of_another_kind_makes_the_document_undecodable() {
+    fn a_field_of_another_type_makes_the_document_undecodable() {
         for (entry, document) in documents() {
             for name in document.keys().filter(|name| !["_id", PURGE_AT].contains(&name.as_str())) {
                 let mut changed = document.clone();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_cannot_be_written_down_is_the_latest_that_can() {
+    fn a_time_beyond_the_range_saturates() {
         assert_eq!(millis(Timestamp::from_millis(u64::MAX)), i64::MAX);
     }
 }

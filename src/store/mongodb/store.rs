@@ -34,7 +34,7 @@ const DEFAULT_COLLECTION: &str = "sessions";
 ///
 /// # Setting up
 ///
-/// [`migrate`](Self::migrate) creates two indexes. By the first the server deletes expired documents, about once a
+/// [`migrate`](Self::migrate) creates two indexes. With the first the server deletes expired documents, about once a
 /// minute and by its own clock; the store never returns an expired one. Without this index the collection grows without
 /// bound, since [sweeping](Store::sweep) does nothing. The second finds the sessions of a principal; without it, these
 /// calls read the whole collection. Anonymous sessions are not in it.
@@ -122,7 +122,7 @@ impl MongodbStore {
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
         let begins = !name.starts_with('.') && !name.starts_with("system.");
         if name.is_empty() || name.len() > 100 || !is_plain || !begins {
-            return Err(ConfigError::new(format!("{name:?} cannot be the name of a collection of sessions")));
+            return Err(ConfigError::new(format!("{name:?} is not a valid name of a session collection")));
         }
         self.sessions = collection(&self.database, name, &self.write_concern);
         Ok(self)

@@ -30,9 +30,8 @@ const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(50), Duration::from_m
 /// The time limit to discover the nodes of a Cluster, or the master, and to connect.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// After how many calls in a row without a reply a connection is given up that may have been good: when the calls were
-/// dropped, as the layer drops what takes longer than its store timeout, or when only one node of a Cluster may be
-/// gone.
+/// How many calls in a row without a reply discard a connection that may be good: the calls may have been dropped, as
+/// the layer does after its store timeout, or only one node of a Cluster may be gone.
 const MAX_UNANSWERED: u32 = 5;
 
 /// A connection to one server, to the master that Sentinels name, or to a Cluster. It reconnects after a failure.
@@ -153,10 +152,10 @@ impl RedisConnection {
         }
     }
 
-    /// Makes a connection, unless that was tried since the one of that number.
+    /// Connects, unless another call has tried since connection `before`.
     async fn get_after(&self, before: u64) -> RedisResult<(u64, Connection)> {
         let mut target = self.inner.target.lock().await;
-        // Of those who have waited one after the other, only the first has to try.
+        // Of the calls that waited for the lock, only the first connects.
         match (self.current(), &target.error) {
             ((number, Some(connection)), _) => return Ok((number, connection)),
             ((number, None), Some(error)) if number > before => return Err(error.clone()),

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_back_as_they_were() {
+    fn entries_survive_a_round_trip() {
         for bytes in [live(&record()), successor(&record())] {
             assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(record())))));
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_touch_writes_into_the_head_counts() {
+    fn the_head_written_by_a_touch_overrides_the_record() {
         let mut bytes = live(&record());
         bytes[9..17].copy_from_slice(&2_500_u64.to_be_bytes());
         bytes[17..25].copy_from_slice(&u64::MAX.to_be_bytes());
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_refused() {
+    fn malformed_entries_are_rejected() {
         let (session, forward) = (live(&record()), forward(&forward_with(Some(SUCCESSOR_ID)), &record()));
         for cut in (0..HEAD + 10).chain([session.len() - 1]) {
             assert!(read(&session[..cut]).is_err(), "{cut}");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_says_whose_a_session_is() {
+    fn the_head_contains_the_owner_of_a_session() {
         let [owned, anonymous] = [live(&owned_record()), live(&record())];
         let EntryHead::Owned { owner, expires_at } = EntryHead::read(&owned[..EntryHead::LEN]) else { panic!() };
         assert!(owner == Owner::new("alice", &Handle::from_bytes([7; 16])));

@@ -94,13 +94,13 @@ impl Member {
         std::array::from_fn(|i| self.bytes[HANDLE + i])
     }
 
-    /// Whether the score is in the past.
+    /// Returns whether the score is in the past.
     #[expect(clippy::cast_precision_loss, reason = "scores are doubles on the server too")]
     pub(super) fn is_past(&self, now: Timestamp) -> bool {
         self.score <= now.as_millis() as f64
     }
 
-    /// Whether the session cannot be live any more.
+    /// Returns whether the session cannot be live any more.
     #[expect(clippy::cast_precision_loss, reason = "scores are doubles on the server too")]
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.score + whole_millis(SLACK) as f64 <= now.as_millis() as f64

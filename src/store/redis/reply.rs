@@ -57,7 +57,7 @@ struct UnexpectedReply;
 
 impl fmt::Display for UnexpectedReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server's reply is not one that the command has")
+        f.write_str("the server's reply does not match the command")
     }
 }
 

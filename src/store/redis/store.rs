@@ -124,7 +124,9 @@ where
             return Err(ConfigError::new(format!("the key prefix {prefix:?} must have 1 to {MAX_PREFIX} bytes")));
         }
         if !prefix.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}".contains(&byte)) {
-            return Err(ConfigError::new(format!("the key prefix {prefix:?} must be of visible ASCII without braces")));
+            return Err(ConfigError::new(format!(
+                "the key prefix {prefix:?} must consist of visible ASCII characters except braces"
+            )));
         }
         self.prefix = prefix;
         Ok(self)

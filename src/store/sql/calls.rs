@@ -102,7 +102,7 @@ impl<D: Dialect> Store for SqlStore<D> {
     }
 }
 
-#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+#[expect(private_bounds, reason = "only the engines of this crate implement it")]
 impl<D: Dialect> SqlStore<D> {
     pub(super) async fn create_on(
         &self,
@@ -163,7 +163,7 @@ impl<D: Dialect> SqlStore<D> {
         if D::SWEEP_IN_TRANSACTION { executor.run_all(&[sweep], call).await } else { executor.run(sweep, call).await }
     }
 
-    /// Runs a statement that changes one row, and finds out why if it changes none.
+    /// Runs a statement that changes one row, and determines the reason if it changes none.
     async fn change(
         &self,
         executor: &mut Executor<'_, D>,
@@ -187,7 +187,7 @@ impl<D: Dialect> SqlStore<D> {
         self.why_unchanged(executor, call).await
     }
 
-    /// Whether an `INSERT` took place. In some engines it fails if the key is taken.
+    /// Returns whether an `INSERT` took place. In some engines it fails if the key is taken.
     fn is_created(inserted: Result<u64, SqlxError>) -> Result<bool, StoreError> {
         let is_taken = |error: &SqlxError| error.as_database_error().is_some_and(|error| error.is_unique_violation());
         match inserted {
@@ -196,7 +196,7 @@ impl<D: Dialect> SqlStore<D> {
         }
     }
 
-    /// Finds out why a statement changed no row.
+    /// Determines why a statement changed no row.
     async fn why_unchanged(&self, executor: &mut Executor<'_, D>, call: &Call<'_>) -> Result<Outcome, StoreError> {
         let row = executor.fetch(&self.inner.statements.load, call).await.map_err(Self::failed)?;
         row.map_or(Ok(Outcome::Gone), |row| Ok(outcome(read::entry::<D>(&row)?)))

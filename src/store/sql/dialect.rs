@@ -36,7 +36,8 @@ pub(crate) trait Dialect: Engine + Syntax {
     /// Whether a `DELETE` can return the deleted rows.
     const DELETE_RETURNS_ROWS: bool = true;
 
-    /// Whether an error code means that a value or a row violates a constraint. By default the code is an SQLSTATE.
+    /// Returns whether an error code means that a value or a row violates a constraint. By default the code is an
+    /// SQLSTATE.
     fn is_constraint_violation(code: &str) -> bool {
         code.starts_with("22") || code.starts_with("23")
     }

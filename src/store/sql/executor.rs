@@ -104,7 +104,7 @@ impl Attempts {
     }
 }
 
-/// Whether the engine rolled a statement back because of a deadlock or a serialization failure.
+/// Returns whether the engine rolled a statement back because of a deadlock or a serialization failure.
 pub(super) fn is_retryable<D: Dialect>(error: &Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| D::RETRYABLE.contains(&&*code))

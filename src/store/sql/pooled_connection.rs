@@ -1,4 +1,4 @@
-//! A connection of the pool, for one call, which the call may be cancelled in.
+//! A connection of the pool, for one call that may be cancelled.
 
 use std::iter;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// MariaDB, which report a connection that was idle for too long only as a general error.
 const CONNECTION_CODES: [&str; 4] = ["57P", "08", "70100", "HY000"];
 
-/// What a pool must know about the connections of an engine.
+/// The effects of a cancellation on the connections of an engine.
 pub(crate) trait PooledEngine: Database {
     /// Whether a connection can be reused after a call on it was cancelled.
     ///
@@ -79,7 +79,7 @@ impl<D: Database> PooledConnection<D> {
         self.connection.as_deref_mut().expect("a connection that is in use has not returned to the pool")
     }
 
-    /// Whether the connection returns to the pool if the call is cancelled now.
+    /// Returns whether the connection returns to the pool if the call is cancelled now.
     pub(super) fn is_reusable(&self) -> bool {
         self.is_reusable
     }
@@ -94,7 +94,7 @@ impl<D: Database> PooledConnection<D> {
     }
 }
 
-/// Whether an error is about the connection, and not only about the statement.
+/// Returns whether an error is about the connection, and not only about the statement.
 fn is_connection_error(error: &Error) -> bool {
     match error {
         // The server is shutting down, or has closed the connection and gives the reason.

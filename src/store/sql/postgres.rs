@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_principal_or_label_comes_back_whatever_characters_it_has() {
+    fn any_principal_or_label_survives_a_round_trip() {
         for (name, stored) in [
             ("alice", "alice"),
             ("DOMAIN\\zoë", "DOMAIN\\zoë"),

@@ -30,7 +30,7 @@ type Found = (Handle, StoreKey);
 /// How often sessions are found again that were renewed before they could be deleted.
 const MAX_SEARCHES: usize = 100;
 
-#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+#[expect(private_bounds, reason = "only the engines of this crate implement it")]
 impl<D: Dialect> SqlStore<D> {
     pub(super) async fn list_sessions(
         &self,

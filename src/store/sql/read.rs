@@ -39,7 +39,7 @@ pub(crate) fn entry<D: Dialect>(row: &D::Row) -> Result<Option<Entry>, StoreErro
     Ok(Some(entry))
 }
 
-/// Whether the statement that returned this row has changed one.
+/// Returns whether the statement that returned this row has changed one.
 pub(crate) fn has_changed<D: Dialect>(row: &D::Row) -> Result<bool, StoreError> {
     Ok(Reader::<D>(row).integer(CHANGED)? != Some(0))
 }

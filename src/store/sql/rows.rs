@@ -24,14 +24,14 @@ pub(crate) struct Batch<'b> {
     pub(crate) count: u64,
 }
 
-#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+#[expect(private_bounds, reason = "only the engines of this crate implement it")]
 impl<D: Dialect> SqlStore<D> {
     /// The table of the sessions.
     pub(crate) fn table(&self) -> &Table {
         &self.inner.table
     }
 
-    /// Whether `store` is a clone of this one.
+    /// Returns whether `store` is a clone of this one.
     pub(crate) fn is_same_as(&self, store: &dyn Any) -> bool {
         store.downcast_ref::<Self>().is_some_and(|store| std::sync::Arc::ptr_eq(&self.inner, &store.inner))
     }

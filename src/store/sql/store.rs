@@ -75,7 +75,7 @@ impl<D: Database> Clone for SqlStore<D> {
     }
 }
 
-#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+#[expect(private_bounds, reason = "only the engines of this crate implement it")]
 impl<D: Dialect> SqlStore<D> {
     pub(super) fn with_pool(pool: Pool<D>) -> Self {
         Self::in_table(pool, Table::default())

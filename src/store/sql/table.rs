@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn an_invalid_name_is_rejected() {
         let long = "a".repeat(MAX_BYTES + 1);
         for text in
             ["", ".", "a.", ".a", "a.b.c", "1a", "a b", "a;b", "a\"", "a`", "a'", "a-b", "é", "a\0", "a:key", &long]

@@ -1,4 +1,4 @@
-//! What is created is loaded exactly as it was, until it expires, and nothing live is ever replaced by it.
+//! A created record loads exactly as it was written until it expires, and never replaces a live entry.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use super::support::*;
 use crate::clock::Timestamp;
 use crate::store::{Outcome, Record, Store, Values, Version};
 
-/// A key that was never used holds nothing, and every call but `create` says so.
-pub async fn a_key_that_was_never_used_holds_nothing(store: &Arc<impl Store>) {
+/// A key that was never used has no entry, for every call except `create`.
+pub async fn a_key_that_was_never_used_has_no_entry(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     assert_nothing(&**store, &key, now).await;
     assert_eq!(ok(store.delete(&key, now).await), Outcome::Gone);
@@ -15,7 +15,7 @@ pub async fn a_key_that_was_never_used_holds_nothing(store: &Arc<impl Store>) {
     assert_eq!(outcome, Outcome::Gone);
 }
 
-/// Every field comes back, to the millisecond and the byte.
+/// Every field is preserved, to the millisecond and the byte.
 pub async fn a_created_record_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     let now = now();
     let stored = store_record(&**store, full_record(now), now).await;
@@ -23,9 +23,8 @@ pub async fn a_created_record_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     assert_live(&**store, &stored.key, &stored.record, now.after(HOUR)).await;
 }
 
-/// No value, no principal, no label, no timeout of its own: what is not there does not turn into something that is
-/// empty.
-pub async fn a_record_with_nothing_in_it_loads_exactly_as_it_was(store: &Arc<impl Store>) {
+/// A record without values, principal, label and timeouts: absent fields do not become empty ones.
+pub async fn an_empty_record_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     let now = now();
     for (principal, label) in [(None, None), (Some("".into()), None), (None, Some("".into()))] {
         let record = Record { principal, label, values: Values::default(), ..plain_record(now) };
@@ -34,8 +33,8 @@ pub async fn a_record_with_nothing_in_it_loads_exactly_as_it_was(store: &Arc<imp
     }
 }
 
-/// Something that reads the same when it is parsed and written anew, and is other bytes: spaces, the order of keys,
-/// more digits than a number of a machine has, and characters that need no escape.
+/// JSON that parsing and re-encoding would change: spaces, the order of keys, more digits than a machine number has,
+/// and needless escapes.
 const UNUSUAL: &[u8] = br#"{"b" : 1.10, "a":[12345678901234567890123, "\u00e9\/"]}"#;
 
 /// Text outside ASCII, outside the basic plane, not normalised, with quotes, percent signs and control characters.
@@ -59,7 +58,7 @@ pub async fn keys_values_and_texts_in_any_script_load_exactly(store: &Arc<impl S
     }
 }
 
-/// A principal is as long as the application's user names are; a label has 256 bytes.
+/// Principals can be long; a label has up to 256 bytes.
 pub async fn a_long_principal_is_not_cut(store: &Arc<impl Store>) {
     let now = now();
     let (principal, label) = (Some("é".repeat(2_000).into()), Some("é".repeat(128).into()));
@@ -95,8 +94,8 @@ fn text_values(text: &[char]) -> Values {
     Values::from_pairs([("large", json.as_slice())])
 }
 
-/// A session that is remembered for 400 days is there on the last of them. (Some engines take a lifetime of more than
-/// 30 days for a date.)
+/// A record with a lifetime of 400 days is live on the last day. (Some engines interpret a lifetime of more than 30
+/// days as a date.)
 pub async fn a_record_may_live_for_400_days(store: &Arc<impl Store>) {
     let now = now();
     let record = Record { expires_at: now.after(400 * DAY), ..plain_record(now) };
@@ -106,8 +105,7 @@ pub async fn a_record_may_live_for_400_days(store: &Arc<impl Store>) {
     assert_nothing(&**store, &stored.key, now.after(400 * DAY)).await;
 }
 
-/// An application may ask for an endless timeout: the deadline is then later than many an engine can write down, and
-/// must not turn into one in the past.
+/// A very long timeout gives a deadline beyond the range of some engines, which must not become one in the past.
 pub async fn a_deadline_at_the_end_of_time_has_not_passed(store: &Arc<impl Store>) {
     let now = now();
     let record = Record { expires_at: Timestamp::from_millis(u64::MAX), ..plain_record(now) };
@@ -122,16 +120,16 @@ pub async fn a_deadline_at_the_end_of_time_has_not_passed(store: &Arc<impl Store
     assert_eq!(n(ok(store.load(&stored.key, now.after(400 * DAY)).await)), 2);
 }
 
-/// A record is there one millisecond before it expires, and not when it does.
-pub async fn a_record_is_there_until_the_millisecond_in_which_it_expires(store: &Arc<impl Store>) {
+/// A record is live one millisecond before its deadline, and expired at it.
+pub async fn a_record_is_live_until_the_millisecond_it_expires(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     assert_live(&**store, &key, &record, before(record.expires_at, MILLISECOND)).await;
     assert_nothing(&**store, &key, record.expires_at).await;
     assert_nothing(&**store, &key, record.expires_at.after(DAY)).await;
 }
 
-/// `create` answers `false` when a record is there, and leaves it as it was.
-pub async fn create_refuses_a_taken_key_and_changes_nothing(store: &Arc<impl Store>) {
+/// `create` returns `false` if the key has a record, and leaves it unchanged.
+pub async fn create_rejects_a_taken_key_and_changes_nothing(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
     assert!(!ok(store.create(&key, Arc::new(full_record(now)), now).await));
     assert_live(&**store, &key, &record, now).await;
@@ -140,8 +138,8 @@ pub async fn create_refuses_a_taken_key_and_changes_nothing(store: &Arc<impl Sto
     assert_live(&**store, &key, &record, last_moment).await;
 }
 
-/// A forward is in the way of a `create` as a record is.
-pub async fn create_refuses_a_retired_key_and_changes_nothing(store: &Arc<impl Store>) {
+/// A forward blocks a `create` as a record does.
+pub async fn create_rejects_a_retired_key_and_changes_nothing(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let renewal = stored.renew(&**store).await;
     assert!(!ok(store.create(&stored.key, Arc::new(full_record(stored.now)), stored.now).await));
@@ -149,7 +147,7 @@ pub async fn create_refuses_a_retired_key_and_changes_nothing(store: &Arc<impl S
     assert_live(&**store, &renewal.new, &renewal.record, stored.now).await;
 }
 
-/// A record that has expired is not in the way, whether it was swept or not, and nothing of it remains.
+/// An expired record does not block a `create`, swept or not, and leaves no trace.
 pub async fn create_replaces_an_expired_record(store: &Arc<impl Store>) {
     let start = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(start), start).await;
@@ -160,7 +158,7 @@ pub async fn create_replaces_an_expired_record(store: &Arc<impl Store>) {
     assert_nothing(&**store, &key, successor.expires_at).await;
 }
 
-/// A forward that has expired is not in the way either.
+/// An expired forward does not block a `create` either.
 pub async fn create_replaces_an_expired_forward(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let later = stored.renew(&**store).await.forward.expires_at;
@@ -171,7 +169,7 @@ pub async fn create_replaces_an_expired_forward(store: &Arc<impl Store>) {
     assert_nothing(&**store, &stored.key, later).await;
 }
 
-/// Deleting leaves nothing behind that is in the way.
+/// A deleted record does not block a `create`.
 pub async fn a_deleted_key_can_be_created_again(store: &Arc<impl Store>) {
     let Stored { key, now, .. } = store_plain_record(&**store).await;
     assert_eq!(ok(store.delete(&key, now).await), Outcome::Done);

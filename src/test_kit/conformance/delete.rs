@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::support::*;
 use crate::store::{Outcome, Store};
 
-/// What was deleted is not there, and a second delete finds nothing.
-pub async fn a_deleted_record_is_not_there(store: &Arc<impl Store>) {
+/// A deleted record is gone, and a second delete finds nothing.
+pub async fn a_deleted_record_is_gone(store: &Arc<impl Store>) {
     let Stored { key, now, .. } = store_plain_record(&**store).await;
     for outcome in [Outcome::Done, Outcome::Gone] {
         assert_eq!(ok(store.delete(&key, now).await), outcome);
@@ -14,7 +14,7 @@ pub async fn a_deleted_record_is_not_there(store: &Arc<impl Store>) {
     }
 }
 
-/// A logout does not ask for a version.
+/// A delete has no expected version.
 pub async fn a_record_of_any_version_is_deleted(store: &Arc<impl Store>) {
     let now = now();
     let stored = store_record(&**store, full_record(now), now).await;
@@ -25,8 +25,8 @@ pub async fn a_record_of_any_version_is_deleted(store: &Arc<impl Store>) {
     assert_nothing(&**store, &stored.key, now).await;
 }
 
-/// A logout with the old ID learns where the session went, so that it can end it there; the forward stays, so that the
-/// next one learns it too.
+/// A delete under the old key returns the forward, so that the layer can end the session under its new key. The forward
+/// stays, so that the next delete returns it too.
 pub async fn a_delete_of_a_retired_key_returns_the_forward_and_keeps_it(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let now = stored.now;
@@ -38,7 +38,7 @@ pub async fn a_delete_of_a_retired_key_returns_the_forward_and_keeps_it(store: &
     assert_live(&**store, &renewal.new, &renewal.record, now).await;
 }
 
-/// The session is deleted under its new key: the old key still says that it was renewed.
+/// A delete under the new key leaves the forward under the old one.
 pub async fn a_delete_of_the_new_key_leaves_the_forward(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let now = stored.now;
@@ -48,7 +48,7 @@ pub async fn a_delete_of_the_new_key_leaves_the_forward(store: &Arc<impl Store>)
     assert_retired(&**store, &stored.key, &renewal.forward, now).await;
 }
 
-/// A forward that has expired leads nowhere.
+/// An expired forward counts as gone.
 pub async fn a_delete_of_an_expired_forward_finds_it_gone(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let later = stored.renew(&**store).await.forward.expires_at;
@@ -56,7 +56,7 @@ pub async fn a_delete_of_an_expired_forward_finds_it_gone(store: &Arc<impl Store
     assert_nothing(&**store, &stored.key, later).await;
 }
 
-/// The session had ended already: this call did not do it.
+/// The record had expired already, so this call did not end it.
 pub async fn a_delete_of_an_expired_record_finds_it_gone(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     assert_eq!(ok(store.delete(&key, record.expires_at).await), Outcome::Gone);

@@ -1,4 +1,4 @@
-//! Keys are bytes: nothing about them is text.
+//! Keys are bytes, not text.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::support::*;
 use crate::store::{Outcome, Record, Store, StoreKey};
 
 /// A key that differs from another in one bit is another key. Bit 5 is the case of an ASCII letter.
-pub async fn keys_that_differ_in_one_bit_are_two_keys(store: &Arc<impl Store>) {
+pub async fn keys_that_differ_in_one_bit_are_distinct(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
     for index in 0..32 {
         for bit in [0, 5, 7] {
@@ -18,21 +18,21 @@ pub async fn keys_that_differ_in_one_bit_are_two_keys(store: &Arc<impl Store>) {
     assert_live(&**store, &key, &record, now).await;
 }
 
-/// Letters in capitals are not those in small.
-pub async fn keys_that_differ_in_the_case_of_letters_are_two_keys(store: &Arc<impl Store>) {
+/// Upper- and lower-case letters differ.
+pub async fn keys_that_differ_in_the_case_of_letters_are_distinct(store: &Arc<impl Store>) {
     let small = random_bytes::<32>().map(|byte| b'a' + byte % 26);
     assert_all_are_different(store, &[small, small.map(|byte| byte.to_ascii_uppercase())]).await;
 }
 
-/// Zeros and spaces at the end count, and a zero in the middle ends nothing.
-pub async fn keys_that_differ_behind_a_zero_or_in_their_padding_are_two_keys(store: &Arc<impl Store>) {
+/// Trailing zeros and spaces are significant, and a zero in the middle does not end a key.
+pub async fn keys_that_differ_after_a_zero_or_in_their_padding_are_distinct(store: &Arc<impl Store>) {
     let keys =
         with_ends(&[b"", b" ", b"  ", b"\0 ", b"\0\0x", b"\0\0y", b"x", b"x ", b"\t", b"\n", b"                "]);
     assert_all_are_different(store, &keys).await;
 }
 
-/// Bytes that are no UTF-8 count, and letters that a collation holds to be the same are not.
-pub async fn keys_that_are_no_text_or_collate_alike_are_two_keys(store: &Arc<impl Store>) {
+/// Bytes that are not UTF-8 are significant, and letters that a collation considers equal differ.
+pub async fn keys_that_are_not_utf8_or_collate_equal_are_distinct(store: &Arc<impl Store>) {
     let ends: [&[u8]; 12] = [
         b"\xff",
         b"\xfe",
@@ -50,7 +50,7 @@ pub async fn keys_that_are_no_text_or_collate_alike_are_two_keys(store: &Arc<imp
     assert_all_are_different(store, &with_ends(&ends)).await;
 }
 
-/// Makes keys that begin alike, have the given bytes in the middle and zeros at the end.
+/// Returns keys with the same random start, then the given bytes, then zeros.
 fn with_ends(ends: &[&[u8]]) -> Vec<[u8; 32]> {
     let start = random_bytes::<16>();
     let with_end = |end: &&[u8]| {
@@ -69,7 +69,7 @@ async fn assert_all_are_different(store: &Arc<impl Store>, keys: &[[u8; 32]]) {
         let record = Record { values: number(n as u64), ..plain_record(now) };
         let key = StoreKey::from_bytes(*key);
         assert_nothing(&**store, &key, now).await;
-        assert!(ok(store.create(&key, Arc::new(record.clone()), now).await), "key {n} is taken by another one");
+        assert!(ok(store.create(&key, Arc::new(record.clone()), now).await), "key {n} is taken by another key");
         stored.push((key, record));
     }
     while let Some((key, record)) = stored.pop() {

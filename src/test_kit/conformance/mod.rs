@@ -10,7 +10,7 @@
 //! ```
 //!
 //! See [`store_conformance_tests!`](crate::store_conformance_tests). Each of the [`cases`] is an `async fn` that panics
-//! if the store breaks the rule; [`all`] lists them for a test runner of your own.
+//! if the store breaks the rule; [`all`] lists them for your own test runner.
 //!
 //! - The cases use random keys. They may share one database, run at the same time, and leave entries behind.
 //! - The database must be for tests: sweeps delete entries that expire within the next hour.
@@ -56,30 +56,30 @@ macro_rules! __each_store_conformance_case {
         $($then)*! {
             [$($args)*]
             create {
-                a_key_that_was_never_used_holds_nothing
+                a_key_that_was_never_used_has_no_entry
                 a_created_record_loads_exactly_as_it_was
-                a_record_with_nothing_in_it_loads_exactly_as_it_was
+                an_empty_record_loads_exactly_as_it_was
                 keys_values_and_texts_in_any_script_load_exactly
                 a_long_principal_is_not_cut
                 values_of_one_mebibyte_survive
                 a_record_may_live_for_400_days
                 a_deadline_at_the_end_of_time_has_not_passed
-                a_record_is_there_until_the_millisecond_in_which_it_expires
-                create_refuses_a_taken_key_and_changes_nothing
-                create_refuses_a_retired_key_and_changes_nothing
+                a_record_is_live_until_the_millisecond_it_expires
+                create_rejects_a_taken_key_and_changes_nothing
+                create_rejects_a_retired_key_and_changes_nothing
                 create_replaces_an_expired_record
                 create_replaces_an_expired_forward
                 a_deleted_key_can_be_created_again
             }
             update {
                 an_update_replaces_the_whole_record
-                an_update_brings_its_own_deadline
+                an_update_sets_the_new_deadline
                 an_update_that_expects_an_earlier_version_conflicts_and_changes_nothing
                 an_update_that_expects_a_later_version_conflicts_and_changes_nothing
                 an_update_never_creates
                 an_update_after_a_delete_finds_the_session_gone
                 an_update_of_an_expired_record_finds_it_gone
-                an_update_just_before_the_deadline_takes_place
+                an_update_just_before_the_deadline_succeeds
                 an_update_of_a_retired_key_returns_the_forward_and_changes_nothing
                 an_update_of_one_session_leaves_the_others
             }
@@ -87,7 +87,7 @@ macro_rules! __each_store_conformance_case {
                 a_touch_moves_the_times_and_nothing_else
                 a_touched_record_lives_until_its_new_deadline
                 a_touch_never_moves_a_time_backwards
-                a_touch_judges_each_time_by_itself
+                a_touch_moves_each_time_independently
                 a_touch_of_another_version_does_nothing
                 an_update_after_a_touch_expects_the_same_version
                 a_touch_never_creates
@@ -103,14 +103,14 @@ macro_rules! __each_store_conformance_case {
                 a_renewal_after_a_delete_finds_the_session_gone
                 a_renewal_of_an_expired_record_finds_it_gone
                 a_renewal_of_a_retired_key_returns_the_forward_and_changes_nothing
-                a_renewal_made_again_finds_its_own_forward_and_harms_nothing
-                each_renewal_of_a_session_leaves_a_forward_of_its_own
+                a_repeated_renewal_finds_its_own_forward_and_changes_nothing
+                each_renewal_of_a_session_leaves_a_separate_forward
                 a_renewed_record_is_written_under_its_new_key
-                a_forward_is_there_until_the_millisecond_in_which_it_expires
-                the_forward_and_the_record_have_each_their_own_deadline
+                a_forward_is_kept_until_the_millisecond_it_expires
+                the_forward_and_the_record_have_separate_deadlines
             }
             delete {
-                a_deleted_record_is_not_there
+                a_deleted_record_is_gone
                 a_record_of_any_version_is_deleted
                 a_delete_of_a_retired_key_returns_the_forward_and_keeps_it
                 a_delete_of_the_new_key_leaves_the_forward
@@ -118,16 +118,16 @@ macro_rules! __each_store_conformance_case {
                 a_delete_of_an_expired_record_finds_it_gone
             }
             keys {
-                keys_that_differ_in_one_bit_are_two_keys
-                keys_that_differ_in_the_case_of_letters_are_two_keys
-                keys_that_differ_behind_a_zero_or_in_their_padding_are_two_keys
-                keys_that_are_no_text_or_collate_alike_are_two_keys
+                keys_that_differ_in_one_bit_are_distinct
+                keys_that_differ_in_the_case_of_letters_are_distinct
+                keys_that_differ_after_a_zero_or_in_their_padding_are_distinct
+                keys_that_are_not_utf8_or_collate_equal_are_distinct
             }
             sweep {
-                sweeps_remove_what_has_expired_and_nothing_else
-                a_sweep_judges_by_the_time_it_is_given
+                sweeps_remove_expired_entries_and_nothing_else
+                a_sweep_uses_the_time_it_is_given
                 a_sweep_stops_at_about_its_limit
-                several_sweeps_at_once_are_safe
+                concurrent_sweeps_are_safe
             }
             races {
                 concurrent_increments_lose_nothing
@@ -136,18 +136,18 @@ macro_rules! __each_store_conformance_case {
                 one_of_concurrent_renewals_of_one_session_is_done
                 one_of_a_concurrent_update_and_renewal_is_done
                 one_of_concurrent_deletes_of_one_session_is_done
-                a_session_can_be_found_at_every_moment_of_its_renewal
+                a_session_is_found_throughout_its_renewal
                 nothing_is_live_after_a_delete_that_followed_the_forward
-                nothing_is_live_after_a_delete_among_updates_and_touches
+                nothing_is_live_after_a_delete_during_updates_and_touches
                 concurrent_touches_lose_no_update
             }
             principals {
-                a_store_finds_principals_or_says_that_it_does_not
-                sessions_are_found_by_their_principal_as_they_are
+                a_store_finds_principals_or_reports_that_it_does_not
+                sessions_are_found_by_their_principal_with_all_fields
                 pages_follow_the_order_of_handles
                 principals_are_compared_byte_by_byte
                 the_empty_principal_is_not_the_absence_of_one
-                a_session_is_found_until_the_millisecond_in_which_it_expires
+                a_session_is_found_until_the_millisecond_it_expires
                 a_touched_session_is_found_with_its_new_times
                 an_updated_session_is_found_as_it_was_written
                 an_update_moves_a_session_from_one_principal_to_another
@@ -156,20 +156,20 @@ macro_rules! __each_store_conformance_case {
                 a_session_that_is_taken_over_is_found_with_its_new_principal
                 a_deleted_session_is_not_found
                 a_session_that_was_replaced_is_not_found
-                calls_that_did_not_take_place_change_nothing_that_is_found
+                failed_calls_do_not_change_lists
             }
             revoke {
-                a_revocation_ends_the_sessions_asked_for_and_no_others
+                a_revocation_ends_the_given_sessions_and_no_others
                 a_revocation_of_unknown_or_foreign_sessions_ends_nothing
                 nothing_revives_a_revoked_session
-                a_renewed_session_is_revoked_where_it_is
+                a_renewed_session_is_revoked_under_its_current_key
                 hundreds_of_sessions_are_found_in_pages_and_revoked
             }
             principal_races {
                 a_list_never_misses_a_session_that_is_renewed
-                nothing_is_live_after_a_revocation_among_renewals
+                nothing_is_live_after_a_revocation_during_renewals
                 one_of_concurrent_revocations_of_one_session_ends_it
-                what_is_found_is_what_is_there_after_many_calls_at_once
+                lists_match_the_live_sessions_after_concurrent_calls
             }
             model {
                 random_calls_agree_with_a_plain_model
@@ -229,15 +229,15 @@ impl<S> fmt::Debug for Case<S> {
     }
 }
 
-/// Runs a case on the store that `factory` makes, on a tokio runtime of its own with several threads.
+/// Runs a case on the store that `factory` makes, on a separate tokio runtime with several threads.
 ///
 /// # Panics
 ///
 /// If the store breaks the rule, or the case takes two minutes.
 pub fn check<S: Store>(factory: impl Future<Output = S>, case: impl AsyncFnOnce(&Arc<S>)) {
-    // Real threads, or the races in a store that never waits would be none.
+    // Real threads: on one thread, a store that never waits has no races.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
-    runtime.expect("the operating system gives threads").block_on(async {
+    runtime.expect("a runtime").block_on(async {
         let run = async { case(&Arc::new(factory.await)).await };
         tokio::time::timeout(TIME_LIMIT, run).await.expect("the store hangs: the case has taken two minutes");
     });

@@ -1,4 +1,4 @@
-//! Random calls, compared one by one with a model that is too simple to be wrong.
+//! Random calls, compared one by one with a simple model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,28 +9,28 @@ use super::test_user::{NO_LIMIT, assert_listed, random_handle};
 use crate::clock::Timestamp;
 use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey, Version};
 
-/// A few hundred random calls, one after the other, give what the rules say they give.
+/// A few hundred random sequential calls return the results that the rules require.
 pub async fn random_calls_agree_with_a_plain_model(store: &Arc<impl Store>) {
     compare_with_model(store, u64::from_le_bytes(random_bytes()), 400).await;
 }
 
 /// Makes `steps` random calls, the same ones for the same `seed`, and compares each answer with a plain model's.
 ///
-/// The suite does this with a random seed. A test that found something can be run again with its seed, and one that
-/// wants to find more can take more steps. The keys are new ones each time.
+/// The suite uses a random seed. Repeat a failed test with its seed, or take more steps to find more. The keys are new
+/// on each run.
 ///
 /// # Panics
 ///
-/// When an answer differs; the message says which call it was, and the seed.
+/// If an answer differs; the message contains the call and the seed.
 pub async fn compare_with_model<S: Store>(store: &Arc<S>, seed: u64, steps: usize) {
     let mut random = Random::from_seed(seed);
     let mut now = now();
     let mut model = Model::default();
-    // Few keys, so that calls meet what earlier ones left.
+    // Few keys, so that calls find the entries of earlier calls.
     let mut keys: [StoreKey; 6] = std::array::from_fn(|_| random_key());
     let principals: [Arc<str>; 2] = std::array::from_fn(|_| format!("user {}", random_handle()).into());
     for step in 0..steps {
-        // Mostly it stands still, or everything would expire before it is used.
+        // The time mostly stands still: otherwise every entry would expire before it is used.
         now = now.after(random.below(16).saturating_sub(12) * 20 * MINUTE);
         let call = match random.below(8) {
             0 if S::FINDS_PRINCIPALS => random_revocation(&mut random, &principals, &model),
@@ -108,7 +108,7 @@ async fn call_result(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Ca
     }
 }
 
-/// The rules, written down as plainly as they can be: one map, and before each call everything expired is taken out.
+/// The rules in their simplest form: one map, from which each call first removes the expired entries.
 #[derive(Default)]
 struct Model {
     entries: BTreeMap<StoreKey, Entry>,
@@ -206,7 +206,7 @@ impl Model {
     }
 }
 
-/// Asks to end some sessions, of whomever, as one of the principals.
+/// Returns a revocation of random sessions of any principal, as one of the principals.
 fn random_revocation(random: &mut Random, principals: &[Arc<str>; 2], model: &Model) -> Call {
     let mut sessions: Vec<_> = model.records().map(|record| record.handle).collect();
     sessions.retain(|_| random.below(2) == 0);
@@ -225,13 +225,13 @@ fn random_call(
         Some(Entry::Live(record)) => Record::clone(record),
         _ => plain_record(now),
     };
-    // Mostly the version that is there, now and then the one before or after it.
+    // Mostly the current version, sometimes an adjacent one.
     let expected =
         version((current.version.as_u64() + [0, 0, 0, 0, 0, 0, 1, 2][random.below(8) as usize]).saturating_sub(1));
     let expected = if random.below(4) == 0 { expected } else { current.version };
     let end = |random: &mut Random| now.after(HOUR + random.below(90) * MINUTE);
     let random_principal = |random: &mut Random| principals.get(random.below(3) as usize).cloned();
-    // Mostly who it was.
+    // Mostly the same principal.
     let owner = if random.below(4) == 0 { random_principal(random) } else { current.principal.clone() };
     match random.below(12) {
         0..3 => {
@@ -251,7 +251,7 @@ fn random_call(
             let start = random.below(keys.len() as u32) as usize;
             let mut others = (start..start + keys.len()).map(|n| n % keys.len()).filter(|n| keys[*n] != key);
             let Some(free) = others.find(|n| model.load(&keys[*n], now).is_none()) else { return Call::Delete(key) };
-            // A renewal goes to a key that nobody has used.
+            // A renewal needs an unused key.
             let new = random_key();
             keys[free] = new;
             let handle = if random.below(4) == 0 { random_handle() } else { current.handle };

@@ -1,4 +1,4 @@
-//! Sessions of one principal are listed and ended while they are renewed, created and deleted.
+//! Lists and revocations of one principal's sessions during renewals, creates and deletes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,13 @@ use super::test_user::*;
 use crate::clock::Timestamp;
 use crate::store::{Handle, Outcome, Record, Renewal, Store, StoreKey};
 
-/// How often a race is run.
+/// Repetitions of a race.
 const ROUNDS: usize = 6;
 
-/// How often a session is renewed in a round.
+/// Renewals of a session in a round.
 const RENEWALS: usize = 40;
 
-/// A list that is made while a session moves from key to key has it, once; the same goes for one that is updated and
-/// touched. So does a count.
+/// A list contains a session exactly once while it is renewed, updated or touched. A count includes it.
 pub async fn a_list_never_misses_a_session_that_is_renewed(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
         let Some(user) = TestUser::new(store) else { return };
@@ -51,12 +50,12 @@ pub async fn a_list_never_misses_a_session_that_is_renewed(store: &Arc<impl Stor
             }
         });
         for found in all_at_once(tasks).await {
-            assert_eq!(found.as_deref(), Some(&expected[..]), "what was found of three sessions while one was renewed");
+            assert_eq!(found.as_deref(), Some(&expected[..]), "the listed sessions of three while one was renewed");
         }
     }
 }
 
-/// Renews a session again and again, each time to a new key, until it is gone. Returns the keys.
+/// Renews a session repeatedly until it is gone. Returns the keys.
 async fn renew_over_and_over(store: &impl Store, mut key: StoreKey, times: usize, now: Timestamp) -> Vec<StoreKey> {
     let mut keys = Vec::new();
     for _ in 0..MOST_TRIES {
@@ -78,7 +77,7 @@ async fn renew_over_and_over(store: &impl Store, mut key: StoreKey, times: usize
     keys
 }
 
-/// Updates and touches a session for a while, and returns whether it was there to the end.
+/// Updates and touches a session repeatedly. Returns whether it stayed live.
 async fn write_over_and_over(store: &impl Store, key: &StoreKey, now: Timestamp) -> bool {
     for n in 0..RENEWALS as u64 {
         let Some(record) = live(store, key, now).await else { return false };
@@ -92,9 +91,8 @@ async fn write_over_and_over(store: &impl Store, key: &StoreKey, now: Timestamp)
     true
 }
 
-/// Sessions are ended while they move from key to key and others write to them: they are live under no key then, and
-/// not found.
-pub async fn nothing_is_live_after_a_revocation_among_renewals(store: &Arc<impl Store>) {
+/// After a revocation concurrent with renewals and writes, the sessions are live under no key and in no list.
+pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl Store>) {
     for round in 0..2 * ROUNDS {
         let Some(user) = TestUser::new(store) else { return };
         let stored = user.begin_sessions(3).await;
@@ -111,7 +109,7 @@ pub async fn nothing_is_live_after_a_revocation_among_renewals(store: &Arc<impl 
                         ended = ok(store.revoke(&principal, &asked, now).await);
                     }
                     1 => {
-                        // It may come too late.
+                        // It may fail.
                         write_over_and_over(&*store, &first[0], now).await;
                     }
                     n => moved = renew_over_and_over(&*store, first[n - 2], 10 * RENEWALS, now).await,
@@ -129,7 +127,7 @@ pub async fn nothing_is_live_after_a_revocation_among_renewals(store: &Arc<impl 
     }
 }
 
-/// Two revocations of the same sessions and a logout from one of them: exactly one of them ends each session.
+/// Of two revocations and a delete of the same sessions, exactly one call ends each session.
 pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
         let Some(user) = TestUser::new(store) else { return };
@@ -153,14 +151,14 @@ pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<im
         let mut ended: Vec<Handle> = all_at_once(tasks).await.concat();
         ended.sort();
         all.sort();
-        assert_eq!(ended, all, "the sessions that were ended, by whomever");
+        assert_eq!(ended, all, "the sessions that were ended by any call");
         user.assert_has([]).await;
     }
 }
 
-/// Sessions of two principals are begun, changed, moved, ended, swept and replaced by many at once. In the end exactly
-/// those are found that can be loaded.
-pub async fn what_is_found_is_what_is_there_after_many_calls_at_once(store: &Arc<impl Store>) {
+/// After concurrent creates, updates, renewals, deletes, revocations and sweeps, the lists contain exactly the sessions
+/// that can be loaded.
+pub async fn lists_match_the_live_sessions_after_concurrent_calls(store: &Arc<impl Store>) {
     let (Some(first), Some(second)) = (TestUser::new(store), TestUser::new(store)) else { return };
     let principals = [Arc::clone(&first.principal), Arc::clone(&second.principal)];
     let (start, later) = (first.now, first.now.after(20 * MINUTE));
@@ -192,7 +190,7 @@ pub async fn what_is_found_is_what_is_there_after_many_calls_at_once(store: &Arc
     }
 }
 
-/// Does something to a session. Returns the key of one that moved.
+/// Makes a random call on a session. Returns the new key if it was renewed.
 async fn call_at_random(
     store: &impl Store,
     random: &mut Random,
@@ -201,7 +199,7 @@ async fn call_at_random(
     start: Timestamp,
     later: Timestamp,
 ) -> Option<StoreKey> {
-    // Some are made to expire before it is later.
+    // Some expire before `later`.
     let (now, end) =
         random.one_of(&[(start, start.after(10 * MINUTE)), (start, later.after(HOUR)), (later, later.after(HOUR))]);
     let owner = [Some(&principals[0]), Some(&principals[1]), None][random.below(3) as usize].cloned();

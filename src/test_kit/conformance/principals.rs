@@ -1,4 +1,4 @@
-//! A store that finds principals lists and counts exactly their live sessions, as they are at the moment.
+//! A store that finds principals lists and counts exactly their current live sessions.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use crate::clock::Timestamp;
 use crate::store::{Handle, Outcome, Record, Store, StoreErrorKind, Version};
 
 /// A principal without sessions has an empty list. A store that does not find principals returns an error instead.
-pub async fn a_store_finds_principals_or_says_that_it_does_not<S: Store>(store: &Arc<S>) {
-    let (principal, now) = (format!("nobody {}", random_handle()), now());
+pub async fn a_store_finds_principals_or_reports_that_it_does_not<S: Store>(store: &Arc<S>) {
+    let (principal, now) = (format!("unknown {}", random_handle()), now());
     let list = store.list(&principal, None, NO_LIMIT, now).await.map(|list| list.len());
     let count = store.count(&principal, now).await;
     let ended = store.revoke(&principal, &[random_handle()], now).await.map(|ended| ended.len());
     for (call, found) in [("list", list), ("count", count), ("revoke", ended)] {
         if S::FINDS_PRINCIPALS {
-            assert_eq!(ok(found), 0, "what `{call}` finds of nobody");
+            assert_eq!(ok(found), 0, "the result of `{call}` for an unknown principal");
         } else {
             let kind = found.map_err(|error| error.kind());
-            assert_eq!(kind, Err(StoreErrorKind::Unsupported), "`{call}` of a store that finds nobody");
+            assert_eq!(kind, Err(StoreErrorKind::Unsupported), "`{call}` of a store that finds no principals");
         }
     }
 }
 
-/// A list shows every field of a session but its values: times, timeouts, the principal, the label.
-pub async fn sessions_are_found_by_their_principal_as_they_are(store: &Arc<impl Store>) {
+/// A list contains every field of a session except its values: times, timeouts, the principal, the label.
+pub async fn sessions_are_found_by_their_principal_with_all_fields(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let mut records = Vec::new();
     for label in [Some("Zoë's 📱 o'\"\\%_\0\r\n "), Some(""), None] {
@@ -32,13 +32,13 @@ pub async fn sessions_are_found_by_their_principal_as_they_are(store: &Arc<impl 
         records.push(store_record(&**store, record, user.now).await.record);
         user.assert_has(&records).await;
     }
-    // And one in which nothing is set but its principal.
+    // And a record with only a principal.
     let record = Record { principal: Some(Arc::clone(&user.principal)), ..plain_record(user.now) };
     records.push(store_record(&**store, record, user.now).await.record);
     user.assert_has(&records).await;
 }
 
-/// A list goes on behind any handle, one of a session or not, and has as many as it may have.
+/// A list continues after any handle, of a session or not, and respects its limit.
 pub async fn pages_follow_the_order_of_handles(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let mut records = Vec::new();
@@ -64,7 +64,7 @@ pub async fn pages_follow_the_order_of_handles(store: &Arc<impl Store>) {
     }
 }
 
-/// Names that some engine takes for one: by case, padding, a zero, accents, composition, length or as a pattern.
+/// Names that some engine may consider equal: by case, padding, a zero, accents, composition, length or as a pattern.
 fn names_that_look_alike() -> Vec<String> {
     let name = format!("alice {}", random_handle());
     let long = "é".repeat(5_000);
@@ -93,12 +93,12 @@ pub async fn principals_are_compared_byte_by_byte(store: &Arc<impl Store>) {
         user.assert_has([&stored.record]).await;
     }
     for (user, stored) in &everybody {
-        assert_eq!(user.revoke(&everything).await, [stored.record.handle], "what a principal may end");
+        assert_eq!(user.revoke(&everything).await, [stored.record.handle], "the sessions that a principal can revoke");
         user.assert_has([]).await;
     }
 }
 
-/// The empty text is a principal like any other: it has its own sessions, and not the anonymous ones.
+/// The empty string is a principal like any other: it has its own sessions, but not the anonymous ones.
 pub async fn the_empty_principal_is_not_the_absence_of_one(store: &Arc<impl Store>) {
     let Some(empty) = TestUser::named(store, "") else { return };
     // Other cases have sessions of the empty principal too.
@@ -117,8 +117,8 @@ pub async fn the_empty_principal_is_not_the_absence_of_one(store: &Arc<impl Stor
     assert_nothing(&**store, &stored.key, empty.now).await;
 }
 
-/// A session that has expired is not found, not counted and not ended, whether it was swept or not.
-pub async fn a_session_is_found_until_the_millisecond_in_which_it_expires(store: &Arc<impl Store>) {
+/// An expired session is not listed, counted or revoked, swept or not.
+pub async fn a_session_is_found_until_the_millisecond_it_expires(store: &Arc<impl Store>) {
     let Some(mut user) = TestUser::new(store) else { return };
     let short = user.begin_session().await;
     let record = Record { expires_at: user.now.after(3 * HOUR), ..user.record() };
@@ -132,7 +132,7 @@ pub async fn a_session_is_found_until_the_millisecond_in_which_it_expires(store:
     user.assert_has([]).await;
 }
 
-/// A touch is in the list at once, and the session until its new deadline.
+/// A list shows a touch at once, and the session until its new deadline.
 pub async fn a_touched_session_is_found_with_its_new_times(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let Stored { key, record, .. } = user.begin_session().await;
@@ -144,7 +144,7 @@ pub async fn a_touched_session_is_found_with_its_new_times(store: &Arc<impl Stor
     user.assert_has_at([], end).await;
 }
 
-/// An update is in the list at once: another label, another deadline, a later or an earlier one.
+/// A list shows an update at once: another label, a later or earlier deadline.
 pub async fn an_updated_session_is_found_as_it_was_written(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let Stored { key, mut record, .. } = user.begin_session().await;
@@ -161,7 +161,7 @@ pub async fn an_updated_session_is_found_as_it_was_written(store: &Arc<impl Stor
     }
 }
 
-/// An update may bring another principal, or none.
+/// An update may change or remove the principal.
 pub async fn an_update_moves_a_session_from_one_principal_to_another(store: &Arc<impl Store>) {
     let (Some(first), Some(second)) = (TestUser::new(store), TestUser::new(store)) else { return };
     let Stored { key, mut record, .. } = first.begin_session().await;
@@ -177,7 +177,7 @@ pub async fn an_update_moves_a_session_from_one_principal_to_another(store: &Arc
     }
 }
 
-/// A renewed session is there once, as it is under its new key. The forwards it left are no sessions.
+/// A renewed session is listed once, with its new record. Its forwards are not listed.
 pub async fn a_renewed_session_is_found_once(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let other = user.begin_session().await;
@@ -193,7 +193,7 @@ pub async fn a_renewed_session_is_found_once(store: &Arc<impl Store>) {
     user.assert_has([&other.record, &next]).await;
 }
 
-/// A login gives the session another key and its principal in one step, and it is found from then on.
+/// A login changes the key and sets the principal in one step, and the session is listed from then on.
 pub async fn a_login_is_found(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let anonymous = Record { principal: None, label: None, authenticated_at: None, ..user.record() };
@@ -216,7 +216,7 @@ pub async fn a_session_that_is_taken_over_is_found_with_its_new_principal(store:
     second.assert_has([&taken]).await;
 }
 
-/// Renews a session, and changes its record on the way.
+/// Renews a session with a changed record.
 async fn move_to(store: &Arc<impl Store>, stored: &Stored, change: impl FnOnce(Record) -> Record) -> Arc<Record> {
     let mut renewal = stored.renewal();
     renewal.record = Arc::new(change(Record::clone(&renewal.record)));
@@ -225,7 +225,7 @@ async fn move_to(store: &Arc<impl Store>, stored: &Stored, change: impl FnOnce(R
     renewal.record
 }
 
-/// What was deleted is not found by the next call.
+/// The next call does not find a deleted session.
 pub async fn a_deleted_session_is_not_found(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let (stays, first, second) = (user.begin_session().await, user.begin_session().await, user.begin_session().await);
@@ -236,15 +236,15 @@ pub async fn a_deleted_session_is_not_found(store: &Arc<impl Store>) {
     }
 }
 
-/// A key whose session has expired is used for another principal's: nothing is left of the first.
+/// Another principal's session replaces an expired one under the same key, which leaves no trace.
 pub async fn a_session_that_was_replaced_is_not_found(store: &Arc<impl Store>) {
     let (Some(first), Some(mut second)) = (TestUser::new(store), TestUser::new(store)) else { return };
     let expired = first.begin_session().await;
     second.now = expired.record.expires_at;
     let record = Arc::new(second.record());
-    assert!(ok(store.create(&expired.key, Arc::clone(&record), second.now).await), "what has expired is in the way");
+    assert!(ok(store.create(&expired.key, Arc::clone(&record), second.now).await), "an expired record blocks the key");
     second.assert_has([&record]).await;
-    // Even at a time at which it was there.
+    // Even at a time before it expired.
     for now in [second.now, first.now] {
         first.assert_has_at([], now).await;
         assert_eq!(ok(store.revoke(&first.principal, &[expired.record.handle, record.handle], now).await), []);
@@ -252,8 +252,8 @@ pub async fn a_session_that_was_replaced_is_not_found(store: &Arc<impl Store>) {
     second.assert_has([&record]).await;
 }
 
-/// Calls that were refused leave no trace in what is found.
-pub async fn calls_that_did_not_take_place_change_nothing_that_is_found(store: &Arc<impl Store>) {
+/// Calls without effect do not change lists.
+pub async fn failed_calls_do_not_change_lists(store: &Arc<impl Store>) {
     let (Some(user), Some(other)) = (TestUser::new(store), TestUser::new(store)) else { return };
     let stored = user.begin_session().await;
     let (now, version) = (user.now, stored.record.version);

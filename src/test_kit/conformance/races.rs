@@ -6,16 +6,16 @@ use super::support::*;
 use crate::clock::Timestamp;
 use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreKey, Version};
 
-/// How often a race is run. More would find more, but a store across a network has to get through it.
+/// Repetitions of a race: more would find more bugs, but stores across a network are slow.
 const ROUNDS: usize = 20;
 
-/// How many requests race.
+/// Number of concurrent requests.
 const RACERS: u64 = 8;
 
-/// How often a request that meets another version tries again: far more often than there are others to meet.
+/// Retries of a request after conflicts: far more than there can be conflicts.
 pub(super) const MOST_TRIES: usize = 1_000;
 
-/// Requests that each add to a counter, and begin again when they meet another version, lose nothing.
+/// Requests that add to a counter, and retry after conflicts, lose no increment.
 pub async fn concurrent_increments_lose_nothing(store: &Arc<impl Store>) {
     const EACH: u64 = 20;
     let now = now();
@@ -51,10 +51,10 @@ async fn increment(store: &impl Store, key: &StoreKey, now: Timestamp) {
             other => panic!("expected an update or a conflict, got {other:?}"),
         }
     }
-    panic!("an update met another version {MOST_TRIES} times");
+    panic!("an update conflicted {MOST_TRIES} times");
 }
 
-/// One of the requests that expect the same version updates it, and its record stays.
+/// Exactly one of several updates of the same version succeeds, and its record stays.
 pub async fn one_of_concurrent_updates_of_one_version_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
@@ -73,10 +73,10 @@ pub async fn one_of_concurrent_updates_of_one_version_is_done(store: &Arc<impl S
     }
 }
 
-/// One of the requests that create under one key succeeds, and its record stays.
+/// Exactly one of several creates under the same key succeeds, and its record stays.
 pub async fn one_of_concurrent_creates_of_one_key_succeeds(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
-        // Half of the rounds race for a key under which something has expired.
+        // Half of the rounds race for a key with an expired record.
         let (key, now) = if round % 2 == 0 {
             (random_key(), now())
         } else {
@@ -95,7 +95,7 @@ pub async fn one_of_concurrent_creates_of_one_key_succeeds(store: &Arc<impl Stor
     }
 }
 
-/// One of the requests that renew a session succeeds: there is one successor, and the others get its forward.
+/// Exactly one of several renewals of a session succeeds, and the others return its forward.
 pub async fn one_of_concurrent_renewals_of_one_session_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
@@ -121,7 +121,7 @@ pub async fn one_of_concurrent_renewals_of_one_session_is_done(store: &Arc<impl 
     }
 }
 
-/// An update and a renewal that expect the same version: one takes place, and no update is lost on the way.
+/// Exactly one of an update and a renewal of the same version succeeds, and no update is lost.
 pub async fn one_of_a_concurrent_update_and_renewal_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
@@ -149,7 +149,7 @@ pub async fn one_of_a_concurrent_update_and_renewal_is_done(store: &Arc<impl Sto
     }
 }
 
-/// One of the requests that delete a session is told that it did: only that one may remove the cookie.
+/// Exactly one of several deletes of a session reports success: only that request removes the cookie.
 pub async fn one_of_concurrent_deletes_of_one_session_is_done(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
@@ -170,9 +170,8 @@ fn only_winner(outcomes: &[Outcome]) -> usize {
     winners[0]
 }
 
-/// Whoever follows a forward finds the record: while a session is renewed there is no moment at which it is under
-/// neither key.
-pub async fn a_session_can_be_found_at_every_moment_of_its_renewal(store: &Arc<impl Store>) {
+/// Following a forward finds the record: a session is always live under at least one key during its renewal.
+pub async fn a_session_is_found_throughout_its_renewal(store: &Arc<impl Store>) {
     for _ in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
         let (now, renewal) = (stored.now, stored.renewal());
@@ -196,12 +195,12 @@ pub async fn a_session_can_be_found_at_every_moment_of_its_renewal(store: &Arc<i
             }
         });
         let found = all_at_once(tasks).await;
-        assert!(found.iter().all(|found| *found), "a session was not to be found during its renewal");
+        assert!(found.iter().all(|found| *found), "a session was not found during its renewal");
     }
 }
 
-/// A logout that follows the forward ends the session for good, whatever else is under way: a renewal, updates that
-/// follow the forward too, touches.
+/// A delete that follows the forward ends the session for good, despite a concurrent renewal, updates that also follow
+/// the forward, and touches.
 pub async fn nothing_is_live_after_a_delete_that_followed_the_forward(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
@@ -228,8 +227,8 @@ pub async fn nothing_is_live_after_a_delete_that_followed_the_forward(store: &Ar
     }
 }
 
-/// A logout without a forward ends the session for good, whatever updates and touches are under way.
-pub async fn nothing_is_live_after_a_delete_among_updates_and_touches(store: &Arc<impl Store>) {
+/// A delete without a forward ends the session for good, despite concurrent updates and touches.
+pub async fn nothing_is_live_after_a_delete_during_updates_and_touches(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
         let (now, renewal) = (stored.now, stored.renewal());
@@ -251,7 +250,7 @@ pub async fn nothing_is_live_after_a_delete_among_updates_and_touches(store: &Ar
     }
 }
 
-/// Touches and updates at once: no touch takes the values of an update back, and none makes an update fail.
+/// Concurrent touches neither undo an update nor make one fail.
 pub async fn concurrent_touches_lose_no_update(store: &Arc<impl Store>) {
     for round in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
@@ -273,7 +272,7 @@ pub async fn concurrent_touches_lose_no_update(store: &Arc<impl Store>) {
     }
 }
 
-/// Yields to the other tasks, for longer in each round, so that the call meets them at another point.
+/// Yields to the other tasks, longer in each round, to vary the interleaving.
 pub(super) async fn come_late(round: usize) {
     for _ in 0..round {
         tokio::task::yield_now().await;
@@ -294,7 +293,7 @@ async fn renew_until_settled(store: &impl Store, mut renewal: Renewal, now: Time
         renewal.expected = current.version;
         renewal.record = next_version(&current, number(3));
     }
-    panic!("a renewal met another version {MOST_TRIES} times");
+    panic!("a renewal conflicted {MOST_TRIES} times");
 }
 
 async fn touch_both(store: &impl Store, renewal: &Renewal, now: Timestamp) {
@@ -305,7 +304,7 @@ async fn touch_both(store: &impl Store, renewal: &Renewal, now: Timestamp) {
     }
 }
 
-/// Writes as a request does that began before the session ended: to the old key and, when it is retired, to the new.
+/// Updates like a request that began before the session ended: the old key and, once it is retired, the new one.
 async fn update_until_gone(store: &impl Store, renewal: &Renewal, now: Timestamp) {
     let mut key = renewal.old;
     for _ in 0..10 {

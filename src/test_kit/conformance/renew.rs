@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::support::*;
 use crate::store::{Forward, Outcome, Record, Renewal, Store, Version};
 
-/// The record stands under the new key and the forward under the old one, both exactly as they were given.
+/// The record is under the new key and the forward under the old one, both exactly as passed.
 pub async fn a_renewal_moves_the_record_and_leaves_the_forward(store: &Arc<impl Store>) {
     let now = now();
     let stored = store_record(&**store, full_record(now), now).await;
@@ -14,7 +14,7 @@ pub async fn a_renewal_moves_the_record_and_leaves_the_forward(store: &Arc<impl 
     assert_retired(&**store, &stored.key, &renewal.forward, now).await;
 }
 
-/// A forward that leads nowhere and one whose sealed successor is all zeros are not the same.
+/// A forward without a successor differs from one whose sealed successor is all zeros.
 pub async fn forwards_load_exactly_as_they_were(store: &Arc<impl Store>) {
     for successor in
         [None, Some([0; 32]), Some([0xff; 32]), Some(*b"'\"\\%_\0\0\r\n ABCabc\xc3\x28\xf0\x9f\x98\x80         \0")]
@@ -31,7 +31,7 @@ pub async fn forwards_load_exactly_as_they_were(store: &Arc<impl Store>) {
     }
 }
 
-/// A renewal that expects another version is a conflict and moves nothing.
+/// A renewal that expects another version is a conflict and changes nothing.
 pub async fn a_renewal_of_another_version_conflicts_and_changes_nothing(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Stored { key, now, .. } = stored;
@@ -46,7 +46,7 @@ pub async fn a_renewal_of_another_version_conflicts_and_changes_nothing(store: &
     }
 }
 
-/// A renewal of a key that holds nothing puts nothing under either key.
+/// A renewal of a key without an entry writes nothing under either key.
 pub async fn a_renewal_never_begins_a_session(store: &Arc<impl Store>) {
     let now = now();
     let nowhere = Stored { key: random_key(), record: Arc::new(plain_record(now)), now };
@@ -55,14 +55,14 @@ pub async fn a_renewal_never_begins_a_session(store: &Arc<impl Store>) {
     }
 }
 
-/// A renewal that comes after a logout brings the session back under neither key.
+/// A renewal after a delete revives the session under neither key.
 pub async fn a_renewal_after_a_delete_finds_the_session_gone(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     ok(store.delete(&stored.key, stored.now).await);
     assert_renewal_finds_nothing(store, stored.renewal(), &stored).await;
 }
 
-/// A renewal brings nothing back that has expired, even if it was not swept yet.
+/// A renewal does not revive an expired record, even before it is swept.
 pub async fn a_renewal_of_an_expired_record_finds_it_gone(store: &Arc<impl Store>) {
     let mut stored = store_plain_record(&**store).await;
     stored.now = stored.record.expires_at;
@@ -77,7 +77,7 @@ async fn assert_renewal_finds_nothing(store: &Arc<impl Store>, renewal: Renewal,
     assert_nothing(&**store, &renewal.new, stored.now).await;
 }
 
-/// Of two renewals one after the other the first stands, and the second is told where the session went.
+/// A second renewal of the same key returns the forward of the first.
 pub async fn a_renewal_of_a_retired_key_returns_the_forward_and_changes_nothing(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let now = stored.now;
@@ -92,9 +92,9 @@ pub async fn a_renewal_of_a_retired_key_returns_the_forward_and_changes_nothing(
     assert_live(&**store, &first.new, &first.record, now).await;
 }
 
-/// The reply of a renewal was lost and it is made again: it finds its own forward, and does no harm to what has been
-/// written under the new key since.
-pub async fn a_renewal_made_again_finds_its_own_forward_and_harms_nothing(store: &Arc<impl Store>) {
+/// A retry after a lost reply finds its own forward, and does not change the record under the new key, which may have
+/// been updated since.
+pub async fn a_repeated_renewal_finds_its_own_forward_and_changes_nothing(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let now = stored.now;
     let renewal = stored.renew(&**store).await;
@@ -111,7 +111,7 @@ pub async fn a_renewal_made_again_finds_its_own_forward_and_harms_nothing(store:
 }
 
 /// A renewed session is renewed again, and each old key keeps its own forward.
-pub async fn each_renewal_of_a_session_leaves_a_forward_of_its_own(store: &Arc<impl Store>) {
+pub async fn each_renewal_of_a_session_leaves_a_separate_forward(store: &Arc<impl Store>) {
     let mut stored = store_plain_record(&**store).await;
     let now = stored.now;
     let mut made = Vec::new();
@@ -140,8 +140,8 @@ pub async fn a_renewed_record_is_written_under_its_new_key(store: &Arc<impl Stor
     assert_nothing(&**store, &new, end).await;
 }
 
-/// The end of the grace is the layer's business: the forward is there until it expires, to the millisecond.
-pub async fn a_forward_is_there_until_the_millisecond_in_which_it_expires(store: &Arc<impl Store>) {
+/// The layer checks the grace period: the store keeps the forward until it expires, to the millisecond.
+pub async fn a_forward_is_kept_until_the_millisecond_it_expires(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Renewal { forward, .. } = stored.renew(&**store).await;
     assert_retired(&**store, &stored.key, &forward, forward.grace_until.after(MINUTE)).await;
@@ -153,8 +153,8 @@ pub async fn a_forward_is_there_until_the_millisecond_in_which_it_expires(store:
     assert_eq!(ok(store.renew(late, forward.expires_at).await), Outcome::Gone);
 }
 
-/// The deadlines under the two keys have nothing to do with each other or with the one the record had before.
-pub async fn the_forward_and_the_record_have_each_their_own_deadline(store: &Arc<impl Store>) {
+/// The deadlines of record and forward are independent of each other and of the old record's.
+pub async fn the_forward_and_the_record_have_separate_deadlines(store: &Arc<impl Store>) {
     for (record_end, forward_end) in [(2 * HOUR, 3 * HOUR), (3 * HOUR, 2 * HOUR)] {
         let stored = store_plain_record(&**store).await;
         let now = stored.now;

@@ -1,4 +1,4 @@
-//! A revocation ends those of the sessions of a principal that are asked for, wherever they are, for good.
+//! A revocation ends the given sessions of a principal for good, under whatever key they are.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use super::support::*;
 use super::test_user::*;
 use crate::store::{Handle, Outcome, Renewal, Store};
 
-/// Those asked for are gone and returned, the others stay; a second call finds nothing of them.
-pub async fn a_revocation_ends_the_sessions_asked_for_and_no_others(store: &Arc<impl Store>) {
+/// The given sessions are gone and returned, the others stay, and a second call finds none.
+pub async fn a_revocation_ends_the_given_sessions_and_no_others(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let mut stored = user.begin_sessions(5).await;
     stored.sort_by_key(|stored| stored.record.handle);
     let [first, second, third, fourth, fifth] = &stored[..] else { panic!("five were stored") };
     let asked = [fourth.record.handle, first.record.handle, third.record.handle];
-    // Each is ended once, however often it is asked for.
+    // Each is ended once, even if it is given twice.
     let asked = [asked, asked].concat();
     assert_eq!(user.revoke(&asked).await, [first, third, fourth].map(|stored| stored.record.handle));
     for gone in [first, third, fourth] {
@@ -23,11 +23,11 @@ pub async fn a_revocation_ends_the_sessions_asked_for_and_no_others(store: &Arc<
     for stays in [second, fifth] {
         assert_live(&**store, &stays.key, &stays.record, user.now).await;
     }
-    assert_eq!(user.revoke(&asked).await, [], "of a second call");
+    assert_eq!(user.revoke(&asked).await, [], "the result of a second call");
     user.assert_has([&second.record, &fifth.record]).await;
 }
 
-/// Handles come out of forms: one that is made up, or another's, ends nothing.
+/// Handles come from forms: an invented or foreign one ends nothing.
 pub async fn a_revocation_of_unknown_or_foreign_sessions_ends_nothing(store: &Arc<impl Store>) {
     let (Some(user), Some(other)) = (TestUser::new(store), TestUser::new(store)) else { return };
     let (mine, theirs) = (user.begin_session().await, other.begin_session().await);
@@ -38,19 +38,19 @@ pub async fn a_revocation_of_unknown_or_foreign_sessions_ends_nothing(store: &Ar
     for stored in [&mine, &theirs, &anonymous] {
         assert_live(&**store, &stored.key, &stored.record, stored.now).await;
     }
-    // Beside them the one that is theirs is ended.
+    // Among them, their own session is ended.
     let asked = [&foreign[..], &[mine.record.handle]].concat();
     assert_eq!(user.revoke(&asked).await, [mine.record.handle]);
     user.assert_has([]).await;
     other.assert_has([&theirs.record]).await;
 }
 
-/// A late write finds the session gone: a revocation is a delete.
+/// A late write does not revive the session: a revocation is a delete.
 pub async fn nothing_revives_a_revoked_session(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let stored = user.begin_session().await;
     let (key, now, first) = (stored.key, user.now, stored.record.version);
-    // It is ended whatever its version.
+    // It ends at any version.
     assert_eq!(ok(store.update(&key, first, stored.next(2), now).await), Outcome::Done);
     ok(store.touch(&key, later(first, 1), now.after(MINUTE), now.after(2 * HOUR), now).await);
     assert_eq!(user.revoke(&[stored.record.handle]).await, [stored.record.handle]);
@@ -66,8 +66,8 @@ pub async fn nothing_revives_a_revoked_session(store: &Arc<impl Store>) {
     user.assert_has([]).await;
 }
 
-/// A session has moved three times: it is ended where it is now, and no old key leads to anything.
-pub async fn a_renewed_session_is_revoked_where_it_is(store: &Arc<impl Store>) {
+/// A session that was renewed three times is ended, and no old key leads to it.
+pub async fn a_renewed_session_is_revoked_under_its_current_key(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let mut stored = user.begin_session().await;
     let mut keys = vec![stored.key];
@@ -87,7 +87,7 @@ pub async fn a_renewed_session_is_revoked_where_it_is(store: &Arc<impl Store>) {
     }
 }
 
-/// 250 sessions of one user are found in pages and revoked in hundreds, as the layer does.
+/// 250 sessions of one user are listed in pages and revoked in batches of a hundred, as the layer does.
 pub async fn hundreds_of_sessions_are_found_in_pages_and_revoked(store: &Arc<impl Store>) {
     let Some(user) = TestUser::new(store) else { return };
     let stored = user.begin_sessions(250).await;

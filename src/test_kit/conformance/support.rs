@@ -16,7 +16,7 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns the real time: an engine may have a clock of its own, which must agree with what it is told.
+/// Returns the real time, which must agree with the engine's own clock.
 pub(super) fn now() -> Timestamp {
     SystemClock.now()
 }
@@ -26,7 +26,7 @@ pub(super) fn before(time: Timestamp, duration: Duration) -> Timestamp {
 }
 
 pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
-    random::bytes().expect("the operating system gives random bytes")
+    random::bytes().expect("random bytes")
 }
 
 /// Returns a key that no other case uses, so that cases can share a database.
@@ -34,7 +34,7 @@ pub(super) fn random_key() -> StoreKey {
     StoreKey::from_bytes(random_bytes())
 }
 
-/// Returns the least record: lives an hour, holds the number 1.
+/// Returns a minimal record: lives an hour, holds the number 1.
 pub(super) fn plain_record(now: Timestamp) -> Record {
     let mut record = Record::new(Handle::from_bytes(random_bytes()), now, now.after(HOUR));
     record.values = number(1);
@@ -89,14 +89,14 @@ pub(super) fn next_version(record: &Record, values: Values) -> Arc<Record> {
     Arc::new(Record { version: later(record.version, 1), values, ..record.clone() })
 }
 
-/// A record that is in the store, and when it was put there.
+/// A stored record, and the time it was stored.
 pub(super) struct Stored {
     pub(super) key: StoreKey,
     pub(super) record: Arc<Record>,
     pub(super) now: Timestamp,
 }
 
-/// Puts a plain record under a key of its own.
+/// Stores a plain record under a new key.
 pub(super) async fn store_plain_record(store: &impl Store) -> Stored {
     let now = now();
     store_record(store, plain_record(now), now).await
@@ -104,7 +104,7 @@ pub(super) async fn store_plain_record(store: &impl Store) -> Stored {
 
 pub(super) async fn store_record(store: &impl Store, record: Record, now: Timestamp) -> Stored {
     let (key, record) = (random_key(), Arc::new(record));
-    assert!(ok(store.create(&key, Arc::clone(&record), now).await), "create refused a key that was never used");
+    assert!(ok(store.create(&key, Arc::clone(&record), now).await), "create rejected a key that was never used");
     Stored { key, record, now }
 }
 
@@ -114,7 +114,7 @@ impl Stored {
         next_version(&self.record, number(n))
     }
 
-    /// Returns a move to a key of its own, as a login makes it.
+    /// Returns a renewal to a new key, as at a login.
     pub(super) fn renewal(&self) -> Renewal {
         let generation = Generation::from_u64(self.record.generation.as_u64() ^ (1 << 32 | 1));
         let record = Record { renewed_at: self.now.after(MINUTE), generation, ..Record::clone(&self.next(2)) };
@@ -127,7 +127,7 @@ impl Stored {
         }
     }
 
-    /// Moves the record, and returns the move that was made.
+    /// Renews the session, and returns the renewal.
     pub(super) async fn renew(&self, store: &impl Store) -> Renewal {
         let renewal = self.renewal();
         assert_eq!(ok(store.renew(renewal.clone(), self.now).await), Outcome::Done, "a renewal of a live record");
@@ -174,7 +174,7 @@ pub(super) async fn assert_nothing(store: &impl Store, key: &StoreKey, now: Time
     assert!(found.is_none(), "expected nothing under the key, found {found:?}");
 }
 
-/// Asserts that a call met another version, and that the record which came along is the one that is there.
+/// Asserts that a call conflicted, and that the returned record, if any, is the current one.
 #[track_caller]
 pub(super) fn assert_conflict(outcome: &Outcome, current: &Record) {
     match outcome {
@@ -188,7 +188,7 @@ pub(super) fn assert_conflict(outcome: &Outcome, current: &Record) {
 pub(super) fn assert_outcome_is_retired(outcome: &Outcome, forward: &Forward) {
     match outcome {
         Outcome::Retired(found) => assert_same_forward(found, forward),
-        other => panic!("expected that the key is retired, got {other:?}"),
+        other => panic!("expected a retired key, got {other:?}"),
     }
 }
 

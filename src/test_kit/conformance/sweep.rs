@@ -1,7 +1,7 @@
-//! A sweep removes what has expired and nothing else.
+//! A sweep removes expired entries and nothing else.
 //!
-//! The entries here expire after ten minutes and are swept as if twenty had passed. Those of all other cases live for
-//! an hour or nearly, so that cases can share a database.
+//! The entries here expire after ten minutes and are swept as if twenty had passed. The entries of all other cases live
+//! for about an hour, so that cases can share a database.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::store::{Outcome, Record, Store, StoreKey, Version};
 /// More than any sweep of these cases finds, less than would overflow the number of any engine.
 const NO_LIMIT: usize = 100_000;
 
-/// After sweeps until nothing is left to sweep, what has expired is gone and the rest is there. A store whose engine
-/// removes what has expired by itself removes nothing, which is as good.
-pub async fn sweeps_remove_what_has_expired_and_nothing_else(store: &Arc<impl Store>) {
+/// After sweeping to the end, expired entries are gone and live ones stay. The sweep of a store whose engine expires
+/// entries by itself may remove nothing.
+pub async fn sweeps_remove_expired_entries_and_nothing_else(store: &Arc<impl Store>) {
     let live = store_plain_record(&**store).await;
     let renewal = store_plain_record(&**store).await.renew(&**store).await;
     let (start, expired) = place_expiring(store, 20).await;
@@ -23,7 +23,7 @@ pub async fn sweeps_remove_what_has_expired_and_nothing_else(store: &Arc<impl St
     let removed = sweep_to_the_end(store, start.after(20 * MINUTE), NO_LIMIT).await;
     if removed > 0 {
         for key in expired.iter().chain([&expired_forward]) {
-            // At a time at which it was there: it is really gone, not only hidden.
+            // At a time before it expired: it is really deleted, not only hidden.
             assert_nothing(&**store, key, start).await;
         }
     }
@@ -32,8 +32,8 @@ pub async fn sweeps_remove_what_has_expired_and_nothing_else(store: &Arc<impl St
     assert_retired(&**store, &renewal.old, &renewal.forward, start).await;
 }
 
-/// What expires one millisecond after the sweep's time is not swept.
-pub async fn a_sweep_judges_by_the_time_it_is_given(store: &Arc<impl Store>) {
+/// An entry that expires one millisecond after the sweep's time is not swept.
+pub async fn a_sweep_uses_the_time_it_is_given(store: &Arc<impl Store>) {
     let now = now();
     // Later than the other sweeps, which would remove it.
     let record = Record { expires_at: now.after(40 * MINUTE), ..plain_record(now) };
@@ -42,17 +42,17 @@ pub async fn a_sweep_judges_by_the_time_it_is_given(store: &Arc<impl Store>) {
     assert_live(&**store, &stored.key, &stored.record, now).await;
 }
 
-/// A sweep of many removes about as many as it may, and sweeping on comes to an end.
+/// A sweep removes about as many entries as its limit, and repeated sweeps come to an end.
 pub async fn a_sweep_stops_at_about_its_limit(store: &Arc<impl Store>) {
     let (start, _) = place_expiring(store, 60).await;
     let removed = ok(store.sweep(start.after(20 * MINUTE), 10).await);
     assert!(removed <= 30, "a sweep with a limit of 10 removed {removed}");
-    assert_eq!(ok(store.sweep(start.after(20 * MINUTE), 0).await), 0, "a sweep that may remove nothing");
+    assert_eq!(ok(store.sweep(start.after(20 * MINUTE), 0).await), 0, "a sweep with a limit of 0");
     sweep_to_the_end(store, start.after(20 * MINUTE), 1_000).await;
 }
 
-/// Several nodes sweep at once, while others write: nobody fails, and nothing that is live is lost.
-pub async fn several_sweeps_at_once_are_safe(store: &Arc<impl Store>) {
+/// Concurrent sweeps and writes do not fail, and no live record is lost.
+pub async fn concurrent_sweeps_are_safe(store: &Arc<impl Store>) {
     let live = store_plain_record(&**store).await;
     let (start, _) = place_expiring(store, 40).await;
     let sweeps = (0..4).map(|_| {
@@ -68,7 +68,7 @@ pub async fn several_sweeps_at_once_are_safe(store: &Arc<impl Store>) {
     assert_live(&**store, &live.key, &live.record, start).await;
 }
 
-/// Puts records that expire in ten minutes. Returns the time and their keys.
+/// Stores records that expire in ten minutes. Returns the time and their keys.
 async fn place_expiring(store: &Arc<impl Store>, count: usize) -> (Timestamp, Vec<StoreKey>) {
     let now = now();
     let mut keys = Vec::new();

@@ -17,7 +17,7 @@ pub(super) struct TestUser<'a, S> {
 }
 
 impl<'a, S: Store> TestUser<'a, S> {
-    /// Returns a user that no other case has. Returns `None` if the store does not find principals.
+    /// Returns a new user, or `None` if the store does not find principals.
     pub(super) fn new(store: &'a Arc<S>) -> Option<Self> {
         Self::named(store, format!("user {}", random_handle()))
     }

@@ -1,11 +1,11 @@
-//! A touch moves the times of a live record of the expected version, and does nothing else.
+//! A touch moves the times of a live record of the expected version, and changes nothing else.
 
 use std::sync::Arc;
 
 use super::support::*;
 use crate::store::{Outcome, Record, Store, Version};
 
-/// Both times move; the version, the values and all the rest stay.
+/// Both times move; the version, the values and all other fields stay.
 pub async fn a_touch_moves_the_times_and_nothing_else(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
@@ -15,7 +15,7 @@ pub async fn a_touch_moves_the_times_and_nothing_else(store: &Arc<impl Store>) {
     assert_live(&**store, &key, &touched, now).await;
 }
 
-/// The session is there until its new deadline, to the millisecond: the engine's own expiry has moved as well.
+/// The record is live until its new deadline, to the millisecond: the engine's own expiry has moved too.
 pub async fn a_touched_record_lives_until_its_new_deadline(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
     let end = now.after(5 * HOUR);
@@ -26,7 +26,7 @@ pub async fn a_touched_record_lives_until_its_new_deadline(store: &Arc<impl Stor
     assert_nothing(&**store, &key, end).await;
 }
 
-/// A slow request touches with an older time than one that overtook it.
+/// A slow request may touch with an older time than a later request.
 pub async fn a_touch_never_moves_a_time_backwards(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
@@ -36,7 +36,7 @@ pub async fn a_touch_never_moves_a_time_backwards(store: &Arc<impl Store>) {
 }
 
 /// One time may move while the other stays.
-pub async fn a_touch_judges_each_time_by_itself(store: &Arc<impl Store>) {
+pub async fn a_touch_moves_each_time_independently(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
     let end = record.expires_at.after(MINUTE);
@@ -48,8 +48,8 @@ pub async fn a_touch_judges_each_time_by_itself(store: &Arc<impl Store>) {
     assert_live(&**store, &key, &touched, now).await;
 }
 
-/// When the version has moved on, its writer has set the deadline, and the touch is void: the session is live all the
-/// same, and the outcome says so.
+/// A touch of an old version has no effect, since the newer write has set the deadline. The outcome still shows that
+/// the session is live.
 pub async fn a_touch_of_another_version_does_nothing(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Stored { key, now, .. } = stored;
@@ -62,7 +62,7 @@ pub async fn a_touch_of_another_version_does_nothing(store: &Arc<impl Store>) {
     }
 }
 
-/// A touch is no write: who loaded the record before it may still update it after.
+/// A touch keeps the version: a request that loaded the record before it can still update it.
 pub async fn an_update_after_a_touch_expects_the_same_version(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Stored { key, now, .. } = stored;
@@ -72,17 +72,17 @@ pub async fn an_update_after_a_touch_expects_the_same_version(store: &Arc<impl S
     assert_live(&**store, &key, &next, now).await;
 }
 
-/// A touch of a key that holds nothing leaves it so.
+/// A touch of a key without an entry creates none.
 pub async fn a_touch_never_creates(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     for expected in [0, 1].map(version) {
         assert_eq!(ok(store.touch(&key, expected, now, now.after(HOUR), now).await), Outcome::Gone);
         assert_nothing(&**store, &key, now).await;
     }
-    assert!(ok(store.create(&key, Arc::new(plain_record(now)), now).await), "the touch left something behind");
+    assert!(ok(store.create(&key, Arc::new(plain_record(now)), now).await), "the touch created an entry");
 }
 
-/// A touch brings nothing back that was deleted.
+/// A touch does not revive a deleted record.
 pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
     let Stored { key, now, .. } = store_plain_record(&**store).await;
     ok(store.delete(&key, now).await);
@@ -90,7 +90,7 @@ pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
     assert_nothing(&**store, &key, now).await;
 }
 
-/// A touch brings nothing back that has expired, even if it was not swept yet.
+/// A touch does not revive an expired record, even before it is swept.
 pub async fn a_touch_never_revives_an_expired_record(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     let later = record.expires_at;
@@ -98,7 +98,7 @@ pub async fn a_touch_never_revives_an_expired_record(store: &Arc<impl Store>) {
     assert_nothing(&**store, &key, later).await;
 }
 
-/// A forward has a deadline of its own, which no touch moves; nor does the successor's move by a touch of the old key.
+/// A touch of the old key moves neither the deadline of the forward nor that of the successor.
 pub async fn a_touch_of_a_retired_key_does_nothing(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Stored { key, now, .. } = stored;

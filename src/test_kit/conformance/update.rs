@@ -1,11 +1,11 @@
-//! An update replaces a live record of the expected version as a whole, and does nothing to any other.
+//! An update replaces a live record of the expected version as a whole, and has no effect otherwise.
 
 use std::sync::Arc;
 
 use super::support::*;
 use crate::store::{Outcome, Record, Store, Values, Version};
 
-/// All fields are those of the new record, also where it has nothing and the old one had something.
+/// All fields are those of the new record, including the absent ones.
 pub async fn an_update_replaces_the_whole_record(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
@@ -19,8 +19,8 @@ pub async fn an_update_replaces_the_whole_record(store: &Arc<impl Store>) {
     }
 }
 
-/// The deadline is that of the new record, be it later or earlier.
-pub async fn an_update_brings_its_own_deadline(store: &Arc<impl Store>) {
+/// The deadline is that of the new record, later or earlier.
+pub async fn an_update_sets_the_new_deadline(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
     for (version, deadline) in [(version(1), now.after(3 * HOUR)), (version(2), now.after(2 * HOUR))] {
         let next = Record { version: later(version, 1), expires_at: deadline, ..Record::clone(&record) };
@@ -41,7 +41,7 @@ pub async fn an_update_that_expects_an_earlier_version_conflicts_and_changes_not
     assert_live(&**store, &key, &current, now).await;
 }
 
-/// So is one that expects a later version, which may come from another node or from before the database was restored.
+/// So is an update that expects a later version, for example from before a database was restored.
 pub async fn an_update_that_expects_a_later_version_conflicts_and_changes_nothing(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
     let next = Record { version: version(3), values: number(3), ..Record::clone(&record) };
@@ -50,7 +50,7 @@ pub async fn an_update_that_expects_a_later_version_conflicts_and_changes_nothin
     assert_live(&**store, &key, &record, now).await;
 }
 
-/// An update of a key that holds nothing leaves it so.
+/// An update of a key without an entry creates none.
 pub async fn an_update_never_creates(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     for expected in [0, 1, 2].map(version) {
@@ -60,7 +60,7 @@ pub async fn an_update_never_creates(store: &Arc<impl Store>) {
     }
 }
 
-/// An update after a logout, by a slower request of the same session, changes nothing.
+/// An update after a delete, by a slower request of the session, has no effect.
 pub async fn an_update_after_a_delete_finds_the_session_gone(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Stored { key, now, .. } = stored;
@@ -69,7 +69,7 @@ pub async fn an_update_after_a_delete_finds_the_session_gone(store: &Arc<impl St
     assert_nothing(&**store, &key, now).await;
 }
 
-/// An update brings nothing back that has expired, even if it was not swept yet.
+/// An update does not revive an expired record, even before it is swept.
 pub async fn an_update_of_an_expired_record_finds_it_gone(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     let later = record.expires_at;
@@ -78,8 +78,8 @@ pub async fn an_update_of_an_expired_record_finds_it_gone(store: &Arc<impl Store
     assert_nothing(&**store, &key, later).await;
 }
 
-/// An update in the last millisecond of a record takes place.
-pub async fn an_update_just_before_the_deadline_takes_place(store: &Arc<impl Store>) {
+/// An update in the last millisecond of a record succeeds.
+pub async fn an_update_just_before_the_deadline_succeeds(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     let last_moment = before(record.expires_at, MILLISECOND);
     let next = Record { expires_at: last_moment.after(HOUR), ..Record::clone(&next_version(&record, number(2))) };
@@ -100,7 +100,7 @@ pub async fn an_update_of_a_retired_key_returns_the_forward_and_changes_nothing(
     assert_live(&**store, &renewal.new, &renewal.record, now).await;
 }
 
-/// Two sessions have nothing to do with each other, even if they differ in nothing but key and handle.
+/// Two sessions are independent, even if they differ only in key and handle.
 pub async fn an_update_of_one_session_leaves_the_others(store: &Arc<impl Store>) {
     let now = now();
     let record = full_record(now);

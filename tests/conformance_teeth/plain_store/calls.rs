@@ -1,4 +1,4 @@
-//! The calls of the contract, and the flaws that each of them may have.
+//! The calls of the contract, with their possible flaws.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,7 +45,7 @@ impl Store for PlainStore {
         }
         let mut entries = self.lock();
         let free = is_free(entries.get(&key));
-        // Another key, which nobody uses.
+        // An unused key.
         let beside = StoreKey::from_bytes(key.as_bytes().map(|byte| !byte));
         if free {
             if let Some(Entry::Live(replaced)) = entries.insert(key, Entry::Live(record)) {
@@ -168,9 +168,9 @@ impl Store for PlainStore {
             }
             let found = entries.get(&old).cloned();
             if let Some(Entry::Live(found)) = &found {
-                let nobodys = owned_by(&record, None);
-                self.miss(ListMissesRenewed, new, &nobodys);
-                self.miss(RevokeMissesRenewed, new, &nobodys);
+                let anonymous = owned_by(&record, None);
+                self.miss(ListMissesRenewed, new, &anonymous);
+                self.miss(RevokeMissesRenewed, new, &anonymous);
                 self.miss(IndexMissesLogin, new, &owned_by(&record, found.principal.clone()));
                 match self.flaw {
                     Some(RenewKeepsDeadline) => record.expires_at = found.expires_at,
@@ -252,7 +252,7 @@ impl Store for PlainStore {
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         if self.has(SweepFailsBesideAnother) {
             if self.is_sweeping.swap(true, Ordering::SeqCst) {
-                return Err(StoreError::failed("plain", "another sweep is at work"));
+                return Err(StoreError::failed("plain", "another sweep is running"));
             }
             let_others_run().await;
             self.is_sweeping.store(false, Ordering::SeqCst);
@@ -274,7 +274,7 @@ impl Store for PlainStore {
     ) -> Result<Vec<Arc<Record>>, StoreError> {
         let mut found = self.sessions_of(principal, now);
         if found.is_empty() && self.has(NobodyIsAnError) {
-            return Err(StoreError::failed("plain", "nobody has this name"));
+            return Err(StoreError::failed("plain", "no principal has this name"));
         }
         if self.has(ListIsTwoSteps) {
             let_others_run().await;

@@ -1,4 +1,4 @@
-//! A store that keeps the contract, but for its flaw.
+//! A store that implements the contract, except for its flaw.
 
 mod calls;
 
@@ -17,7 +17,7 @@ use crate::flaws::Flaw::{self, *};
 pub(crate) struct PlainStore {
     flaw: Option<Flaw>,
     entries: Mutex<BTreeMap<StoreKey, Entry>>,
-    /// What an index that is behind takes for the record under a key.
+    /// The records of a stale index, by key.
     stale: Mutex<Entries>,
     is_sweeping: AtomicBool,
 }
@@ -37,7 +37,7 @@ impl PlainStore {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the index miss something, if that is the flaw.
+    /// Makes the index stale, if that is the flaw.
     fn miss(&self, flaw: Flaw, key: StoreKey, record: &Record) {
         if self.has(flaw) {
             self.stale.lock().expect("no panic").entry(key).or_insert_with(|| Entry::Live(Arc::new(record.clone())));
@@ -59,7 +59,7 @@ impl PlainStore {
             Some(KeysLoseHighBits) => bytes = bytes.map(|byte| byte & 0x7f),
             Some(KeysAreLossyText) => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                // As long as the text is short enough, it is what a text column would hold.
+                // Truncates like a text column.
                 bytes = std::array::from_fn(|i| text.as_bytes().get(i).copied().unwrap_or(0));
             }
             _ => {}
@@ -67,7 +67,7 @@ impl PlainStore {
         StoreKey::from_bytes(bytes)
     }
 
-    /// Returns a record as it is after it was written down.
+    /// Returns a record as it would be stored.
     fn written(&self, record: &Record) -> Record {
         let mut record = record.clone();
         let map_values = |values: &Values, map: &dyn Fn(&[u8]) -> Vec<u8>| {
@@ -181,7 +181,7 @@ impl PlainStore {
         }
     }
 
-    /// Judges an update, as the flaw has it.
+    /// Returns the outcome of an update with the flaw.
     fn judge_update(&self, entry: Option<&Entry>, expected: Version, record: &Arc<Record>, now: Timestamp) -> Outcome {
         let outcome = match self.flaw {
             Some(UpdateRevivesExpired) => self.judge(entry, expected, Timestamp::default()),
@@ -202,7 +202,7 @@ impl PlainStore {
         }
     }
 
-    /// Judges a renewal, as the flaw has it.
+    /// Returns the outcome of a renewal with the flaw.
     fn judge_renewal(&self, entry: Option<&Entry>, expected: Version, now: Timestamp) -> Outcome {
         let now = if self.has(RenewRevivesExpired) { Timestamp::default() } else { now };
         match (self.flaw, self.judge(entry, expected, now)) {
@@ -252,7 +252,7 @@ impl PlainStore {
     }
 }
 
-/// Leaves a gap between two steps that is wide enough for other calls to fall into it.
+/// Yields between two steps, so that other calls can run in between.
 async fn let_others_run() {
     for _ in 0..20 {
         tokio::task::yield_now().await;

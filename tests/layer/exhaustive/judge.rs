@@ -1,14 +1,14 @@
-//! What must hold when all is over.
+//! Invariants at the end of a run.
 //!
-//! 1. Every change that was answered with `Ok` is there once, or its session has ended since, and then it is nowhere.
-//! 2. What was answered with "the session has ended" is nowhere.
-//! 3. What was answered with "unavailable", or not at all, is there once at most.
-//! 4. After a logout that was answered nothing opens the session, and no session that has ended comes back.
-//! 5. Nobody is shown what was written for another principal. A request that was there before a login neither sees nor
-//!    changes what has been written since.
+//! 1. Every change that returned `Ok` exists exactly once, or nowhere if its session has ended since.
+//! 2. A change that returned "the session has ended" exists nowhere.
+//! 3. A change that returned "unavailable", or nothing, exists at most once.
+//! 4. After an answered logout no cookie opens the session, and no ended session is revived.
+//! 5. No request sees values written for another principal. A request from before a login neither sees nor changes
+//!    values written after it.
 //! 6. When all sessions have ended and the stores have been swept, they are empty.
-//! 7. The browser that keeps cookies in the order in which the responses were finished has a live one, or its session
-//!    has ended.
+//! 7. A browser that applies the responses in the order in which they finished has a live cookie, or its session has
+//!    ended.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use super::run::{Answer, Open, Request, Run, open};
 use super::script::{FIRST_MARK, Mark, Note, Notes, VALUE};
 use crate::browser::Browser;
 
-/// The default idle timeout, the most that a touch may be late, and by how much the record of a part may live longer.
+/// The default idle timeout, the touch interval, and the extra lifetime of a part's record.
 const LIFE: Duration = Duration::from_secs(30 * 60 + 60 + 30 * 60 / 4);
 
-/// The mark of a visit that comes when all is over.
+/// The mark of the final visit.
 const LAST_MARK: u32 = 99;
 
-/// What is known of a change.
+/// The known outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Claim {
     Once,
@@ -33,7 +33,7 @@ enum Claim {
     Nowhere,
 }
 
-/// What a request has been told of each of its changes.
+/// The outcomes that a request has learned of its changes.
 fn claims(request: &Request) -> Vec<(Mark, Claim)> {
     let (mut claims, mut unsaved, mut is_in_doubt) = (Vec::new(), Vec::new(), false);
     let of_loss = |is_in_doubt| if is_in_doubt { Claim::OnceAtMost } else { Claim::Nowhere };
@@ -84,7 +84,7 @@ impl Request {
         self.notes.lock().unwrap().iter().any(is_noted)
     }
 
-    /// Whether it was to do something that ends the session of all.
+    /// Whether it attempts to end the shared session.
     fn ends(&self) -> bool {
         self.has_noted(|note| matches!(note, Note::Ended))
     }
@@ -98,16 +98,16 @@ impl Request {
     }
 }
 
-/// Marks, and what is known of each: whether it is a request's own, and whose.
+/// Marks with their known outcomes and owners.
 struct Judge<'r> {
     run: &'r Run<'r>,
     claims: Vec<(usize, Mark, Claim)>,
-    /// What every cookie opens that the browser had at any time.
+    /// The state behind every cookie that the browser ever had.
     open: Vec<Open>,
     wrong: Vec<String>,
 }
 
-/// Returns all that is wrong at the end of a run.
+/// Returns all violated rules at the end of a run.
 pub(super) fn judge(run: &Run<'_>) -> Vec<String> {
     let claims = run
         .requests
@@ -153,14 +153,14 @@ impl Judge<'_> {
             let found = home.as_ref().map(|home| home.count(&mark));
             match claim {
                 Claim::Once => {
-                    self.expect(found.is_none_or(|found| found == 1), format!("1: {mark:?} is there {found:?} times"));
+                    self.expect(found.is_none_or(|found| found == 1), format!("1: {mark:?} exists {found:?} times"));
                     let must_be_open = mark.is_own && self.run.requests[number].is_answered();
                     self.expect(found.is_some() || !must_be_open, format!("1: the session of {mark:?} is gone"));
                 }
                 Claim::OnceAtMost => {
-                    self.expect(found.is_none_or(|found| found <= 1), format!("3: {mark:?} is there {found:?} times"));
+                    self.expect(found.is_none_or(|found| found <= 1), format!("3: {mark:?} exists {found:?} times"));
                 }
-                Claim::Nowhere => self.expect(found.is_none_or(|found| found == 0), format!("2: {mark:?} is there")),
+                Claim::Nowhere => self.expect(found.is_none_or(|found| found == 0), format!("2: {mark:?} exists")),
             }
         }
         let Some(ours) = ours else { return };
@@ -173,7 +173,7 @@ impl Judge<'_> {
         );
     }
 
-    /// Rule 2, in what nobody is shown. What could not be taken back since the store failed may be there.
+    /// Rule 2, for invisible entries. Entries that could not be removed because the store failed are allowed.
     fn judge_leftovers(&mut self) {
         if self.run.has_fault {
             return;
@@ -194,8 +194,8 @@ impl Judge<'_> {
         let (run, ours) = (self.run, self.ours());
         let has_login = run.requests.iter().any(Request::logs_in);
         let ended = run.requests.iter().filter(|request| request.ends() && request.is_answered()).count();
-        // A visitor's logout does not end the session of the principal that has logged in meanwhile.
-        self.expect(run.has_ended || ended == 0 || has_login, "4: a logout was answered, and the session is there");
+        // A logout from before a login does not end the session of the principal.
+        self.expect(run.has_ended || ended == 0 || has_login, "4: a logout was answered, and the session exists");
         self.expect(!run.has_ended || ours.is_none(), format!("4: the session has ended and is open: {ours:?}"));
         let may_end = run.requests.iter().any(Request::ends);
         self.expect(!run.has_ended || may_end, "1: the session was lost");
@@ -225,7 +225,7 @@ impl Judge<'_> {
         for (reader, principal, marks) in shown {
             for (writer, mark, _) in self.claims.iter().filter(|(_, mark, _)| marks.contains(&mark.mark)) {
                 if reader != *writer && mark.writer.is_some() && mark.writer != principal {
-                    wrong.push(format!("5: {principal:?} is shown {mark:?}"));
+                    wrong.push(format!("5: {principal:?} sees {mark:?}"));
                 }
                 if reader != usize::MAX
                     && reader != *writer
@@ -239,13 +239,13 @@ impl Judge<'_> {
                 && self.run.scene.principal.is_some()
                 && marks.contains(&FIRST_MARK)
             {
-                wrong.push(format!("5: {principal:?} is shown what was there before"));
+                wrong.push(format!("5: {principal:?} is shown values from before"));
             }
         }
         self.wrong.extend(wrong);
     }
 
-    /// Rule 5: what a login that was answered has opened is changed by nobody who came before.
+    /// Rule 5: no older request changes the session of an answered login.
     fn judge_logins(&mut self) {
         let Some(ours) = self.ours() else { return };
         for (number, request) in self.run.requests.iter().enumerate() {
@@ -287,7 +287,7 @@ impl Judge<'_> {
             return self.expect(false, "7: the next visit is not answered");
         };
         browser.receive(&visit);
-        self.expect(visit.status == StatusCode::OK, format!("7: the next visit is answered with {}", visit.status));
+        self.expect(visit.status == StatusCode::OK, format!("7: the next visit gets {}", visit.status));
         let mut expected = before;
         expected.values.push(LAST_MARK);
         expected.part.push(LAST_MARK);

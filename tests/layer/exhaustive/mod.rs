@@ -1,12 +1,11 @@
-//! Requests of one session at the same time, with a store and a place of a part that may fail: in every order that
-//! their calls can have, and with a fault at every one of them.
+//! Concurrent requests of one session, with a store and a part's place that may fail: in every order of their calls,
+//! and with a fault at every call.
 //!
-//! This is the real layer. Each call of a store waits until the test says what becomes of it: it takes place, it
-//! fails, its reply is lost, it takes place later, the request goes away before it or during it, or the node dies. A
-//! run is one list of such turns; all lists are tried, one after the other (stateless model checking, as in
-//! Godefroid, *Model checking for programming languages using VeriSoft*, POPL 1997), with a bound on how often a
-//! request is left before it waits for nothing but its turn (Musuvathi and Qadeer, *Iterative context bounding*, PLDI
-//! 2007), and on the faults.
+//! This tests the real layer. Each store call waits until the test decides its fate: it succeeds, it fails, its reply
+//! is lost, it takes effect later, the request is dropped before or during it, or the node dies. A run is one list of
+//! such turns; all lists are tried one after the other (stateless model checking, as in Godefroid, *Model checking for
+//! programming languages using VeriSoft*, POPL 1997), with a bound on the preemptions of a request (Musuvathi and
+//! Qadeer, *Iterative context bounding*, PLDI 2007) and on the faults.
 //!
 //! `SESSION_STATE_SWITCHES` and `SESSION_STATE_FAULTS` raise the bounds.
 
@@ -45,12 +44,12 @@ const LOGOUT_AND_WRITE: Script = &[Act::Logout, Act::Value, Act::Part];
 const SAVE: Script = &[Act::Part, Act::Save, Act::Value, Act::Part];
 const SAVE_AND_LOGIN: Script = &[Act::Value, Act::Part, Act::Save, Act::Login("alice"), Act::Part];
 
-/// What a visitor's requests do, and what those of a principal do.
+/// Requests of an anonymous session, and of a principal.
 const OF_VISITOR: &[Script] =
     &[READ, VALUE, PART, BOTH, RENEW, LOGIN, LOGIN_AND_WRITE, LOGOUT, LOGOUT_AND_WRITE, SAVE, SAVE_AND_LOGIN];
 const OF_PRINCIPAL: &[Script] = &[READ, PART, BOTH, RENEW, LOGIN_AND_WRITE, TAKEOVER, LOGOUT, SAVE];
 
-/// How much is tried.
+/// The bounds of a search.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     switches: usize,
@@ -58,7 +57,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Takes the bounds from the environment, if it has any.
+    /// Reads the bounds from the environment, if they are set.
     fn new(switches: usize, faults: usize) -> Self {
         let number = |name| std::env::var(name).ok()?.parse::<usize>().ok();
         let switches = number("SESSION_STATE_SWITCHES").unwrap_or(switches);
@@ -66,15 +65,15 @@ impl Bounds {
     }
 }
 
-/// The answer of a future that never waits.
+/// Returns the output of a future that never waits.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => panic!("it waits"),
+        Poll::Pending => panic!("the future waits"),
     }
 }
 
-/// The answer of a future that waits for nothing but time.
+/// Returns the output of a future that waits only for time.
 fn at_last<T>(runtime: &Runtime, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..100 {
@@ -86,14 +85,13 @@ fn at_last<T>(runtime: &Runtime, future: impl Future<Output = T>) -> Option<T> {
     None
 }
 
-/// What was found to be wrong, with the first run that has shown it and how many have.
+/// The failures, each with its first run and its number of runs.
 #[derive(Debug, Default)]
 struct Findings(BTreeMap<String, (String, usize)>);
 
 impl Findings {
     fn add(&mut self, wrong: &str, run: impl FnOnce() -> String) {
-        // What differs between runs of one kind is behind the colon.
-        // Which mark it is does not make another kind of it.
+        // Details that differ between runs follow the colon. The mark does not distinguish kinds of failures.
         let kind: String =
             wrong.chars().take(2).chain(wrong.chars().skip(2).filter(|c| !c.is_ascii_digit())).take(34).collect();
         self.0.entry(kind).or_insert_with(|| (format!("{wrong}\n    {}", run()), 0)).1 += 1;
@@ -106,10 +104,10 @@ impl Findings {
     }
 }
 
-/// Tries every run of these requests, and returns how many there are.
+/// Tries every run of these requests, and returns the number of runs.
 fn try_all(runtime: &Runtime, scene: Scene, scripts: &[Script], bounds: Bounds) -> (usize, Findings) {
     let mut findings = Findings::default();
-    // For each turn of the present run: which was chosen, and how many there were.
+    // For each turn of the current run: the chosen option, and the number of options.
     let mut choices: Vec<(usize, usize)> = Vec::new();
     for runs in 1.. {
         let mut taken = Vec::new();
@@ -122,14 +120,14 @@ fn try_all(runtime: &Runtime, scene: Scene, scripts: &[Script], bounds: Bounds) 
         for what in wrong {
             findings.add(&what, || format!("{scene:?} {scripts:?}\n    {taken:?}"));
         }
-        // On to the next list of turns, the last ones first.
+        // Advance to the next list of turns, the last turn first.
         while choices.last().is_some_and(|(chosen, of)| chosen + 1 == *of) {
             choices.pop();
         }
         let Some((chosen, _)) = choices.last_mut() else { return (runs, findings) };
         *chosen += 1;
     }
-    unreachable!("the loop has no end of its own")
+    unreachable!("the loop ends by returning")
 }
 
 fn run_once(
@@ -150,7 +148,7 @@ fn run_once(
         if turn == choices.len() {
             choices.push((0, turns.len()));
         }
-        assert_eq!(choices[turn].1, turns.len(), "a run is the same every time");
+        assert_eq!(choices[turn].1, turns.len(), "runs are deterministic");
         let (next, switch, fault) = turns[choices[turn].0];
         (switches, faults) = (switches - switch, faults - fault);
         taken.push(next);
@@ -159,12 +157,12 @@ fn run_once(
     judge::judge(&run)
 }
 
-/// Timers need a runtime. Its time stands still unless it is moved.
+/// Timers need a runtime. Its time is paused.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// Tries every pair in every scene, on as many threads as there are cores.
+/// Tries every pair in every scene, on one thread per core.
 fn try_pairs(scenes: &[(Scene, &[Script])], bounds: Bounds) -> usize {
     let mut pairs = Vec::new();
     for (scene, scripts) in scenes {
@@ -198,7 +196,7 @@ fn report(runs: usize, findings: &Findings) {
         eprintln!("{what} ({times} times), as in\n    {run}");
     }
     eprintln!("{runs} runs");
-    assert!(findings.0.is_empty(), "{} things are wrong in {runs} runs", findings.0.len());
+    assert!(findings.0.is_empty(), "{} kinds of failures in {runs} runs", findings.0.len());
 }
 
 const fn scene(principal: Option<&'static str>, has_part: bool) -> Scene {
@@ -214,7 +212,7 @@ fn two_requests_end_well_in_every_order() {
     assert!(runs > 1_000, "only {runs} runs were tried");
 }
 
-/// Where a fault is tried at every call: what has the most ways to fail.
+/// Tries a fault at every call, for the scenes with the most failure modes.
 const WITH_FAULTS: &[(Scene, &[Script])] = &[
     (scene(None, true), &[PART, BOTH, LOGIN_AND_WRITE, SAVE]),
     (scene(None, false), &[BOTH, LOGIN_AND_WRITE]),

@@ -1,4 +1,4 @@
-//! One run: an application, its session, and requests that have all been sent with the same cookie.
+//! One run: an application, its session, and concurrent requests with the same cookie.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,31 +16,31 @@ use super::script::{self, Act, FIRST_MARK, Note, Notebook, Notes, VALUE};
 use super::stepped::{Fate, Gate, Stepped};
 use crate::browser::{App, Browser, Visit};
 
-/// How long things may take: no timer of the layer ends a run, only the pauses between attempts pass.
+/// Timeouts that never fire in a run: only the pauses between attempts pass.
 const LONG: Duration = Duration::from_secs(1_000_000);
 
-/// The session that the requests come to.
+/// The initial session of the requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene {
     pub(super) principal: Option<&'static str>,
     pub(super) has_part: bool,
 }
 
-/// What happens next.
+/// One turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// A request makes the call that it waits with.
+    /// A request makes its waiting call.
     Call(usize, Fate),
-    /// Its call fails, or its reply is lost, and its next call fails as well. One that takes place late besides
-    /// counts as two faults.
+    /// Its call fails, or its reply is lost, and its next call fails as well. A call that also takes effect late counts
+    /// as two faults.
     Twice(usize, Fate),
-    /// A request goes away before its call.
+    /// A request is dropped before its call.
     Drop(usize),
-    /// A request goes away while its call takes place.
+    /// A request is dropped during its call.
     DropDuring(usize),
     /// The node dies, with all requests.
     Crash,
-    /// A call takes place of which it was said that it failed.
+    /// A call that reported a failure takes effect.
     Late,
 }
 
@@ -49,7 +49,7 @@ pub(super) enum Turn {
 pub(super) enum Answer {
     Ok,
     Error(ErrorKind),
-    /// Nobody has heard of it.
+    /// Without any response.
     None,
 }
 
@@ -59,13 +59,13 @@ pub(super) struct Request {
     must_fail: bool,
     pub(super) notes: Notebook,
     pub(super) answer: Option<Answer>,
-    /// The browser with nothing but the cookies of this response; `None` if there are none.
+    /// A browser with only the cookies of this response; `None` if there are none.
     pub(super) cookie: Option<Browser>,
-    /// What its cookie opened when its response was finished.
+    /// The state behind its cookie when its response finished.
     pub(super) opened: Option<Open>,
 }
 
-/// What a cookie opens.
+/// The state behind a cookie.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Open {
     pub(super) session: Handle,
@@ -80,15 +80,15 @@ pub(super) struct Run<'r> {
     pub(super) sessions: Stepped,
     pub(super) parts: Stepped,
     pub(super) app: App,
-    /// The same application without turns.
+    /// The same application, without waiting for turns.
     pub(super) outside: App,
     pub(super) scene: Scene,
     pub(super) first: Browser,
     pub(super) session: Handle,
     pub(super) requests: Vec<Request>,
-    /// The requests in the order in which the server finished them.
+    /// The requests in the order in which they finished.
     pub(super) finished: Vec<usize>,
-    /// The session of all was seen to be gone.
+    /// Whether the shared session was seen to be gone.
     pub(super) has_ended: bool,
     pub(super) has_fault: bool,
     pub(super) wrong: Vec<String>,
@@ -116,7 +116,7 @@ impl<'r> Run<'r> {
         let begun = at_once(begun);
         first.receive(&begun);
         begun.value();
-        let session = open(&outside, &first).expect("the session was made").session;
+        let session = open(&outside, &first).expect("a session").session;
         let requests = scripts.iter().zip(0..).map(|(script, number)| Request::new(script, number, &app, &first));
         let requests: Vec<_> = requests.collect();
         let mut run = Self {
@@ -136,12 +136,12 @@ impl<'r> Run<'r> {
             wrong: Vec::new(),
             last: None,
         };
-        // Up to the first call of each. Nothing has happened yet.
+        // Runs each up to its first call. Nothing has taken effect yet.
         (0..scripts.len()).for_each(|number| run.poll(number));
         run
     }
 
-    /// What may happen next, with what it costs: another request than the last one has its turn; something fails.
+    /// Returns the possible turns with their costs: a switch to another request, or a fault.
     pub(super) fn turns(&self, switches: usize, faults: usize) -> Vec<(Turn, usize, usize)> {
         let is_waiting = |number: &usize| self.requests[*number].answer.is_none();
         let waiting: Vec<_> = (0..self.requests.len()).filter(is_waiting).collect();
@@ -205,11 +205,11 @@ impl<'r> Run<'r> {
         self.poll(number);
     }
 
-    /// A session that was seen to be gone does not come back.
+    /// A session that was seen to be gone must not be revived.
     fn watch(&mut self) {
         let is_live = self.sessions.records().iter().any(|record| record.handle == self.session);
         if is_live && self.has_ended {
-            self.wrong.push("4: a session that had ended is back".into());
+            self.wrong.push("4: an ended session was revived".into());
         }
         self.has_ended |= !is_live;
     }
@@ -220,7 +220,7 @@ impl<'r> Run<'r> {
             match self.requests[number].poll_once() {
                 Some(visit) => break Some(visit),
                 None if self.gate.begun() > begun => break None,
-                // It pauses before it tries again.
+                // The request pauses before a retry.
                 None => self.runtime.block_on(tokio::time::advance(Duration::from_millis(300))),
             }
         };
@@ -274,7 +274,7 @@ impl Request {
     }
 
     fn poll_once(&mut self) -> Option<Visit<()>> {
-        let future = self.future.as_mut().expect("it is under way");
+        let future = self.future.as_mut().expect("the request is running");
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(visit) => Some(visit),
             Poll::Pending => None,
@@ -290,7 +290,7 @@ impl Request {
     }
 }
 
-/// What the browser's cookie opens, looked at from outside.
+/// Returns the state behind the browser's cookie, read from outside.
 pub(super) fn open(app: &App, browser: &Browser) -> Option<Open> {
     let look = |extensions| async move {
         let session = Session::from_extensions(&extensions)?.load().await?;

@@ -1,4 +1,4 @@
-//! What the requests do, and what they note of it while they do it.
+//! The actions of the requests, and their observations.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +6,7 @@ use http::{Extensions, StatusCode};
 use serde::{Deserialize, Serialize};
 use session_state::{Error, ErrorKind, Part, Session, SessionPart};
 
-/// The part, which is a list of the marks of those who have changed it.
+/// The part: a list of the marks of the requests that have changed it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Notes {
     pub(super) marks: Vec<u32>,
@@ -19,10 +19,10 @@ impl SessionPart for Notes {
 /// The key of the value, which is such a list too.
 pub(super) const VALUE: &str = "n";
 
-/// What is in both before the requests come.
+/// The initial mark in both.
 pub(super) const FIRST_MARK: u32 = 1;
 
-/// One thing that a handler does.
+/// One action of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// Adds a mark to the value.
@@ -36,29 +36,29 @@ pub(super) enum Act {
     Logout,
 }
 
-/// A change that must be found once, or nowhere.
+/// A change that must exist once, or nowhere.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
     pub(super) mark: u32,
     pub(super) is_in_part: bool,
-    /// It goes to a session that the request makes, and not to the one of all.
+    /// Whether it goes to a session created by the request, and not to the shared one.
     pub(super) is_own: bool,
-    /// Who wrote it.
+    /// The principal that wrote it.
     pub(super) writer: Option<String>,
-    /// It is written together with a login, or after it: nobody who came before sees it.
+    /// Whether it is written together with a login or after it, so that no earlier request may see it.
     pub(super) is_since_login: bool,
 }
 
-/// What a request notes.
+/// An observation of a request.
 #[derive(Clone, Debug)]
 pub(super) enum Note {
-    /// It has loaded its session, and whether that is the session of all.
+    /// It has loaded its session, which is the shared one or not.
     Came(bool),
     Marked(Mark),
     Saved(Result<(), ErrorKind>),
-    /// Somebody was shown marks.
+    /// It has read marks.
     Seen(Option<String>, Vec<u32>),
-    /// It has ended its session, or is about to when it is answered.
+    /// It has ended its session, or will with its response.
     Ended,
     /// It has logged in.
     LoggedIn,
@@ -129,7 +129,7 @@ pub(super) async fn run(
     Ok((StatusCode::OK, ()))
 }
 
-/// Whether what is done at a place is written together with a login, or after it.
+/// Returns whether the action at an index is written together with a login, or after it.
 fn is_since_login(script: &[Act], place: usize) -> bool {
     let is_login = |act: &Act| matches!(act, Act::Login(_));
     let next = script[place..].iter().find(|act| is_login(act) || **act == Act::Save);

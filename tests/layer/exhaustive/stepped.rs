@@ -1,4 +1,4 @@
-//! A store whose every call waits for the test to say when it takes place, and what is heard of it.
+//! A store whose calls wait for the test to decide when they take effect and what they return.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,21 +12,21 @@ use session_state::{MemoryStore, Timestamp};
 
 use super::at_once;
 
-/// Before anything has expired: a store that is asked for that moment shows all it has.
+/// A time before any expiry, at which the store returns all entries.
 const LONG_AGO: Timestamp = Timestamp::from_millis(0);
 
-/// What becomes of a call.
+/// The fate of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It takes place and is answered.
+    /// It takes effect and is answered.
     Answered,
-    /// It does not take place, and says that it failed.
+    /// It has no effect and fails.
     Failed,
-    /// It takes place, and says that it failed.
+    /// It takes effect and fails.
     Lost,
-    /// It takes place, and nothing is heard of it any more.
+    /// It takes effect and never returns.
     Unheard,
-    /// It says that it failed, and takes place later.
+    /// It fails, and takes effect later.
     Late,
 }
 
@@ -40,7 +40,7 @@ struct GateState {
     late: Vec<LateCall>,
 }
 
-/// What the calls of all stores of a run wait for.
+/// The gate that the calls of all stores of a run wait at.
 #[derive(Clone, Default)]
 pub(super) struct Gate(Arc<Mutex<GateState>>);
 
@@ -51,17 +51,17 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Lets one call go on.
+    /// Lets one call continue.
     pub(super) fn open(&self, fate: Fate) {
         self.0.lock().unwrap().fate = Some(fate);
     }
 
-    /// How many calls have begun to wait.
+    /// The number of calls that have begun to wait.
     pub(super) fn begun(&self) -> usize {
         self.0.lock().unwrap().begun
     }
 
-    /// Whether the call that was the last to begin writes.
+    /// Whether the call that began last is a write.
     pub(super) fn is_write(&self) -> bool {
         self.0.lock().unwrap().is_write
     }
@@ -70,13 +70,13 @@ impl Gate {
         !self.0.lock().unwrap().late.is_empty()
     }
 
-    /// Lets a call take place of which it was said that it failed.
+    /// Applies a call that reported a failure.
     pub(super) fn run_late_call(&self) {
         let late = self.0.lock().unwrap().late.remove(0);
         at_once(late);
     }
 
-    /// It polls by hand, so nobody needs to be woken.
+    /// The test polls by hand, so no waker is needed.
     async fn pass(&self, is_write: bool) -> Fate {
         {
             let mut state = self.0.lock().unwrap();
@@ -90,7 +90,7 @@ impl Gate {
     }
 }
 
-/// A store behind a gate, which remembers the keys it was given.
+/// A store behind a gate, which records its keys.
 #[derive(Clone, Debug)]
 pub(super) struct Stepped {
     store: MemoryStore,
@@ -103,13 +103,13 @@ impl Stepped {
         Self { store, gate: gate.clone(), keys: Arc::default() }
     }
 
-    /// All records that the store has, whether or not they have expired.
+    /// Returns all records of the store, expired or not.
     pub(super) fn records(&self) -> Vec<Arc<Record>> {
         let live = |entry| if let Some(Entry::Live(record)) = entry { Some(record) } else { None };
         self.entries().into_iter().filter_map(|entry| live(Some(entry))).collect()
     }
 
-    /// All that the store has.
+    /// Returns all entries of the store.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let keys = self.keys.lock().unwrap();
         keys.iter().filter_map(|key| at_once(self.store.load(key, LONG_AGO)).unwrap()).collect()
@@ -126,7 +126,7 @@ impl Stepped {
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.keys.lock().unwrap().insert(key);
-        let failed = || StoreError::failed("stepped", "the test lets it fail");
+        let failed = || StoreError::failed("stepped", "an injected fault");
         match self.gate.pass(is_write).await {
             Fate::Answered => call.await,
             Fate::Failed => Err(failed()),

@@ -8,11 +8,11 @@ use super::support::{assert_is_503, is_live, log_out, logged_in, nodes, principa
 use crate::browser::Browser;
 
 #[tokio::test]
-async fn a_store_that_cannot_be_asked_is_503_and_the_cookie_stays() {
+async fn an_unavailable_store_is_503_and_the_cookie_stays() {
     let [node] = nodes();
     let mut browser = logged_in(&node.app).await;
     let before = browser.clone();
-    // Asked once more, it answers.
+    // The retry succeeds.
     node.faults.next(1, Fault::Refuse);
     assert!(is_live(&node.app, &browser).await);
     node.faults.next(usize::MAX, Fault::Refuse);
@@ -23,7 +23,7 @@ async fn a_store_that_cannot_be_asked_is_503_and_the_cookie_stays() {
     let mut visitor = Browser::default();
     let visit = visitor.visit(&node.app, |session| async move { session.login("alice") }).await;
     assert_is_503(&visit);
-    // Who has no session needs no store.
+    // A request without a session makes no store call.
     visitor.set(&node.app, "n", 1).await;
     node.faults.heal();
     assert_eq!(browser.jar, before.jar);
@@ -32,7 +32,7 @@ async fn a_store_that_cannot_be_asked_is_503_and_the_cookie_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_logout_whose_mark_cannot_be_made_fails_and_changes_nothing() {
+async fn a_logout_whose_mark_cannot_be_written_fails_and_changes_nothing() {
     for fault in [Fault::Refuse, Fault::Hang] {
         let [node] = nodes();
         let mut browser = logged_in(&node.app).await;
@@ -51,7 +51,7 @@ async fn a_logout_whose_mark_cannot_be_made_fails_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn work_whose_mark_could_not_be_made_can_be_saved_again() {
+async fn changes_whose_mark_could_not_be_written_can_be_saved_again() {
     let [node] = nodes();
     let mut browser = logged_in(&node.app).await;
     let (thief, faults) = (browser.clone(), node.faults.clone());
@@ -71,7 +71,7 @@ async fn work_whose_mark_could_not_be_made_can_be_saved_again() {
 }
 
 #[tokio::test]
-async fn a_mark_whose_reply_is_lost_was_made_and_nobody_notices() {
+async fn a_mark_with_a_lost_reply_is_retried_transparently() {
     let [node] = nodes();
     let mut browser = logged_in(&node.app).await;
     let thief = browser.clone();
@@ -82,7 +82,7 @@ async fn a_mark_whose_reply_is_lost_was_made_and_nobody_notices() {
 }
 
 #[tokio::test]
-async fn a_not_before_whose_reply_is_lost_was_moved_and_nobody_notices() {
+async fn a_not_before_with_a_lost_reply_is_retried_transparently() {
     let [node] = nodes();
     for call in [Call::Create, Call::Update] {
         let (mut own, other) = (logged_in(&node.app).await, logged_in(&node.app).await);
@@ -97,7 +97,7 @@ async fn a_not_before_whose_reply_is_lost_was_moved_and_nobody_notices() {
 }
 
 #[tokio::test]
-async fn state_that_does_not_fit_fails_before_a_session_is_ended() {
+async fn oversized_state_fails_before_a_session_is_ended() {
     let [node] = nodes();
     let mut browser = logged_in(&node.app).await;
     let visit = browser
@@ -117,7 +117,7 @@ async fn a_logout_after_the_response_was_sent_comes_too_late() {
     let session = browser.send(&node.app, |session| async move { session }).await.value();
     session.logout();
     assert_eq!(session.save().await.unwrap_err().kind(), &ErrorKind::TooLate);
-    // From outside it is never too late.
+    // `Revocations` is never too late.
     let session = browser.send(&node.app, |session| async move { session }).await.value();
     node.revocations().revoke_session(session.handle().unwrap()).await.unwrap();
     assert!(!is_live(&node.app, &browser).await);

@@ -1,4 +1,4 @@
-//! `Revocations`: sessions are ended by their handle or their principal.
+//! `Revocations`: ends sessions by their handle or their principal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::support::{Node, SECOND, SKEW, is_live, log_in_as, log_out, logged_in,
 use crate::browser::{App, Browser};
 
 #[tokio::test]
-async fn a_session_is_revoked_by_its_handle_and_the_observers_are_told() {
+async fn a_session_is_revoked_by_its_handle_and_reported() {
     let ([one, other], _) = nodes_with::<2>(|state| state);
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = Arc::clone(&told);
@@ -37,7 +37,7 @@ async fn a_session_is_revoked_by_its_handle_and_the_observers_are_told() {
 }
 
 #[tokio::test]
-async fn revoke_all_ends_what_a_principal_has_and_no_one_elses_and_later_logins_live_in_the_same_millisecond_too() {
+async fn revoke_all_ends_only_the_principals_sessions_and_spares_logins_in_the_same_millisecond() {
     let [one, other] = nodes();
     let (phone, laptop) = (logged_in(&one.app).await, logged_in(&other.app).await);
     let (mut bob, mut visitor) = (Browser::default(), Browser::default());
@@ -47,7 +47,7 @@ async fn revoke_all_ends_what_a_principal_has_and_no_one_elses_and_later_logins_
         let earlier = logged_in(&other.app).await;
         assert!(is_live(&one.app, &earlier).await, "round {round}");
         one.revocations().revoke_all("alice").await.unwrap();
-        // No clock has moved.
+        // The clock has not moved.
         let later = logged_in(&other.app).await;
         for node in [&one, &other] {
             for dead in [&phone, &laptop, &earlier] {
@@ -61,7 +61,7 @@ async fn revoke_all_ends_what_a_principal_has_and_no_one_elses_and_later_logins_
 }
 
 #[tokio::test]
-async fn nodes_whose_clocks_differ_end_what_was_logged_in_and_let_in_what_is_logged_in_afterwards() {
+async fn revocations_with_clock_skew_end_earlier_logins_and_accept_later_ones() {
     for (ahead, behind) in [(SKEW, Duration::ZERO), (Duration::ZERO, SKEW)] {
         let [revoker, other] = nodes();
         revoker.app.pass(ahead);
@@ -79,7 +79,7 @@ async fn nodes_whose_clocks_differ_end_what_was_logged_in_and_let_in_what_is_log
 }
 
 #[tokio::test]
-async fn a_login_after_a_revocation_shows_the_time_it_was() {
+async fn a_login_after_a_revocation_has_its_real_time() {
     let [node] = nodes();
     node.revocations().revoke_all("alice").await.unwrap();
     let browser = logged_in(&node.app).await;
@@ -93,7 +93,7 @@ async fn a_login_after_a_revocation_shows_the_time_it_was() {
 }
 
 #[tokio::test]
-async fn a_proof_that_is_asked_for_again_saves_no_session_from_its_revocation() {
+async fn a_reauthentication_does_not_save_a_session_from_its_revocation() {
     let [node] = nodes();
     let mut browser = logged_in(&node.app).await;
     let revocations = node.revocations();
@@ -107,7 +107,7 @@ async fn a_proof_that_is_asked_for_again_saves_no_session_from_its_revocation() 
 }
 
 #[tokio::test]
-async fn revoke_others_spares_the_session_it_is_asked_with() {
+async fn revoke_others_spares_the_current_session() {
     let [one, other] = nodes();
     let (mut own, phone) = (logged_in(&one.app).await, logged_in(&other.app).await);
     let revoke_others = |node: &Node| {
@@ -127,14 +127,14 @@ async fn revoke_others_spares_the_session_it_is_asked_with() {
     assert!(is_live(&one.app, &laptop).await);
     laptop.visit(&other.app, revoke_others(&other)).await;
     assert!(is_live(&one.app, &laptop).await);
-    // Nobody is logged in.
+    // Without a login.
     one.faults.reset_calls();
     Browser::default().visit(&one.app, revoke_others(&one)).await;
     assert_eq!(one.faults.all_calls(), 0);
 }
 
 #[tokio::test]
-async fn revoke_others_brings_nothing_back_that_was_revoked_before() {
+async fn revoke_others_does_not_revive_a_revoked_session() {
     let [one, other] = nodes();
     let mut browser = logged_in(&one.app).await;
     let (copy, revocations) = (browser.clone(), one.revocations());
@@ -149,7 +149,7 @@ async fn revoke_others_brings_nothing_back_that_was_revoked_before() {
 }
 
 #[tokio::test]
-async fn a_login_that_revokes_the_others_ends_the_older_copies_of_its_own_session_too() {
+async fn revoke_others_after_a_login_ends_older_copies_of_its_own_session() {
     let [node] = nodes();
     let mut browser = logged_in(&node.app).await;
     let (thief, revocations) = (browser.clone(), node.revocations());
@@ -160,7 +160,7 @@ async fn a_login_that_revokes_the_others_ends_the_older_copies_of_its_own_sessio
     browser.visit(&node.app, confirm).await;
     assert!(is_live(&node.app, &browser).await);
     assert!(!is_live(&node.app, &thief).await);
-    // Nor does a later exception, for the same session, bring them back.
+    // A later exception for the same session does not revive them either.
     let revocations = node.revocations();
     browser.visit(&node.app, |session| async move { revocations.revoke_others(&session).await.unwrap() }).await;
     assert!(is_live(&node.app, &browser).await);
@@ -177,7 +177,7 @@ impl SessionPart for Cart {
 }
 
 #[tokio::test]
-async fn the_parts_of_a_session_in_a_store_go_with_it() {
+async fn revoking_a_cookie_session_removes_its_parts_in_stores() {
     let ([node], marks) = nodes_with::<1>(|state| state);
     let carts = MemoryStore::new();
     let node = node.with(|layer| layer.with_part::<Cart>(InStore::new(carts.clone())).unwrap());
@@ -213,7 +213,7 @@ async fn the_parts_of_a_session_in_a_store_go_with_it() {
 }
 
 #[tokio::test]
-async fn revocations_take_state_in_cookies_and_a_store_for_the_marks() {
+async fn revocations_need_state_in_cookies_and_a_store() {
     for app in [App::memory(), App::encrypted()] {
         let error = app.layer.revocations().unwrap_err();
         assert!(error.to_string().contains("with_revocation"), "{error}");
@@ -224,7 +224,7 @@ async fn revocations_take_state_in_cookies_and_a_store_for_the_marks() {
 }
 
 #[tokio::test]
-async fn sessions_from_before_revocation_was_turned_on_live_on_and_can_be_ended() {
+async fn sessions_from_before_revocation_was_enabled_stay_valid_and_can_be_ended() {
     let (keys, store) = (KeyRing::generate().unwrap(), MemoryStore::new());
     let before = App::new(SessionLayer::client(CookieState::encrypted(keys.clone())));
     let after = App::new(SessionLayer::client(CookieState::encrypted(keys).with_revocation(store)));

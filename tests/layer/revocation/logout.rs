@@ -1,4 +1,4 @@
-//! Logouts, logins and `destroy()`: a session is ended by its own browser.
+//! Logouts, logins and `destroy()`: a browser ends its own session.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::support::{HOUR, SECOND, is_live, log_in, log_out, logged_in, nodes, n
 use crate::browser::{App, Browser};
 
 #[tokio::test]
-async fn without_revocation_a_stolen_cookie_is_good_after_the_logout_until_its_idle_timeout() {
+async fn without_revocation_a_stolen_cookie_outlives_the_logout_until_its_idle_timeout() {
     for app in [App::encrypted(), App::signed()] {
         let mut browser = logged_in(&app).await;
         let thief = browser.clone();
@@ -23,7 +23,7 @@ async fn without_revocation_a_stolen_cookie_is_good_after_the_logout_until_its_i
 }
 
 #[tokio::test]
-async fn without_revocation_a_stolen_cookie_that_is_used_is_good_until_its_absolute_timeout() {
+async fn without_revocation_a_used_stolen_cookie_is_valid_until_its_absolute_timeout() {
     let app = App::encrypted();
     let mut browser = logged_in(&app).await;
     let mut thief = browser.clone();
@@ -38,7 +38,7 @@ async fn without_revocation_a_stolen_cookie_that_is_used_is_good_until_its_absol
 }
 
 #[tokio::test]
-async fn a_stolen_cookie_is_refused_on_every_node_after_the_logout() {
+async fn a_stolen_cookie_is_rejected_on_every_node_after_the_logout() {
     let [one, other] = nodes();
     let mut browser = logged_in(&one.app).await;
     let mut thief = browser.clone();
@@ -57,7 +57,7 @@ async fn a_stolen_cookie_is_refused_on_every_node_after_the_logout() {
 }
 
 #[tokio::test]
-async fn an_older_copy_is_refused_with_the_session_and_so_is_that_of_the_visitor_before_the_login() {
+async fn older_copies_of_an_ended_session_and_from_before_its_login_are_rejected() {
     let [node] = nodes();
     let mut browser = Browser::default();
     browser.set(&node.app, "n", 1).await;
@@ -73,20 +73,20 @@ async fn an_older_copy_is_refused_with_the_session_and_so_is_that_of_the_visitor
 }
 
 #[tokio::test]
-async fn an_anonymous_session_is_ended_by_destroy_and_asks_for_one_mark() {
+async fn destroy_ends_an_anonymous_session_with_one_mark() {
     let [node] = nodes();
     let mut browser = Browser::default();
     browser.set(&node.app, "n", 1).await;
     let thief = browser.clone();
     node.faults.reset_calls();
     browser.visit(&node.app, |session| async move { session.destroy() }).await;
-    // Is it ended? Then the mark, and whether it has to stay for longer.
+    // A check of the session, then the mark, then the note of a longer lifetime.
     assert_eq!((node.faults.calls(Call::Load), node.faults.calls(Call::Create), node.faults.all_calls()), (2, 1, 3));
     assert!(!is_live(&node.app, &thief).await);
 }
 
 #[tokio::test]
-async fn a_login_as_somebody_else_and_a_replaced_session_end_the_one_before() {
+async fn a_takeover_or_a_replacement_ends_the_previous_session() {
     type Change = fn(&Session);
     let changes: [Change; 3] = [
         |session| session.login("bob"),
@@ -107,7 +107,7 @@ async fn a_login_as_somebody_else_and_a_replaced_session_end_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_slow_request_that_ends_after_the_logout_brings_nothing_back() {
+async fn a_slow_request_that_ends_after_the_logout_revives_nothing() {
     let [one, other] = nodes();
     let mut browser = logged_in(&one.app).await;
     type Change = fn(&Session);
@@ -126,7 +126,7 @@ async fn a_slow_request_that_ends_after_the_logout_brings_nothing_back() {
                 change(&session);
             })
             .await;
-        // What needs the list of revocations finds out that the session has ended.
+        // A change that needs the revocation list detects that the session has ended.
         let has_lost = visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
         assert_eq!(visit.status, if has_lost { StatusCode::CONFLICT } else { StatusCode::OK }, "{:?}", visit.error);
         for node in [&one, &other] {
@@ -137,7 +137,7 @@ async fn a_slow_request_that_ends_after_the_logout_brings_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_login_in_a_session_that_another_request_has_ended_is_lost_with_it() {
+async fn a_login_in_a_session_ended_by_another_request_is_lost() {
     let [one, other] = nodes();
     let mut browser = Browser::default();
     browser.set(&one.app, "n", 1).await;
@@ -152,13 +152,13 @@ async fn a_login_in_a_session_that_another_request_has_ended_is_lost_with_it() {
     assert!(visit.set_cookies().is_empty());
     assert_eq!(other.app.events(), ["ChangesDiscarded"]);
     assert!(!is_live(&one.app, &browser).await);
-    // The next request is a new visitor's.
+    // The next request has no session.
     log_in(&other.app, &mut browser).await;
     assert!(is_live(&one.app, &browser).await);
 }
 
 #[tokio::test]
-async fn a_dead_cookie_in_pieces_is_cleared_when_a_new_session_begins() {
+async fn dead_chunks_are_cleared_when_a_new_session_begins() {
     let ([node], _) = nodes_with::<1>(|state| state.with_chunks(3));
     let mut browser = Browser::default();
     browser.visit(&node.app, |session| async move { session.insert("k", "x".repeat(5000)).unwrap() }).await;

@@ -8,7 +8,7 @@ use super::support::{DAY, HOUR, SECOND, SKEW, is_live, log_in, log_out, logged_i
 use crate::browser::{App, Browser};
 
 #[tokio::test]
-async fn what_was_revoked_stays_so_for_as_long_as_a_cookie_can_be_kept_alive() {
+async fn a_revocation_lasts_as_long_as_a_cookie_can_be_kept_alive() {
     let [node] = nodes();
     let node = node.with(|layer| layer.with_absolute_timeout(None).with_idle_timeout(None));
     let browser = logged_in(&node.app).await;
@@ -20,7 +20,7 @@ async fn what_was_revoked_stays_so_for_as_long_as_a_cookie_can_be_kept_alive() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_not_used_for_400_days_has_ended_whatever_its_timeouts_say() {
+async fn a_session_unused_for_400_days_has_ended_despite_longer_timeouts() {
     let [node] = nodes();
     let node = node.with(|layer| layer.with_absolute_timeout(None).with_idle_timeout(1000 * DAY));
     let mut browser = logged_in(&node.app).await;
@@ -35,7 +35,7 @@ async fn a_session_that_was_not_used_for_400_days_has_ended_whatever_its_timeout
 }
 
 #[tokio::test(start_paused = true)]
-async fn marks_are_swept_when_no_copy_can_be_good_any_more() {
+async fn marks_are_swept_once_every_copy_has_expired() {
     let ([node], store) = nodes_with::<1>(|state| state);
     let mut browser = logged_in(&node.app).await;
     log_out(&node.app, &mut browser).await;
@@ -44,7 +44,7 @@ async fn marks_are_swept_when_no_copy_can_be_good_any_more() {
         let _ = tokio::time::timeout(3 * SECOND, sweeper).await;
         store.len()
     };
-    // As long as a session that begins now may live, and the difference of two clocks.
+    // The longest lifetime of a new session, plus the clock skew.
     node.app.pass(12 * HOUR + SKEW - Duration::from_millis(1));
     assert_eq!(sweep().await, 1);
     node.app.pass(Duration::from_millis(1));
@@ -57,7 +57,7 @@ async fn marks_are_swept_when_no_copy_can_be_good_any_more() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_to_be_remembered_stays_ended_for_as_long_as_it_would_have_been() {
+async fn a_remembered_session_stays_ended_for_its_remembered_time() {
     for shortens in [false, true] {
         let [node] = nodes();
         let mut browser = Browser::default();
@@ -85,7 +85,7 @@ fn remember(session: &Session) {
 }
 
 #[tokio::test]
-async fn a_session_that_was_to_be_remembered_and_logs_in_again_stays_ended_for_as_long_as_that_would_have_been() {
+async fn a_remembered_session_that_logged_in_again_stays_ended_for_its_remembered_time() {
     let [node] = nodes();
     let mut browser = logged_in(&node.app).await;
     browser.visit(&node.app, |session| async move { remember(&session) }).await;
@@ -114,20 +114,20 @@ async fn a_session_that_was_remembered_before_revocation_was_turned_on_can_be_re
 }
 
 #[tokio::test]
-async fn a_thief_who_is_remembered_is_refused_for_as_long_as_that_would_have_been() {
+async fn a_remembered_stolen_cookie_is_rejected_for_its_remembered_time() {
     let [one, other] = nodes();
     let mut browser = logged_in(&one.app).await;
     let mut thief = browser.clone();
     thief.visit(&other.app, |session| async move { remember(&session) }).await;
     assert!(is_live(&one.app, &thief).await);
-    // The copy that is logged out with knows nothing of it.
+    // The copy that logs out has the shorter timeout.
     log_out(&one.app, &mut browser).await;
     one.app.pass(90 * DAY - SECOND);
     assert!(!is_live(&one.app, &thief).await);
 }
 
 #[tokio::test]
-async fn a_session_that_is_lengthened_while_it_is_ended_is_not_heard_of_again() {
+async fn a_session_lengthened_while_it_is_ended_stays_ended() {
     let [one, other] = nodes();
     let mut browser = logged_in(&one.app).await;
     let (app, mut late) = (one.app.clone(), browser.clone());

@@ -1,7 +1,7 @@
-//! State in cookies that can be ended before its time.
+//! Revocable state in cookies.
 //!
-//! Two layers with the same keys and one store stand for two nodes; each has a store that fails on demand before the
-//! one they share, and a clock of its own unless they are told the same time.
+//! Two layers with the same keys and one store stand for two nodes. Each wraps the shared store in one that fails on
+//! demand, and has its own clock unless they share one.
 
 mod failures;
 mod from_outside;

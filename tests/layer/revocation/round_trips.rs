@@ -1,4 +1,4 @@
-//! How often a node asks the store of the marks, and how late it notices what another has ended.
+//! The number of store calls of a node, and the delay until it rejects sessions ended by another node.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::support::{Node, SECOND, assert_is_503, is_live, log_in, log_out, logg
 use crate::browser::Browser;
 
 #[tokio::test]
-async fn a_load_takes_one_round_trip_and_a_visitor_without_a_session_none() {
+async fn a_load_takes_one_round_trip_and_none_without_a_session() {
     let [node] = nodes();
     let (browser, mut anonymous) = (logged_in(&node.app).await, Browser::default());
     anonymous.set(&node.app, "n", 1).await;
@@ -27,11 +27,11 @@ async fn a_load_takes_one_round_trip_and_a_visitor_without_a_session_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_questions_of_a_load_are_asked_at_once() {
+async fn both_calls_of_a_load_run_concurrently() {
     let [node] = nodes();
     let node = node.with(|layer| layer.with_store_timeout(5 * SECOND));
     let browser = logged_in(&node.app).await;
-    // Neither is answered, and both are given up at the same time.
+    // Neither is answered, and both time out at the same time.
     node.faults.next_of(Call::Load, 2, Fault::Hang);
     node.faults.reset_calls();
     let begin = tokio::time::Instant::now();
@@ -41,7 +41,7 @@ async fn both_questions_of_a_load_are_asked_at_once() {
 }
 
 #[tokio::test]
-async fn another_node_notices_within_the_delay_and_this_one_at_once() {
+async fn another_node_rejects_within_the_delay_and_this_one_at_once() {
     let [one, other] = nodes_with_delay(10 * SECOND);
     type End = fn(&Node, Browser) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>>;
     let ends: [End; 2] = [
@@ -56,7 +56,7 @@ async fn another_node_notices_within_the_delay_and_this_one_at_once() {
         other.app.pass(SECOND);
         end(&one, browser.clone()).await;
         assert!(!is_live(&one.app, &browser).await);
-        assert!(is_live(&other.app, &browser).await, "it has asked a second ago");
+        assert!(is_live(&other.app, &browser).await, "its cached answer is a second old");
         other.app.pass(9 * SECOND - Duration::from_millis(1));
         assert!(is_live(&other.app, &browser).await);
         other.app.pass(Duration::from_millis(1));
@@ -67,7 +67,7 @@ async fn another_node_notices_within_the_delay_and_this_one_at_once() {
 }
 
 #[tokio::test]
-async fn with_a_delay_a_session_asks_once_within_it_however_often_it_comes() {
+async fn with_a_delay_a_session_makes_one_call_within_it() {
     let [_, node] = nodes_with_delay(10 * SECOND);
     let browser = logged_in(&node.app).await;
     node.app.pass(10 * SECOND);
@@ -77,7 +77,7 @@ async fn with_a_delay_a_session_asks_once_within_it_however_often_it_comes() {
         node.app.pass(SECOND - Duration::from_millis(1));
     }
     assert_eq!(node.faults.all_calls(), 2);
-    // A store that fails is not noticed before.
+    // A failing store has no effect before that.
     node.faults.next(usize::MAX, Fault::Refuse);
     assert!(is_live(&node.app, &browser).await);
     node.app.pass(SECOND);
@@ -85,12 +85,12 @@ async fn with_a_delay_a_session_asks_once_within_it_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn with_a_delay_a_login_lives_on_a_node_that_has_not_heard_of_the_revocation() {
+async fn with_a_delay_a_login_works_on_a_node_with_a_stale_cache() {
     let [one, other] = nodes_with_delay(10 * SECOND);
     let mut browser = logged_in(&other.app).await;
     assert!(is_live(&other.app, &browser).await);
     one.revocations().revoke_all("alice").await.unwrap();
-    // What the other node knows is old, but a login asks.
+    // The other node's cache is stale, but a login asks the store.
     log_in(&other.app, &mut browser).await;
     for node in [&one, &other] {
         assert!(is_live(&node.app, &browser).await);

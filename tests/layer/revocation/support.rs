@@ -1,4 +1,4 @@
-//! Nodes, and what browsers do with them.
+//! Nodes, and actions of browsers.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the clocks of two nodes may differ by.
+/// The accepted clock skew.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
 
 pub(super) struct Node {
@@ -70,7 +70,7 @@ pub(super) async fn log_out(app: &App, browser: &mut Browser) -> Visit<()> {
     browser.visit(app, |session| async move { session.logout() }).await
 }
 
-/// Returns who is logged in, and takes no cookie.
+/// Returns the principal, without keeping cookies.
 pub(super) async fn principal(app: &App, browser: &Browser) -> Option<String> {
     browser.send(app, |session| async move { session.principal() }).await.value()
 }

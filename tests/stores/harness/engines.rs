@@ -121,7 +121,7 @@ pub(crate) fn find(names: &[&str]) -> Result<PathBuf, String> {
     versions.sort_by_key(|version| version.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
     directories.extend(versions.iter().rev().map(|version| version.path().join("bin")));
     let mut programs = names.iter().flat_map(|name| directories.iter().map(move |directory| directory.join(name)));
-    programs.find(|program| program.is_file()).ok_or_else(|| format!("there is no program {}", names.join(" or ")))
+    programs.find(|program| program.is_file()).ok_or_else(|| format!("program {} not found", names.join(" or ")))
 }
 
 pub(crate) const REDIS_PING: Ping =

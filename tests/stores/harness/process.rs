@@ -248,12 +248,12 @@ fn is_alive(process: u32) -> bool {
     status(process).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 
-/// Several servers refuse to run as root, so they run as `nobody`, who owns their directory.
+/// Several servers refuse to run as root, so they run as `nobody`, which owns their directory.
 fn lesser_user(directory: &Path) -> Option<(u32, u32)> {
     is_root(directory).then(nobody)
 }
 
-/// Returns whether the tests run as root, who then owns the log that they have created.
+/// Returns whether the tests run as root, which then owns the log that they have created.
 fn is_root(directory: &Path) -> bool {
     fs::metadata(directory.join("log")).unwrap().uid() == 0
 }

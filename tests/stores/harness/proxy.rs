@@ -17,7 +17,7 @@ use super::process::free_port;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
     None,
-    /// What clients send arrives late.
+    /// Data from clients arrives late.
     Delay(Duration),
     /// Connections stay open and new ones are accepted, but no data passes until the fault is over.
     BlackHole,
@@ -36,8 +36,8 @@ impl Fault {
     }
 }
 
-/// What the pools of sqlx send to PostgreSQL and MySQL after a request has returned its connection. This is not a round
-/// trip of the request, and its reply is never cut.
+/// The pings of sqlx's pools to PostgreSQL and MySQL after a request has returned its connection. They are not round
+/// trips of the request, and their replies are never cut.
 const PINGS: [&[u8]; 2] = [b"S\0\0\0\x04", b"\x01\0\0\0\x0e"];
 
 /// The proxy. Dropping it stops it.
@@ -106,7 +106,7 @@ impl Proxy {
         self.cut_reply_then(passing, kept, Fault::None);
     }
 
-    /// Does the same, and sets a fault from then on.
+    /// Like [`cut_reply`](Self::cut_reply), and sets a fault from then on.
     pub(crate) fn cut_reply_then(&self, passing: usize, kept: usize, then: Fault) {
         *self.network.cut.lock().unwrap() = Some(Cut { passing, kept, then });
     }
@@ -193,10 +193,10 @@ async fn listen_again(address: SocketAddr) -> TcpListener {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 tokio::time::sleep(Duration::from_millis(1)).await
             }
-            listener => return listener.expect("we can listen where we did before"),
+            listener => return listener.expect("the same address"),
         }
     }
-    panic!("the port is not ours any more");
+    panic!("another process has taken the port");
 }
 
 /// Why one direction of a connection ended.

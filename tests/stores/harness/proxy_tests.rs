@@ -46,7 +46,7 @@ async fn round_trips_bytes_and_connections_are_counted() {
 }
 
 #[tokio::test]
-async fn what_is_delayed_takes_that_long() {
+async fn a_delay_takes_its_time() {
     let Some((_server, proxy, mut client)) = begin().await else { return };
     proxy.set(Fault::Delay(SHORT));
     let begun = Instant::now();
@@ -55,7 +55,7 @@ async fn what_is_delayed_takes_that_long() {
 }
 
 #[tokio::test]
-async fn what_falls_into_a_black_hole_comes_out_when_it_is_over() {
+async fn a_black_hole_delivers_its_data_when_it_ends() {
     let Some((_server, proxy, mut client)) = begin().await else { return };
     proxy.set(Fault::BlackHole);
     let mut other = TcpStream::connect(proxy.address()).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_reset_ends_old_connections_and_new_ones_with_an_error() {
 }
 
 #[tokio::test]
-async fn nobody_listens_until_the_proxy_does_again() {
+async fn a_closed_proxy_refuses_connections_until_it_listens_again() {
     let Some((_server, proxy, mut client)) = begin().await else { return };
     assert_eq!(ask(&mut client, "get no\r\n").await.unwrap(), "END\r\n");
     proxy.set(Fault::Refuse);
@@ -105,7 +105,7 @@ async fn nobody_listens_until_the_proxy_does_again() {
 }
 
 #[tokio::test]
-async fn a_reply_is_lost_after_the_server_did_what_it_was_asked() {
+async fn a_reply_is_lost_after_the_server_executed_the_command() {
     let Some((_server, proxy, mut client)) = begin().await else { return };
     proxy.cut_reply(1, 0);
     assert_eq!(ask(&mut client, "set k 0 0 1\r\na\r\n").await.unwrap(), "STORED\r\n");

@@ -20,12 +20,12 @@ fn ask(server: &Server, question: &str) -> std::io::Result<String> {
 }
 
 #[test]
-fn every_engine_runs_is_killed_and_comes_back_where_it_was() {
+fn every_engine_restarts_at_its_address_after_a_kill() {
     for engine in ENGINES {
         let Some(server) = engine.start() else { continue };
         let address = server.address();
         server.kill();
-        assert!(TcpStream::connect(address).is_err(), "{} is still there", engine.name);
+        assert!(TcpStream::connect(address).is_err(), "{} still runs", engine.name);
         server.restart();
         assert_eq!(server.address(), address);
         drop(server);
@@ -42,7 +42,7 @@ fn a_server_keeps_its_data_when_it_is_killed() {
 }
 
 #[test]
-fn a_halted_server_says_nothing_until_it_goes_on() {
+fn a_halted_server_does_not_answer_until_it_resumes() {
     let Some(server) = MEMCACHED.start() else { return };
     server.stop();
     assert!(ask(&server, "version\r\n").is_err());

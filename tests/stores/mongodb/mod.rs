@@ -76,7 +76,7 @@ async fn live(store: &MongodbStore, key: &StoreKey) -> Option<Arc<Record>> {
     }
 }
 
-/// The collection of a store, past the store.
+/// The collection of a store, without the store.
 async fn collection(store: &MongodbStore, address: &str) -> Collection<Document> {
     let name = format!("{store:?}").split("coll: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     Client::with_uri_str(address).await.unwrap().default_database().unwrap().collection(&name)
@@ -86,7 +86,7 @@ fn url(server: &Server) -> String {
     MONGODB.url(server.address())
 }
 
-/// The driver asks after the server's health on connections of its own, more seldom than any test takes.
+/// The driver checks the server's health on separate connections, less often than any test takes.
 fn through(proxy: &Proxy) -> String {
     format!("{}&heartbeatFrequencyMS=600000", MONGODB.url(proxy.address()))
 }
@@ -105,7 +105,7 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
     assert!(store.create(&key(1), record(1), now()).await.unwrap());
     assert_eq!(took(), 1, "a create");
     assert!(!store.create(&key(1), record(1), now()).await.unwrap());
-    assert_eq!(took(), 1, "a create of what is there");
+    assert_eq!(took(), 1, "a create under a taken key");
     let loaded = live(&store, &key(1)).await.unwrap();
     assert_eq!(took(), 1, "a load");
     assert_eq!(store.update(&key(1), Version::FIRST, next(&loaded, 2), now()).await.unwrap(), Outcome::Done);
@@ -154,7 +154,7 @@ async fn a_call_that_was_dropped_does_not_answer_the_next() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_restarted_is_found_again_with_what_it_knew() {
+async fn a_restarted_server_is_found_again_with_its_data() {
     let Some(server) = MONGODB.start() else { return };
     let store = open(&url(&server)).await;
     store.create(&key(1), record(5), now()).await.unwrap();
@@ -163,15 +163,15 @@ async fn a_server_that_was_restarted_is_found_again_with_what_it_knew() {
     let known = live(&store, &key(1)).await.unwrap();
     server.restart();
     let outcome = store.update(&key(1), Version::FIRST, next(&known, 6), now()).await;
-    // The driver makes again what the server can tell from a repetition.
+    // The driver retries calls that the server can deduplicate.
     assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn a_call_whose_reply_was_lost_can_be_made_again() {
+async fn a_call_with_a_lost_reply_can_be_retried() {
     let Some(server) = MONGODB.server() else { return };
     let proxy = Proxy::start(server.address()).await;
-    // Without the driver's own repetition, of which the store must not depend.
+    // Without the driver's own retries, which the store must not depend on.
     let store = open(&format!("{}&retryWrites=false&retryReads=false", through(&proxy))).await;
     let first = record(1);
     store.load(&key(1), now()).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_call_whose_reply_was_lost_can_be_made_again() {
     let again = store.renew(renewal.clone(), now()).await.unwrap();
     assert_eq!(again, Outcome::Retired(renewal.forward.clone()));
     assert_eq!(live(&store, &key(2)).await, Some(Arc::clone(&renewal.record)));
-    // The session ends under its new key, and a late repetition does not bring it back.
+    // The session ends under its new key, and a late retry does not revive it.
     proxy.cut_reply(0, 0);
     assert!(store.delete(&key(2), now()).await.is_err());
     assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Gone);
@@ -201,7 +201,7 @@ async fn a_call_whose_reply_was_lost_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_too_large_is_refused_and_what_was_stored_stays() {
+async fn an_oversized_record_is_rejected_and_the_stored_one_stays() {
     let Some(address) = MONGODB.shared() else { return };
     let store = open(&address).await;
     let with = |size: usize| {
@@ -222,17 +222,17 @@ async fn a_record_that_is_too_large_is_refused_and_what_was_stored_stays() {
     ];
     assert!(errors.iter().all(|error| matches!(error.kind(), StoreErrorKind::TooLarge { .. })), "{errors:?}");
     assert_eq!(live(&store, &key(1)).await, Some(small));
-    // Nearly the most: the server takes it in one document.
+    // Nearly the largest size: it fits into one document.
     assert!(store.create(&key(3), Arc::new(with((16 << 20) - 5_000)), now()).await.unwrap());
 }
 
 #[tokio::test]
-async fn documents_are_what_the_guide_says_and_the_engine_is_told_when_to_remove_them() {
+async fn documents_match_the_guide_and_have_an_expiry_date() {
     let Some(address) = MONGODB.shared() else { return };
     let store = open(&address).await;
     let collection = collection(&store, &address).await;
 
-    // The caller's clock stands at some other time: what is left counts.
+    // The caller's clock shows another time: only the remaining time matters.
     let then = Timestamp::from_millis(1_000_000);
     let mut record = Record::new(Handle::from_bytes([1; 16]), then, then.after(HOUR));
     record.principal = Some("alice".into());
@@ -256,7 +256,7 @@ async fn documents_are_what_the_guide_says_and_the_engine_is_told_when_to_remove
     indexes.sort();
     assert_eq!(indexes, ["_id_", "principal_1_handle_1", "purge_at_1"]);
     store.migrate().await.unwrap();
-    assert_eq!(collection.list_index_names().await.unwrap().len(), 3, "to migrate again changes nothing");
+    assert_eq!(collection.list_index_names().await.unwrap().len(), 3, "a second migration changes nothing");
 
     collection.update_one(doc! {}, doc! { "$set": { "values": "changed by hand" } }).await.unwrap();
     let error = store.load(&key(1), then).await.unwrap_err();
@@ -264,7 +264,7 @@ async fn documents_are_what_the_guide_says_and_the_engine_is_told_when_to_remove
 }
 
 #[tokio::test]
-async fn the_engine_removes_what_has_expired_and_nothing_else() {
+async fn the_engine_removes_only_expired_documents() {
     let Some(address) = MONGODB.shared() else { return };
     let store = open(&address).await;
     let collection = collection(&store, &address).await;
@@ -277,7 +277,7 @@ async fn the_engine_removes_what_has_expired_and_nothing_else() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(2 * MINUTE, removed).await.expect("the server removes it in its own time");
+    timeout(2 * MINUTE, removed).await.expect("the server removes expired documents");
     assert_eq!(live(&store, &key(2)).await.map(|record| number_in(&record)), Some(2));
 }
 
@@ -294,7 +294,7 @@ async fn an_error_shows_no_password_of_the_url() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_comes_back_after_a_logout_whatever_many_nodes_do_at_once() {
+async fn concurrent_calls_of_many_nodes_do_not_revive_a_logged_out_session() {
     let Some(address) = MONGODB.shared() else { return };
     let first = open(&address).await;
     let second = MongodbStore::connect(&address).await.unwrap();

@@ -52,7 +52,7 @@ async fn sessions_of_a_principal_are_found_by_an_index() {
     let collection = collection(&store, &address).await;
     store.create(&key(1), of(Some(ALICE), 1), now()).await.unwrap();
     store.create(&key(2), of(None, 2), now()).await.unwrap();
-    // SecantusDB uses an index only where it has all that is asked for, so the deadline is left out.
+    // SecantusDB uses an index only if it covers the whole filter, so this omits the deadline.
     let find =
         doc! { "find": collection.name(), "filter": { "principal": ALICE }, "collation": { "locale": "simple" } };
     assert_eq!(indexes_for(&collection, find).await, ["principal_1_handle_1"]);
@@ -81,7 +81,7 @@ async fn finding_sessions_takes_the_round_trips_that_the_guide_promises() {
     assert_eq!(store.revoke(ALICE, &sessions, now()).await.unwrap().len(), 20);
     assert_eq!(took(), 3, "a revocation of twenty");
     assert_eq!(store.revoke(ALICE, &sessions, now()).await.unwrap(), []);
-    assert_eq!(took(), 2, "a revocation of what is not there");
+    assert_eq!(took(), 2, "a revocation of unknown sessions");
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn renew_by_half(store: &MongodbStore, address: &str, old: StoreKey, new: 
 }
 
 #[tokio::test]
-async fn a_session_that_is_half_renewed_is_found_once_and_ended_in_both_places() {
+async fn a_half_renewed_session_is_found_once_and_ended_under_both_keys() {
     let Some(address) = MONGODB.shared() else { return };
     let store = open(&address).await;
     for n in 1..=5 {
@@ -202,7 +202,7 @@ async fn two_ways(server: &Server, proxy: &Proxy) -> (MongodbStore, MongodbStore
 }
 
 #[tokio::test]
-async fn a_renewal_that_comes_late_brings_back_no_session_that_was_revoked() {
+async fn a_late_renewal_does_not_revive_a_revoked_session() {
     let Some(server) = MONGODB.server() else { return };
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
@@ -222,7 +222,7 @@ async fn a_renewal_that_comes_late_brings_back_no_session_that_was_revoked() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_comes_late_leaves_the_session_where_the_first_put_it() {
+async fn a_late_renewal_keeps_the_result_of_the_first() {
     let Some(server) = MONGODB.server() else { return };
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
@@ -240,7 +240,7 @@ async fn a_renewal_that_comes_late_leaves_the_session_where_the_first_put_it() {
 }
 
 #[tokio::test]
-async fn a_session_that_escapes_the_first_look_of_its_revocation_is_found_by_the_next() {
+async fn a_session_missed_by_the_first_revocation_round_is_found_by_the_next() {
     let Some(server) = MONGODB.server() else { return };
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
@@ -256,10 +256,10 @@ async fn a_session_that_escapes_the_first_look_of_its_revocation_is_found_by_the
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_made_again_brings_back_no_session_that_was_revoked() {
+async fn a_retried_renewal_does_not_revive_a_revoked_session() {
     let Some(server) = MONGODB.server() else { return };
     let store = open(&url(server)).await;
-    // Of each attempt the first look at the old key comes before all that follows.
+    // Each attempt checks the old key first.
     for round in 0..60 {
         let (old, new) = (key(2 * round), key(2 * round + 1));
         let record = of(Some(ALICE), 1);
@@ -268,7 +268,7 @@ async fn a_renewal_that_is_made_again_brings_back_no_session_that_was_revoked() 
         let mut tasks = JoinSet::new();
         for _ in 0..3 {
             let (store, renewal) = (store.clone(), renewal.clone());
-            // One that comes upon what is being removed may fail.
+            // A renewal of a session that is being removed may fail.
             tasks.spawn(async move { drop(store.renew(renewal, now()).await) });
         }
         let revoking = store.clone();
@@ -285,7 +285,7 @@ async fn a_renewal_that_is_made_again_brings_back_no_session_that_was_revoked() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_live_after_a_revocation_however_often_it_is_renewed_meanwhile() {
+async fn nothing_is_live_after_a_revocation_despite_concurrent_renewals() {
     let Some(address) = MONGODB.shared() else { return };
     let store = open(&address).await;
     let mut claimed = HashSet::new();
@@ -305,7 +305,7 @@ async fn nothing_is_live_after_a_revocation_however_often_it_is_renewed_meanwhil
                     outcome => return (step, outcome),
                 }
             }
-            panic!("the session outlives its revocation");
+            panic!("the session survived its revocation");
         });
         let revocations: Vec<_> = (0..3)
             .map(|_| {

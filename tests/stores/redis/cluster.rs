@@ -1,4 +1,4 @@
-//! A Cluster of three masters with a replica each.
+//! A Cluster of three masters with one replica each.
 
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -79,14 +79,14 @@ async fn keys_are_spread_over_all_nodes_and_each_has_a_time_to_live() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_arrives_again_brings_nothing_back() {
+async fn a_repeated_renewal_revives_nothing() {
     let Some(urls) = Shared.shared() else { return };
     let store = open(&urls).await;
     for n in 0..50 {
         assert!(store.create(&key(n), Arc::new(record(n, 1)), now()).await.unwrap());
         let renewal = renewal(n, 1, n + 1000, 2);
         assert_eq!(store.renew(renewal.clone(), now()).await.unwrap(), Outcome::Done);
-        // Its successor goes on, is deleted, and meanwhile the renewal arrives again and again.
+        // Its successor is updated and deleted while the renewal arrives again and again.
         let again = {
             let (store, renewal) = (store.clone(), renewal.clone());
             tokio::spawn(async move {
@@ -102,14 +102,14 @@ async fn a_renewal_that_arrives_again_brings_nothing_back() {
         );
         assert_eq!(store.delete(&key(n + 1000), now()).await.unwrap(), Outcome::Done);
         while !again.is_finished() {
-            assert_eq!(version_at(&store, n + 1000).await, None, "a deleted session was live for a moment");
+            assert_eq!(version_at(&store, n + 1000).await, None, "a deleted session was revived");
         }
         again.await.unwrap();
         assert_eq!(version_at(&store, n + 1000).await, None);
     }
 }
 
-/// Waits for a call until it has had this many chances to go on. A limit of time would fall where the machine lets it.
+/// Polls a call up to this many times. A time limit would depend on the machine.
 pub(super) async fn drop_after<T>(chances: u64, call: impl Future<Output = T>) -> Option<T> {
     let (mut call, mut taken) = (std::pin::pin!(call), 0);
     std::future::poll_fn(|context| {
@@ -124,7 +124,7 @@ pub(super) async fn drop_after<T>(chances: u64, call: impl Future<Output = T>) -
 }
 
 #[tokio::test]
-async fn a_renewal_that_was_dropped_anywhere_can_be_made_again() {
+async fn a_renewal_dropped_at_any_point_can_be_retried() {
     let Some(urls) = Shared.shared() else { return };
     let store = open(&urls).await;
     let mut dropped = 0;
@@ -133,7 +133,7 @@ async fn a_renewal_that_was_dropped_anywhere_can_be_made_again() {
         let renewal = renewal(n, 1, n + 1000, 2);
         let first = drop_after(1 + n % 8, store.renew(renewal.clone(), now())).await;
         dropped += u32::from(first.is_none());
-        // No moment without the session under either key.
+        // The session is always under at least one key.
         let (old, new) = (version_at(&store, n).await, version_at(&store, n + 1000).await);
         assert!(old.is_some() || new.is_some());
         let again = store.renew(renewal.clone(), now()).await.unwrap();
@@ -144,22 +144,22 @@ async fn a_renewal_that_was_dropped_anywhere_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn what_an_attempt_has_left_is_replaced_by_the_next() {
+async fn leftovers_of_an_attempt_are_replaced_by_the_next() {
     let Some(urls) = Shared.shared() else { return };
     let store = open(&urls).await;
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
-    // As if it had been placed for a version that was overtaken then.
+    // Simulates a successor placed for a version that was then updated.
     assert!(store.create(&key(2), Arc::new(record(7, 7)), now()).await.unwrap());
     assert_eq!(store.renew(renewal(1, 1, 2, 5), now()).await.unwrap(), Outcome::Done);
     assert_eq!((version_at(&store, 1).await, version_at(&store, 2).await), (None, Some(5)));
-    // And what is not ours to replace stays.
+    // Foreign entries stay.
     assert!(matches!(store.renew(renewal(1, 1, 2, 6), now()).await.unwrap(), Outcome::Retired(_)));
     assert_eq!(store.renew(renewal(3, 1, 2, 6), now()).await.unwrap(), Outcome::Gone);
     assert_eq!(version_at(&store, 2).await, Some(5));
 }
 
 #[tokio::test]
-async fn a_renewal_in_vain_leaves_nothing() {
+async fn a_failed_renewal_leaves_no_trace() {
     let Some(urls) = Shared.shared() else { return };
     let store = open(&urls).await;
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
@@ -180,7 +180,7 @@ async fn slots_that_move_and_nodes_that_forget_the_scripts_are_followed() {
     for master in cluster.masters() {
         ask::<()>(&mut beside(&url(master)), "SCRIPT FLUSH");
     }
-    // A replica takes over from a master that steps back.
+    // A replica takes over from a master.
     let is_replica = |node: &&crate::harness::process::Server| {
         !cluster.masters().iter().any(|master| master.address() == node.address())
     };
@@ -195,7 +195,7 @@ async fn slots_that_move_and_nodes_that_forget_the_scripts_are_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_a_master_that_is_killed_only_the_last_moment_can_be_lost() {
+async fn a_killed_master_loses_at_most_the_last_moment() {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::begin(open(&cluster.urls().join(" ")).await).await;
     load.more(2_000).await;

@@ -1,4 +1,4 @@
-//! Tests of a process that crashes between the steps that a call takes in a Cluster.
+//! Crashes between the steps of a call in a Cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl CrashScene {
         Some(Self { store, prefix, connection })
     }
 
-    /// The text of a key without a prefix.
+    /// Returns the text of a key without a prefix.
     fn text(key: &StoreKey) -> String {
         use base64::Engine as _;
         base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(key.as_bytes())
@@ -44,7 +44,7 @@ impl CrashScene {
 
     fn enlist(&mut self, n: u64, at: u64) {
         let (index, member) = (self.index(), [handle(n).as_bytes(), Self::text(&key(at)).as_bytes()].concat());
-        // Other tests look for keys without a time to live.
+        // Other tests check for keys without a time to live.
         let script = "redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) return redis.call('EXPIRE', KEYS[1], 7200)";
         let mut eval = redis::cmd("EVAL");
         eval.arg(script).arg(1).arg(index).arg(now().after(HOUR).as_millis()).arg(member);
@@ -71,9 +71,9 @@ impl CrashScene {
     }
 }
 
-/// Enlisted, and then not written.
+/// Added to the index, but not written.
 #[tokio::test]
-async fn a_login_that_is_not_there_yet_is_not_found_and_then_is() {
+async fn a_login_is_listed_only_once_it_is_written() {
     let Some(mut it) = CrashScene::begin().await else { return };
     it.enlist(1, 1);
     assert_eq!(handles(&it.store).await, []);
@@ -81,9 +81,9 @@ async fn a_login_that_is_not_there_yet_is_not_found_and_then_is() {
     assert_eq!(handles(&it.store).await, [handle(1)]);
 }
 
-/// Placed under another key, and the old one not retired.
+/// Placed under another key, but the old one not retired.
 #[tokio::test]
-async fn a_renewal_that_was_not_finished_is_one_session_and_ends_with_it() {
+async fn an_unfinished_renewal_is_one_session_and_ends_with_it() {
     let Some(mut it) = CrashScene::begin().await else { return };
     for end_at_once in [false, true] {
         let old = if end_at_once { 1 } else { 11 };
@@ -101,9 +101,9 @@ async fn a_renewal_that_was_not_finished_is_one_session_and_ends_with_it() {
     }
 }
 
-/// Moved, and the old key still in the index.
+/// Renewed, but the old key still in the index.
 #[tokio::test]
-async fn a_session_that_moved_is_found_once_and_its_old_place_forgotten() {
+async fn a_renewed_session_is_found_once_and_its_old_entry_removed() {
     let Some(mut it) = CrashScene::begin().await else { return };
     it.create(1, 1).await;
     assert_eq!(it.store.renew(renewal(1, 1, 2, hers(1, 2)), now()).await.unwrap(), Outcome::Done);
@@ -114,9 +114,9 @@ async fn a_session_that_moved_is_found_once_and_its_old_place_forgotten() {
     assert_eq!(it.members(), members);
 }
 
-/// Gone, and still in the index.
+/// Gone, but still in the index.
 #[tokio::test]
-async fn a_session_that_ended_is_not_found_though_the_index_has_it() {
+async fn an_ended_session_is_not_found_despite_its_index_entry() {
     let Some(mut it) = CrashScene::begin().await else { return };
     it.create(1, 1).await;
     it.create(2, 2).await;
@@ -129,7 +129,7 @@ async fn a_session_that_ended_is_not_found_though_the_index_has_it() {
 
 /// Ended by another request just before.
 #[tokio::test]
-async fn a_write_that_comes_too_late_leaves_nothing_in_the_index() {
+async fn a_late_write_leaves_nothing_in_the_index() {
     let Some(mut it) = CrashScene::begin().await else { return };
     it.create(1, 1).await;
     assert_eq!(it.store.renew(renewal(1, 1, 2, hers(1, 2)), now()).await.unwrap(), Outcome::Done);
@@ -146,9 +146,9 @@ async fn a_write_that_comes_too_late_leaves_nothing_in_the_index() {
     assert_eq!(it.members(), members);
 }
 
-/// With the deadline moved by more than the index can be behind, and by less.
+/// With deadlines moved by more than the slack of the index, and by less.
 #[tokio::test]
-async fn the_index_is_told_of_later_deadlines() {
+async fn the_index_gets_later_deadlines() {
     let Some(mut it) = CrashScene::begin().await else { return };
     it.create(1, 1).await;
     for (version, after) in [(1, HOUR + MINUTE), (2, 30 * HOUR), (3, 30 * HOUR + MINUTE)] {
@@ -169,7 +169,7 @@ async fn the_index_is_told_of_later_deadlines() {
 }
 
 #[tokio::test]
-async fn logins_and_logouts_leave_nothing() {
+async fn logins_and_logouts_leave_no_trace() {
     let Some(mut it) = CrashScene::begin().await else { return };
     for n in (0..200).step_by(2) {
         sign_in_and_change(&it.store, n).await;
@@ -182,9 +182,9 @@ async fn logins_and_logouts_leave_nothing() {
     }
 }
 
-/// Whatever has been written of them.
+/// At any step of their writes.
 #[tokio::test]
-async fn calls_that_are_dropped_anywhere_hide_no_session() {
+async fn calls_dropped_at_any_point_hide_no_session() {
     let Some(it) = CrashScene::begin().await else { return };
     let (store, mut dropped) = (&it.store, 0);
     let mut note = |is_dropped| dropped += u32::from(is_dropped);

@@ -1,7 +1,7 @@
-//! Many clients at work while a master dies, and what must hold when another has taken its place.
+//! Many concurrent clients while a master dies, and the invariants after a failover.
 //!
-//! Replication is asynchronous, so what was acknowledged in the last moment before the death may be lost. What had been
-//! replicated before, and what came after, may not.
+//! Replication is asynchronous, so writes acknowledged just before the failure may be lost. Replicated writes and later
+//! writes must not be lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,15 +16,15 @@ use tokio::time::Instant;
 
 use super::{HOUR, MINUTE, PREFIX, beside, key, now, record};
 
-/// Sessions that count, and the clients of each.
+/// Counting sessions, and the clients of each.
 const COUNTERS: u64 = 32;
 const CLIENTS: usize = 2;
-/// Clients that log out all the time.
+/// Clients that repeatedly log out.
 const LEAVING: usize = 16;
 /// Longer than a failover takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes a call again until it succeeds, as visitors do.
+/// Retries a call until it succeeds.
 pub(super) async fn until_ok<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let begun = Instant::now();
     loop {
@@ -36,10 +36,10 @@ pub(super) async fn until_ok<T>(mut call: impl AsyncFnMut() -> Result<T, StoreEr
     }
 }
 
-/// Waits until replicas have everything that was written to their master until now.
+/// Waits until the replicas have all writes of their master.
 pub(super) fn wait_for_replicas(master: &str, count: u32) {
     let mut connection = beside(master);
-    // A write of this connection that the node has the slot of.
+    // A write of this connection to a slot of the node.
     let write = |n: u32, connection: &mut redis::Connection| {
         redis::cmd("SET").arg(format!("{PREFIX}wait:{n}")).arg("").arg("EX").arg(60).exec(connection).is_ok()
     };
@@ -51,13 +51,13 @@ pub(super) fn wait_for_replicas(master: &str, count: u32) {
 #[derive(Default)]
 struct Counter {
     acknowledged: AtomicU64,
-    /// Increments that may have taken place or not.
+    /// Increments with an unknown outcome.
     unknown: AtomicU64,
-    /// How many were acknowledged at the checkpoint.
+    /// Increments acknowledged at the checkpoint.
     safe: AtomicU64,
 }
 
-/// A session that was renewed, so that it had two keys, and ended.
+/// A session that was renewed, so that it had two keys, and then ended.
 struct Logout {
     old: u64,
     new: u64,
@@ -68,16 +68,16 @@ struct State<C> {
     is_over: AtomicBool,
     answered: AtomicU64,
     failed: AtomicU64,
-    /// Of versions and keys: none is used twice.
+    /// Counter for versions and keys: each is unique.
     next: AtomicU64,
     counters: Vec<Counter>,
     logouts: Mutex<Vec<Logout>>,
-    /// How many logouts were acknowledged at the checkpoint, and when all servers were there again.
+    /// Logouts acknowledged at the checkpoint, and when all servers had recovered.
     safe: AtomicU64,
     healed: AtomicU64,
 }
 
-/// The clients at work.
+/// The running clients.
 pub(super) struct Load<C> {
     state: Arc<State<C>>,
     clients: JoinSet<()>,
@@ -113,13 +113,13 @@ where
         Self { state, clients }
     }
 
-    /// Waits for as many more answers.
+    /// Waits for this many more replies.
     pub(super) async fn more(&self, answers: u64) {
         let until = self.state.answered.load(Ordering::SeqCst) + answers;
         self.wait_until(|state| state.answered.load(Ordering::SeqCst) >= until).await;
     }
 
-    /// Waits until there has been an answer about each session.
+    /// Waits until each session has a reply.
     pub(super) async fn until_all_are_answered(&self) {
         let acknowledged = |state: &State<C>| -> Vec<u64> {
             state.counters.iter().map(|counter| counter.acknowledged.load(Ordering::SeqCst)).collect()
@@ -131,12 +131,12 @@ where
     async fn wait_until(&self, is_so: impl Fn(&State<C>) -> bool) {
         let begun = Instant::now();
         while !is_so(&self.state) {
-            assert!(begun.elapsed() < PATIENCE, "the clients get no answers");
+            assert!(begun.elapsed() < PATIENCE, "the clients get no replies");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Remembers what has been acknowledged until now, and will have been replicated before anything dies.
+    /// Sets the checkpoint: earlier acknowledged writes are replicated before the failure.
     pub(super) fn checkpoint(&self) {
         for counter in &self.state.counters {
             counter.safe.store(counter.acknowledged.load(Ordering::SeqCst), Ordering::SeqCst);
@@ -144,12 +144,12 @@ where
         self.state.safe.store(self.state.logouts.lock().unwrap().len() as u64, Ordering::SeqCst);
     }
 
-    /// Remembers that all servers are there again: from here on nothing may be lost.
+    /// Notes that all servers have recovered: later writes must not be lost.
     pub(super) fn healed(&self) {
         self.state.healed.store(self.state.logouts.lock().unwrap().len() as u64, Ordering::SeqCst);
     }
 
-    /// Ends the work, and looks what is left of it.
+    /// Stops the clients, and checks the sessions.
     pub(super) async fn end(mut self, name: &str) {
         self.state.is_over.store(true, Ordering::SeqCst);
         while let Some(client) = self.clients.join_next().await {
@@ -158,7 +158,7 @@ where
         let state = &self.state;
         let (mut acknowledged, mut lost) = (0, 0);
         for (id, counter) in (0..).zip(&state.counters) {
-            let n = state.number(id, &state.load(id).await.expect("a session that nobody ended is gone"));
+            let n = state.number(id, &state.load(id).await.expect("a session that was never ended is gone"));
             let [all, unknown, safe] =
                 [&counter.acknowledged, &counter.unknown, &counter.safe].map(|count| count.load(Ordering::SeqCst));
             assert!(n >= safe, "of {safe} increments that were replicated {n} are left");
@@ -174,9 +174,9 @@ where
             undone += u32::from(new.is_some());
             old_again += u32::from(old.is_some());
             let may_be_lost = index >= safe && index < healed;
-            assert!(may_be_lost || (old.is_none() && new.is_none()), "a session came back that had ended for long");
+            assert!(may_be_lost || (old.is_none() && new.is_none()), "a session that ended long ago was revived");
         }
-        assert!(safe > 0 && healed < logouts.len() as u64, "nobody logged out before, or after");
+        assert!(safe > 0 && healed < logouts.len() as u64, "no logouts before, or after");
         println!(
             "{name}: {} calls failed; of {acknowledged} acknowledged increments at least {lost} were lost; of {} logouts \
              {undone} were undone, and {old_again} IDs that had been renewed were live again",
@@ -198,7 +198,7 @@ where
         self.next.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// A record that can be told from that of any other session, with a version of its own.
+    /// Returns a record that identifies its session, with a unique version.
     fn record(&self, id: u64, n: u64) -> Record {
         let mut record = record(n, self.next());
         let (n, id) = (n.to_string(), id.to_string());
@@ -206,7 +206,7 @@ where
         record
     }
 
-    /// Returns the number in a record, which must be whole and of that session.
+    /// Returns the number in a record, which must be complete and belong to that session.
     fn number(&self, id: u64, record: &Record) -> u64 {
         let value =
             |key: &str| -> u64 { std::str::from_utf8(record.values.get(key).unwrap()).unwrap().parse().unwrap() };
@@ -221,7 +221,7 @@ where
         }
     }
 
-    /// Counts an answer, and waits a little after a failure.
+    /// Counts a reply, and waits briefly after a failure.
     async fn noted<T>(&self, answer: Result<T, StoreError>) -> Option<T> {
         if answer.is_err() {
             self.failed.fetch_add(1, Ordering::SeqCst);
@@ -236,16 +236,16 @@ where
         let counter = &self.counters[usize::try_from(id).unwrap()];
         while self.is_on() {
             let Some(entry) = self.noted(self.store.load(&key(id), now()).await).await else { continue };
-            let Some(Entry::Live(current)) = entry else { panic!("a session that nobody ended is gone: {entry:?}") };
+            let Some(Entry::Live(current)) = entry else { panic!("a session that was never ended is gone: {entry:?}") };
             let next = Arc::new(self.record(id, self.number(id, &current) + 1));
             counter.unknown.fetch_add(1, Ordering::SeqCst);
             let answer = self.store.update(&key(id), current.version, Arc::clone(&next), now()).await;
             let Some(outcome) = self.noted(answer).await else { continue };
             let is_done = match &outcome {
                 Outcome::Done => true,
-                // The client of the Cluster sends commands again by itself.
+                // The Cluster client retries commands by itself.
                 Outcome::Conflict(Some(found)) => found.version == next.version,
-                _ => panic!("a session that nobody ended is gone: {outcome:?}"),
+                _ => panic!("a session that was never ended is gone: {outcome:?}"),
             };
             counter.unknown.fetch_sub(1, Ordering::SeqCst);
             counter.acknowledged.fetch_add(u64::from(is_done), Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Servers that restart, refuse, are full, or cannot be reached.
+//! Servers that restart, reject calls, are full, or cannot be reached.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::harness::engines::{REDIS, REDIS_PING, find};
 use crate::harness::process::{Server, Spec};
 use crate::harness::proxy::{Fault, Proxy};
 
-/// Longer than any call may take without a limit of the layer's.
+/// Longer than any call may take without the layer's time limit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn text(error: &StoreError) -> String {
@@ -34,7 +34,7 @@ fn assert_failed<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
     text(&error)
 }
 
-/// Makes a call again until it succeeds, as requests do.
+/// Retries a call until it succeeds, like requests do.
 async fn until_ok<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let begun = Instant::now();
     loop {
@@ -53,7 +53,7 @@ async fn begin() -> Option<(Server, RedisStore)> {
 }
 
 #[tokio::test]
-async fn a_server_that_has_forgotten_the_scripts_is_sent_them_again() {
+async fn scripts_are_sent_again_to_a_server_that_lost_them() {
     let Some((server, store)) = begin().await else { return };
     ask::<()>(&mut beside(&REDIS.url(server.address())), "SCRIPT FLUSH");
     assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
@@ -71,7 +71,7 @@ async fn sessions_and_the_store_survive_a_restart_of_the_server() {
     server.restart();
     let begun = Instant::now();
     let found = until_ok(async || store.load(&key(1), now()).await).await;
-    assert!(begun.elapsed() < PATIENCE, "the server is back, and the store does not notice");
+    assert!(begun.elapsed() < PATIENCE, "the store does not reconnect to the restarted server");
     assert!(matches!(found, Some(Entry::Live(found)) if found.version == Version::FIRST));
     assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
 }
@@ -88,7 +88,7 @@ async fn a_server_that_is_halted_delays_calls_and_loses_none() {
 }
 
 #[tokio::test]
-async fn a_network_that_swallows_everything_or_breaks_fails_calls_soon_and_is_survived() {
+async fn a_black_hole_or_broken_network_fails_calls_soon_and_is_survived() {
     let Some(server) = REDIS.start() else { return };
     let proxy = Proxy::start(server.address()).await;
     let store = open(&REDIS.url(proxy.address())).await;
@@ -104,18 +104,18 @@ async fn a_network_that_swallows_everything_or_breaks_fails_calls_soon_and_is_su
         proxy.heal();
         let begun = Instant::now();
         assert!(until_ok(async || store.load(&key(1), now()).await).await.is_some());
-        assert!(begun.elapsed() < PATIENCE, "{fault:?} is over, and the store does not notice");
+        assert!(begun.elapsed() < PATIENCE, "the store does not recover from {fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_call_whose_reply_was_lost_took_place_once_and_can_be_made_again() {
+async fn a_call_with_a_lost_reply_takes_effect_once_and_can_be_retried() {
     let Some(server) = REDIS.start() else { return };
     let proxy = Proxy::start(server.address()).await;
     let store = open(&REDIS.url(proxy.address())).await;
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
     let next = Arc::new(record(2, 77));
-    // The script is known from here on.
+    // The server knows the script from here on.
     assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(1, 2)), now()).await.unwrap(), Outcome::Done);
     proxy.cut_reply(0, 0);
     assert_failed(store.update(&key(1), Version::from_u64(2), Arc::clone(&next), now()).await);
@@ -125,10 +125,10 @@ async fn a_call_whose_reply_was_lost_took_place_once_and_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn a_replica_is_never_written_and_says_so() {
+async fn a_write_to_a_replica_is_an_error() {
     let Some((server, store)) = begin().await else { return };
     let mut connection = beside(&REDIS.url(server.address()));
-    // Of a master that does not exist.
+    // A replica of a master that does not exist.
     ask::<()>(&mut connection, "REPLICAOF 127.0.0.1 1");
     for answer in [
         store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await,
@@ -144,7 +144,7 @@ async fn a_replica_is_never_written_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_full_server_refuses_new_sessions_and_still_logs_out() {
+async fn a_full_server_rejects_new_sessions_and_accepts_logouts() {
     let Some((server, store)) = begin().await else { return };
     let mut connection = beside(&REDIS.url(server.address()));
     ask::<()>(&mut connection, "CONFIG SET maxmemory-policy noeviction");
@@ -157,7 +157,7 @@ async fn a_full_server_refuses_new_sessions_and_still_logs_out() {
 }
 
 #[tokio::test]
-async fn no_error_repeats_what_was_sent() {
+async fn errors_do_not_quote_commands() {
     let Ok(program) = find(&["redis-server", "valkey-server"]) else { return };
     let run = move |place: &crate::harness::process::Place| {
         let mut command = std::process::Command::new(&program);
@@ -185,7 +185,7 @@ async fn no_error_repeats_what_was_sent() {
 }
 
 #[tokio::test]
-async fn what_is_no_entry_is_undecodable_for_every_call() {
+async fn a_malformed_entry_is_undecodable_for_every_call() {
     let Some(url) = REDIS.shared() else { return };
     let prefix = super::prefix();
     let store = open(&url).await.with_key_prefix(prefix.clone()).unwrap();
@@ -210,7 +210,7 @@ async fn what_is_no_entry_is_undecodable_for_every_call() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_was_refused_is_tried_again() {
+async fn a_rejected_handshake_is_retried() {
     let Some(server) = REDIS.start() else { return };
     let mut connection = beside(&REDIS.url(server.address()));
     let mut require = |password: &str| {
@@ -230,7 +230,7 @@ async fn a_handshake_that_was_refused_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_is_given_up_after_calls_that_were_dropped_before_a_reply() {
+async fn a_connection_is_discarded_after_calls_dropped_without_a_reply() {
     let Some(server) = REDIS.start() else { return };
     let proxy = Proxy::start(server.address()).await;
     let store = open(&REDIS.url(proxy.address())).await;

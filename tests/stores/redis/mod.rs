@@ -25,26 +25,26 @@ use session_state::{Clock as _, RedisStore, SystemClock, Timestamp};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// What stands before every key of these tests.
+/// The prefix of every key of these tests.
 const PREFIX: &str = "session-state-test:";
 
-/// Returns a prefix that no other test has.
+/// Returns a unique prefix.
 fn prefix() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{PREFIX}{}:{}:", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Connects a store that has the keys with a prefix of its own.
+/// Connects a store with a unique prefix.
 async fn open(url: &str) -> RedisStore {
     RedisStore::connect(url).await.unwrap().with_key_prefix(prefix()).unwrap()
 }
 
-/// Returns a connection beside the store's, and without its time limits.
+/// Returns a separate connection without the store's time limits.
 fn beside(url: &str) -> Connection {
     redis::Client::open(url).unwrap().get_connection().unwrap()
 }
 
-/// Sends a command, its words parted by spaces.
+/// Sends a command, split at spaces.
 fn ask<T: FromRedisValue>(connection: &mut Connection, command: &str) -> T {
     let mut words = command.split(' ');
     let mut sent = redis::cmd(words.next().unwrap());
@@ -66,7 +66,7 @@ fn keys(connection: &mut Connection, prefix: &str) -> Vec<String> {
     }
 }
 
-/// Returns the keys that nothing will ever remove.
+/// Returns the keys without a time to live.
 fn keys_without_ttl(connection: &mut Connection, prefix: &str) -> Vec<String> {
     let keys = keys(connection, prefix);
     keys.into_iter().filter(|key| ask::<i64>(connection, &format!("PTTL {key}")) == -1).collect()
@@ -91,7 +91,7 @@ fn record(n: u64, version: u64) -> Record {
     record
 }
 
-/// Returns a record that was seen then and lives until then.
+/// Returns a record with these last-seen time and deadline.
 fn record_between(seen: Timestamp, end: Timestamp) -> Record {
     let mut record = record(1, 1);
     (record.last_seen_at, record.expires_at) = (seen, end);

@@ -1,4 +1,4 @@
-//! What is kept to find the sessions of a principal, on one server and on a Cluster.
+//! The index of a principal's sessions, on one server and on a Cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::harness::proxy::Proxy;
 
 pub(super) const ALICE: &str = "alice";
 
-/// How long a set outlives its last session.
+/// The time by which a set outlives its last session.
 pub(super) const SLACK: Duration = HOUR;
 
 pub(super) fn handle(n: u64) -> Handle {
@@ -24,7 +24,7 @@ pub(super) fn handle(n: u64) -> Handle {
     Handle::from_bytes(bytes)
 }
 
-/// Returns a record of Alice's.
+/// Returns a record of Alice.
 pub(super) fn hers(n: u64, version: u64) -> Record {
     let mut record = record(n, version);
     (record.handle, record.principal) = (handle(n), Some(ALICE.into()));
@@ -37,7 +37,7 @@ pub(super) fn renewal(old: u64, expected: u64, new: u64, record: Record) -> Rene
     Renewal { old: key(old), expected: Version::from_u64(expected), new: key(new), record: Arc::new(record), forward }
 }
 
-/// Lets Alice log in under the key after `n`, and changes her session in all ways there are.
+/// Logs Alice in under the key after `n`, and changes her session in every way.
 pub(super) async fn sign_in_and_change<C>(store: &RedisStore<C>, n: u64) -> Vec<Handle>
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
@@ -62,7 +62,7 @@ where
     listed.iter().map(|record| record.handle).collect()
 }
 
-/// A store on one server with a prefix of its own, and a connection beside it.
+/// A store on one server with a unique prefix, and a separate connection.
 async fn begin() -> Option<(RedisStore, Connection, String)> {
     let (url, prefix) = (REDIS.shared()?, prefix());
     let store = open(&url).await.with_key_prefix(prefix.clone()).unwrap();
@@ -74,7 +74,7 @@ fn indexes(connection: &mut Connection, prefix: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn after_a_thousand_logins_and_logouts_nothing_of_a_principal_is_left() {
+async fn a_thousand_logins_and_logouts_leave_no_trace_of_a_principal() {
     let Some((store, mut connection, prefix)) = begin().await else { return };
     for n in (0..2_000).step_by(2) {
         sign_in_and_change(&store, n).await;
@@ -121,7 +121,7 @@ async fn an_index_is_kept_as_long_as_its_last_session_and_an_hour() {
         let (ttl, expected) = (ask::<u64>(&mut connection, &format!("PTTL {index}")), expected.as_millis() as u64);
         assert!((expected - 60_000..=expected).contains(&ttl), "{ttl} instead of {expected}");
     };
-    // The clocks of tests are often elsewhere: only what is left counts.
+    // Test clocks may differ: only the remaining time matters.
     let now = Timestamp::from_millis(1_000_000);
     let ends = |n, after| {
         let mut record = hers(n, 1);
@@ -160,7 +160,7 @@ async fn a_session_that_never_ends_is_found_and_ended() {
 }
 
 #[tokio::test]
-async fn what_was_lost_from_an_index_is_back_with_the_next_write() {
+async fn a_session_lost_from_an_index_returns_with_its_next_write() {
     let Some((store, mut connection, prefix)) = begin().await else { return };
     sign_in_and_change(&store, 1).await;
     let mut lose = || {
@@ -183,7 +183,7 @@ async fn what_was_lost_from_an_index_is_back_with_the_next_write() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_none_is_an_error_and_not_empty() {
+async fn a_malformed_index_is_an_error_and_not_empty() {
     let Some((store, mut connection, prefix)) = begin().await else { return };
     sign_in_and_change(&store, 1).await;
     let index = indexes(&mut connection, &prefix).remove(0);

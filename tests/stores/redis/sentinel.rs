@@ -1,4 +1,4 @@
-//! A master and two replicas that three Sentinels watch.
+//! A master and two replicas, watched by three Sentinels.
 
 use std::sync::{Arc, OnceLock};
 
@@ -34,7 +34,7 @@ async fn open_shared(_: &str) -> RedisStore {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_next_master_is_found_and_only_the_last_moment_can_be_lost() {
+async fn the_next_master_is_found_and_at_most_the_last_moment_is_lost() {
     let Some(watched) = Watched::start() else { return };
     let load = Load::begin(open(&watched).await).await;
     load.more(2_000).await;
@@ -46,7 +46,7 @@ async fn the_next_master_is_found_and_only_the_last_moment_can_be_lost() {
     load.until_all_are_answered().await;
     assert_ne!(watched.master().address(), victim.address());
     load.more(2_000).await;
-    // It comes back as the master that it was, and is told.
+    // It restarts as a master, and the Sentinels demote it.
     victim.restart();
     watched.wait_until_whole();
     load.healed();
@@ -56,7 +56,7 @@ async fn the_next_master_is_found_and_only_the_last_moment_can_be_lost() {
 }
 
 #[tokio::test]
-async fn a_master_that_hangs_is_left_for_the_next_one() {
+async fn a_hanging_master_is_replaced_by_the_next_one() {
     let Some(watched) = Watched::start() else { return };
     let store = open(&watched).await;
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());

@@ -14,7 +14,7 @@ use crate::harness::process::{Place, Server, Spec, free_port};
 /// How long servers may take to find each other.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks again until it is so.
+/// Waits until the condition holds.
 #[track_caller]
 pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -28,7 +28,7 @@ pub(super) fn url(server: &Server) -> String {
     format!("redis://{}/", server.address())
 }
 
-/// A server without a disk, with arguments of its own.
+/// A server without persistence, with additional arguments.
 fn server(arguments: &[&str]) -> Result<Server, String> {
     let program = find(&["redis-server", "valkey-server"])?;
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
@@ -41,7 +41,7 @@ fn server(arguments: &[&str]) -> Result<Server, String> {
     Ok(Server::start(Spec { name: "redis", prepare: None, run: Box::new(run), ping: REDIS_PING }))
 }
 
-/// A part of what a server says of itself.
+/// Returns a section of the server's `INFO`.
 fn info(server: &Server, section: &str) -> String {
     match redis::Client::open(url(server)).unwrap().get_connection() {
         Ok(mut connection) => {
@@ -81,7 +81,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Waits until all nodes are there and agree, and each replica follows its master.
+    /// Waits until all nodes are up and agree, and each replica follows its master.
     pub(super) fn wait_until_whole(&self) {
         wait_until("the cluster's coming together", || {
             self.nodes.iter().all(|node| {
@@ -111,7 +111,7 @@ pub(super) struct Watched {
 
 #[cfg(feature = "redis-sentinel")]
 impl Watched {
-    /// What the Sentinels call the master.
+    /// The name of the master in the Sentinels.
     pub(super) const NAME: &str = "sessions";
 
     pub(super) fn start() -> Option<Self> {
@@ -132,7 +132,7 @@ impl Watched {
         Ok(watched)
     }
 
-    /// Waits until all Sentinels know of each other, and of two replicas that are there.
+    /// Waits until all Sentinels know each other and two live replicas.
     pub(super) fn wait_until_whole(&self) {
         wait_until("the sentinels' coming together", || {
             let knows_all = |sentinel: &Server| info(sentinel, "INFO sentinel").contains("status=ok");
@@ -151,7 +151,7 @@ impl Watched {
         redis::sentinel::SentinelClient::build(sentinels, Self::NAME.to_owned(), None, kind).unwrap()
     }
 
-    /// The server that the Sentinels call the master.
+    /// Returns the current master by the Sentinels.
     pub(super) fn master(&self) -> &Server {
         let mut sentinel = beside(&url(&self.sentinels[0]));
         let command = format!("SENTINEL GET-MASTER-ADDR-BY-NAME {}", Self::NAME);
@@ -171,7 +171,7 @@ fn sentinel(master: u16) -> Result<Server, String> {
             place.port
         );
         fs::write(&file, text).unwrap();
-        // A Sentinel writes down what it finds out, and need not be the user who runs the tests.
+        // A Sentinel rewrites its configuration file, possibly as another user than the tests.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
         let mut command = Command::new(&program);
         command.arg(file).arg("--sentinel");

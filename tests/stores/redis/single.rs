@@ -93,7 +93,7 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
         let expected = u64::try_from(expected.as_millis()).unwrap();
         assert!((expected - 60_000..=expected).contains(&longest), "{longest} instead of {expected}");
     };
-    // The clocks of tests are often elsewhere: only what is left counts.
+    // Test clocks may differ: only the remaining time matters.
     let now = Timestamp::from_millis(1_000_000);
     let ends = |after| Arc::new(record_between(now, now.after(after)));
     assert!(store.create(&key(1), ends(HOUR), now).await.unwrap());
@@ -102,7 +102,7 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
     assert_ttl(1, HOUR);
     store.touch(&key(1), Version::FIRST, now, now.after(2 * HOUR), now).await.unwrap();
     assert_ttl(1, 2 * HOUR);
-    // A clock that is ahead, or a call that is late.
+    // A clock that is ahead, or a late call.
     store.touch(&key(1), Version::FIRST, now, now.after(2 * HOUR + MINUTE), now.after(HOUR)).await.unwrap();
     assert_ttl(1, 2 * HOUR);
     store.update(&key(1), Version::FIRST, ends(HOUR / 2), now).await.unwrap();
@@ -119,7 +119,7 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn what_the_server_has_removed_is_not_there_and_what_it_keeps_too_long_neither() {
+async fn removed_and_overdue_entries_are_both_gone() {
     let Some(url) = REDIS.shared() else { return };
     let prefix = prefix();
     let store = open(&url).await.with_key_prefix(prefix.clone()).unwrap();
@@ -140,7 +140,7 @@ async fn what_the_server_has_removed_is_not_there_and_what_it_keeps_too_long_nei
 }
 
 #[tokio::test]
-async fn versions_and_times_that_no_double_can_tell_apart_are_told_apart() {
+async fn versions_and_times_beyond_double_precision_are_distinguished() {
     let Some(url) = REDIS.shared() else { return };
     let store = open(&url).await;
     for version in [1 << 53, (1 << 62) + 1, (1 << 63) - 1, u64::MAX] {
@@ -165,7 +165,7 @@ async fn versions_and_times_that_no_double_can_tell_apart_are_told_apart() {
         let key = key(deadline);
         let entry = record_between(at(deadline - 3), at(deadline));
         assert!(store.create(&key, Arc::new(entry.clone()), now()).await.unwrap());
-        // A touch to a millisecond before either time moves none of them.
+        // A touch with times one millisecond earlier moves neither.
         let touching = store.touch(&key, Version::FIRST, at(deadline - 4), at(deadline - 1), at(deadline - 1));
         assert_eq!(touching.await.unwrap(), Outcome::Done);
         assert_eq!(store.load(&key, at(deadline - 1)).await.unwrap(), Some(Entry::Live(entry.into())));
@@ -178,7 +178,7 @@ async fn versions_and_times_that_no_double_can_tell_apart_are_told_apart() {
 }
 
 #[tokio::test]
-async fn prefixes_part_applications_and_only_good_ones_are_taken() {
+async fn prefixes_separate_applications_and_invalid_ones_are_rejected() {
     let Some(url) = REDIS.shared() else { return };
     let (one, other) = (open(&url).await, open(&url).await);
     assert!(one.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
@@ -212,7 +212,7 @@ async fn any_asynchronous_connection_will_do() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_do_no_more_than_is_documented_can_do_all() {
+async fn the_documented_permissions_are_sufficient() {
     let Some(server) = REDIS.start() else { return };
     let mut connection = beside(&REDIS.url(server.address()));
     let commands = "+get +getrange +zrange +evalsha +eval +set +setrange +pexpire +del +zadd +zrem";

@@ -1,4 +1,4 @@
-//! What the stores of SQL promise beyond the contract.
+//! Tests of the SQL stores beyond the store contract.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -18,7 +18,7 @@ macro_rules! tests_of_sql_store {
 
         use crate::sql::cases::{self, HOUR};
 
-        /// A store over a table of its own, which is not made yet, and what is needed to look behind it.
+        /// A store over a separate table, which does not exist yet, and access to its database.
         struct Scene {
             pool: Pool,
             table: String,
@@ -152,7 +152,7 @@ macro_rules! tests_of_sql_store {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn a_row_that_is_no_session_is_undecodable_and_can_be_deleted() {
+        async fn a_malformed_row_is_undecodable_and_can_be_deleted() {
             let Some(scene) = Scene::migrated().await else { return };
             for broken in ["data = '[1]'", "data = NULL", "created_at = NULL", "handle = NULL", "created_at = -1"] {
                 let (key, record) = cases::place(&scene.store).await;
@@ -165,7 +165,7 @@ macro_rules! tests_of_sql_store {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn a_value_that_is_no_json_is_refused_and_nothing_is_stored() {
+        async fn a_value_that_is_not_json_is_rejected_and_not_stored() {
             let Some(scene) = Scene::migrated().await else { return };
             let error = cases::create_no_json(&scene.store).await.expect_err("it is no JSON");
             assert_eq!(error.kind(), StoreErrorKind::Failed);
@@ -173,7 +173,7 @@ macro_rules! tests_of_sql_store {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn sweeps_beside_writers_fail_nobody() {
+        async fn sweeps_concurrent_with_writers_fail_no_call() {
             let Some(scene) = Scene::migrated().await else { return };
             cases::write_and_sweep(&scene.store).await;
             let live = scene.number("SELECT COUNT(*) FROM @t WHERE version IS NOT NULL").await;
@@ -181,7 +181,7 @@ macro_rules! tests_of_sql_store {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn a_sweep_removes_as_many_as_it_may() {
+        async fn a_sweep_removes_up_to_its_limit() {
             let Some(scene) = Scene::migrated().await else { return };
             for n in 0..10 {
                 cases::create(&scene.store, n, cases::now().after(HOUR)).await;
@@ -222,7 +222,7 @@ macro_rules! tests_of_sql_store {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn debug_output_shows_the_table_and_nothing_of_the_pool() {
+        async fn debug_output_shows_the_table_but_not_the_pool() {
             let Some(scene) = Scene::open().await else { return };
             let shown = format!("{:?}", scene.store);
             assert!(shown.contains(&scene.table) && shown.len() < 120, "{shown}");
@@ -256,7 +256,7 @@ pub(crate) async fn create(store: &impl Store, n: u64, expires_at: Timestamp) ->
     key(n)
 }
 
-/// Puts a record in which all is set.
+/// Stores a record in which every field is set.
 pub(crate) async fn place(store: &impl Store) -> (StoreKey, Record) {
     let mut record = record(1, now().after(HOUR));
     record.generation = Generation::from_u64((3 << 32) + 7);
@@ -277,7 +277,7 @@ pub(crate) async fn renew(store: &impl Store) {
     assert_eq!(store.renew(renewal, now()).await.unwrap(), Outcome::Done);
 }
 
-/// Drops a future at a poll, and returns whether it was still under way.
+/// Drops a future at a poll, and returns whether it was still pending.
 pub(crate) async fn drop_at<T>(poll: usize, future: impl Future<Output = T>) -> bool {
     let (mut future, mut polls) = (Box::pin(future), 0);
     let dropped = std::future::poll_fn(|context| {
@@ -291,7 +291,7 @@ pub(crate) async fn drop_at<T>(poll: usize, future: impl Future<Output = T>) -> 
     dropped.await
 }
 
-/// A call that takes a transaction, at least in some engines.
+/// A call that takes a transaction in some engines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum InTransaction {
     CreateOverExpired,
@@ -300,7 +300,7 @@ pub(crate) enum InTransaction {
 
 pub(crate) const IN_TRANSACTIONS: [InTransaction; 2] = [InTransaction::CreateOverExpired, InTransaction::Revoke];
 
-/// Puts a session of a principal that is live for those who say that it is earlier.
+/// Stores a session of a principal that has expired now, but is live at an earlier time.
 pub(crate) async fn create_expired(store: &impl Store, n: u64) {
     let mut record = record(n, now());
     record.principal = Some("alice".into());
@@ -308,7 +308,7 @@ pub(crate) async fn create_expired(store: &impl Store, n: u64) {
     assert!(store.create(&key(n), Arc::new(record), earlier).await.unwrap());
 }
 
-/// Makes a call on what [`create_expired`] has put.
+/// Makes a call on the session of [`create_expired`].
 pub(crate) async fn call(store: &impl Store, call: InTransaction, n: u64) {
     let mut record = record(n, now().after(HOUR));
     record.principal = Some("alice".into());
@@ -329,7 +329,8 @@ pub(crate) async fn create_no_json(store: &impl Store) -> Result<bool, StoreErro
 
 pub(crate) const WRITERS: i64 = 6;
 
-/// Writers renew and touch a session of their own and leave behind what expires, while others sweep. No call may fail.
+/// Writers renew and touch their own sessions and leave expired ones behind, during concurrent sweeps. No call may
+/// fail.
 pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
     use session_state::store::{Forward, Renewal};
     const STEPS: u64 = 40;
@@ -350,7 +351,7 @@ pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
                         Outcome::Done
                     );
                     let new = key(of(writer) + step);
-                    // It has expired for the sweepers as soon as it is there.
+                    // It has already expired for the sweepers.
                     let expires_at = now.after(Duration::from_secs(1));
                     let forward = Forward { successor: None, grace_until: now, expires_at };
                     let renewal = Renewal { old: at, expected: Version::FIRST, new, record, forward };

@@ -1,4 +1,4 @@
-//! The SQL stores: the suite on each, and what they promise beyond the contract.
+//! The SQL stores: the suite on each, and tests beyond the contract.
 //!
 //! `cases` has the tests that all engines share, `references` those for tables that refer to a session, `principals`
 //! those for many sessions of one principal, `parts` those for parts in tables. The modules of the engines run them and

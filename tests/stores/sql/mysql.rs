@@ -69,7 +69,7 @@ async fn in_schema(scene: &Scene) -> MySqlStore {
 
 /// Without the implicit locks of a stricter isolation level.
 #[test]
-fn races_end_as_well_when_the_isolation_is_read_committed() {
+fn races_end_well_with_read_committed_isolation() {
     let Some(url) = MYSQL.shared() else { return };
     let open = async || {
         let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
@@ -82,7 +82,7 @@ fn races_end_as_well_when_the_isolation_is_read_committed() {
 }
 
 #[tokio::test]
-async fn what_is_looked_up_is_looked_up_in_an_index() {
+async fn every_look_up_uses_an_index() {
     let Some(scene) = Scene::migrated().await else { return };
     scene
         .run(
@@ -116,13 +116,13 @@ async fn work(scene: &Scene) -> u64 {
 /// A row is read once; to remove it, it is read twice more, first to lock it. Reading the counters counts too.
 const WORK_PER_ROW: u64 = 4;
 
-/// As [`pool_at`], with one connection, whose counters are those of the store.
+/// Like [`pool_at`], with one connection, whose counters are those of the store.
 async fn counting_pool() -> Option<Pool> {
     let options = MySqlPoolOptions::new().max_connections(1).test_before_acquire(false);
     Some(options.connect(&MYSQL.shared()?).await.unwrap())
 }
 
-/// Puts sessions of a principal into the table.
+/// Inserts sessions of a principal into the table.
 const FILL: &str = "INSERT INTO @t (id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data) \
      WITH digits AS (SELECT 0 AS n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
      UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9), numbers AS (SELECT a.n + 10 * b.n + 100 * c.n \

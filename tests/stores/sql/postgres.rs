@@ -74,7 +74,7 @@ async fn fill(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn what_is_looked_up_is_looked_up_in_an_index() {
+async fn every_look_up_uses_an_index() {
     let Some(scene) = Scene::migrated().await else { return };
     fill(&scene).await;
     for (condition, index) in [
@@ -115,13 +115,13 @@ async fn work(scene: &Scene) -> u64 {
 /// An index entry and the row, which a removal may read once more.
 const WORK_PER_ROW: u64 = 3;
 
-/// As [`pool_at`], with one connection, whose counters are those of the store.
+/// Like [`pool_at`], with one connection, whose counters are those of the store.
 async fn counting_pool() -> Option<Pool> {
     let options = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
     Some(options.connect(&POSTGRES.shared()?).await.unwrap())
 }
 
-/// Puts sessions of a principal into the table.
+/// Inserts sessions of a principal into the table.
 const FILL: &str = "INSERT INTO @t (id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data) \
      SELECT sha256(convert_to(n || @principal, 'UTF8')), substring(sha256(convert_to('h' || n || @principal, 'UTF8')) \
      FOR 16), 1, 1, 1, 1, 1000000000000, @principal, '{}' FROM generate_series(1, @count) AS n; ANALYZE @t";

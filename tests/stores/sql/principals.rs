@@ -1,4 +1,4 @@
-//! The cost of one principal's sessions among those of many others, and what a revocation waits for.
+//! The cost of one principal's sessions among many others, and revocations that wait for other transactions.
 
 use session_state::Timestamp;
 use session_state::store::{Handle, Store};
@@ -13,7 +13,7 @@ macro_rules! tests_of_principals {
         use crate::sql::principals;
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn calls_about_a_principal_read_the_rows_of_no_other() {
+        async fn calls_about_a_principal_do_not_read_rows_of_others() {
             let Some(pool) = counting_pool().await else { return };
             let scene = Scene::at(pool);
             scene.store.migrate().await.unwrap();
@@ -52,7 +52,7 @@ macro_rules! tests_of_principals {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn what_refers_to_a_session_goes_when_it_is_revoked() {
+        async fn referencing_rows_are_deleted_by_a_revocation() {
             let Some(scene) = Scene::with_lines().await else { return };
             let (key, record) = cases::place(&scene.store).await;
             let other = cases::create(&scene.store, 2, record.expires_at).await;
@@ -108,7 +108,7 @@ macro_rules! tests_of_principals {
             let store = scene.store.clone();
             let revocation = tokio::spawn(async move { store.revoke("alice", &[handle], cases::now()).await });
             while scene.number(WAITING).await == 0 {
-                assert!(!revocation.is_finished(), "it waits");
+                assert!(!revocation.is_finished(), "the revocation waits");
                 tokio::task::yield_now().await;
             }
             sqlx::raw_sql(sqlx::AssertSqlSafe(end.to_owned())).execute(&mut *transaction).await.unwrap();
@@ -118,9 +118,9 @@ macro_rules! tests_of_principals {
         const LIVE: &str = "SELECT COUNT(*) FROM @t WHERE version IS NOT NULL";
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn a_revocation_that_waits_for_a_renewal_ends_the_session_where_it_is_then() {
+        async fn a_revocation_that_waits_for_a_renewal_ends_the_renewed_session() {
             let Some(scene) = Scene::migrated().await else { return };
-            // Before and behind the old key.
+            // With a new key before and after the old one.
             for new in [[0; 32], [0xff; 32]] {
                 let (old, _) = cases::place(&scene.store).await;
                 let (old, new) = (literal(old.as_bytes()), literal(&new));
@@ -149,14 +149,14 @@ macro_rules! tests_of_principals {
                 literal(&[9; 16])
             );
             assert_eq!(revoke_meanwhile(&scene, &takeover, "COMMIT").await, 0);
-            assert_eq!(scene.number(LIVE).await, 1, "the session that has come has another handle");
+            assert_eq!(scene.number(LIVE).await, 1, "the new session has another handle");
             scene.run("DELETE FROM @t").await;
             cases::place(&scene.store).await;
             assert_eq!(revoke_meanwhile(&scene, &delete, "COMMIT").await, 0);
             cases::place(&scene.store).await;
             let logout = format!("UPDATE @t SET principal = NULL WHERE id_hash = {old}");
             assert_eq!(revoke_meanwhile(&scene, &logout, "COMMIT").await, 0);
-            assert_eq!(scene.number(LIVE).await, 1, "the session is nobody's then");
+            assert_eq!(scene.number(LIVE).await, 1, "the session is anonymous then");
         }
     };
 }

@@ -1,4 +1,4 @@
-//! What a table of the application's own, whose rows refer to a session, can rely on.
+//! Guarantees for tables of the application whose rows reference a session.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ macro_rules! tests_of_references {
                 .await;
             }
 
-            /// Counts the lines of live sessions. There are no others.
+            /// Counts the lines of live sessions, and checks that there are no others.
             async fn lines(&self) -> i64 {
                 let lines = self.number("SELECT COUNT(*) FROM @t_lines").await;
                 let of_live = "SELECT COUNT(*) FROM @t_lines AS line JOIN @t AS live ON live.handle = line.session \
@@ -45,7 +45,7 @@ macro_rules! tests_of_references {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn what_refers_to_a_session_stays_through_its_renewals_and_a_login() {
+        async fn referencing_rows_survive_renewals_and_a_login() {
             let Some(scene) = Scene::with_lines().await else { return };
             let (app, mut browser) = (scene.app(), Browser::default());
             browser.set(&app, "n", 1).await.value();
@@ -62,7 +62,7 @@ macro_rules! tests_of_references {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn what_refers_to_a_session_goes_when_it_is_deleted_or_swept() {
+        async fn referencing_rows_are_deleted_by_a_delete_or_a_sweep() {
             let Some(scene) = Scene::with_lines().await else { return };
             let (app, mut browser, mut other) = (scene.app(), Browser::default(), Browser::default());
             browser.set(&app, "n", 1).await.value();
@@ -77,7 +77,7 @@ macro_rules! tests_of_references {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn what_refers_to_a_session_goes_when_another_principal_takes_over() {
+        async fn referencing_rows_are_deleted_by_a_takeover() {
             let Some(scene) = Scene::with_lines().await else { return };
             let (app, mut browser) = (scene.app(), Browser::default());
             browser.set(&app, "n", 1).await.value();
@@ -91,7 +91,7 @@ macro_rules! tests_of_references {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn what_refers_to_an_expired_session_goes_when_another_begins_in_its_place() {
+        async fn referencing_rows_of_an_expired_session_are_deleted_by_its_replacement() {
             let Some(scene) = Scene::with_lines().await else { return };
             let key = cases::create(&scene.store, 1, cases::now().after(HOUR)).await;
             scene.add_lines().await;
@@ -104,7 +104,7 @@ macro_rules! tests_of_references {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn a_takeover_that_is_late_or_made_again_changes_nothing() {
+        async fn a_late_or_repeated_takeover_changes_nothing() {
             let Some(scene) = Scene::with_lines().await else { return };
             let key = cases::create(&scene.store, 1, cases::now().after(HOUR)).await;
             scene.add_lines().await;
@@ -116,7 +116,7 @@ macro_rules! tests_of_references {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn of_takeovers_renewals_and_updates_at_once_one_is_done() {
+        async fn one_of_concurrent_takeovers_renewals_and_updates_succeeds() {
             let Some(scene) = Scene::with_lines().await else { return };
             for n in 0..15 {
                 let key = cases::create(&scene.store, 100 * n, cases::now().after(HOUR)).await;
@@ -144,14 +144,14 @@ fn record_of_version(n: u64, version: u64) -> Arc<Record> {
     Arc::new(record)
 }
 
-/// Returns a move of a session to a key of its own, as that of the record `n`.
+/// Returns a renewal of a session to a new key, with the record `n`.
 fn renewal(old: StoreKey, new: u64, n: u64) -> Renewal {
     let successor = Some([u8::try_from(new % 251).unwrap(); 32]);
     let forward = Forward { successor, grace_until: cases::now(), expires_at: cases::now().after(HOUR) };
     Renewal { old, expected: Version::FIRST, new: cases::key(new), record: record_of_version(n, 2), forward }
 }
 
-/// Takes over a session of another version than the one that is there, and one that is not there.
+/// Takes over a session with another version than the stored one, and a missing session.
 pub(crate) async fn take_over_late(store: &impl Store, key: StoreKey) {
     let late = Renewal { expected: Version::from_u64(7), ..renewal(key, 2, 2) };
     assert!(matches!(store.renew(late, cases::now()).await, Ok(Outcome::Conflict(_))));
@@ -171,7 +171,7 @@ pub(crate) async fn take_over_again(store: &impl Store, key: StoreKey) {
     }
 }
 
-/// Renews the session `n`, takes it over and updates it at once. Exactly one of them is done, and no other has an
+/// Renews the session `n`, takes it over and updates it concurrently. Exactly one succeeds, and the others have no
 /// effect. Returns whether the session stays.
 pub(crate) async fn race<S: Store + Clone>(store: &S, n: u64, key: StoreKey) -> bool {
     let tasks = (1..=6).map(|i| {

@@ -70,7 +70,7 @@ async fn in_schema(scene: &Scene) -> SqliteStore {
 }
 
 #[tokio::test]
-async fn what_is_looked_up_is_looked_up_in_an_index() {
+async fn every_look_up_uses_an_index() {
     let Some(scene) = Scene::migrated().await else { return };
     for (condition, index) in [
         ("id_hash = x'01' AND expires_at > 11", "sqlite_autoindex"),
@@ -92,7 +92,7 @@ async fn what_is_looked_up_is_looked_up_in_an_index() {
 }
 
 #[tokio::test]
-async fn connect_makes_a_file_that_others_can_read_meanwhile() {
+async fn connect_creates_a_file_with_concurrent_readers() {
     let file = file();
     let store = connect(&file).await;
     store.migrate().await.unwrap();
@@ -132,7 +132,7 @@ async fn counting_pool() -> Option<Pool> {
     Some(options.connect(&format!("sqlite:{}?mode=rwc", file().display())).await.unwrap())
 }
 
-/// Puts sessions of a principal into the table.
+/// Inserts sessions of a principal into the table.
 const FILL: &str = "INSERT INTO @t (id_hash, handle, version, created_at, renewed_at, last_seen_at, expires_at, principal, data) \
      WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < @count) \
      SELECT randomblob(32), randomblob(16), 1, 1, 1, 1, 1000000000000, @principal, '{}' FROM numbers; ANALYZE @t";

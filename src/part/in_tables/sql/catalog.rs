@@ -7,7 +7,7 @@ use super::facts::{Class, ColumnFacts, KeyFacts, ReferenceFacts, TableFacts};
 use crate::store::sql::{SqlStore, Table};
 
 impl ColumnFacts {
-    /// Returns what the column can hold.
+    /// Returns the class of values that the column can hold.
     pub(crate) fn class<D: RowDialect>(&self) -> Class {
         match &*self.family {
             "bool" => Class::Bool,
@@ -62,7 +62,7 @@ impl TableFacts {
 }
 
 impl KeyFacts {
-    /// Whether the index is over exactly these columns, in any order.
+    /// Returns whether the index is over exactly these columns, in any order.
     pub(crate) fn is_of<D: RowDialect>(&self, columns: &[&str]) -> bool {
         let has = |column: &&str| self.columns.iter().any(|other| is_same_name::<D>(other, column));
         self.is_whole && self.columns.len() == columns.len() && columns.iter().all(has)

@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for CellVisitor {
     type Value = Cell<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, an integer of 64 bits with a sign or nothing")
+        f.write_str("a string, a signed 64-bit integer or null")
     }
 
     fn visit_unit<E>(self) -> Result<Cell<'de>, E> {
@@ -83,23 +83,23 @@ impl Form {
     /// Returns the text to write to a column; `None` for `NULL`.
     pub(crate) fn to_cell(self, value: &Value, is_nullable: bool) -> Result<Option<String>, InvalidValue> {
         if value.is_null() && (is_nullable || self != Self::Json) {
-            return if is_nullable { Ok(None) } else { Err("it is nothing, or not a finite number") };
+            return if is_nullable { Ok(None) } else { Err("it is null, or a number that is not finite") };
         }
         match (self, value) {
             (Self::Bool, Value::Bool(value)) => Ok(if *value { "1" } else { "0" }.to_owned()),
             (Self::Integer, Value::Number(value)) => match value.as_i64() {
                 Some(value) => Ok(value.to_string()),
-                None => Err("it is not an integer of 64 bits with a sign"),
+                None => Err("it is not a signed 64-bit integer"),
             },
             (Self::Float, Value::Number(value)) => value.as_f64().map(float_text).ok_or("it is not a number"),
             (Self::Text, Value::String(value)) => Ok(value.clone()),
             // A number of fixed precision, of a type that serializes as a number.
             (Self::Text, Value::Number(value)) => Ok(value.to_string()),
             (Self::Array, Value::Array(values)) if values.iter().any(|value| value.is_array() || value.is_object()) => {
-                Err("it is a list of more than plain values")
+                Err("it is a list with nested values")
             }
             (Self::Array, Value::Array(_)) | (Self::Json, _) => Ok(value.to_string()),
-            _ => Err("it is not what the field was when the tables were checked"),
+            _ => Err("its type is not the one that was checked"),
         }
         .map(Some)
     }

@@ -41,7 +41,7 @@ async fn look<D: RowDialect>(
     let keys = TableFacts::query_keys::<D>(store, sessions).await?;
     if !keys.iter().any(|key| key.is_of::<D>(&["handle"])) {
         findings.list.push(format!(
-            "table {sessions} has no unique index over \"handle\", or is not there: run `migrate` of the store"
+            "table {sessions} does not exist, or has no unique index over \"handle\": run the store's `migrate`"
         ));
     }
     let mut tables = Vec::new();
@@ -79,7 +79,7 @@ impl TableCheck<'_, '_> {
 
     fn table<D: RowDialect>(&mut self, sessions: &str) -> Option<MappedTable> {
         if self.facts.columns.is_empty() {
-            self.report(format_args!("is not there: `InTables::schema` prints how to make it"));
+            self.report(format_args!("does not exist: `InTables::schema` prints the SQL to create it"));
             return None;
         }
         self.session::<D>();
@@ -102,7 +102,7 @@ impl TableCheck<'_, '_> {
             return self.report(format_args!("has no column {name:?} for the session: add it, as {}", D::SESSION_TYPE));
         };
         if facts.is_nullable {
-            self.report(format_args!("lets its column {name:?} be NULL: declare it NOT NULL"));
+            self.report(format_args!("has a nullable column {name:?}: declare it NOT NULL"));
         }
         if !matches!(facts.class::<D>(), Class::Bytes | Class::Any) {
             let type_name = &facts.type_name;
@@ -138,7 +138,7 @@ impl TableCheck<'_, '_> {
             let facts = self.fact::<D>(column);
             let is = facts.map(|facts| format!("{} {}", facts.type_name, facts.collation)).unwrap_or_default();
             self.report(format_args!(
-                "takes texts in its column {column:?} for equal that are not, such as \"A\" and \"a\" or \"a\" and \"a \" \
+                "treats different texts in its column {column:?} as equal, such as \"A\" and \"a\" or \"a\" and \"a \" \
                  (it is {}): {}",
                 is.trim_end(),
                 D::EXACT_TEXTS
@@ -146,7 +146,7 @@ impl TableCheck<'_, '_> {
         }
     }
 
-    /// Checks the columns that no field is for.
+    /// Checks the columns without a field.
     fn others<D: RowDialect>(&mut self) {
         let session = &self.plan.session_column;
         let is_known = |name: &str| {
@@ -157,9 +157,7 @@ impl TableCheck<'_, '_> {
         let unknown: Vec<_> = self.facts.columns.iter().filter(|facts| !is_known(&facts.name)).collect();
         for facts in unknown.into_iter().filter(is_needed) {
             let name = &facts.name;
-            self.report(format_args!(
-                "has a column {name:?} that no field is for: give it a default, or let it be NULL"
-            ));
+            self.report(format_args!("has a column {name:?} without a field: give it a default, or make it nullable"));
         }
     }
 
@@ -173,19 +171,23 @@ impl TableCheck<'_, '_> {
             return None;
         };
         match (planned.is_nullable, facts.is_nullable) {
-            (true, false) => self.report(format_args!("has NOT NULL at {name:?}, whose field is an `Option`: drop it")),
+            (true, false) => {
+                self.report(format_args!("has a NOT NULL column {name:?} for an `Option`: make it nullable"))
+            }
             (false, true) => {
-                self.report(format_args!("lets {name:?} be NULL, whose field is no `Option`: declare it NOT NULL"));
+                self.report(format_args!(
+                    "has a nullable column {name:?} for a field that is not an `Option`: declare it NOT NULL"
+                ));
             }
             _ => {}
         }
         if facts.is_generated {
-            self.report(format_args!("makes its column {name:?} by itself, so that the field cannot be written"));
+            self.report(format_args!("has a generated column {name:?}, which the field cannot be written to"));
         }
         let Some(form) = form(planned.kind, facts.class::<D>()) else {
             let (type_name, better) = (&facts.type_name, D::type_of(planned.kind, planned.key.is_some()));
             self.report(format_args!(
-                "has {type_name} for its column {name:?}, which cannot hold what the field does: make it {better}"
+                "has {type_name} for its column {name:?}, which cannot hold the field's values: make it {better}"
             ));
             return None;
         };
@@ -203,7 +205,7 @@ fn form(kind: Kind, class: Class) -> Option<Form> {
         (Kind::Float32 | Kind::Any, Class::Float32) => Form::Float,
         (Kind::Float32 | Kind::Float64, Class::Number | Class::Any) => Form::Float,
         (Kind::Text, Class::Text | Class::Number | Class::Other | Class::Any) => Form::Text,
-        // A type that takes whatever comes, such as one for decimal numbers.
+        // A type that accepts any value, such as a decimal type.
         (Kind::Any, Class::Number | Class::Other) => Form::Text,
         (Kind::Json | Kind::Any, Class::Text | Class::Json | Class::Any) => Form::Json,
         (Kind::Json | Kind::Any, Class::Array) => Form::Array,

@@ -17,7 +17,7 @@ use crate::store::sql::{Dialect, Table};
 pub(crate) trait RowDialect: Dialect {
     /// Whether names of columns and tables are case-insensitive.
     const IGNORES_CASE: bool;
-    /// A query that must not return 0, and the complaint if it does.
+    /// A query that must not return 0, and the finding if it does.
     const NEEDS: Option<(&'static str, &'static str)>;
     /// The advice for a key column whose texts are not compared byte by byte.
     const EXACT_TEXTS: &'static str;
@@ -63,7 +63,7 @@ pub(crate) trait RowDialect: Dialect {
         float_text(float)
     }
 
-    /// Whether a column cannot hold the character NUL.
+    /// Returns whether a column cannot hold the character NUL.
     fn refuses_nul(_column: &Column) -> bool {
         false
     }

@@ -35,7 +35,7 @@ pub(crate) fn difference<D: RowDialect>(
     Ok(RowWrites { mapping: Arc::clone(mapping) as _, tables: tables.into_iter().flatten().collect() })
 }
 
-/// Returns the rows of `after`, in the place of all there are.
+/// Returns the writes that replace all rows by those of `after`.
 pub(crate) fn replacement<D: RowDialect>(mapping: &Arc<Mapping>, after: Option<&Value>) -> Result<RowWrites, Error> {
     let mut writes = difference::<D>(mapping, None, after)?;
     for table in 0..mapping.tables.len() {
@@ -115,10 +115,10 @@ fn cell<D: RowDialect>(column: &Column, value: Option<&Value>) -> Result<Option<
     let value = match value {
         Some(value) => value,
         None if column.is_nullable => return Ok(None),
-        None => return Err("the field is left out"),
+        None => return Err("the field is missing"),
     };
     if D::refuses_nul(column) && has_nul(value) {
-        return Err("it has the character NUL, which the database has no way to hold");
+        return Err("it contains the character NUL, which the database cannot store");
     }
     match (column.form, value.as_f64()) {
         (Form::Float, Some(float)) if value.is_number() => Ok(Some(D::float_to_cell(float))),

@@ -21,7 +21,7 @@ use crate::store::SqlStore;
 /// Each field of the part is a column of its table, with a native type, so a cart in progress can be queried and joined
 /// like any other table. A field that is a list of structs can be a [collection](Self::add_collection): a table with
 /// one row for each element. The rows are deleted together with their session, at a logout as well as at a sweep after
-/// its expiry.
+/// it expired.
 ///
 /// ```no_run
 /// # #[cfg(feature = "sqlite")]
@@ -60,7 +60,7 @@ use crate::store::SqlStore;
 ///
 /// Your own migrations create the tables, with your indexes and constraints. They may have additional columns, which
 /// keep their values as long as the row exists. [`schema`](Self::schema) prints an initial schema, and
-/// [`check`](Self::check) reports what does not fit. Each table has
+/// [`check`](Self::check) reports every mismatch. Each table has
 ///
 /// - a column with the [handle](crate::Handle) of the session, [`session`](Self::with_session_column), which is a
 ///   foreign key to the sessions table with `ON DELETE CASCADE`;
@@ -80,23 +80,23 @@ use crate::store::SqlStore;
 /// | strings, `char`, enums of unit variants | `TEXT`, dates | `TEXT`, `UUID`, `TIMESTAMPTZ`, `NUMERIC`, enums and the like | `VARCHAR`, `TEXT`, `DATETIME`, `DECIMAL` and the like |
 /// | everything else, as JSON | `TEXT` | `JSONB`, `JSON`, `TEXT`, arrays | `JSON`, `TEXT` |
 ///
-/// - A value is read as it was written, floating-point numbers bit by bit, except that only PostgreSQL has a negative
-///   zero. `JSONB`, and `JSON` in MySQL, reformat JSON. A text in a column of another type is read in the format of the
-///   engine: a time as RFC 3339 in UTC (`TIMESTAMPTZ`, `TIMESTAMP`), a date and time without a zone with a `T` in
-///   between.
+/// - A value reads back as it was written, floating-point numbers bit by bit, except that only PostgreSQL has a
+///   negative zero. `JSONB`, and `JSON` in MySQL, reformat JSON. A text in a column of another type is read in the
+///   format of the engine: a time as RFC 3339 in UTC (`TIMESTAMPTZ`, `TIMESTAMP`), a date and time without a zone with
+///   a `T` in between.
 /// - An integer above 2^63 - 1, a number that is not finite, two rows with one key and, in PostgreSQL, a text with the
 ///   character NUL are an [`Encode`](crate::ErrorKind::Encode) error. A violation of a constraint is a
-///   [`Constraint`](crate::ErrorKind::Constraint) error. Then nothing of the request is written.
+///   [`Constraint`](crate::ErrorKind::Constraint) error. In both cases the request writes nothing.
 /// - A type with `#[serde(flatten)]` is rejected, since its columns are unknown.
 ///
 /// # Reading and writing
 ///
 /// All tables of a part are read by one statement, which returns no rows unless the table of the sessions has the
-/// session in the [generation](crate::store::Generation) that the request has loaded. A change writes the rows that
-/// changed, with one statement for those that go and one for those that come, however many they are (MySQL needs two to
-/// tell new rows from others), in one transaction with the record of the session. A collection comes back in the order
-/// of its keys. When no table has a row, the part has its default; when only the row of its own fields is missing,
-/// those fields have theirs.
+/// session in the [generation](crate::store::Generation) that the request has loaded. A change writes only changed
+/// rows, in one transaction with the session's record: one statement deletes rows and one inserts or updates rows,
+/// however many there are (MySQL needs a second one to distinguish new rows). A collection reads back in the order of
+/// its keys. If no table has a row, the part has its default; if only the row of its own fields is missing, those
+/// fields have their defaults.
 #[must_use]
 pub struct InTables<D: Database> {
     store: SqlStore<D>,
@@ -120,8 +120,8 @@ impl<D: Database> InTables<D> {
         self
     }
 
-    /// Adds a field that is a list of structs as a collection: a table of its own, with one row for each element. Call
-    /// it once for each such field. By default a list is one column, as JSON.
+    /// Adds a field that is a list of structs as a collection: a separate table, with one row for each element. Call it
+    /// once for each such field. By default a list is one column, as JSON.
     ///
     /// `key` names the fields that identify a row within the session: strings, integers, enums of unit variants. A
     /// changed element updates its row as long as the key stays the same.
@@ -138,7 +138,7 @@ impl<D: Database> InTables<D> {
     }
 }
 
-#[expect(private_bounds, reason = "the engines are those that this crate knows")]
+#[expect(private_bounds, reason = "only the engines of this crate implement it")]
 impl<D: RowDialect> InTables<D> {
     /// Returns SQL that creates the tables for the part `T`, as a start for your own migrations. It is idempotent.
     ///

@@ -76,8 +76,8 @@ fn select_rows<D: RowDialect>(tables: &[MappedTable], from: impl Fn(&MappedTable
     selects.join(" UNION ALL ")
 }
 
-/// Returns the rows of a session, which are none unless the session is there and has the expected generation. So a
-/// request that loaded the session before a login does not read what was written after it.
+/// Returns the `FROM` clause for the rows of a session: none unless the session exists and has the expected generation.
+/// So a request that loaded the session before a login does not read rows written after it.
 ///
 /// The subquery is one look-up in the unique index over the handles.
 fn from<D: RowDialect>(table: &MappedTable, session: &str, sessions: &Table) -> String {
@@ -134,8 +134,8 @@ struct InvalidRows {
 impl fmt::Display for InvalidRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Some(place) => write!(f, "{place} holds a value that its field cannot have"),
-            None => f.write_str("the rows are not of the tables that were checked"),
+            Some(place) => write!(f, "{place} holds a value that its field cannot represent"),
+            None => f.write_str("the rows do not match the checked tables"),
         }
     }
 }

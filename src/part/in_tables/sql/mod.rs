@@ -1,7 +1,7 @@
 //! Parts in tables of an SQL database. One implementation, generic over the engine.
 //!
 //! - `in_tables`: the tables that an application names for a part; `tables`: the tables after the check.
-//! - `shape`: finds out the fields of a type by probing its `Deserialize`.
+//! - `shape`: finds the fields of a type by probing its `Deserialize`.
 //! - `plan`: the table and the column for each field; `schema` prints the plan as SQL.
 //! - `facts`: the tables as the database describes them; `catalog` queries them, and `check` compares a plan with them.
 //! - `mapped_table`: a table that was checked; `mapping`: the tables of a part, with the statements for them.

@@ -12,7 +12,7 @@ impl RowDialect for MySql {
     const IGNORES_CASE: bool = true;
     const NEEDS: Option<(&'static str, &'static str)> = Some((
         "SELECT @@sql_mode LIKE '%STRICT_%'",
-        "the server cuts off what does not fit: put `STRICT_TRANS_TABLES` into `sql_mode`, where it is by default",
+        "the server truncates values that do not fit: add `STRICT_TRANS_TABLES` to `sql_mode`, as by default",
     ));
     const EXACT_TEXTS: &'static str =
         "make it VARCHAR, with the collation utf8mb4_nopad_bin in MariaDB and utf8mb4_0900_bin in MySQL";

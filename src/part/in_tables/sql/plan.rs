@@ -25,7 +25,7 @@ pub(crate) struct CollectionOptions {
     pub(crate) key: Vec<String>,
 }
 
-/// The tables of a part as they should be.
+/// The tables that a part needs.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) session_column: String,
@@ -77,7 +77,7 @@ impl Plan {
             let rows = defaults.remove(field);
             if !has_row && rows.is_some_and(|rows| !is_empty(&rows)) {
                 return Err(error::<T>(format_args!(
-                    "has something in {field:?} by default: without a row of its own it could never be emptied"
+                    "has a default for {field:?} that is not empty: without a row table it could never be emptied"
                 )));
             }
             tables.push(collection::<T>(field, collection_options)?);
@@ -106,7 +106,7 @@ impl Plan {
         match names.iter().find(|name| !is_column_name(name)) {
             None => Ok(()),
             Some(name) => Err(error::<T>(format_args!(
-                "needs a column {name:?} in table {table}, which is no name of at most {MAX_BYTES} bytes of letters, \
+                "needs a column {name:?} in table {table}, which is not a name of at most {MAX_BYTES} bytes of letters, \
                  digits, `_` and `-`"
             ))),
         }
@@ -121,7 +121,7 @@ fn row<T: SessionPart>(
 ) -> Result<Option<PlannedTable>, ConfigError> {
     if own.is_empty() {
         return match table {
-            Some(_) => Err(error::<T>(format_args!("has no fields but collections, and no use for a row"))),
+            Some(_) => Err(error::<T>(format_args!("has only collections: remove `with_row`"))),
             None => Ok(None),
         };
     }
@@ -140,16 +140,16 @@ fn row<T: SessionPart>(
 fn collection<T: SessionPart>(field: &'static str, options: &CollectionOptions) -> Result<PlannedTable, ConfigError> {
     let path = [PathSegment::Field(field), PathSegment::Element];
     if !shape::is_sequence::<T>(&path[..1]) {
-        return Err(error::<T>(format_args!("has a field {field:?} that is no list, as a collection has to be")));
+        return Err(error::<T>(format_args!("has a field {field:?} that is not a list, as a collection must be")));
     }
     let fields = shape::fields::<T>(&path).map_err(|_| {
         error::<T>(format_args!(
-            "has a list {field:?} of something else than structs with named fields and without `#[serde(flatten)]`"
+            "has a list {field:?} whose elements are not structs with named fields and without `#[serde(flatten)]`"
         ))
     })?;
     let mut columns = columns(fields);
     if options.key.is_empty() {
-        return Err(error::<T>(format_args!("needs a key for {field:?}: the fields that tell its rows apart")));
+        return Err(error::<T>(format_args!("needs a key for {field:?}: the fields that identify a row")));
     }
     for (place, name) in options.key.iter().enumerate() {
         let Some(column) = columns.iter_mut().find(|column| column.name == *name) else {
@@ -158,7 +158,7 @@ fn collection<T: SessionPart>(field: &'static str, options: &CollectionOptions) 
         let is_exact = matches!(column.kind, Kind::Bool | Kind::Integer | Kind::Text);
         if column.is_nullable || !is_exact || column.key.is_some() {
             return Err(error::<T>(format_args!(
-                "cannot have {name:?} in the key of {field:?}: that takes strings, integers and enums that are always \
+                "cannot have {name:?} in the key of {field:?}: a key consists of strings, integers and enums that are never \
                  there, each once"
             )));
         }
@@ -181,8 +181,8 @@ fn columns(fields: Vec<Field>) -> Vec<PlannedColumn> {
 fn defaults<T: SessionPart>() -> Result<Map<String, Value>, ConfigError> {
     match serde_json::to_value(T::default()) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(error::<T>(format_args!("is written as something else than a struct with named fields"))),
-        Err(cause) => Err(error::<T>(format_args!("cannot be written as JSON: {cause}"))),
+        Ok(_) => Err(error::<T>(format_args!("does not serialize as a struct with named fields"))),
+        Err(cause) => Err(error::<T>(format_args!("cannot be serialized as JSON: {cause}"))),
     }
 }
 
@@ -192,8 +192,8 @@ fn is_empty(rows: &Value) -> bool {
 
 fn not_a_struct(part: &str, reason: NotAStruct) -> ConfigError {
     let why = match reason {
-        NotAStruct::Map => "is a map, or has `#[serde(flatten)]`, so that nobody can say which columns it needs",
-        NotAStruct::Other => "is no struct with named fields, and tables have columns",
+        NotAStruct::Map => "is a map, or has `#[serde(flatten)]`, so its columns are unknown",
+        NotAStruct::Other => "is not a struct with named fields",
     };
     ConfigError::new(format!("part {part:?} {why}"))
 }

@@ -131,7 +131,7 @@ fn name(column: &Column) -> String {
     format!("t.{}", quoted::<Postgres>(&column.name))
 }
 
-/// Whether a column is read as an integer.
+/// Returns whether a column is read as an integer.
 fn is_integer(column: &Column) -> bool {
     let is_integer = matches!(&*column.facts.family, "int2" | "int4" | "int8");
     column.form == Form::Bool || column.form == Form::Integer && is_integer

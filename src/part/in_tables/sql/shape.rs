@@ -1,8 +1,8 @@
-//! Finds out the fields of a type by probing its `Deserialize`.
+//! Finds the fields of a type by probing its `Deserialize`.
 //!
 //! The probe is a [`Deserializer`](de::Deserializer) that records the first type it is asked for and then fails. It
-//! never makes up a value, so a type that validates its values is no problem. The type inside a field takes another
-//! probe, which offers only the path to that field.
+//! never invents a value, so types that validate their values work. The type inside a field needs another probe, which
+//! offers only the path to that field.
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     Text,
     /// Values that consist of several values.
     Json,
-    /// Values that tell their type only when they are present (`deserialize_any`).
+    /// Values whose type is only known once they are present (`deserialize_any`).
     Any,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn fields<T: DeserializeOwned>(path: &[PathSegment]) -> Result<Vec<Fi
     Ok(names.iter().map(field).collect())
 }
 
-/// Whether the type at `path` in `T` is a sequence.
+/// Returns whether the type at `path` in `T` is a sequence.
 pub(crate) fn is_sequence<T: DeserializeOwned>(path: &[PathSegment]) -> bool {
     matches!(probe::<T>(path), Request { requested: RequestedType::Seq, is_optional: false })
 }

@@ -15,7 +15,7 @@ impl RowDialect for Sqlite {
     const IGNORES_CASE: bool = true;
     const NEEDS: Option<(&'static str, &'static str)> = Some((
         "SELECT foreign_keys FROM pragma_foreign_keys",
-        "the connection does not keep foreign keys: open the pool with `foreign_keys(true)`, which is the default of sqlx",
+        "the connection does not enforce foreign keys: open the pool with `foreign_keys(true)`, the default of sqlx",
     ));
     const EXACT_TEXTS: &'static str = "declare it COLLATE BINARY, which is the default";
     const SESSION_TYPE: &'static str = "BLOB";

@@ -1,4 +1,4 @@
-//! Fields that were renamed, beside fields that a newer release wrote.
+//! Renamed fields, next to fields that a newer release wrote.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,11 +38,7 @@ fn changed(edit: impl Fn(&mut Renamed)) -> String {
 fn a_renamed_field_is_written_under_its_new_name_alone() {
     let text = changed(|part| part.new = "b".into());
     let own = r#""new":"b","sum":0,"inner":{"is":1},"wished":"w""#;
-    assert_eq!(
-        text,
-        format!(r#"{{"future":{{"x":1.50}},"count":1,"later":[1],{own}}}"#),
-        "none is left under an old name"
-    );
+    assert_eq!(text, format!(r#"{{"future":{{"x":1.50}},"count":1,"later":[1],{own}}}"#), "no field keeps an old name");
     let again = change::<Renamed>(&text, |part| part.new = "c".into());
     assert_eq!(again, text.replace("\"b\"", "\"c\""));
     changed(|part| part.sum = 5);
@@ -75,7 +71,7 @@ fn a_renamed_field_that_a_newer_text_has_under_its_old_name_is_merged() {
     assert_eq!(merged, Renamed { count: 7, ..ours });
 }
 
-/// A type in which the old name counts, if both are there.
+/// A type that prefers the old name if both are present.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 struct Stubborn {
     new: u32,
@@ -97,7 +93,7 @@ impl<'de> Deserialize<'de> for Stubborn {
 }
 
 #[test]
-fn an_old_name_that_would_count_more_is_dropped() {
+fn an_old_name_that_would_win_is_dropped() {
     let text = change::<Stubborn>(r#"{"old":1,"other":1,"future":1.50}"#, |part| part.new = 2);
     assert_eq!(text, r#"{"other":1,"future":1.50,"new":2}"#);
     assert_eq!(encode(&decode::<Stubborn>(&text)), r#"{"new":2,"other":1}"#);

@@ -34,7 +34,7 @@ fn seen() -> Seen {
 }
 
 #[test]
-fn what_order_means_is_found_out() {
+fn the_meaning_of_order_is_determined() {
     fn order<T: Serialize + serde::de::DeserializeOwned>(text: &str) -> Order {
         let plain = Plain::<T>(std::marker::PhantomData);
         Questions::new(&plain).order(text, &Path::default(), &items(text).expect("an array"))
@@ -66,7 +66,7 @@ fn the_order_of_a_set_is_no_change() {
 }
 
 #[test]
-fn elements_of_sets_come_and_go_one_by_one() {
+fn elements_of_sets_are_added_and_removed_individually() {
     for _ in 0..20 {
         let merged = both(
             &seen(),
@@ -101,7 +101,7 @@ fn a_set_that_is_left_out_when_empty_is_merged_too() {
 }
 
 #[test]
-fn a_list_that_both_changed_is_that_of_the_later_and_one_that_one_changed_is_kept() {
+fn the_later_change_of_a_list_wins_and_a_single_change_is_kept() {
     let push = |n| move |seen: &mut Seen| seen.list.push(n);
     assert_eq!(both(&seen(), push(4), push(5)).list, [3, 1, 2, 5]);
     assert_eq!(both(&seen(), push(4), |seen| seen.n = 1).list, [3, 1, 2, 4]);

@@ -65,7 +65,7 @@ fn merge_of<S: Step>() {
                 let merged = both(&order, |order| order.step = one.clone(), |order| order.step = other.clone());
                 assert!([&one, &other].contains(&&merged.step), "{base:?} to {one:?} and {other:?}: {merged:?}");
             }
-            // A change inside what the other one replaced.
+            // A change inside a variant that the other one replaced.
             let replaced = Order { step: one.clone(), count: 0 };
             let (replace, edit) = (|order: &mut Order<S>| order.step = one.clone(), |o: &mut Order<S>| o.step.edit());
             assert_eq!(both(&order, replace, edit), replaced, "{base:?} replaced, then edited");
@@ -81,7 +81,7 @@ fn merge_of<S: Step>() {
     let (one, other) = (S::paid(2), S::sent(3));
     for merged in [
         both(&S::address("a"), |step| *step = one.clone(), |step| *step = other.clone()),
-        both(&None, |step| *step = Some(one.clone()), |step| *step = Some(other.clone())).expect("one of them"),
+        both(&None, |step| *step = Some(one.clone()), |step| *step = Some(other.clone())).expect("one of the variants"),
     ] {
         assert!([&one, &other].contains(&&merged), "{merged:?}");
     }
@@ -149,7 +149,7 @@ fn unit_newtype_and_tuple_variants_count_as_a_whole() {
     }
 }
 
-/// A struct whose fields have to agree, as variants do not.
+/// A struct whose fields must be consistent, unlike variants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Span")]
 struct Checked {
@@ -174,14 +174,14 @@ impl TryFrom<Span> for Checked {
 }
 
 #[test]
-fn fields_that_do_not_fit_together_are_no_variants() {
+fn inconsistent_fields_are_not_variants() {
     let base = Checked { name: "a".into(), start: 1, end: 5 };
     let merged = both(&base, |span| span.end = 9, |span| span.start = 3);
     assert_eq!(merged, Checked { start: 3, end: 9, ..base.clone() });
     let (one, other) =
         (Checked { end: 2, name: "b".into(), ..base.clone() }, Checked { start: 4, name: "c".into(), ..base.clone() });
     let merged = super::apply(&base, &other, &encode(&one), &[]);
-    assert!(serde_json::from_str::<Checked>(&merged).is_err(), "neither change is dropped in silence: {merged}");
+    assert!(serde_json::from_str::<Checked>(&merged).is_err(), "neither change is silently dropped: {merged}");
     let unharmed: Checked = decode(&super::apply(&base, &other, &encode(&base), &[]));
     assert_eq!(unharmed, other);
 }

@@ -42,7 +42,7 @@ fn cart() -> Cart {
 }
 
 #[test]
-fn fields_that_did_not_change_keep_what_others_made_of_them() {
+fn unchanged_fields_keep_the_changes_of_other_requests() {
     let merged = both(&cart(), |cart| cart.title = "a".into(), |cart| cart.seen = 7);
     assert_eq!(merged, Cart { title: "a".into(), seen: 7, ..cart() });
     let first = |cart: &mut Cart| cart.by_sku.get_mut("tea").expect("it is there").count = 9;
@@ -52,13 +52,13 @@ fn fields_that_did_not_change_keep_what_others_made_of_them() {
 }
 
 #[test]
-fn of_two_changes_of_one_leaf_the_later_counts() {
+fn the_later_change_of_one_leaf_wins() {
     let merged = both(&cart(), |cart| cart.title = "a".into(), |cart| cart.title = "b".into());
     assert_eq!(merged.title, "b");
 }
 
 #[test]
-fn a_removal_is_not_undone_by_a_change_inside_whichever_came_first() {
+fn a_removal_is_not_undone_by_a_change_inside_it() {
     type Edit = fn(&mut Cart);
     let cases: [(Edit, Edit); 4] = [
         (|cart| drop(cart.by_sku.remove("tea")), |cart| cart.by_sku.get_mut("tea").expect("it is there").count = 2),
@@ -75,7 +75,7 @@ fn a_removal_is_not_undone_by_a_change_inside_whichever_came_first() {
 }
 
 #[test]
-fn entries_of_maps_come_and_go_one_by_one() {
+fn entries_of_maps_are_added_and_removed_individually() {
     let merged = both(
         &cart(),
         |cart| drop((cart.by_sku.remove("tea"), cart.by_number.insert(3, line(3)))),
@@ -94,7 +94,7 @@ fn entries_that_two_requests_add_to_a_map_that_was_left_out_are_both_there() {
     for emptied in
         [both(&tagged, |cart| cart.tags.clear(), add('c')), both(&tagged, add('c'), |cart| cart.tags.clear())]
     {
-        assert_eq!(emptied.tags, [('c', 1)].into(), "what was removed is what was there");
+        assert_eq!(emptied.tags, [('c', 1)].into(), "only existing entries are removed");
     }
 }
 
@@ -106,7 +106,7 @@ fn an_option_that_two_requests_fill_has_the_later_content() {
 }
 
 #[test]
-fn what_did_not_change_keeps_its_bytes() {
+fn unchanged_values_keep_their_bytes() {
     let stored = r#"{"new":{"x":1.50},"title":"\u0061","by_sku":{"tea":{"count":1,"note":null,"big":1e400}},"by_number":{},"gift":null,"seen":1,"n":123456789012345678901234567890}"#;
     let more = change::<Cart>(stored, |cart| cart.by_sku.get_mut("tea").expect("it is there").count = 2);
     assert_eq!(more, stored.replace("\"count\":1", "\"count\":2"));
@@ -196,7 +196,7 @@ fn a_field_that_is_not_stored_is_written_whole() {
     assert_eq!(stored, r#"{"c":1,"inner":{"a":0,"b":2}}"#);
 }
 
-/// A map that keeps the order in which its entries came.
+/// A map in insertion order.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Ordered(Vec<(String, u8)>);
 
@@ -227,7 +227,7 @@ impl<'de> Deserialize<'de> for Ordered {
 }
 
 #[test]
-fn the_order_of_entries_counts_where_the_type_keeps_it() {
+fn the_order_of_entries_matters_if_the_type_keeps_it() {
     let entries = |keys: &str| Ordered(keys.chars().map(|key| (key.to_string(), 1)).collect());
     let base = entries("abc");
     assert_eq!(both(&base, |_| (), |map| map.0.reverse()), entries("cba"));
@@ -260,7 +260,7 @@ fn lines() -> [Collection; 1] {
 }
 
 #[test]
-fn rows_that_did_not_change_keep_what_others_made_of_them() {
+fn unchanged_rows_keep_the_changes_of_other_requests() {
     let (before, after) = (tables(&[("a", 1), ("b", 1), ("c", 1)]), tables(&[("d", 4), ("c", 1), ("a", 2)]));
     let newer = r#"{"lines":[{"sku":"a","n":1,"new":7},{"sku":"c","n":9},{"sku":"e","n":5}],"note":"x"}"#;
     let merged = apply(&before, &after, newer, &lines());
@@ -270,14 +270,14 @@ fn rows_that_did_not_change_keep_what_others_made_of_them() {
 }
 
 #[test]
-fn a_row_that_was_removed_stays_removed_and_one_that_two_requests_add_is_there_once() {
+fn a_removed_row_stays_removed_and_a_row_added_twice_exists_once() {
     let merge = |before: &[(&str, u32)], after: &[(&str, u32)], newer: &[(&str, u32)]| {
         decode::<Tables>(&apply(&tables(before), &tables(after), &encode(&tables(newer)), &lines()))
     };
     assert_eq!(merge(&[("a", 1)], &[("a", 2)], &[]), tables(&[]));
     assert_eq!(merge(&[("a", 1)], &[], &[("a", 2)]), tables(&[]));
     assert_eq!(merge(&[], &[("a", 2), ("b", 1)], &[("c", 1), ("a", 1)]), tables(&[("c", 1), ("a", 2), ("b", 1)]));
-    assert_eq!(merge(&[], &[("a", 1), ("a", 2)], &[]), tables(&[("a", 1), ("a", 2)]), "for the table to refuse");
+    assert_eq!(merge(&[], &[("a", 1), ("a", 2)], &[]), tables(&[("a", 1), ("a", 2)]), "the table rejects duplicates");
 }
 
 #[test]

@@ -31,22 +31,22 @@ fn decode<T: DeserializeOwned>(text: &str) -> T {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Makes a change of a stored text, which is what it was before, or newer.
+/// Applies a change to a stored text, which is the base of the change or newer.
 fn apply<T: Serialize + DeserializeOwned>(before: &T, after: &T, stored: &str, collections: &[Collection]) -> String {
     let (before, after) = (encode(before), encode(after));
-    let theirs = Plain::<T>(PhantomData).again(stored).expect("what is stored decodes");
+    let theirs = Plain::<T>(PhantomData).again(stored).expect("the stored text decodes");
     let change = TextChange { before: Some(&before), after: &after, collections };
     change.apply(&Plain::<T>(PhantomData), &theirs, stored)
 }
 
-/// Changes what is stored, and nobody else does so.
+/// Changes a stored text without a concurrent change.
 fn change<T: Serialize + DeserializeOwned>(stored: &str, change: impl Fn(&mut T)) -> String {
     let (before, mut after) = (decode::<T>(stored), decode(stored));
     change(&mut after);
     apply(&before, &after, stored, &[])
 }
 
-/// Lets two requests change one part, the second without having seen what the first did.
+/// Makes two concurrent changes of one part.
 fn both<T>(base: &T, first: impl Fn(&mut T), second: impl Fn(&mut T)) -> T
 where
     T: Serialize + DeserializeOwned + Debug,

@@ -1,4 +1,4 @@
-//! Two requests that change a part at random, without having seen each other.
+//! Random concurrent changes of a part.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -74,7 +74,7 @@ impl Random {
     }
 }
 
-/// One change: where it is, what it does, and how it shows.
+/// One change: its place, its effect, and a check that it is visible.
 struct Edit {
     place: String,
     is_removal: bool,
@@ -252,8 +252,8 @@ fn is_inside(inner: &str, outer: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether one of the other's edits may keep this one from showing: it is one of the same leaf, or of what contains it.
-/// What is replaced as a whole may have the other's changes inside.
+/// Returns `true` if one of the other edits may hide this one: it changes the same leaf or a container of it. A
+/// container that is replaced as a whole may include the other's changes.
 fn is_excused(edit: &Edit, others: &[Edit]) -> bool {
     let may = |other: &Edit| {
         is_inside(&edit.place, &other.place) || (!edit.is_removal && is_inside(&other.place, &edit.place))
@@ -264,7 +264,7 @@ fn is_excused(edit: &Edit, others: &[Edit]) -> bool {
 fn check(seed: u64, base: &Rich, first: &[Edit], second: &[Edit]) {
     let (one, other) = (after(base, first), after(base, second));
     let stored = apply(base, &one, &encode(base), &[]);
-    assert_eq!(decode::<Rich>(&stored), one, "seed {seed}: without the other");
+    assert_eq!(decode::<Rich>(&stored), one, "seed {seed}: without a concurrent change");
     let merged: Rich = decode(&apply(base, &other, &stored, &[]));
     for (edits, others, alone) in [(first, second, &one), (second, first, &other)] {
         for edit in edits.iter().filter(|edit| (edit.shows)(alone) && !(edit.shows)(base)) {
@@ -275,7 +275,7 @@ fn check(seed: u64, base: &Rich, first: &[Edit], second: &[Edit]) {
     let meets =
         |edit: &Edit| second.iter().any(|o| is_inside(&o.place, &edit.place) || is_inside(&edit.place, &o.place));
     if !first.iter().any(meets) {
-        assert_eq!(merged, after(&one, second), "seed {seed}: they do not meet");
+        assert_eq!(merged, after(&one, second), "seed {seed}: the changes do not overlap");
     }
 }
 

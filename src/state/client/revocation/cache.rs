@@ -1,4 +1,4 @@
-//! The local copy of what the store has answered: of bounded age and of bounded size.
+//! Local cache of the store's answers, of bounded age and size.
 
 use std::collections::HashMap;
 use std::mem;
@@ -9,10 +9,10 @@ use super::cutoff::Cutoff;
 use crate::clock::Timestamp;
 use crate::store::StoreKey;
 
-/// How many answers a generation has. There are two, and when the younger is full the older is forgotten.
+/// Answers per generation. There are two generations: when the younger is full, the older is dropped.
 const GENERATION: usize = 1 << 15;
 
-/// What is known of sessions and principals, for as long as the delay.
+/// Cutoffs of sessions and principals, cached for up to the delay.
 #[derive(Default)]
 pub(super) struct RevocationCache {
     generations: Mutex<Generations>,
@@ -31,16 +31,16 @@ struct Answer {
 }
 
 impl RevocationCache {
-    /// Returns the answer to a question that was asked less than `delay` ago.
+    /// Returns an answer that was requested less than `delay` ago.
     pub(super) fn recall(&self, key: &StoreKey, delay: Duration, now: Timestamp) -> Option<Option<Cutoff>> {
         let answer = self.lock().find(key)?;
-        // Asked in the future is asked before the clock was set back: nobody knows when.
+        // A time in the future means that the clock was set back, so the age is unknown.
         let is_young = answer.asked_at <= now && now.since(answer.asked_at) < delay;
         is_young.then_some(answer.cutoff)
     }
 
-    /// Notes an answer, and returns it together with what was known before: a revocation is never taken back, so an
-    /// answer that was long under way does not hide one that has been made meanwhile.
+    /// Notes an answer. Returns the later of it and the cached cutoff: revocations only move forward, so a slow answer
+    /// must not hide a newer revocation.
     pub(super) fn note(&self, key: StoreKey, cutoff: Option<Cutoff>, asked_at: Timestamp) -> Option<Cutoff> {
         let mut generations = self.lock();
         let before = generations.find(&key).and_then(|answer| answer.cutoff);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_good_for_less_than_the_delay() {
+    fn an_answer_is_valid_for_less_than_the_delay() {
         let cache = RevocationCache::default();
         assert_eq!(cache.recall(&key(1), SECOND, NOW), None);
         cache.note(key(1), None, NOW);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_from_the_future_is_none() {
+    fn an_answer_from_the_future_is_ignored() {
         let cache = RevocationCache::default();
         cache.note(key(1), None, NOW.after(SECOND));
         assert_eq!(cache.recall(&key(1), SECOND, NOW), None);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_late_takes_no_revocation_back() {
+    fn a_late_answer_does_not_undo_a_revocation() {
         let cache = RevocationCache::default();
         cache.note(key(1), cutoff(5), NOW);
         assert_eq!(cache.note(key(1), None, NOW), cutoff(5));
@@ -116,12 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn the_copy_is_bounded_and_keeps_what_was_asked_for_last() {
+    fn the_cache_is_bounded_and_keeps_the_most_recent_answers() {
         let cache = RevocationCache::default();
         let all = 3 * GENERATION as u32 + 7;
         for n in 0..all {
             cache.note(key(n), None, NOW);
-            // Asked for again and again.
+            // Refreshed on each round.
             cache.note(key(0), cutoff(9), NOW);
         }
         let generations = cache.lock();

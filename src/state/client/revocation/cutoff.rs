@@ -1,4 +1,4 @@
-//! Which copies of a session's cookie are refused, and what they say of themselves to be told by.
+//! Cutoffs, which reject copies of a session's cookie by their stamp.
 
 use std::time::Duration;
 
@@ -10,31 +10,30 @@ use crate::record::{Handle, Record, StoreKey, Values, Version};
 const EXCEPT: &str = "except";
 const SINCE: &str = "since";
 
-/// What was stamped up to a time is refused.
+/// Rejects sessions stamped at or before `until`.
 ///
-/// The stamp of a session is the time of its login, as the version of its record: nobody needs that to tell two writes
-/// of a cookie apart. It is a time of its own because it may be ahead of every clock. A revocation reaches as far into
-/// the future as the clock of another node may be, and a login after it is stamped with a time that lies behind that,
-/// while what the application is told of the login stays true.
+/// The stamp of a session is the time of its login. It is kept as the version of its record, which cookies do not need
+/// otherwise. It is separate from the login time shown to the application because it may be ahead of every clock: a
+/// revocation reaches into the future by the largest clock skew, and a login after it gets a later stamp than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cutoff {
     pub(super) until: Timestamp,
-    /// The one session that goes on, and its stamp: an older copy that was refused before stays refused.
+    /// The one session that stays valid, and its stamp: an older copy that was already rejected stays rejected.
     pub(super) except: Option<(Handle, Timestamp)>,
 }
 
 impl Cutoff {
-    /// The limit of a session that has ended.
+    /// The cutoff of a session that has ended.
     pub(super) const ALL: Self = Self { until: Timestamp::from_millis(u64::MAX), except: None };
 
-    /// Whether the session is refused.
+    /// Returns `true` if the session is rejected.
     pub(super) fn ends(&self, session: &Record) -> bool {
         let stamp = stamp_of(session);
         let is_except = self.except.is_some_and(|(handle, since)| handle == session.handle && stamp >= since);
         stamp <= self.until && !is_except
     }
 
-    /// Writes the limit down as what a store keeps.
+    /// Returns the record that a store keeps for the cutoff.
     pub(super) fn to_record(self, key: &StoreKey, expires_at: Timestamp) -> Record {
         let mut record = Record::new(handle_of(key), self.until, expires_at);
         if let Some((handle, since)) = self.except {
@@ -44,7 +43,7 @@ impl Cutoff {
         record
     }
 
-    /// Reads what [`to_record`](Self::to_record) wrote.
+    /// Reads a record written by [`to_record`](Self::to_record).
     pub(super) fn from_record(record: &Record) -> Option<Self> {
         let except = match record.values.get(EXCEPT) {
             None => None,
@@ -61,15 +60,15 @@ impl Cutoff {
 /// The login of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::state) enum Login {
-    /// Nobody logs in.
+    /// The request does not log in.
     None,
     /// The session is stamped with this time.
     At(Timestamp),
-    /// It is made in a session that has been ended meanwhile, and is lost with it.
+    /// The session has ended, so the login is lost with it.
     InEnded,
 }
 
-/// Returns the handle of a record that is no session's: no two keys have the same.
+/// Returns the handle of a mark: unique for each key.
 pub(super) fn handle_of(key: &StoreKey) -> Handle {
     let mut handle = [0; 16];
     handle.copy_from_slice(&key.as_bytes()[..16]);
@@ -81,8 +80,8 @@ pub(super) fn stamp_of(session: &Record) -> Timestamp {
 }
 
 impl Login {
-    /// Stamps a record that is about to be sealed. `before` is what it was made from, if the session is still that one;
-    /// without a login it keeps its stamp.
+    /// Stamps a record before it is sealed. Without a login the record keeps the stamp of `before`, the loaded record
+    /// of the same session.
     pub(in crate::state) fn stamp(self, record: &mut Record, before: Option<&Record>) {
         record.version = match self {
             Self::At(stamp) => Version::from_u64(stamp.as_millis()),
@@ -91,11 +90,10 @@ impl Login {
     }
 }
 
-/// Returns how long a copy of a cookie may be good after now, if the session has this absolute timeout of its own.
+/// Returns how long a copy of a cookie may stay valid, given the session's `own` absolute timeout.
 ///
-/// It was last used now at the latest, and no use of it is accepted any more, so the longest time that a session may
-/// lie unused is enough. Most sessions end sooner: at their absolute limit, which for none of them began later than
-/// now.
+/// The copy was last used now at the latest, so the longest idle time is enough. Most copies expire sooner: their
+/// absolute timeout began now at the latest.
 pub(super) fn life_with(own: Option<Duration>, timeouts: &Timeouts) -> Duration {
     let longest = |of_layer: Duration| of_layer.max(own.unwrap_or_default()).min(LONGEST_UNUSED);
     timeouts.absolute.map_or(LONGEST_UNUSED, longest)
@@ -119,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_ends_what_was_stamped_up_to_it_but_for_the_exception_and_its_older_copies() {
+    fn a_cutoff_rejects_earlier_stamps_except_for_one_session_but_not_its_older_copies() {
         let cutoff = Cutoff { until: at(10), except: None };
         assert_eq!([0, 10, 11].map(|stamp| cutoff.ends(&session(stamp))), [true, true, false]);
         let but_one = Cutoff { except: Some((SESSION, at(5))), ..cutoff };
@@ -130,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_comes_back_from_its_record() {
+    fn a_cutoff_survives_a_round_trip_through_its_record() {
         let key = StoreKey::of_not_before("alice");
         for except in [None, Some((SESSION, at(7)))] {
             let cutoff = Cutoff { until: at(1_735_689_600_123), except };
             let record = cutoff.to_record(&key, at(1_735_689_700_000));
             assert_eq!(Cutoff::from_record(&record), Some(cutoff));
-            let bytes = Record::decode(&record.encode()).expect("what was encoded");
+            let bytes = Record::decode(&record.encode()).expect("the encoded record");
             assert_eq!(Cutoff::from_record(&bytes), Some(cutoff));
         }
         let mut broken = Cutoff { until: at(1), except: Some((SESSION, at(7))) }.to_record(&key, at(2));
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_keeps_its_stamp_until_somebody_logs_in() {
+    fn a_session_keeps_its_stamp_until_the_next_login() {
         let stamped = |before: Option<&Record>, login: Login| {
             let mut record = session(77);
             login.stamp(&mut record, before);
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_good_for_as_long_as_the_longer_timeout_has_it_and_never_longer_than_it_may_lie_unused() {
+    fn a_copy_lives_for_the_longer_absolute_timeout_up_to_the_longest_idle_time() {
         let timeouts = Timeouts { absolute: Some(12 * HOUR), ..Timeouts::default() };
         for (own, life) in [
             (None, 12 * HOUR),

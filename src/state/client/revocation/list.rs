@@ -1,18 +1,17 @@
-//! Ends state in cookies before its time, by what a store remembers of it.
+//! Revokes sessions in cookies, with marks in a store.
 //!
-//! A cookie cannot be taken back, but it can be refused. The store keeps two kinds of marks, and no session:
+//! A cookie cannot be taken back, but it can be rejected. The store keeps two kinds of marks, and no sessions:
 //!
-//! - **A session that was ended**, under a key made of its handle, which is in each copy of its cookie. The mark stays
-//!   for as long as any of them could be good. Some may live longer than the one that is logged out with, because a
-//!   session was given a longer timeout of its own: by a request whose answer came late, or by a thief. So that is
-//!   noted beside. Whoever lengthens writes the note and then looks for the mark, whoever ends writes the mark and
-//!   then looks for the note: one of the two sees the other.
-//! - **A principal's not-before**: what was [stamped](Cutoff) before it is refused. It only ever moves forward,
-//!   whoever writes at the same time: each write expects the one before it. A login asks for it, and is stamped with a
-//!   later time.
+//! - **An ended session**, under a key made of its handle, which is in each copy of its cookie. The mark stays while
+//!   any copy could be valid. A copy may outlive the one that logs out, if a late response or an attacker gave the
+//!   session a longer timeout. So each longer timeout is noted under another key. Lengthening writes the note and then
+//!   checks the mark; ending writes the mark and then checks the note: at least one of two concurrent requests sees the
+//!   other.
+//! - **A principal's not-before**: sessions [stamped](Cutoff) before it are rejected. It only moves forward: each write
+//!   is a compare-and-swap. A login reads it and gets a later stamp.
 //!
-//! A load asks for both at once. A node may keep [answers](super::cache) for a while; an answer is never older than
-//! that, and what the node revokes by itself it knows at once.
+//! A load reads both concurrently. A node may [cache](super::cache) answers for the configured delay; its own
+//! revocations apply at once.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -35,18 +34,18 @@ use crate::record::lifetime::{CLOCK_SKEW, Expiry, LONGEST_UNUSED};
 use crate::record::{Handle, Record, StoreKey, Version};
 use crate::store::{DecodeRecordError, Entry, Outcome, StoreError, StoreErrorKind};
 
-/// What the store answers, under the layer's rules.
+/// The marks in the store, with the layer's configuration.
 #[derive(Clone, Copy)]
 pub(crate) struct RevocationList<'c> {
     pub(super) config: &'c Config,
     pub(super) revocation: &'c Revocation,
 }
 
-/// Reads what is under a key.
+/// Reads the cutoff of a mark.
 type Read = fn(&Record) -> Option<Cutoff>;
 
 impl<'c> RevocationList<'c> {
-    /// Returns the list of a layer that keeps one.
+    /// Returns the list of a layer.
     pub(crate) fn new(config: &'c Config, revocation: &'c Revocation) -> Self {
         Self { config, revocation }
     }
@@ -56,7 +55,7 @@ impl<'c> RevocationList<'c> {
         client.revocation.as_ref().map(|revocation| Self::new(config, revocation))
     }
 
-    /// Returns what was loaded, or nothing if that has been revoked.
+    /// Returns the loaded session, or `Loaded::Nothing` if it was revoked.
     pub(in crate::state::client) async fn check(self, loaded: Loaded) -> Result<Loaded, Error> {
         let Some(record) = loaded.record() else { return Ok(loaded) };
         let event = if self.config.now() >= record.last_seen_at.after(LONGEST_UNUSED) {
@@ -80,7 +79,7 @@ impl<'c> RevocationList<'c> {
         Ok([limits.0, limits.1].into_iter().flatten().any(|limit| limit.ends(session)))
     }
 
-    /// Finds out what a login is to be stamped with so that it outlives what was revoked before it.
+    /// Returns the stamp for a login, later than all earlier revocations of its principal.
     pub(in crate::state::client) async fn login(
         self,
         principal: Option<&str>,
@@ -99,8 +98,8 @@ impl<'c> RevocationList<'c> {
         Ok(Login::At(not_before.map_or(now, |limit| now.max(just_after(limit.until)))))
     }
 
-    /// Notes that a record which is about to be sealed lives longer than the layer's sessions do, if that is new.
-    /// Returns `false` if the session has been ended meanwhile.
+    /// Notes that a record about to be sealed outlives the layer's absolute timeout, if that is new. Returns `false` if
+    /// another request has ended the session.
     pub(in crate::state::client) async fn lengthen(
         self,
         record: &Record,
@@ -114,7 +113,7 @@ impl<'c> RevocationList<'c> {
             return Ok(true);
         }
         self.keep(StoreKey::of_longer(record.handle), life).await?;
-        // A session that is made by this request can have been ended by none.
+        // No other request can have ended a session that this request makes.
         let mark = before.map(|before| self.find(StoreKey::of_ended(before.handle), read_mark));
         Ok(match mark {
             Some(mark) => mark.await?.is_none(),
@@ -122,12 +121,12 @@ impl<'c> RevocationList<'c> {
         })
     }
 
-    /// Remembers that a session has ended.
+    /// Marks a session as ended.
     pub(in crate::state::client) async fn end(self, session: &Record) -> Result<(), Error> {
         self.mark(session.handle, life_with(session.absolute_timeout, &self.config.timeouts)).await
     }
 
-    /// Ends a session from outside, of which nothing is known but its name.
+    /// Ends a session by its handle alone.
     pub(crate) async fn revoke(self, session: Handle) -> Result<(), Error> {
         self.mark(session, LONGEST_UNUSED).await?;
         for placed in &self.config.parts {
@@ -152,7 +151,7 @@ impl<'c> RevocationList<'c> {
         Ok(())
     }
 
-    /// Sees to it that an empty record is under a key, at least this long, and on nodes whose clocks are ahead.
+    /// Keeps an empty record under a key for at least `life`, even for nodes whose clocks are ahead.
     async fn keep(self, key: StoreKey, life: Duration) -> Result<(), Error> {
         let now = self.config.now();
         let expires_at = now.after(life).after(CLOCK_SKEW);
@@ -161,7 +160,7 @@ impl<'c> RevocationList<'c> {
             if self.calls().ask(|store| store.create(&key, Arc::clone(&record), now)).await? {
                 return Ok(());
             }
-            // It is there already. A deadline is only ever moved to a later time.
+            // It exists already. A touch only moves the deadline to a later time.
             let touched = self.calls().ask(|store| store.touch(&key, record.version, now, expires_at, now)).await?;
             if touched == Outcome::Done {
                 return Ok(());
@@ -171,7 +170,7 @@ impl<'c> RevocationList<'c> {
         Err(Error::conflict())
     }
 
-    /// Ends the sessions that a principal has, but for one. Those that begin after this call live.
+    /// Ends the sessions of a principal, except one. Sessions that begin after this call stay valid.
     pub(crate) async fn revoke_all(self, principal: &str, except: Option<&Record>) -> Result<(), Error> {
         let key = StoreKey::of_not_before(principal);
         let mut has_failed = false;
@@ -179,7 +178,7 @@ impl<'c> RevocationList<'c> {
             match self.move_limit(&key, except).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => pause(attempt).await?,
-                // Done twice it is done: what it was to end has ended.
+                // The call is idempotent: repeat it once.
                 Err(error) if error.kind() == StoreErrorKind::Failed && !has_failed => has_failed = true,
                 Err(error) => return Err(error.into()),
             }
@@ -187,8 +186,8 @@ impl<'c> RevocationList<'c> {
         Err(Error::conflict())
     }
 
-    /// Moves a principal's not-before past the clocks of all nodes and past what any login has been stamped with.
-    /// Returns `false` if another request has just moved it.
+    /// Moves a principal's not-before past the clocks of all nodes and past the stamps of all earlier logins. Returns
+    /// `false` on a conflict with another request.
     async fn move_limit(self, key: &StoreKey, except: Option<&Record>) -> Result<bool, StoreError> {
         let (store, now) = (&self.revocation.store, self.config.now());
         let current = self.calls().limit(store.load(key, now)).await?;
@@ -197,7 +196,7 @@ impl<'c> RevocationList<'c> {
         let before = current.as_ref().map(|(limit, _)| limit);
         let limit = Cutoff {
             until: before.map_or(until, |before| until.max(just_after(before.until))),
-            // Who was refused before does not come back as the exception.
+            // A session that was already rejected must not become the exception.
             except: except
                 .filter(|session| before.is_none_or(|before| !before.ends(session)))
                 .map(|session| (session.handle, stamp_of(session))),
@@ -228,7 +227,7 @@ impl<'c> RevocationList<'c> {
         Ok((limit, record))
     }
 
-    /// Returns what is under a key, as far as is known here or else by the store.
+    /// Returns the cutoff under a key, from the cache or else from the store.
     async fn recall(self, key: StoreKey, read: Read) -> Result<Option<Cutoff>, StoreError> {
         let Revocation { cache, delay, .. } = self.revocation;
         let recalled = if delay.is_zero() { None } else { cache.recall(&key, *delay, self.config.now()) };
@@ -238,7 +237,7 @@ impl<'c> RevocationList<'c> {
         }
     }
 
-    /// Asks the store what is under a key.
+    /// Returns the cutoff under a key, from the store.
     async fn find(self, key: StoreKey, read: Read) -> Result<Option<Cutoff>, StoreError> {
         let now = self.config.now();
         let limit = match self.calls().ask(|store| store.load(&key, now)).await? {
@@ -264,7 +263,7 @@ impl<'c> RevocationList<'c> {
     }
 }
 
-/// What stands under the key of a session that has ended says so by being there.
+/// The presence of a mark ends the session.
 fn read_mark(_: &Record) -> Option<Cutoff> {
     Some(Cutoff::ALL)
 }
@@ -273,7 +272,7 @@ fn just_after(time: Timestamp) -> Timestamp {
     time.after(Duration::from_millis(1))
 }
 
-/// Waits for two answers at once.
+/// Waits for two futures concurrently.
 async fn both<A, B, E>(
     one: impl Future<Output = Result<A, E>>,
     other: impl Future<Output = Result<B, E>>,

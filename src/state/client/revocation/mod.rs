@@ -1,4 +1,4 @@
-//! Ends state in cookies before its time, by what a store remembers of it.
+//! Revokes sessions in cookies, with marks in a store.
 
 mod cache;
 mod cutoff;

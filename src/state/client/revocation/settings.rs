@@ -1,4 +1,4 @@
-//! Where revocations are kept.
+//! Settings of revocation: the store, and the cache of its answers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::cache::RevocationCache;
 use crate::store::ErasedStore;
 
-/// Where revocations are kept.
+/// Settings of revocation: the store, and the cache of its answers.
 #[derive(Clone)]
 pub(crate) struct Revocation {
     pub(crate) store: Arc<dyn ErasedStore>,
-    /// How old an answer may be. None is kept where this is zero.
+    /// Largest age of a cached answer. Zero disables the cache.
     pub(super) delay: Duration,
     pub(super) cache: Arc<RevocationCache>,
 }

@@ -1,4 +1,4 @@
-//! A cart becomes an order, once or not at all.
+//! Checkouts: a cart becomes an order exactly once or not at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,13 +38,13 @@ pub(crate) async fn a_checkout_takes_place_once(shop: Shop) {
     assert_eq!(shop.check_out(&browser, End::Commit).await.value(), Checkout::of("pie 1"), "the next one");
 }
 
-pub(crate) async fn where_nothing_is_pending_there_is_no_checkout(shop: Shop) {
+pub(crate) async fn without_rows_there_is_no_checkout(shop: Shop) {
     assert_eq!(shop.check_out(&Browser::default(), End::Commit).await.value(), Checkout::Nothing);
     let mut browser = shop.browser_with(&[]).await;
     assert_eq!(shop.check_out(&browser, End::Commit).await.value(), Checkout::Nothing);
     shop.change::<Cart>(&mut browser, |cart| cart.push("tea", 1)).await.value();
     let database = Arc::clone(&shop.database);
-    // The session ends while the request has the part.
+    // The session ends while the request holds the part.
     let (shop, ended) = (Arc::new(shop), browser.clone());
     let handler = {
         let shop = Arc::clone(&shop);
@@ -74,7 +74,7 @@ pub(crate) async fn a_checkout_that_is_dropped_or_fails_changes_nothing(shop: Sh
     assert_eq!(shop.orders().await, 2);
 }
 
-pub(crate) async fn of_eight_checkouts_at_once_one_takes_place(shop: Shop) {
+pub(crate) async fn one_of_eight_concurrent_checkouts_succeeds(shop: Shop) {
     let shop = Arc::new(shop);
     for round in 1..=5 {
         let browser = shop.browser_with(&[("tea", 2)]).await;
@@ -89,7 +89,7 @@ pub(crate) async fn of_eight_checkouts_at_once_one_takes_place(shop: Shop) {
     }
 }
 
-pub(crate) async fn what_is_added_during_a_checkout_is_in_the_next_cart(shop: Shop) {
+pub(crate) async fn rows_added_during_a_checkout_are_in_the_next_cart(shop: Shop) {
     let adds: [fn(&mut Part<Cart>); 3] = [
         |cart| cart.push("pie", 1),
         |cart| cart.update(|cart| cart.add("pie", 1)),
@@ -118,7 +118,7 @@ pub(crate) async fn what_is_added_during_a_checkout_is_in_the_next_cart(shop: Sh
     }
 }
 
-pub(crate) async fn what_another_request_has_added_just_before_is_in_the_order(shop: Shop) {
+pub(crate) async fn an_order_includes_rows_added_just_before(shop: Shop) {
     let browser = shop.browser_with(&[("tea", 2)]).await;
     let (shop, other) = (Arc::new(shop), browser.clone());
     let handler = {
@@ -141,7 +141,7 @@ pub(crate) async fn what_another_request_has_added_just_before_is_in_the_order(s
 
 pub(crate) async fn a_checkout_follows_renewals_before_and_during_it(shop: Shop) {
     let shop = Arc::new(shop);
-    // Before: the request has loaded the session under an ID that is renewed before it begins.
+    // Before: the session is renewed between the request's load and its checkout.
     let mut browser = shop.browser_with(&[("tea", 2)]).await;
     let (renewing, old) = (Arc::clone(&shop), browser.clone());
     let handler = |extensions| async move {
@@ -155,10 +155,10 @@ pub(crate) async fn a_checkout_follows_renewals_before_and_during_it(shop: Shop)
     let visit = browser.send_raw(&shop.app, handler).await;
     browser.receive(&visit);
     let renewed = visit.value();
-    assert_eq!((browser.id(), shop.cart(&renewed).await.as_str()), (renewed.id(), ""), "it is told the new ID");
+    assert_eq!((browser.id(), shop.cart(&renewed).await.as_str()), (renewed.id(), ""), "it learns the new ID");
     assert_eq!(renewed.clone().get(&shop.app, "n").await, Some(1));
 
-    // During: the renewal waits, and copies what the checkout has left.
+    // During: the renewal waits, and copies the result of the checkout.
     let mut browser = shop.browser_with(&[("tea", 2)]).await;
     let open = shop.open_checkout(&browser, End::Commit).await;
     let (renewing, app, old) = (browser.clone(), shop.app.clone(), browser.clone());
@@ -171,7 +171,7 @@ pub(crate) async fn a_checkout_follows_renewals_before_and_during_it(shop: Shop)
     assert_ne!(browser.id(), old.id());
     assert_eq!((shop.cart(&browser).await.as_str(), browser.get(&shop.app, "n").await), ("", Some(1)));
 
-    // By the request itself, which renews and logs in while it orders.
+    // By the request itself, which renews and logs in during its checkout.
     let mut browser = shop.browser_with(&[("tea", 2)]).await;
     let (database, old) = (Arc::clone(&shop.database), browser.clone());
     let handler = |extensions| async move {

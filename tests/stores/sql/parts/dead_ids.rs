@@ -1,4 +1,4 @@
-//! Rows of a session whose ID died while a request with that ID was under way, and rows of requests that are refused.
+//! Rows of a session whose ID died during a request with that ID, and rows of rejected requests.
 
 use std::future::Future;
 
@@ -21,12 +21,12 @@ enum Death {
 impl Death {
     const ALL: [Self; 5] = [Self::Login, Self::FreshLogin, Self::Takeover, Self::Reauthentication, Self::Logout];
 
-    /// Who is logged in before.
+    /// The principal before.
     fn principal(self) -> Option<&'static str> {
         matches!(self, Self::Takeover | Self::Reauthentication | Self::Logout).then_some("alice")
     }
 
-    /// Happens in the tab of the victim, who then has something secret in the cart.
+    /// Makes the ID die by a request of the victim, which then puts a secret into the cart.
     async fn happen(self, app: &App, victim: &mut Browser) {
         let visit = victim.send_raw(app, move |extensions| async move {
             let session = Session::from_extensions(&extensions)?.load().await?;
@@ -55,7 +55,7 @@ impl Shop {
         browser
     }
 
-    /// Makes a request that does `act` after its ID has died. Returns its status, and the victim's browser.
+    /// Sends a request that runs `act` after its ID has died. Returns its status, and the victim's browser.
     async fn after_death<T: Send + 'static, F, Fut>(&self, death: Death, act: F) -> (StatusCode, T, Browser)
     where
         F: FnOnce(http::Extensions) -> Fut + Send + 'static,
@@ -75,7 +75,7 @@ impl Shop {
     }
 }
 
-pub(crate) async fn a_request_whose_id_has_died_sees_no_row_that_was_written_since(shop: Shop) {
+pub(crate) async fn a_request_with_a_dead_id_sees_no_newer_row(shop: Shop) {
     for death in Death::ALL {
         let look = |extensions| async move { Ok(Part::<Cart>::from_extensions(&extensions).await?.shown()) };
         let (status, shown, _) = shop.after_death(death, look).await;
@@ -84,7 +84,7 @@ pub(crate) async fn a_request_whose_id_has_died_sees_no_row_that_was_written_sin
     }
 }
 
-pub(crate) async fn a_request_whose_id_has_died_writes_no_row(shop: Shop) {
+pub(crate) async fn a_request_with_a_dead_id_writes_no_row(shop: Shop) {
     for death in Death::ALL {
         let forge = |extensions| async move {
             Part::<Cart>::from_extensions(&extensions).await?.push("forged", 1);
@@ -97,7 +97,7 @@ pub(crate) async fn a_request_whose_id_has_died_writes_no_row(shop: Shop) {
     }
 }
 
-pub(crate) async fn a_request_whose_id_has_died_removes_no_row(shop: Shop) {
+pub(crate) async fn a_request_with_a_dead_id_removes_no_row(shop: Shop) {
     for death in [Death::Login, Death::Reauthentication] {
         for is_logout in [true, false] {
             let end = move |extensions: http::Extensions| async move {
@@ -115,7 +115,7 @@ pub(crate) async fn a_request_whose_id_has_died_removes_no_row(shop: Shop) {
     }
 }
 
-pub(crate) async fn a_request_that_is_refused_writes_no_row(shop: Shop) {
+pub(crate) async fn a_rejected_request_writes_no_row(shop: Shop) {
     let shop = shop.with(|layer| {
         let layer = layer.with_conflict_policy(ConflictPolicy::Fail).with_max_record_size(1000);
         layer.with_max_sessions(1, SessionLimitPolicy::RefuseLogin).unwrap()
@@ -132,7 +132,7 @@ pub(crate) async fn a_request_that_is_refused_writes_no_row(shop: Shop) {
                     session.insert("n", 2)?;
                     tab.set(&app, "n", 3).await.value();
                 }
-                // A value that is too large would be refused at once, and not with the request.
+                // An oversized value would fail at once, and not with the request.
                 "large" => session.login("x".repeat(2000)),
                 _ => session.login("bob"),
             }
@@ -150,7 +150,7 @@ pub(crate) async fn a_request_that_is_refused_writes_no_row(shop: Shop) {
     }
 }
 
-pub(crate) async fn a_part_that_is_still_held_carries_no_row_into_the_session_of_somebody_else(shop: Shop) {
+pub(crate) async fn a_part_held_during_a_takeover_writes_no_row_into_the_new_session(shop: Shop) {
     for next in [Some(("bob", false)), Some(("bob", true)), Some(("alice", true)), None] {
         for (before, after) in [(false, false), (false, true), (true, false), (true, true)] {
             let (rows, mut browser) = (shop.rows().await, shop.browser_before(Death::Takeover).await);

@@ -1,7 +1,7 @@
-//! Requests that are dropped at any poll, with the rows they write and the orders they make.
+//! Requests dropped at any poll, with their rows and orders.
 //!
-//! A statement may have been sent when its request is dropped. So the same visitor first makes another request, which
-//! the database lets in before that statement or after it.
+//! A statement may be in flight when its request is dropped. So the same client first makes another request, which the
+//! database serializes with that statement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use super::{Cart, End, Plan, Shop};
 use crate::browser::Browser;
 use crate::sql::cases;
 
-/// The most that the next request waits.
+/// The longest wait of the next request.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Where requests are dropped. How often one is polled is not the same every time.
+/// The polls at which requests are dropped. The number of polls varies.
 const POLLS: std::ops::Range<usize> = 1..40;
 
 impl Shop {
-    /// Makes the next request of a visitor, which has to be served at once. A login that was sent before it was dropped
-    /// may end the session between the load and the write of a request, which is told so.
+    /// Sends the next request of a client, which must be served at once. A dropped login that was already sent may end
+    /// the session between the load and the write of this request, which then gets an error.
     async fn go_on(&self, browser: &mut Browser, story: &str) {
         let begun = Instant::now();
         let mut visit = browser.set(&self.app, "next", 1).await;
@@ -30,7 +30,7 @@ impl Shop {
             visit = browser.set(&self.app, "next", 1).await;
         }
         assert_eq!(visit.status, StatusCode::OK, "{story}: {:?}", visit.error);
-        assert!(begun.elapsed() < AT_ONCE, "{story}: the visitor waited for {:?}", begun.elapsed());
+        assert!(begun.elapsed() < AT_ONCE, "{story}: the request waited for {:?}", begun.elapsed());
     }
 }
 
@@ -79,8 +79,8 @@ pub(crate) async fn a_checkout_that_is_dropped_takes_place_whole_or_not_at_all(s
     assert!(dropped > 0, "the checkout asks the database");
 }
 
-/// The requests share one connection. A write in a transaction that was left open on it is seen by them, and not by the
-/// database, which is asked on another.
+/// The requests share one connection. They would see a write in a transaction left open on it, but a query on another
+/// connection does not.
 pub(crate) async fn a_request_that_is_dropped_leaves_no_transaction_on_the_only_connection(shop: Shop) {
     let mut dropped = 0;
     for poll in POLLS {

@@ -15,7 +15,7 @@ macro_rules! tests_of_parts {
     };
     ([alone] $($module:ident { $($name:ident)* })*) => {
         $($(
-            /// In a thread of its own, which a deadlock would block for good.
+            /// In a separate thread, which a deadlock would block forever.
             #[test]
             fn $name() {
                 let (sender, receiver) = std::sync::mpsc::channel();
@@ -33,7 +33,7 @@ macro_rules! tests_of_parts {
         )*)*
     };
     ([network] $server:expr, $store:ident, $pool_at:expr, $($name:ident)*) => {
-        /// Makes an application whose store is behind a network that can fail.
+        /// Creates an application whose store is behind a proxy.
         async fn shop_behind_proxy() -> Option<(Shop, crate::harness::proxy::Proxy)> {
             let proxy = crate::harness::proxy::Proxy::start($server.server()?.address()).await;
             let (scene, pool) = (Scene::migrated().await?, $pool_at($server.url(proxy.address())).await);
@@ -53,11 +53,11 @@ macro_rules! tests_of_parts {
     ([network] $server:expr, $store:ident, $pool_at:expr) => {
         tests_of_parts! { [network] $server, $store, $pool_at,
             a_row_whose_reply_is_lost_is_written_once
-            a_row_goes_though_the_reply_to_its_coming_was_lost
+            a_row_can_be_removed_after_the_reply_to_its_insert_was_lost
             a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_all
-            connections_that_have_died_are_noticed_by_no_checkout
+            dead_connections_fail_no_checkout
             a_request_that_is_dropped_leaves_no_transaction_on_its_connection
-            a_request_goes_to_the_server_no_more_often_than_it_must
+            a_request_takes_the_minimum_of_round_trips
         }
     };
     ($engine:ident, $store:ident) => {
@@ -124,7 +124,7 @@ macro_rules! tests_of_parts {
             Some(open(scene, store).await)
         }
 
-        /// Makes the tables, and an application over a store, which is one of the scene's table.
+        /// Creates the tables, and an application over a store with the scene's table.
         async fn open(scene: Scene, store: $store) -> Shop {
             let name = |table: &str| format!("{}_{table}", scene.table);
             let cart = InTables::new(&store).with_row(&name("carts"));
@@ -133,7 +133,7 @@ macro_rules! tests_of_parts {
             let seats = seats.add_collection("seats", &name("seats"), &["bench", "place"]);
             let (begin, end) = ("\"quantity\" ", " NOT NULL");
             let schema = format!("{}{}", cart.schema::<Cart>().unwrap(), seats.schema::<Seats>().unwrap());
-            // With a rule that the type does not know.
+            // With a constraint that the type does not have.
             let (before, rest) = schema.replace('`', "\"").split_once(begin).map(own).unwrap();
             let (integer, after) = rest.split_once(end).unwrap();
             let schema = format!("{before}{begin}{integer}{end} CHECK (quantity <= 24){after}");
@@ -163,42 +163,42 @@ macro_rules! tests_of_parts {
         }
         tests_of_parts! { [each]
             dead_ids {
-                a_request_whose_id_has_died_sees_no_row_that_was_written_since
-                a_request_whose_id_has_died_writes_no_row
-                a_request_whose_id_has_died_removes_no_row
-                a_request_that_is_refused_writes_no_row
-                a_part_that_is_still_held_carries_no_row_into_the_session_of_somebody_else
+                a_request_with_a_dead_id_sees_no_newer_row
+                a_request_with_a_dead_id_writes_no_row
+                a_request_with_a_dead_id_removes_no_row
+                a_rejected_request_writes_no_row
+                a_part_held_during_a_takeover_writes_no_row_into_the_new_session
             }
             drops {
                 a_request_that_is_dropped_leaves_its_rows_and_its_session_in_step
                 a_checkout_that_is_dropped_takes_place_whole_or_not_at_all
             }
             rows {
-                a_part_comes_back_from_its_tables_and_a_look_writes_nothing
-                of_two_hundred_rows_only_those_that_changed_are_written
+                a_part_survives_a_round_trip_and_reading_writes_nothing
+                only_the_changed_of_two_hundred_rows_are_written
                 two_requests_that_change_different_rows_both_win
-                of_one_row_the_later_request_counts_field_by_field
-                a_closure_runs_again_on_the_row_that_another_request_left
-                a_row_that_was_removed_is_not_brought_back_by_a_change
-                with_the_policy_fail_requests_meet_in_a_row_and_not_in_a_part
+                the_later_change_of_one_row_wins_field_by_field
+                a_closure_runs_again_on_the_row_written_by_another_request
+                a_removed_row_is_not_revived_by_a_change
+                with_the_fail_policy_requests_conflict_by_row_and_not_by_part
                 twenty_requests_at_once_lose_no_row
-                a_row_that_a_rule_of_its_table_refuses_is_409_and_nothing_of_the_request_is_saved
+                a_row_that_violates_a_constraint_is_409_and_the_request_saves_nothing
             }
             lifetimes {
                 rows_go_with_their_session
                 abandoned_carts_leave_no_row
                 rows_stay_through_renewals_and_a_login
-                what_is_written_after_the_end_of_a_session_begins_anew
-                a_request_that_is_late_brings_no_row_back
+                rows_written_after_the_end_of_a_session_belong_to_a_new_one
+                a_late_request_revives_no_row
                 another_principal_never_gets_the_rows
             }
             checkouts {
                 a_checkout_takes_place_once
-                where_nothing_is_pending_there_is_no_checkout
+                without_rows_there_is_no_checkout
                 a_checkout_that_is_dropped_or_fails_changes_nothing
-                of_eight_checkouts_at_once_one_takes_place
-                what_is_added_during_a_checkout_is_in_the_next_cart
-                what_another_request_has_added_just_before_is_in_the_order
+                one_of_eight_concurrent_checkouts_succeeds
+                rows_added_during_a_checkout_are_in_the_next_cart
+                an_order_includes_rows_added_just_before
                 a_checkout_follows_renewals_before_and_during_it
                 a_checkout_works_on_sessions_that_are_sealed
                 after_a_checkout_the_request_goes_on

@@ -13,7 +13,7 @@ use crate::sql::cases::HOUR;
 const ALL: [i64; 4] = [1, 2, 0, 1];
 
 impl Shop {
-    /// Makes a browser whose session has rows in each kind of table.
+    /// Returns a browser whose session has rows in each kind of table.
     async fn browser_with_all(&self) -> Browser {
         let mut browser = self.browser_with(&[("bun", 1), ("tea", 2)]).await;
         let soup = |seats: &mut Part<Seats>| seats.meals.push(Meal { name: "soup".to_owned(), is_warm: true });
@@ -70,7 +70,7 @@ pub(crate) async fn rows_stay_through_renewals_and_a_login(shop: Shop) {
     let mut ids = vec![browser.id().map(str::to_owned)];
     let mut note_id = |browser: &Browser| {
         let id = browser.id().map(str::to_owned);
-        assert!(!ids.contains(&id), "the ID is another one");
+        assert!(!ids.contains(&id), "the ID has changed");
         ids.push(id);
     };
     shop.app.pass(Duration::from_secs(61));
@@ -97,11 +97,11 @@ pub(crate) async fn rows_stay_through_renewals_and_a_login(shop: Shop) {
     assert_eq!((shop.sessions().await, shop.rows().await), (1, ALL));
 }
 
-pub(crate) async fn what_is_written_after_the_end_of_a_session_begins_anew(shop: Shop) {
+pub(crate) async fn rows_written_after_the_end_of_a_session_belong_to_a_new_one(shop: Shop) {
     let ends: [fn(&Session); 4] =
         [Session::logout, Session::destroy, |session| session.login_fresh("alice"), |session| session.login("carol")];
     for (number, end) in ends.into_iter().enumerate() {
-        // The part is loaded before the end, or not at all, or after it.
+        // The part is loaded before the end, after it, or not at all.
         for order in 0..3 {
             let mut browser = shop.browser_with_all().await;
             shop.act(&mut browser, |session| session.login("bob")).await;
@@ -133,7 +133,7 @@ pub(crate) async fn what_is_written_after_the_end_of_a_session_begins_anew(shop:
     }
 }
 
-pub(crate) async fn a_request_that_is_late_brings_no_row_back(shop: Shop) {
+pub(crate) async fn a_late_request_revives_no_row(shop: Shop) {
     let ends: [fn(&Session); 3] =
         [Session::logout, |session| session.login("bob"), |session| session.login_fresh("bob")];
     for (number, end) in ends.into_iter().enumerate() {
@@ -151,12 +151,12 @@ pub(crate) async fn a_request_that_is_late_brings_no_row_back(shop: Shop) {
             assert!(visit.set_cookies().is_empty(), "end {number}: {visit:?}");
         }
         assert_eq!((shop.cart(&browser).await.as_str(), shop.rows().await), ("", [0; 4]), "end {number}");
-        // A new request with the old cookie is that of a new visitor.
+        // A new request with the old cookie has no session.
         shop.change::<Cart>(&mut old, |cart| cart.push("jam", 1)).await.value();
         assert_eq!((shop.cart(&old).await.as_str(), shop.cart(&browser).await.as_str()), ("jam 1", ""), "end {number}");
         shop.act(&mut old, Session::logout).await;
     }
-    // So is one after the session expired during the request.
+    // Neither has one after the session expired during the request.
     let browser = shop.browser_with_all().await;
     let late = shop.slow::<Cart>(&browser, |cart| cart.push("pie", 1)).await;
     shop.app.pass(HOUR * 24);

@@ -1,9 +1,8 @@
 //! Parts in tables, through a layer, on each engine.
 //!
-//! `rows` is which rows are written and who wins, `lives` when they go, `dead_ids` what a request is shown whose
-//! session is no longer its own, `checkouts` how rows become data of the application, `closures` what the application's
-//! closures may do meanwhile, `drops` what requests leave that are dropped, `network` what a network can do to all
-//! that, and how often it is used.
+//! `rows` tests which rows are written and which request wins, `lifetimes` when rows are deleted, `dead_ids` requests
+//! with dead IDs, `checkouts` how rows become data of the application, `closures` closures during a checkout, `drops`
+//! dropped requests, and `network` network faults and round trips.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,7 +29,7 @@ pub(crate) mod rows;
 
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A part with a row of its own, and a collection.
+/// A part with a row and a collection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cart {
     pub(crate) note: Option<String>,
@@ -38,7 +37,7 @@ pub(crate) struct Cart {
     pub(crate) lines: Vec<Line>,
 }
 
-/// The table refuses quantities above 24.
+/// The table rejects quantities above 24.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub(crate) sku: String,
@@ -50,7 +49,7 @@ impl SessionPart for Cart {
     const NAME: &'static str = "cart";
 }
 
-/// A part that has nothing but collections.
+/// A part with only collections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Seats {
     pub(crate) seats: Vec<Seat>,
@@ -74,7 +73,7 @@ impl SessionPart for Seats {
     const NAME: &'static str = "seats";
 }
 
-/// The tables of both.
+/// The tables of both parts.
 pub(crate) const TABLES: [&str; 4] = ["carts", "lines", "seats", "meals"];
 
 impl Cart {
@@ -98,7 +97,7 @@ impl Cart {
         self.lines.retain(|line| line.sku != sku);
     }
 
-    /// What is in it: `bun 1, tea 2`.
+    /// Returns the content: `bun 1, tea 2`.
     pub(crate) fn shown(&self) -> String {
         let lines: Vec<_> = self.lines.iter().map(|line| format!("{} {}", line.sku, line.quantity)).collect();
         lines.join(", ")
@@ -111,20 +110,20 @@ pub(crate) struct Shop {
     pub(crate) database: Arc<dyn Database>,
 }
 
-/// What the tests ask of a database. In its SQL `@t` is the beginning of the names of all tables.
+/// The database operations of the tests. In its SQL `@t` is the prefix of all table names.
 pub(crate) trait Database: Send + Sync {
     fn run(&self, sql: String) -> Boxed<'_, ()>;
     fn number(&self, sql: String) -> Boxed<'_, i64>;
     fn sweep(&self, now: Timestamp) -> Boxed<'_, usize>;
 
-    /// Writes each row of `@t_lines` that is inserted, updated or deleted from now on down in `@t_log`.
+    /// Logs each later insert, update and delete of a row of `@t_lines` in `@t_log`.
     fn watch(&self) -> Boxed<'_, ()>;
 
     /// Turns the lines of a cart into rows of `@t_orders`.
     fn check_out<'a>(&'a self, cart: &'a mut Part<Cart>, plan: Plan) -> Boxed<'a, Result<Checkout, Error>>;
 }
 
-/// How a checkout is to go.
+/// The end of a checkout.
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) end: End,
@@ -140,7 +139,7 @@ pub(crate) enum End {
     Fail,
 }
 
-/// Where a checkout says that its transaction is open, and waits.
+/// The point where a checkout reports its open transaction, and waits.
 pub(crate) struct Gate {
     is_open: oneshot::Sender<()>,
     go_on: oneshot::Receiver<()>,
@@ -149,19 +148,19 @@ pub(crate) struct Gate {
 impl Plan {
     pub(crate) async fn pass(&mut self) {
         if let Some(Gate { is_open, go_on }) = self.gate.take() {
-            is_open.send(()).expect("the test waits for it");
-            go_on.await.expect("the test lets it go on");
+            is_open.send(()).expect("the test is waiting");
+            go_on.await.expect("the test continues it");
         }
     }
 }
 
-/// What came of a checkout.
+/// The result of a checkout.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Checkout {
     /// There was nothing to order.
     Nothing,
     Ordered(String),
-    /// It was dropped, perhaps since a statement of the application failed.
+    /// It was dropped, for example because a statement of the application failed.
     Dropped,
 }
 
@@ -172,7 +171,7 @@ impl Checkout {
 }
 
 impl Shop {
-    /// Changes how the layer works.
+    /// Changes the settings of the layer.
     pub(crate) fn with(mut self, set: impl FnOnce(session_state::SessionLayer) -> session_state::SessionLayer) -> Self {
         self.app = self.app.with(set);
         self
@@ -186,7 +185,7 @@ impl Shop {
         self.database.number(sql.to_owned()).await
     }
 
-    /// How many rows there are in each of the [`TABLES`], whoever's they are.
+    /// Returns the number of rows in each of the [`TABLES`], of all sessions.
     pub(crate) async fn rows(&self) -> [i64; 4] {
         let mut counts = [0; 4];
         for (count, table) in counts.iter_mut().zip(TABLES) {
@@ -203,7 +202,7 @@ impl Shop {
         self.number("SELECT COUNT(*) FROM @t_orders").await
     }
 
-    /// Makes a browser with a session that has these lines.
+    /// Returns a browser with a session that has these lines.
     pub(crate) async fn browser_with(&self, lines: &'static [(&'static str, i64)]) -> Browser {
         let mut browser = Browser::default();
         browser.set(&self.app, "n", 1).await.value();
@@ -214,7 +213,7 @@ impl Shop {
         browser
     }
 
-    /// Makes a request that changes a part.
+    /// Sends a request that changes a part.
     pub(crate) async fn change<T: SessionPart + Send>(
         &self,
         browser: &mut Browser,
@@ -237,7 +236,7 @@ impl Shop {
         browser.send_raw(&self.app, handler).await
     }
 
-    /// Makes a request that changes the session, which knows nothing of parts.
+    /// Sends a request that changes the session, but no part.
     pub(crate) async fn act(&self, browser: &mut Browser, act: impl FnOnce(&Session) + Send + 'static) {
         browser.visit(&self.app, async move |session| act(&session)).await.value();
     }
@@ -251,8 +250,8 @@ impl Shop {
         let ((loaded, is_loaded), (go_on, may_go_on)) = (oneshot::channel(), oneshot::channel());
         let handler = |extensions| async move {
             let mut part = Part::<T>::from_extensions(&extensions).await?;
-            loaded.send(()).expect("the test waits for it");
-            may_go_on.await.expect("the test lets it go on");
+            loaded.send(()).expect("the test is waiting");
+            may_go_on.await.expect("the test continues it");
             change(&mut part);
             Ok((StatusCode::OK, Checkout::Nothing))
         };
@@ -262,7 +261,7 @@ impl Shop {
         Slow { go_on, visit }
     }
 
-    /// Reads a part without taking a cookie.
+    /// Reads a part without keeping cookies.
     pub(crate) async fn read<T: SessionPart + Clone + Send>(&self, browser: &Browser) -> T {
         let handler =
             |extensions| async move { Ok((StatusCode::OK, (*Part::<T>::from_extensions(&extensions).await?).clone())) };
@@ -297,7 +296,7 @@ impl Shop {
     }
 }
 
-/// A request that is under way.
+/// A running request.
 pub(crate) struct Slow {
     go_on: oneshot::Sender<()>,
     visit: JoinHandle<Visit<Checkout>>,
@@ -305,7 +304,7 @@ pub(crate) struct Slow {
 
 impl Slow {
     pub(crate) async fn finish(self) -> Visit<Checkout> {
-        self.go_on.send(()).expect("the request is under way");
+        self.go_on.send(()).expect("the request is running");
         self.visit.await.expect("the request is answered")
     }
 }

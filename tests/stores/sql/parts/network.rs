@@ -106,7 +106,7 @@ pub(crate) async fn a_row_whose_reply_is_lost_is_written_once(shop: Shop, proxy:
     }
 }
 
-pub(crate) async fn a_row_goes_though_the_reply_to_its_coming_was_lost(shop: Shop, proxy: Proxy) {
+pub(crate) async fn a_row_can_be_removed_after_the_reply_to_its_insert_was_lost(shop: Shop, proxy: Proxy) {
     let proxy = Arc::new(proxy);
     for passing in 0.. {
         let (mut browser, network) = (Browser::default(), Arc::clone(&proxy));
@@ -171,8 +171,8 @@ pub(crate) async fn a_checkout_whose_reply_is_lost_takes_place_once_or_not_at_al
     }
 }
 
-/// Connections that die between two requests, or between a request's look at the cart and its checkout.
-pub(crate) async fn connections_that_have_died_are_noticed_by_no_checkout(shop: Shop, proxy: Proxy) {
+/// Connections that die between two requests, or between a request's read of the cart and its checkout.
+pub(crate) async fn dead_connections_fail_no_checkout(shop: Shop, proxy: Proxy) {
     let proxy = Arc::new(proxy);
     for dies_within in [false, true] {
         let browser = shop.begin().await;
@@ -199,8 +199,8 @@ pub(crate) async fn connections_that_have_died_are_noticed_by_no_checkout(shop: 
     }
 }
 
-/// Requests are dropped at all stages, and other requests reuse their connections: the writes of those must be visible
-/// to every connection.
+/// Requests are dropped at all stages, and other requests reuse their connections. The writes of the latter must be
+/// visible to every connection.
 pub(crate) async fn a_request_that_is_dropped_leaves_no_transaction_on_its_connection(shop: Shop, proxy: Proxy) {
     const STEP: Duration = Duration::from_millis(3);
     let shop = Arc::new(shop);
@@ -256,7 +256,7 @@ const COSTS: [(Kind, usize); 4] = [
     (Kind::Write, 6),
     // The same, however many rows change.
     (Kind::WriteAll, 6),
-    // The same, but with a lock on the session, another look at the rows, and each of the two tables to be emptied; one
+    // The same, but with a lock on the session, another read of the rows, and a delete in each of the two tables; one
     // statement is the application's.
     (Kind::Checkout, 10),
 ];
@@ -278,7 +278,7 @@ impl Kind {
     }
 }
 
-pub(crate) async fn a_request_goes_to_the_server_no_more_often_than_it_must(shop: Shop, proxy: Proxy) {
+pub(crate) async fn a_request_takes_the_minimum_of_round_trips(shop: Shop, proxy: Proxy) {
     const STEADY: usize = 10;
     for (kind, most) in COSTS {
         let (mut steady, mut costs) = (0, Vec::new());
@@ -293,6 +293,6 @@ pub(crate) async fn a_request_goes_to_the_server_no_more_often_than_it_must(shop
             assert!(costs.len() < 100, "{kind:?} took {costs:?} round trips, not {most}");
         }
         println!("{kind:?}: {most} round trips");
-        assert!(costs.iter().all(|cost| *cost >= most), "{kind:?} is cheaper than was thought: {costs:?}");
+        assert!(costs.iter().all(|cost| *cost >= most), "{kind:?} is cheaper than expected: {costs:?}");
     }
 }

@@ -28,7 +28,7 @@ impl How {
         }
     }
 
-    /// Lets two requests load the cart, and then change it one after the other. Returns the answer to the later one.
+    /// Lets two requests load the cart, and then change it one after the other. Returns the response to the later one.
     async fn meet(self, shop: &Shop, browser: &Browser, earlier: fn(&mut Cart), later: fn(&mut Cart)) -> Visit<()> {
         let one = shop.slow::<Cart>(browser, move |cart| self.change(cart, earlier)).await;
         let other = shop.slow::<Cart>(browser, move |cart| self.change(cart, later)).await;
@@ -39,7 +39,7 @@ impl How {
     }
 }
 
-pub(crate) async fn a_part_comes_back_from_its_tables_and_a_look_writes_nothing(shop: Shop) {
+pub(crate) async fn a_part_survives_a_round_trip_and_reading_writes_nothing(shop: Shop) {
     let mut browser = Browser::default();
     assert_eq!(shop.read::<Cart>(&browser).await, Cart::default());
     assert_eq!((shop.sessions().await, shop.rows().await), (0, [0; 4]));
@@ -73,7 +73,7 @@ pub(crate) async fn a_part_comes_back_from_its_tables_and_a_look_writes_nothing(
     let version = shop.number("SELECT version FROM @t").await;
     shop.change::<Cart>(&mut browser, |cart| cart.is_gift = true).await.value();
     shop.change::<Seats>(&mut browser, |seats| seats.seats.reverse()).await.value();
-    assert_eq!(shop.number("SELECT version FROM @t").await, version, "nothing is written where nothing differs");
+    assert_eq!(shop.number("SELECT version FROM @t").await, version, "nothing is written without a change");
 
     shop.change::<Seats>(&mut browser, |seats| seats.seats.retain(|seat| seat.bench == 9)).await.value();
     shop.change::<Cart>(&mut browser, |cart| **cart = Cart::default()).await.value();
@@ -81,7 +81,7 @@ pub(crate) async fn a_part_comes_back_from_its_tables_and_a_look_writes_nothing(
     assert_eq!(shop.read::<Seats>(&browser).await.seats, expected.seats[1..3]);
 }
 
-pub(crate) async fn of_two_hundred_rows_only_those_that_changed_are_written(shop: Shop) {
+pub(crate) async fn only_the_changed_of_two_hundred_rows_are_written(shop: Shop) {
     let mut browser = shop.browser_with(&[]).await;
     let fill = |cart: &mut Part<Cart>| (0..200).for_each(|n| cart.push(format!("sku {n:03}"), 1));
     shop.change(&mut browser, fill).await.value();
@@ -138,7 +138,7 @@ pub(crate) async fn two_requests_that_change_different_rows_both_win(shop: Shop)
         let cart: Cart = shop.read(&browser).await;
         assert_eq!((cart.shown().as_str(), cart.note.as_deref()), ("pie 1", Some("soon")), "{how:?}");
     }
-    // Two parts of one session do not meet at all.
+    // Two parts of one session do not conflict.
     let browser = shop.browser_with(&[]).await;
     let one = shop.slow::<Cart>(&browser, |cart| cart.push("tea", 1)).await;
     let meal = || Meal { name: "soup".to_owned(), is_warm: true };
@@ -147,7 +147,7 @@ pub(crate) async fn two_requests_that_change_different_rows_both_win(shop: Shop)
     assert_eq!((shop.cart(&browser).await.as_str(), shop.read::<Seats>(&browser).await.meals), ("tea 1", vec![meal()]));
 }
 
-pub(crate) async fn of_one_row_the_later_request_counts_field_by_field(shop: Shop) {
+pub(crate) async fn the_later_change_of_one_row_wins_field_by_field(shop: Shop) {
     let browser = shop.browser_with(&[("tea", 1)]).await;
     let earlier = |cart: &mut Cart| {
         cart.line("tea").quantity = 2;
@@ -162,35 +162,35 @@ pub(crate) async fn of_one_row_the_later_request_counts_field_by_field(shop: Sho
     let mut cart: Cart = shop.read(&browser).await;
     assert_eq!((cart.line("tea").quantity, cart.line("tea").wish.as_deref()), (3, Some("hot")));
     assert_eq!((cart.is_gift, cart.note.as_deref()), (true, Some("later")));
-    // Both put a row where there was none.
+    // Both insert a row.
     How::Directly.meet(&shop, &browser, |cart| cart.push("bun", 4), |cart| cart.push("bun", 5)).await.value();
     assert_eq!(shop.cart(&browser).await, "bun 5, tea 3");
 }
 
-pub(crate) async fn a_closure_runs_again_on_the_row_that_another_request_left(shop: Shop) {
+pub(crate) async fn a_closure_runs_again_on_the_row_written_by_another_request(shop: Shop) {
     let browser = shop.browser_with(&[]).await;
     How::ByUpdate.meet(&shop, &browser, |cart| cart.add("tea", 1), |cart| cart.add("tea", 2)).await.value();
     assert_eq!(shop.cart(&browser).await, "tea 3");
     How::ByUpdate.meet(&shop, &browser, |cart| cart.add("tea", 4), |cart| cart.add("tea", 5)).await.value();
     assert_eq!(shop.cart(&browser).await, "tea 12");
     How::ByUpdate.meet(&shop, &browser, |cart| cart.remove("tea"), |cart| cart.add("tea", 5)).await.value();
-    assert_eq!(shop.cart(&browser).await, "tea 5", "the closure has found no row and made one");
+    assert_eq!(shop.cart(&browser).await, "tea 5", "the closure has found no row and inserted one");
 }
 
-pub(crate) async fn a_row_that_was_removed_is_not_brought_back_by_a_change(shop: Shop) {
+pub(crate) async fn a_removed_row_is_not_revived_by_a_change(shop: Shop) {
     let browser = shop.browser_with(&[("bun", 1), ("tea", 1)]).await;
     let change = |cart: &mut Cart| cart.line("tea").quantity = 9;
     How::Directly.meet(&shop, &browser, |cart| cart.remove("tea"), change).await.value();
     assert_eq!(shop.cart(&browser).await, "bun 1");
     How::Directly.meet(&shop, &browser, |cart| cart.line("bun").quantity = 7, |cart| cart.remove("bun")).await.value();
     assert_eq!((shop.cart(&browser).await.as_str(), shop.rows().await[1]), ("", 0));
-    // Removed and put there again is another row.
+    // A row that was removed and inserted again is another row.
     let browser = shop.browser_with(&[("tea", 1)]).await;
     How::Directly.meet(&shop, &browser, |cart| cart.remove("tea"), |cart| cart.push("bun", 2)).await.value();
     assert_eq!(shop.cart(&browser).await, "bun 2");
 }
 
-pub(crate) async fn with_the_policy_fail_requests_meet_in_a_row_and_not_in_a_part(shop: Shop) {
+pub(crate) async fn with_the_fail_policy_requests_conflict_by_row_and_not_by_part(shop: Shop) {
     let shop = shop.with(|layer| layer.with_conflict_policy(ConflictPolicy::Fail));
     for how in HOWS {
         let browser = shop.browser_with(&[("tea", 1)]).await;
@@ -247,7 +247,7 @@ pub(crate) async fn twenty_requests_at_once_lose_no_row(shop: Shop) {
     }
 }
 
-pub(crate) async fn a_row_that_a_rule_of_its_table_refuses_is_409_and_nothing_of_the_request_is_saved(shop: Shop) {
+pub(crate) async fn a_row_that_violates_a_constraint_is_409_and_the_request_saves_nothing(shop: Shop) {
     let mut browser = shop.browser_with(&[("tea", 1)]).await;
     let greedy = |extensions| async move {
         let session = Session::from_extensions(&extensions)?.load().await?;
@@ -266,10 +266,10 @@ pub(crate) async fn a_row_that_a_rule_of_its_table_refuses_is_409_and_nothing_of
     assert!(refused.set_cookies().is_empty());
     assert_eq!(browser.get(&shop.app, "n").await, Some(1), "a value of the session was saved");
     assert_eq!((shop.cart(&browser).await.as_str(), shop.rows().await), ("tea 1", [1, 1, 0, 0]));
-    // A session that would have been made for it is not there either.
+    // A session is not created for it either.
     let refused = shop.change::<Cart>(&mut Browser::default(), |cart| cart.push("tea", 25)).await;
     assert_eq!((refused.status, refused.set_cookies().len(), shop.sessions().await), (StatusCode::CONFLICT, 0, 1));
-    // A renewal along with it does not take place.
+    // A renewal in the same request does not take effect.
     let id = browser.id().map(str::to_owned);
     let renew = |extensions| async move {
         Session::from_extensions(&extensions)?.load().await?.renew();

@@ -1,4 +1,4 @@
-//! Tests of what is found about tables.
+//! Tests of the checks of tables.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::part::SessionPart;
 
 on_each_engine! {
     everything_that_does_not_fit_is_told_at_once
-    a_unique_index_is_as_good_as_a_primary_key
+    a_unique_index_works_like_a_primary_key
     a_store_that_was_not_migrated_is_noticed
     keys_that_are_not_compared_byte_by_byte_are_refused
 }
@@ -38,7 +38,7 @@ async fn findings<D: TestEngine, T: SessionPart>(tables: &crate::InTables<D>) ->
 
 async fn everything_that_does_not_fit_is_told_at_once<D: TestEngine>(scene: Scene<D>) {
     let nothing = findings::<D, Note>(&scene.tables()).await;
-    assert!(nothing.contains("_row\" is not there: `InTables::schema` prints how"), "{nothing}");
+    assert!(nothing.contains("_row\" does not exist: `InTables::schema` prints the SQL"), "{nothing}");
     scene
         .run(&format!(
             "CREATE TABLE @_row (session {} NOT NULL, title TEXT, body VARCHAR(9) NOT NULL, count TEXT NOT NULL, \
@@ -52,13 +52,13 @@ async fn everything_that_does_not_fit_is_told_at_once<D: TestEngine>(scene: Scen
     for what in [
         &format!("{table} has no foreign key from \"session\" to \"{}_s\" (handle)", scene.name),
         &format!("{table} has no unique index over exactly (session)"),
-        "lets \"title\" be NULL, whose field is no `Option`",
-        "has NOT NULL at \"body\", whose field is an `Option`",
-        "for its column \"count\", which cannot hold what the field does",
-        "for its column \"done\", which cannot hold what the field does",
-        "for its column \"ratio\", which cannot hold what the field does",
+        "has a nullable column \"title\" for a field that is not an `Option`",
+        "has a NOT NULL column \"body\" for an `Option`",
+        "for its column \"count\", which cannot hold the field's values",
+        "for its column \"done\", which cannot hold the field's values",
+        "for its column \"ratio\", which cannot hold the field's values",
         "has no column \"missing\": add it",
-        "has a column \"more\" that no field is for",
+        "has a column \"more\" without a field",
     ] {
         assert!(all.contains(what), "{what}: {all}");
     }
@@ -69,7 +69,7 @@ async fn everything_that_does_not_fit_is_told_at_once<D: TestEngine>(scene: Scen
     assert!(all.contains("has no column \"session\" for the session"), "{all}");
 }
 
-async fn a_unique_index_is_as_good_as_a_primary_key<D: TestEngine>(scene: Scene<D>) {
+async fn a_unique_index_works_like_a_primary_key<D: TestEngine>(scene: Scene<D>) {
     let sku = if D::STORE == "mysql" { D::type_of(super::super::shape::Kind::Text, true) } else { "TEXT" };
     let make = async |cascade: &str, session: &str| {
         let _ = scene.try_run("DROP TABLE @_lines").await;
@@ -91,14 +91,17 @@ async fn a_unique_index_is_as_good_as_a_primary_key<D: TestEngine>(scene: Scene<
     scene.run("CREATE UNIQUE INDEX @_again ON @_lines (sku, session)").await;
     let all = findings::<D, Texts>(&scene.with_lines()).await;
     assert!(all.contains("declare the foreign key of \"session\" ON DELETE CASCADE"), "{all}");
-    assert!(all.contains("lets its column \"session\" be NULL"), "{all}");
+    assert!(all.contains("has a nullable column \"session\""), "{all}");
     assert_eq!(all.split("; ").count(), 2, "{all}");
 }
 
 async fn a_store_that_was_not_migrated_is_noticed<D: TestEngine>(scene: Scene<D>) {
     let store = D::store(scene.pool.clone()).with_table(&format!("{}_none", scene.name)).expect("a name");
     let error = findings::<D, Texts>(&crate::InTables::new(&store)).await;
-    assert!(error.contains("_none\" has no unique index over \"handle\", or is not there: run `migrate`"), "{error}");
+    assert!(
+        error.contains("_none\" does not exist, or has no unique index over \"handle\": run the store's `migrate`"),
+        "{error}"
+    );
 }
 
 async fn keys_that_are_not_compared_byte_by_byte_are_refused<D: TestEngine>(scene: Scene<D>) {
@@ -127,14 +130,14 @@ async fn keys_that_are_not_compared_byte_by_byte_are_refused<D: TestEngine>(scen
         let checked = scene.with_lines().check::<Texts>().await;
         assert_eq!(checked.is_ok(), fits, "{sku}: {checked:?}");
         if let Err(error) = checked {
-            assert!(error.to_string().contains("takes texts in its column \"sku\" for equal that are not"), "{error}");
+            assert!(error.to_string().contains("treats different texts in its column \"sku\" as equal"), "{error}");
         }
     }
 }
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn a_connection_of_sqlite_without_foreign_keys_is_noticed() {
+async fn an_sqlite_connection_without_foreign_keys_is_reported() {
     let options = sqlx::sqlite::SqliteConnectOptions::new().in_memory(true).foreign_keys(false);
     let pool =
         sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("in memory");
@@ -143,14 +146,14 @@ async fn a_connection_of_sqlite_without_foreign_keys_is_noticed() {
     let tables = crate::InTables::new(&store).add_collection("lines", "lines", &["sku"]);
     sqlx::raw_sql(sqlx::AssertSqlSafe(tables.schema::<Texts>().expect("it fits"))).execute(&pool).await.expect("made");
     let error = findings::<sqlx::Sqlite, Texts>(&tables).await;
-    assert!(error.contains("does not keep foreign keys"), "{error}");
+    assert!(error.contains("does not enforce foreign keys"), "{error}");
 }
 
 #[cfg(feature = "mysql")]
 #[tokio::test]
-async fn a_server_of_mysql_that_cuts_off_values_is_noticed() {
+async fn a_mysql_server_that_truncates_values_is_reported() {
     let Some(scene) = Scene::<sqlx::MySql>::open().await else { return };
-    let url = super::harness::engines::MYSQL.shared().expect("the scene was opened with it");
+    let url = super::harness::engines::MYSQL.shared().expect("the server of the scene");
     let options = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).after_connect(|connection, _| {
         Box::pin(async move { sqlx::raw_sql("SET sql_mode = ''").execute(connection).await.map(|_| ()) })
     });
@@ -164,7 +167,7 @@ async fn a_server_of_mysql_that_cuts_off_values_is_noticed() {
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn on_sqlite_columns_without_strict_types_hold_the_same() {
+async fn sqlite_columns_without_strict_types_hold_the_same_values() {
     use super::engines::Loaded as _;
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Loose {
@@ -196,10 +199,10 @@ async fn on_sqlite_columns_without_strict_types_hold_the_same() {
     );
 }
 
-/// Without numbers with a point, whose columns are read row by row.
+/// Without floating-point fields, whose columns are read row by row.
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn on_sqlite_what_others_wrote_is_read_as_it_is_or_told_with_its_column() {
+async fn sqlite_values_of_other_writers_are_read_or_reported_with_their_column() {
     use super::engines::Loaded as _;
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Odd {

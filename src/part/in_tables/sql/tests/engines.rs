@@ -1,4 +1,4 @@
-//! The engines on which the tests are run.
+//! The engines that the tests run on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::store::{Outcome, RecordCall, Store as _, StoreError};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// An engine with a database to try it on.
+/// An engine with a test database.
 pub(super) trait TestEngine: RowDialect {
     async fn pool() -> Option<Pool<Self>>;
     fn store(pool: Pool<Self>) -> SqlStore<Self>;
@@ -43,7 +43,7 @@ macro_rules! impl_test_engine {
     };
 }
 
-/// What a part in tables has of a session, as a value.
+/// Loads a part in tables as a JSON value.
 pub(super) trait Loaded {
     async fn loaded(&self, session: Handle) -> Result<Option<Value>, StoreError>;
 }
@@ -52,14 +52,14 @@ impl Loaded for dyn MappedPart {
     async fn loaded(&self, session: Handle) -> Result<Option<Value>, StoreError> {
         let value = |json: Vec<u8>| {
             let value: Value = serde_json::from_slice(&json).expect("it is JSON");
-            assert!(value.to_string().into_bytes() == json, "it is written as every JSON of a part");
+            assert!(value.to_string().into_bytes() == json, "the JSON of a part is canonical");
             value
         };
         Ok(self.load(session, Generation::default()).await?.map(value))
     }
 }
 
-/// The constructors have one name, but are not of one trait.
+/// The constructors have the same name, but no common trait.
 trait NewStore: RowDialect {
     fn new_store(pool: Pool<Self>) -> SqlStore<Self>;
 }
@@ -78,7 +78,7 @@ mod sqlite {
 
     impl_test_engine!(Sqlite, async {
         let options = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        Some(options.connect("sqlite::memory:").await.expect("SQLite is part of the tests"))
+        Some(options.connect("sqlite::memory:").await.expect("SQLite in memory"))
     });
 }
 
@@ -102,7 +102,7 @@ mod postgres {
                 sqlx::raw_sql(set).execute(connection).await.map(|_| ())
             })
         });
-        Some(options.connect(&url).await.expect("the server that the environment names"))
+        Some(options.connect(&url).await.expect("the server from the environment"))
     });
 }
 
@@ -124,7 +124,7 @@ mod mysql {
         let url = super::super::harness::engines::MYSQL.shared()?;
         let options = MySqlConnectOptions::from_str(&url).expect("a URL").timezone(Some("+05:45".to_owned()));
         let pool = MySqlPoolOptions::new().max_connections(4).connect_with(options).await;
-        Some(pool.expect("the server that the environment names"))
+        Some(pool.expect("the server from the environment"))
     });
 }
 
@@ -165,7 +165,7 @@ pub(super) use on_each_engine;
 pub(super) struct Scene<D: TestEngine> {
     pub(super) pool: Pool<D>,
     pub(super) store: SqlStore<D>,
-    /// A name that no other test has, for `@` in SQL.
+    /// A unique name, which replaces `@` in SQL.
     pub(super) name: String,
 }
 
@@ -188,12 +188,12 @@ impl<D: TestEngine> Scene<D> {
         InTables::new(&self.store).add_collection("lines", &format!("{}_lines", self.name), &["sku"])
     }
 
-    /// Makes the tables as they are printed, and checks them.
+    /// Creates the tables from the printed schema, and checks them.
     pub(super) async fn made<T: SessionPart>(&self, tables: &InTables<D>) -> Tables<T> {
         for _ in 0..2 {
             self.run(&tables.schema::<T>().expect("the type fits")).await;
         }
-        tables.check::<T>().await.expect("the tables are as they were printed")
+        tables.check::<T>().await.expect("the tables match the printed schema")
     }
 
     pub(super) async fn run(&self, sql: &str) {
@@ -204,7 +204,7 @@ impl<D: TestEngine> Scene<D> {
         D::execute(&self.pool, sql.replace('@', &self.name)).await
     }
 
-    /// Asks for one text.
+    /// Returns one text.
     pub(super) async fn text(&self, sql: &str) -> Option<String> {
         let rows =
             self.store.query(sql.replace('@', &self.name)).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
@@ -219,7 +219,7 @@ impl<D: TestEngine> Scene<D> {
         D::integer(&rows[0], 0).expect("a number").expect("a number")
     }
 
-    /// Begins the session `n` with a part.
+    /// Creates the session `n` with a part.
     pub(super) async fn create<T: SessionPart>(
         &self,
         tables: &Tables<T>,
@@ -231,7 +231,7 @@ impl<D: TestEngine> Scene<D> {
         tables.mapped.database().write(call, &[rows], NOW).await
     }
 
-    /// Changes what the session `n` has.
+    /// Changes the part of the session `n`.
     pub(super) async fn change(&self, mapped: &dyn MappedPart, n: u8, after: Option<&Value>) -> RowWrites {
         let before = mapped.loaded(handle(n)).await.expect("it can be read");
         let rows = mapped.difference(before.as_ref(), after).expect("it can be written");

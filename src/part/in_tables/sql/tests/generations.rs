@@ -1,4 +1,4 @@
-//! Tests that a request sees the rows of a session only in the generation that it has loaded.
+//! Tests that a request sees the rows of a session only in its loaded generation.
 
 use std::sync::Arc;
 
@@ -122,15 +122,15 @@ async fn rows_are_found_by_indexes<D: TestEngine>(scene: Scene<D>) {
     }
 }
 
-/// Returns how the engine is going to run a statement about session 1.
+/// Returns the query plan of a statement about session 1.
 async fn plan_of<D: TestEngine>(scene: &Scene<D>, statement: &Statement) -> String {
     let hex = "01".repeat(16);
     let session = if D::STORE == "postgres" { format!("'\\x{hex}'::bytea") } else { format!("X'{hex}'") };
     let mut text = statement.text().to_string();
-    // From the last one on: `$1` begins `$10` as well.
+    // From the last to the first: `$1` is a prefix of `$10`.
     for (i, parameter) in statement.parameters().iter().enumerate().rev() {
         let value = if *parameter == Parameter::Session { &session } else { "0" };
-        let place = text.rfind(&*D::placeholder(i + 1)).expect("it stands there");
+        let place = text.rfind(&*D::placeholder(i + 1)).expect("the placeholder");
         if D::NUMBERED {
             text = text.replace(&*D::placeholder(i + 1), value);
         } else {
@@ -144,7 +144,7 @@ async fn plan_of<D: TestEngine>(scene: &Scene<D>, statement: &Statement) -> Stri
     };
     let mut connection = scene.pool.acquire().await.expect("a connection");
     if D::STORE == "postgres" {
-        // A table of one row is read whole, unless that costs more than anything.
+        // The planner reads a table of one row sequentially unless that is disabled.
         let set = Statement::new::<D>("SET enable_seqscan = off");
         SqlStore::<D>::fetch_rows_on(&mut connection, &set, &Call::default()).await.expect("set");
     }

@@ -3,9 +3,9 @@
 mod checks;
 mod engines;
 mod generations;
-/// The servers of the tests of stores.
+/// The servers from the tests of stores.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-#[expect(dead_code, reason = "two of its servers are used here, as they are")]
+#[expect(dead_code, reason = "only two of its servers are used here")]
 #[path = "../../../../../tests/stores/harness"]
 mod harness {
     pub(super) mod engines;

@@ -1,4 +1,4 @@
-//! Tests of columns whose types are the engine's own.
+//! Tests of columns with types specific to an engine.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ fn order() -> Order {
 
 #[cfg(feature = "postgres")]
 #[tokio::test]
-async fn on_postgres_values_take_the_types_of_their_columns() {
+async fn postgres_values_take_the_types_of_their_columns() {
     let Some(scene) = Scene::<sqlx::Postgres>::open().await else { return };
     scene.run("CREATE TYPE \"mood of @\" AS ENUM ('very happy', 'sad'); CREATE DOMAIN code_@ AS VARCHAR(3)").await;
     scene
@@ -79,7 +79,7 @@ async fn on_postgres_values_take_the_types_of_their_columns() {
         let found = scene.text(&format!("SELECT {expression} FROM @_row")).await;
         assert_eq!(found.as_deref(), Some(text), "{expression}");
     }
-    // Other ways to write the same come back as the engine has them.
+    // Other spellings of the same value read back in the engine's own form.
     let other = Order {
         id: "{A0EEBC999C0B4EF8BB6D6BB9BD380A11}".to_owned(),
         at: "2024-05-01T12:00:00+02:00".to_owned(),
@@ -102,7 +102,7 @@ async fn on_postgres_values_take_the_types_of_their_columns() {
 
 #[cfg(feature = "mysql")]
 #[tokio::test]
-async fn on_mysql_values_take_the_types_of_their_columns() {
+async fn mysql_values_take_the_types_of_their_columns() {
     let Some(scene) = Scene::<sqlx::MySql>::open().await else { return };
     scene
         .run(
@@ -147,7 +147,7 @@ async fn on_mysql_values_take_the_types_of_their_columns() {
     refused(&scene, &tables).await;
 }
 
-/// What a column does not take is an error of its own kind, and is not cut to fit.
+/// Asserts that values rejected by a column are constraint errors, and are not truncated.
 async fn refused<D: super::engines::TestEngine>(scene: &Scene<D>, tables: &crate::Tables<Order>) {
     let before = tables.mapped.loaded(handle(1)).await.expect("read").expect("a row");
     for (field, wrong) in [

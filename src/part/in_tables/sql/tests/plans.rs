@@ -1,4 +1,4 @@
-//! Tests of the plan and of the SQL that is printed for it.
+//! Tests of the plan and of its SQL.
 
 #![cfg(feature = "sqlite")]
 
@@ -47,11 +47,11 @@ fn engine<D: TestEngine>(store: crate::store::SqlStore<D>) -> InTables<D> {
 }
 
 async fn tables() -> InTables<Sqlite> {
-    engine(Sqlite::store(Sqlite::pool().await.expect("it is always there")))
+    engine(Sqlite::store(Sqlite::pool().await.expect("SQLite in memory")))
 }
 
 #[tokio::test]
-async fn the_schema_is_printed_in_the_words_of_each_engine() {
+async fn the_schema_is_printed_in_the_dialect_of_each_engine() {
     let expected = r#"CREATE TABLE IF NOT EXISTS "main"."carts" (
     "session" BLOB NOT NULL,
     "Voucher" TEXT,
@@ -106,7 +106,7 @@ async fn the_schema_of_mysql_compares_keys_exactly() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_in_tables_is_refused_with_a_reason() {
+async fn a_part_that_cannot_be_in_tables_is_rejected_with_a_reason() {
     type Map = BTreeMap<String, u8>;
     part!(Flat "flat" { a: u8, #[serde(flatten)] rest: Map, });
     part!(HalfRead "half" { a: u8, #[serde(skip_serializing)] cache: u8, });
@@ -136,22 +136,25 @@ async fn what_cannot_be_in_tables_is_refused_with_a_reason() {
     let lines = |key: &[&str]| of.clone().add_collection("lines", "items", key);
     let refused = [
         (of.schema::<Flat>(), "part \"flat\" is a map, or has `#[serde(flatten)]`"),
-        (of.schema::<Tuple>(), "part \"tuple\" is no struct with named fields"),
+        (of.schema::<Tuple>(), "part \"tuple\" is not a struct with named fields"),
         (of.schema::<HalfRead>(), "reads its field \"cache\" and does not write it"),
         (of.schema::<Renamed>(), "reads its field \"old\" and does not write it"),
-        (of.schema::<Spaced>(), "needs a column \"a b\" in table \"spaced\", which is no name"),
+        (of.schema::<Spaced>(), "needs a column \"a b\" in table \"spaced\", which is not a name"),
         (lines(&["sku"]).schema::<Flat>(), "`#[serde(flatten)]`"),
-        (lines(&["sku"]).with_row("r").schema::<Lists>(), "and no use for a row"),
-        (lines(&["sku"]).schema::<Full>(), "has something in \"lines\" by default"),
+        (lines(&["sku"]).with_row("r").schema::<Lists>(), "has only collections"),
+        (lines(&["sku"]).schema::<Full>(), "has a default for \"lines\" that is not empty"),
         (lines(&[]).schema::<Cart>(), "needs a key for \"lines\""),
         (lines(&["nothing"]).schema::<Cart>(), "has no field \"nothing\" in \"lines\""),
         (lines(&["note"]).schema::<Cart>(), "cannot have \"note\" in the key"),
         (lines(&["weight"]).schema::<Cart>(), "cannot have \"weight\" in the key"),
         (lines(&["sku", "sku"]).schema::<Cart>(), "cannot have \"sku\" in the key"),
-        (lines(&["a"]).schema::<Nested>(), "has a list \"lines\" of something else than structs"),
-        (of.clone().add_collection("numbers", "n", &["a"]).schema::<Nested>(), "a list \"numbers\" of something else"),
-        (of.clone().add_collection("maybe", "n", &["sku"]).schema::<Cart>(), "a field \"maybe\" that is no list"),
-        (of.clone().add_collection("Voucher", "n", &["sku"]).schema::<Cart>(), "\"Voucher\" that is no list"),
+        (lines(&["a"]).schema::<Nested>(), "has a list \"lines\" whose elements are not structs"),
+        (
+            of.clone().add_collection("numbers", "n", &["a"]).schema::<Nested>(),
+            "a list \"numbers\" whose elements are not structs",
+        ),
+        (of.clone().add_collection("maybe", "n", &["sku"]).schema::<Cart>(), "a field \"maybe\" that is not a list"),
+        (of.clone().add_collection("Voucher", "n", &["sku"]).schema::<Cart>(), "\"Voucher\" that is not a list"),
         (of.clone().add_collection("voucher", "n", &["sku"]).schema::<Cart>(), "has no field \"voucher\""),
         (lines(&["sku"]).with_row("items").schema::<Cart>(), "uses the table \"items\" twice"),
         (

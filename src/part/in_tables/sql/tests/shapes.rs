@@ -1,4 +1,4 @@
-//! Tests of what is found out about types.
+//! Tests of the shapes of types.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
@@ -46,7 +46,7 @@ struct Name {
     inner: Option<Box<str>>,
 }
 
-/// Takes nothing but texts with an `@`.
+/// Accepts only strings with an `@`.
 struct Email;
 
 impl<'de> Deserialize<'de> for Email {
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Email {
     }
 }
 
-/// Goes on with its default when there is something else.
+/// Falls back to its default for other types.
 #[derive(Default)]
 struct Forgiving;
 
@@ -167,14 +167,14 @@ fn rows_of_a_list_have_a_shape() {
     let lines = [PathSegment::Field("lines"), PathSegment::Element];
     let expected = [("sku", Kind::Text, false), ("price", Kind::Float64, true)];
     assert_eq!(found::<Cart>(&lines), expected);
-    assert_eq!(found::<Wrapped>(&lines), expected, "a newtype is what it wraps");
+    assert_eq!(found::<Wrapped>(&lines), expected, "a newtype has the shape of its content");
     for (field, is_list) in [("lines", true), ("maybe", false), ("forgiving", true), ("nowhere", false)] {
         assert_eq!(is_sequence::<Cart>(&[PathSegment::Field(field)]), is_list, "{field}");
     }
 }
 
 #[test]
-fn what_is_no_struct_is_told_from_what_has_no_columns() {
+fn types_without_fields_are_distinguished_from_maps() {
     assert_eq!(fields::<Flat>(&[]), Err(NotAStruct::Map));
     assert_eq!(fields::<BTreeMap<String, u8>>(&[]), Err(NotAStruct::Map));
     assert_eq!(fields::<Vec<Line>>(&[]), Err(NotAStruct::Other));

@@ -1,4 +1,4 @@
-//! Tests of values that are to come back as they were.
+//! Tests that values survive a round trip.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,7 @@ async fn every_kind_of_value_comes_back<D: TestEngine>(scene: Scene<D>) {
     assert_eq!(scene.create(&tables, 1, &part).await.expect("written"), Outcome::Done);
     let loaded = tables.mapped.loaded(handle(1)).await.expect("read").expect("there are rows");
     assert_eq!(serde_json::from_value::<Kinds>(loaded.clone()).expect("a part"), part);
-    assert_eq!(loaded, value(&part), "in the same form, too");
+    assert_eq!(loaded, value(&part), "in the same form");
     assert!(tables.mapped.difference(Some(&loaded), Some(&value(&part))).expect("written").is_empty());
     assert_eq!(tables.mapped.loaded(handle(2)).await.expect("read"), None, "another session has nothing");
 }
@@ -128,7 +128,7 @@ async fn floating_point_numbers_come_back_bit_by_bit<D: TestEngine>(scene: Scene
         [0.0, f64::MIN_POSITIVE, f64::MAX, f64::MIN, 5e-324, -2.225_073_858_507_201e-308, 1e23, 0.1, 1e15, 1e16];
     let mut doubles: Vec<f64> = special.into_iter().chain((1..1100).map(|e| 2f64.powi(e - 1075))).collect();
     doubles.extend(std::iter::repeat_with(random).filter(|float| float.is_finite()).take(3000));
-    // What people write down.
+    // Common decimal numbers.
     doubles.extend((0..500).map(|n| f64::from(n) / 100.0));
     let line = |(sku, double): (usize, &f64)| {
         let single = f32::from_bits((double.to_bits() >> 20) as u32);
@@ -154,7 +154,7 @@ async fn floating_point_numbers_come_back_bit_by_bit<D: TestEngine>(scene: Scene
     assert_eq!(loaded["lines"][0]["double"].as_f64().map(f64::is_sign_negative), Some(keeps_sign));
 }
 
-/// Reads the numbers to the last bit, which `serde_json` by itself does not.
+/// Reads the numbers bit by bit, unlike `serde_json` by default.
 fn read_floats(json: &[u8]) -> Floats {
     #[derive(Deserialize)]
     struct Raw<'r> {
@@ -212,7 +212,7 @@ async fn texts_come_back_character_by_character<D: TestEngine>(scene: Scene<D>) 
     let loaded = tables.mapped.loaded(handle(1)).await.expect("read").expect("there are rows");
     let loaded: Texts = serde_json::from_value(loaded).expect("a part");
     for (loaded, line) in loaded.lines.iter().zip(&part.lines) {
-        assert!(loaded == line, "{:?} did not come back", line.sku);
+        assert!(loaded == line, "{:?} did not survive", line.sku);
     }
     assert_eq!(loaded.lines.len(), part.lines.len());
 }
@@ -225,7 +225,7 @@ async fn keys_are_compared_byte_by_byte<D: TestEngine>(scene: Scene<D>) {
     let mut loaded = tables.mapped.loaded(handle(1)).await.expect("read").expect("there are rows");
     assert_eq!(loaded, value(&all), "in the order of their bytes");
     for sku in skus {
-        // One is changed, then goes; all others stay as they are.
+        // One is changed and then removed; all others stay.
         let lines = loaded["lines"].as_array_mut().expect("a list");
         let at = lines.iter().position(|line| line["sku"] == sku).expect("it is there");
         lines[at]["text"] = json!("changed");
@@ -247,29 +247,30 @@ async fn what_cannot_be_kept_is_told_with_its_column<D: TestEngine>(scene: Scene
     let broken = |break_it: &dyn Fn(&mut Kind)| {
         let mut part = kinds();
         break_it(&mut part.lines[0]);
-        let error = tables.mapped.difference(None, Some(&value(&part))).expect_err("it cannot be kept");
+        let error = tables.mapped.difference(None, Some(&value(&part))).expect_err("the value cannot be stored");
         assert!(matches!(error.kind(), ErrorKind::Encode { key } if key == "kinds"), "{error:?}");
         std::error::Error::source(&error).expect("a cause").to_string()
     };
     let at = |column: &str| format!("column \"{column}\" of table \"{}_lines\": ", scene.name);
     let unsigned = broken(&|kind| kind.unsigned = i64::MAX as u64 + 1);
-    assert_eq!(unsigned, at("unsigned") + "it is not an integer of 64 bits with a sign");
-    assert_eq!(broken(&|kind| kind.double = f64::NAN), at("double") + "it is nothing, or not a finite number");
+    assert_eq!(unsigned, at("unsigned") + "it is not a signed 64-bit integer");
+    assert_eq!(broken(&|kind| kind.double = f64::NAN), at("double") + "it is null, or a number that is not finite");
     assert_eq!(broken(&|kind| kind.sku = 7), at("sku") + "two rows have the same key");
     let (text, any) = (|kind: &mut Kind| kind.text = "a\0".to_owned(), |kind: &mut Kind| kind.any = json!([{"\0": 1}]));
     if D::STORE == "postgres" {
-        let nul = "it has the character NUL, which the database has no way to hold";
+        let nul = "it contains the character NUL, which the database cannot store";
         assert_eq!(broken(&text), at("text") + nul);
         assert_eq!(broken(&any), at("any") + nul);
     }
     for (wrong, why) in
         [(json!([]), "the part is not a struct"), (json!({"lines": {}}), "the collection is not a list")]
     {
-        let error = tables.mapped.difference(None, Some(&wrong)).expect_err("it is no part");
+        let error = tables.mapped.difference(None, Some(&wrong)).expect_err("the value is not a part");
         assert!(format!("{error:?}").contains(why), "{error:?}");
     }
-    let left_out = tables.mapped.difference(None, Some(&json!({"lines": [{"sku": 1}]}))).expect_err("it is no part");
-    assert!(format!("{left_out:?}").contains("the field is left out"), "{left_out:?}");
+    let left_out =
+        tables.mapped.difference(None, Some(&json!({"lines": [{"sku": 1}]}))).expect_err("the value is not a part");
+    assert!(format!("{left_out:?}").contains("the field is missing"), "{left_out:?}");
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -309,7 +310,7 @@ async fn a_part_without_rows_is_none<D: TestEngine>(scene: Scene<D>) {
     let mut changed = orphans;
     changed["step"] = json!(9);
     scene.change(mapped, 1, Some(&changed)).await;
-    assert_eq!(loaded().await, Some(changed), "the row is made that was missing");
+    assert_eq!(loaded().await, Some(changed), "the missing row is created");
     scene.change(mapped, 1, None).await;
     assert_eq!((loaded().await, scene.count("row").await, scene.count("lines").await), (None, 0, 0));
 }

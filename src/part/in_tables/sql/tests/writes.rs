@@ -1,4 +1,4 @@
-//! Tests of what is written, and when it is not.
+//! Tests of the rows that are written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ on_each_engine! {
     a_database_knows_its_store
 }
 
-/// Counts what happens to the rows of `@_lines`.
+/// Counts the changes of the rows of `@_lines`.
 async fn count_changes<D: TestEngine>(scene: &Scene<D>) {
     scene.run("CREATE TABLE @_log (what VARCHAR(9))").await;
     for (what, row) in [("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")] {
@@ -46,7 +46,7 @@ async fn count_changes<D: TestEngine>(scene: &Scene<D>) {
     }
 }
 
-/// Returns how many rows were inserted, updated and deleted since this was last asked.
+/// Returns how many rows were inserted, updated and deleted since the last call.
 async fn changes<D: TestEngine>(scene: &Scene<D>) -> [i64; 3] {
     let mut counts = [0; 3];
     for (count, what) in counts.iter_mut().zip(["INSERT", "UPDATE", "DELETE"]) {
@@ -142,7 +142,7 @@ async fn a_call_that_does_not_take_place_writes_no_row<D: TestEngine>(scene: Sce
     let later = NOW.after(Duration::from_secs(3601));
     assert_eq!(database.write(update(&key, 1), &rows, later).await.expect("asked"), Outcome::Gone);
     assert_eq!(scene.count("lines").await, 0);
-    // What has expired makes room.
+    // An expired session makes room.
     let mut next = (*record(3, 9)).clone();
     next.expires_at = later.after(Duration::from_secs(60));
     let call = RecordCall::Create { key: &key, record: Arc::new(next) };
@@ -185,7 +185,7 @@ impl SessionPart for Seat {
     const NAME: &'static str = "seat";
 }
 
-/// `ON DUPLICATE KEY UPDATE` of MySQL would do it.
+/// MySQL's `ON DUPLICATE KEY UPDATE` would change it.
 async fn a_row_of_another_session_is_never_changed<D: TestEngine>(scene: Scene<D>) {
     let tables = scene.made::<Seat>(&scene.tables()).await;
     let column = if D::STORE == "mysql" { "seat(99)" } else { "seat" };
@@ -217,15 +217,16 @@ async fn rows_go_where_their_session_goes<D: TestEngine>(scene: Scene<D>) {
     let rows = [writes(&tables, Some(&before), Some(&after))];
     let outcome = database.write(RecordCall::Renew(renewal(11, 1, 1, 1)), &rows, NOW).await.expect("asked");
     assert_eq!(outcome, Outcome::Done);
-    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(after.clone()), "the new id has the rows");
-    // Another principal takes the session over: what the first had goes, what is written is the second's.
+    assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), Some(after.clone()), "the new id keeps the rows");
+    // Another principal takes the session over: the first principal's rows are deleted, and the new rows belong to the
+    // second.
     let rows = [writes(&tables, None, Some(&before))];
     let outcome = database.write(RecordCall::Renew(renewal(12, 9, 11, 2)), &rows, NOW).await.expect("asked");
     assert_eq!(outcome, Outcome::Done);
     assert_eq!(tables.mapped.loaded(handle(1)).await.expect("read"), None);
     assert_eq!(tables.mapped.loaded(handle(9)).await.expect("read"), Some(before.clone()));
     assert_eq!(scene.store.delete(&key(12), NOW).await.expect("asked"), Outcome::Done);
-    assert_eq!(tables.mapped.loaded(handle(9)).await.expect("read"), None, "a logout takes the rows along");
+    assert_eq!(tables.mapped.loaded(handle(9)).await.expect("read"), None, "a logout deletes the rows");
     assert_eq!(scene.count("lines").await, 2);
     scene.store.sweep(NOW.after(Duration::from_secs(4000)), 100).await.expect("swept");
     assert_eq!((scene.count("s").await, scene.count("lines").await), (0, 0), "so does a sweep");
@@ -266,7 +267,7 @@ impl SessionPart for Tree {
 
 async fn rows_that_refer_to_other_rows_of_the_part_come_after_them_and_go_before<D: TestEngine>(scene: Scene<D>) {
     let tables = scene.with_lines().with_row(&format!("{}_row", scene.name));
-    // SQLite cannot add a foreign key to a table that is there.
+    // SQLite cannot add a foreign key to an existing table.
     let schema = tables.schema::<Tree>().expect("it fits").replacen(
         "(handle) ON DELETE CASCADE\n)",
         "(handle) ON DELETE CASCADE,\n FOREIGN KEY (session) REFERENCES @_row (session)\n)",
@@ -285,11 +286,11 @@ async fn rows_that_refer_to_other_rows_of_the_part_come_after_them_and_go_before
 
 #[cfg(feature = "mysql")]
 #[tokio::test]
-async fn on_mysql_a_change_takes_as_many_statements_for_one_row_as_for_many() {
+async fn on_mysql_a_change_of_one_row_takes_as_many_statements_as_of_many() {
     use sqlx::Row as _;
 
     let Some(scene) = Scene::<sqlx::MySql>::open().await else { return };
-    let url = super::harness::engines::MYSQL.shared().expect("the scene was opened with it");
+    let url = super::harness::engines::MYSQL.shared().expect("the server of the scene");
     scene.made::<Texts>(&scene.with_lines()).await;
     let pool = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).connect(&url).await.expect("connected");
     let store = crate::MySqlStore::new(pool.clone()).with_table(&format!("{}_s", scene.name)).expect("a name");
@@ -305,7 +306,7 @@ async fn on_mysql_a_change_takes_as_many_statements_for_one_row_as_for_many() {
     one_changed["lines"][3]["text"] = json!("changed");
     let begun = executed().await;
     scene.create(&tables, 1, &all("one")).await.expect("written");
-    // The question itself is one of them.
+    // The status query itself is one of them.
     assert_eq!(executed().await - begun, 1 + 2, "the record and the rows");
     for (after, count) in [(one_changed, 1), (value(&all("many")), 500), (json!({"lines": []}), 500)] {
         let before = tables.mapped.loaded(handle(1)).await.expect("read");
