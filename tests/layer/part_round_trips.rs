@@ -131,15 +131,20 @@ impl Kind {
     }
 }
 
-/// Returns the number of calls of the two stores.
-async fn trips(kind: Kind) -> (usize, usize) {
+/// Returns the number of calls of the two stores that a request makes, after others of its kind.
+async fn trips(kind: Kind, earlier: usize) -> (usize, usize) {
     let (sessions, parts) = (FaultyStore::new(MemoryStore::new()), FaultyStore::new(MemoryStore::new()));
     let faults = [sessions.faults(), parts.faults()];
     let place = InStore::new(parts);
     let layer =
         SessionLayer::server(sessions).with_part::<Draft>(place.clone()).unwrap().with_part::<Upload>(place).unwrap();
     let app = App::new(layer);
-    let browser = kind.begin(&app).await;
+    let mut browser = kind.begin(&app).await;
+    for _ in 0..earlier {
+        let visit = kind.send(&browser, &app).await;
+        browser.receive(&visit);
+        visit.value();
+    }
     faults.iter().for_each(Faults::reset_calls);
     kind.send(&browser, &app).await.value();
     (faults[0].all_calls(), faults[1].all_calls())
@@ -149,9 +154,16 @@ async fn trips(kind: Kind) -> (usize, usize) {
 async fn a_request_makes_the_minimum_of_store_calls_for_session_and_parts() {
     let mut wrong = Vec::new();
     for (kind, sessions, parts) in TRIPS {
-        let found = trips(kind).await;
-        if found.0 + found.1 > sessions + parts {
-            wrong.push(format!("{kind:?}: {found:?} instead of {:?}", (sessions, parts)));
+        // A text that was written ahead leaves the one before it in the record of its part.
+        let can_be_repeated = matches!(
+            kind,
+            Kind::Read | Kind::Write | Kind::WriteBoth | Kind::WriteWithSession | Kind::Renewal | Kind::RenewalAndWrite
+        );
+        for earlier in 0..if can_be_repeated { 3 } else { 1 } {
+            let found = trips(kind, earlier).await;
+            if found.0 + found.1 > sessions + parts {
+                wrong.push(format!("{kind:?} after {earlier}: {found:?} instead of {:?}", (sessions, parts)));
+            }
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));

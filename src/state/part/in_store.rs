@@ -68,7 +68,7 @@ impl StoredText {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Missing,
-    /// It holds only the current text.
+    /// No text was prepared after the current one.
     Alone(Version),
     /// Another request has prepared a text.
     Contested(Version),
@@ -109,7 +109,7 @@ impl<'c> PartRecord<'c> {
         }
         let (version, expires_at, opened) = (record.version, record.expires_at, self.open(&record)?);
         let Some(text) = JsonText::of(&opened, &slot_key(slot)) else { return Ok(FoundPart::Moved) };
-        let is_contested = opened.values.iter().nth(1).is_some();
+        let is_contested = !is_latest(&opened, slot);
         Ok(FoundPart::Text(StoredText { text, version, is_contested, expires_at }))
     }
 
@@ -124,10 +124,9 @@ impl<'c> PartRecord<'c> {
         if is_ahead_of(&record, session) {
             return Ok(Standing::Ahead);
         }
-        let own = own.map(slot_key);
         let opened = self.open(&record)?;
-        let is_alone = opened.values.iter().all(|(key, _)| Some(key) == own.as_deref());
-        let is_changed = own.is_some_and(|own| opened.values.get(&own) != base.map(JsonText::as_bytes));
+        let is_alone = own.map_or(opened.values.iter().next().is_none(), |own| is_latest(&opened, own));
+        let is_changed = own.is_some_and(|own| opened.values.get(&slot_key(own)) != base.map(JsonText::as_bytes));
         Ok(match (is_alone, is_changed) {
             (true, _) => Standing::Alone(record.version),
             (false, true) => Standing::Changed,
@@ -355,6 +354,13 @@ impl<'c> PartRecord<'c> {
 /// Returns the key of a text in the record.
 fn slot_key(slot: Slot) -> String {
     slot.as_u64().to_string()
+}
+
+/// Returns `true` if no text was prepared after the one in the slot: it is the only one, or the record was last written
+/// for it.
+fn is_latest(record: &Record, slot: Slot) -> bool {
+    let own = slot_key(slot);
+    slot == Slot::of(record.version) || record.values.iter().all(|(key, _)| key == own)
 }
 
 /// Returns `true` if a part was written after a login that this session has not seen.
