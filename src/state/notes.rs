@@ -135,10 +135,10 @@ impl Work {
                 self.changes.renews = false;
                 self.has_ended_session |= self.draft.kept_handle().is_none();
             }
-            Plan::Replace => {
+            Plan::Create | Plan::Replace => {
                 // A later change may end the session again.
                 self.changes.ends_session &= !is_current;
-                self.has_ended_session = true;
+                self.has_ended_session |= plan == Plan::Replace;
             }
             _ => {}
         }

@@ -431,3 +431,22 @@ async fn a_part_in_a_cookie_written_after_the_response_fails_as_too_late() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_logout_without_a_session_does_not_end_the_one_that_the_request_begins() {
+    for app in App::everywhere() {
+        let mut browser = Browser::default();
+        let handler = |session: Session| async move {
+            session.logout();
+            session.insert("a", 1).unwrap();
+            session.save().await.unwrap();
+            let begun = session.handle();
+            session.insert("b", 2).unwrap();
+            session.save().await.unwrap();
+            (begun, session.handle())
+        };
+        let (begun, then) = browser.visit(&app, handler).await.value();
+        assert_eq!((begun, app.events()), (then, vec!["Created".to_owned()]));
+        assert_eq!((browser.get(&app, "a").await, browser.get(&app, "b").await), (Some(1), Some(2)));
+    }
+}
