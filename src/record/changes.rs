@@ -211,10 +211,6 @@ impl Changes {
         self.list.iter().take(self.attempted.unwrap_or(0)).filter(is_of_part).cloned().collect()
     }
 
-    pub(crate) fn set_attempted(&mut self, attempted: usize) {
-        self.attempted = Some(attempted.min(self.list.len()));
-    }
-
     /// Takes out the changes that were written, and keeps later ones.
     #[inline]
     pub(crate) fn take_attempted(&mut self) -> Discarded {

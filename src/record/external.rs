@@ -316,10 +316,9 @@ impl ExternalParts {
         *self.part(name, medium) = part;
     }
 
-    /// Takes the prepared texts of some parts. Returns these parts with their prepared texts.
-    pub(crate) fn take_prepared(&mut self, is_meant: impl Fn(&str) -> bool) -> Vec<ExternalPart> {
-        let is_taken = |part: &ExternalPart| part.prepared.is_some() && is_meant(part.name);
-        let taken = self.parts.iter_mut().filter(|part| is_taken(part));
+    /// Takes the prepared texts. Returns their parts with the prepared texts.
+    pub(crate) fn take_prepared(&mut self) -> Vec<ExternalPart> {
+        let taken = self.parts.iter_mut().filter(|part| part.prepared.is_some());
         taken.map(|part| ExternalPart { prepared: part.prepared.take(), ..part.clone() }).collect()
     }
 

@@ -1,12 +1,11 @@
 //! State transitions of [`Work`] during a commit.
 
-use std::mem;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use super::loaded::{Binding, ClientId, Loaded, StoredSession};
-use super::work::{Aftermath, LateWrite, PendingUpdate, PendingWrite, Work};
+use super::work::{Aftermath, PendingWrite, Work};
 use crate::clock::Timestamp;
 use crate::event::SessionEvent;
 use crate::record::changes::Change;
@@ -71,26 +70,6 @@ impl Work {
         }
     }
 
-    /// Continues without the pending update, which may still take effect.
-    pub(crate) fn expect_late_write(&mut self) {
-        if let PendingWrite::Update(update) = mem::take(&mut self.pending) {
-            let attempted = self.changes.attempted().unwrap_or(0);
-            self.late_write = Some(Box::new(LateWrite { update, attempted }));
-        }
-    }
-
-    /// Adopts the late write if `found` is its record.
-    pub(crate) fn adopt_late_write(&mut self, found: &StoredSession) -> Option<Aftermath> {
-        let late = self.late_write.take()?;
-        if late.update.record.version != found.record.version {
-            return None;
-        }
-        let PendingUpdate { record, parts } = late.update;
-        self.changes.set_attempted(late.attempted);
-        let session = StoredSession { record, ..found.clone() };
-        Some(self.note_written(Plan::Update, Loaded::Stored(session), parts.as_deref()))
-    }
-
     /// Notes a part loaded for a session, if the request still has that session.
     pub(crate) fn note_part(
         &mut self,
@@ -129,7 +108,7 @@ impl Work {
         let events = if plan == Plan::Update { Vec::new() } else { self.events_of(plan, record.handle) };
         let is_current = self.changes.attempted().is_some();
         let discarded = self.changes.take_attempted();
-        (self.pending, self.late_write) = (PendingWrite::None, None);
+        self.pending = PendingWrite::None;
         match plan {
             Plan::Renew { .. } => {
                 self.changes.renews = false;

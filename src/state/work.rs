@@ -30,7 +30,6 @@ pub(crate) struct Work {
     pub(crate) pending: PendingWrite,
     /// A delete of the loaded session is unanswered.
     pub(crate) is_ending: bool,
-    pub(super) late_write: Option<Box<LateWrite>>,
     /// Handle of the session that the request makes. All attempts use the same.
     pub(super) new_handle: Option<Handle>,
     /// ID that the request makes. All attempts use the same, so that no orphan is left behind.
@@ -74,14 +73,6 @@ pub(crate) struct NewRecord {
     /// Forward that a renewal leaves under the old ID, as its last step.
     pub(crate) forward: Option<Forward>,
     pub(crate) parts: Option<Arc<ExternalParts>>,
-}
-
-/// An update that had not taken effect when checked, and that still may.
-#[derive(Debug)]
-pub(super) struct LateWrite {
-    pub(super) update: PendingUpdate,
-    /// The number of changes it holds.
-    pub(super) attempted: usize,
 }
 
 /// Next step of a commit.
@@ -129,7 +120,6 @@ impl Work {
             changes: Changes::default(),
             pending: PendingWrite::None,
             is_ending: false,
-            late_write: None,
             new_handle: None,
             new_id: None,
             login_id: None,

@@ -23,11 +23,20 @@ pub(crate) struct Rows {
 impl Rows {
     /// Returns the rows that differ from those that were loaded, if any do.
     pub(crate) fn of(config: &Config, external: &ExternalParts) -> Result<Option<Box<Self>>, Error> {
+        Self::collect(config, external, false)
+    }
+
+    /// Returns the rows of all parts that have changed, in the place of those that are stored.
+    pub(crate) fn replacing(config: &Config, external: &ExternalParts) -> Result<Option<Box<Self>>, Error> {
+        Self::collect(config, external, true)
+    }
+
+    fn collect(config: &Config, external: &ExternalParts, replaces: bool) -> Result<Option<Box<Self>>, Error> {
         let mut rows: Option<Box<Self>> = None;
         for part in external.iter().filter(|part| part.medium == Medium::Tables && part.is_changed()) {
             let Some(mapped) = config.part_named(part.name).and_then(|placed| placed.tables()) else { continue };
             let (before, after) = (parse(part.name, &part.base)?, parse(part.name, &part.value)?);
-            let writes = if part.is_reset() {
+            let writes = if replaces || part.is_reset() {
                 mapped.replacement(after.as_ref())?
             } else {
                 mapped.difference(before.as_ref(), after.as_ref())?

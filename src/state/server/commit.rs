@@ -124,17 +124,16 @@ impl<'c, W: SharedWork> Commit<'c, W> {
 
     /// Ends a commit that has failed for good.
     async fn give_up(mut self, error: Error) -> Result<(), Error> {
-        let is_unavailable = *error.kind() == ErrorKind::Unavailable;
-        // A failed store may still apply the write later. Keep the lease, so that no other request logs the principal
-        // in before that.
-        self.withdraw_parts(is_unavailable).await;
-        match self.lease.take() {
-            Some(lease) if is_unavailable => lease.keep(),
-            lease => {
-                self.lease = lease;
-                self.release_lease().await?;
+        if *error.kind() == ErrorKind::Unavailable {
+            // A failed store may still apply the write later. Keep the parts that it refers to, and the lease, so that
+            // no other request logs the principal in before that.
+            if let Some(lease) = self.lease.take() {
+                lease.keep();
             }
+            return Err(error);
         }
+        self.withdraw_parts().await;
+        self.release_lease().await?;
         Err(error)
     }
 

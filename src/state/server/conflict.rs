@@ -8,7 +8,7 @@ use super::super::loaded::{Binding, ClientId, Loaded, StoredSession};
 use super::super::part::{FoundPart, PartRecord, load_rows, meets};
 use super::super::replay::replay_onto;
 use super::super::retry::MAX_ATTEMPTS;
-use super::super::work::{SharedWork, Work};
+use super::super::work::SharedWork;
 use super::commit::{Commit, Progress};
 use super::records::{Found, Records, WriteOutcome};
 use crate::error::Error;
@@ -29,11 +29,6 @@ impl<W: SharedWork> Commit<'_, W> {
             return Ok(Progress::Again);
         };
         let Some(newer) = find_newer(records, &base, outcome).await? else { return self.lose().await };
-        let adopt = |work: &mut Work| work.adopt_late_write(&newer);
-        if let Some(aftermath) = self.work.with(adopt) {
-            aftermath.release(config);
-            return Ok(Progress::Again);
-        }
         config.tell(&SessionEvent::Conflict { session: base.record.handle });
         let external = self.reload_parts(&base.record, &newer.record).await?;
         if config.conflict_policy == ConflictPolicy::Fail {
@@ -51,7 +46,7 @@ impl<W: SharedWork> Commit<'_, W> {
     /// cookie, which could overwrite a newer one.
     pub(super) async fn lose(&mut self) -> Result<Progress, Error> {
         let config = self.records.config;
-        self.withdraw_parts(false).await;
+        self.withdraw_parts().await;
         let (is_lost, aftermath) = self.work.with(|work| work.note_lost());
         aftermath.release(config);
         if is_lost { Err(Error::ended()) } else { Ok(Progress::Done) }

@@ -4,21 +4,19 @@
 use std::sync::Arc;
 
 use super::super::config::ConflictPolicy;
-use super::super::loaded::{Binding, StoredSession};
+use super::super::loaded::Binding;
 use super::super::part::{FoundPart, PartRecord, PartWrite, Standing};
 use super::super::retry::{MAX_ATTEMPTS, is_store_failure, pause};
 use super::super::work::{SharedWork, Work};
 use super::commit::{Commit, Progress};
 use super::preparation::Preparation;
 use super::records::{Found, WriteOutcome};
-use super::write::next_record;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::record::changes::Key;
 use crate::record::external::{ExternalParts, PartRef, Prepared, Slot};
 use crate::record::plan::Plan;
 use crate::record::{Record, Version};
-use crate::store::Outcome;
 
 /// How often to wait for a rival's prepared text before the rival is shut out.
 const PATIENCE: u32 = 4;
@@ -216,10 +214,8 @@ impl<W: SharedWork> Commit<'_, W> {
             Standing::Alone(_) | Standing::Contested(_) if attempt >= PATIENCE => {}
             _ => return Ok(Rival::IsWriting),
         }
-        let record = next_record(records, &session.record, now);
-        match records.update(&session.id, session.record.version, &record, None, now).await? {
-            Outcome::Done => self.work.with(|work| work.note_version(StoredSession { record, ..session })),
-            _ => return Ok(Rival::HasWritten),
+        if !self.shut_out_writes(session, now).await? {
+            return Ok(Rival::HasWritten);
         }
         // A rival may have written since, so expect the version found before the session's update.
         Ok(Rival::IsOutOfTheWay(version_of(found)))
@@ -265,11 +261,10 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Withdraws texts prepared for a write that will not be made. If it may still take effect, withdraws only new
-    /// parts: a dangling reference reads as a missing part.
-    pub(super) async fn withdraw_parts(&self, may_be_made: bool) {
+    /// Withdraws texts prepared for a write that will not be made.
+    pub(super) async fn withdraw_parts(&self) {
         let config = self.records.config;
-        for (part, session, current) in self.work.with(|work| work.take_prepared(may_be_made)) {
+        for (part, session, current) in self.work.with(Work::take_prepared) {
             let Some(in_store) = config.part_named(part.name).and_then(|placed| placed.in_store()) else { continue };
             let Some(prepared) = &part.prepared else { continue };
             // After another request has prepared a text too, no request expects the earlier version.

@@ -2,16 +2,28 @@
 //!
 //! Such a write may have taken effect, or may do so later. Repeating it blindly could apply a change twice, or leave an
 //! orphaned session. So it is remembered until its outcome is known: the version of a record identifies the write.
+//!
+//! A write that has not taken effect is shut out before the next one: by another version of the record that it expects,
+//! or by a record under the ID that it would create. A late write would otherwise refer to texts of parts that have been
+//! replaced by then.
+
+use std::sync::Arc;
 
 use super::super::loaded::{ClientId, Loaded, StoredSession};
+use super::super::part::Rows;
 use super::super::retry::LostReplyError;
 use super::super::work::{NewRecord, PendingUpdate, PendingWrite, SharedWork, Work};
 use super::commit::{Commit, Progress};
 use super::conflict::{reload, successor};
 use super::records::{Found, WriteOutcome};
+use super::write::next_record;
+use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::record::Record;
+use crate::record::external::ExternalParts;
+use crate::record::id::SessionId;
 use crate::record::plan::Plan;
-use crate::store::{Forward, StoreError};
+use crate::store::{Forward, Outcome, StoreError};
 
 impl<W: SharedWork> Commit<'_, W> {
     /// Determines the outcome of a write without a reply. If it took effect, later changes are based on it.
@@ -36,9 +48,7 @@ impl<W: SharedWork> Commit<'_, W> {
                 Ok(Progress::Again)
             }
             Some(Found::Live(found)) if found.record().version == session.record.version => {
-                // It may still take effect, before the repeated write.
-                self.work.with(Work::expect_late_write);
-                Ok(Progress::Again)
+                self.forget_if(self.shut_out_writes(session, records.config.now()).await?)
             }
             // Another write has replaced the expected version, so this one can no longer take effect.
             Some(Found::Live(found)) if found.record().version.is_next_to(session.record.version) => self.forget(),
@@ -58,10 +68,27 @@ impl<W: SharedWork> Commit<'_, W> {
         }
     }
 
+    /// Gives the session another version, so that no write based on the present version can take effect. Returns `false`
+    /// if such a write was faster.
+    pub(super) async fn shut_out_writes(&self, session: StoredSession, now: Timestamp) -> Result<bool, Error> {
+        let record = next_record(self.records, &session.record, now);
+        let outcome = self.records.update(&session.id, session.record.version, &record, None, now).await?;
+        let is_done = outcome == Outcome::Done;
+        if is_done {
+            self.work.with(|work| work.note_version(StoredSession { record, ..session }));
+        }
+        Ok(is_done)
+    }
+
     /// Continues as if the write had not been made.
     fn forget(&self) -> Result<Progress, Error> {
         self.work.with(|work| work.pending = PendingWrite::None);
         Ok(Progress::Again)
+    }
+
+    /// Continues as if the write had not been made, if it is shut out. Otherwise the next attempt looks for it again.
+    fn forget_if(&self, is_shut_out: bool) -> Result<Progress, Error> {
+        if is_shut_out { self.forget() } else { Ok(Progress::Again) }
     }
 
     /// Fails, because the outcome of the write cannot be determined. The write then counts as not made.
@@ -74,13 +101,18 @@ impl<W: SharedWork> Commit<'_, W> {
     async fn resolve_new(&mut self, new: NewRecord) -> Result<Progress, Error> {
         let (records, config) = (self.records, self.records.config);
         let session = self.work.with(|work| work.loaded.stored().cloned());
-        let is_whole = match (&new.forward, &session) {
-            (Some(forward), Some(session)) => self.is_retired(session, forward).await?,
-            (Some(_), None) => false,
-            (None, _) => true,
+        let found = match (&new.forward, &session) {
+            (Some(forward), Some(session)) => match self.retired(session, forward).await? {
+                Retired::ByThis => reload(records, new.id.clone()).await?,
+                Retired::NotYet => return self.forget_if(self.shut_out_writes(session.clone(), config.now()).await?),
+                Retired::Never => None,
+            },
+            (Some(_), None) => None,
+            // Another record under the ID is that of an earlier attempt. The next attempt replaces it.
+            (None, _) => {
+                reload(records, new.id.clone()).await?.filter(|(_, found)| found.version == new.record.version)
+            }
         };
-        let found = if is_whole { reload(records, new.id.clone()).await? } else { None };
-        // A late write is harmless: its repetition uses the same ID.
         let Some((id, record)) = found else { return self.forget() };
         if new.plan == Plan::Replace
             && let Some(progress) = self.end_replaced(&new.id, config.now()).await?
@@ -99,11 +131,43 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(if is_latest { Progress::Again } else { Progress::conflict(WriteOutcome::Conflict(None)) })
     }
 
-    /// Returns `true` if the old ID holds the forward of the renewal. A store that failed in between may leave both IDs
-    /// live; the renewal must be repeated then.
-    async fn is_retired(&self, session: &StoredSession, forward: &Forward) -> Result<bool, Error> {
-        let entry = self.records.load(&session.id, self.records.config.now()).await?;
+    /// Determines whether the old ID holds the forward of the renewal.
+    async fn retired(&self, session: &StoredSession, forward: &Forward) -> Result<Retired, Error> {
         let left = |forward: &Forward| (forward.successor, forward.grace_until);
-        Ok(matches!(entry, Some(Found::Retired(found)) if left(&found) == left(forward)))
+        Ok(match self.records.load(&session.id, self.records.config.now()).await? {
+            Some(Found::Retired(found)) if left(&found) == left(forward) => Retired::ByThis,
+            Some(Found::Live(found)) if found.record().version == session.record.version => Retired::NotYet,
+            _ => Retired::Never,
+        })
     }
+
+    /// Writes a new record over the one that an earlier attempt of this request has left under the ID, which no other
+    /// request knows. Returns `false` if the record is gone or has changed again.
+    pub(super) async fn replace_earlier(
+        &self,
+        id: &SessionId,
+        record: &Arc<Record>,
+        parts: Option<&ExternalParts>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let (records, config) = (self.records, self.records.config);
+        let Some(Found::Live(found)) = records.load(id, now).await? else { return Ok(false) };
+        let expected = found.record().version;
+        if expected == record.version {
+            return Ok(true);
+        }
+        let rows = parts.map_or(Ok(None), |parts| Rows::replacing(config, parts))?;
+        Ok(records.update(id, expected, record, rows, now).await? == Outcome::Done)
+    }
+}
+
+/// State of the old ID of a renewal.
+enum Retired {
+    /// It holds the forward of this renewal.
+    ByThis,
+    /// It is live and unchanged. A store that failed in between may leave both IDs live; the renewal must be repeated
+    /// then.
+    NotYet,
+    /// Another write was faster.
+    Never,
 }

@@ -110,7 +110,7 @@ impl Work {
     }
 
     /// Takes the prepared parts, each with its session and the slot of its current text.
-    pub(super) fn take_prepared(&mut self, only_new: bool) -> Vec<(ExternalPart, Binding, Option<Slot>)> {
+    pub(super) fn take_prepared(&mut self) -> Vec<(ExternalPart, Binding, Option<Slot>)> {
         let kept = self.draft.kept_handle().and(self.loaded.record()).cloned();
         let session = match (&kept, self.current_handle()) {
             (Some(record), _) => Binding::of(record),
@@ -121,8 +121,7 @@ impl Work {
             return Vec::new();
         }
         let current = |name: &str| Some(PartRef::of(kept.as_deref()?, name)?.slot);
-        let is_meant = |name: &str| !only_new || current(name).is_none();
-        let parts = self.draft.external_mut().take_prepared(is_meant);
+        let parts = self.draft.external_mut().take_prepared();
         parts.into_iter().map(|part| (part.clone(), session, current(part.name))).collect()
     }
 }

@@ -176,9 +176,10 @@ impl<W: SharedWork> Commit<'_, W> {
             Ok::<_, Error>(Some((id, write)))
         })?;
         let Some((id, NewWrite { record, parts, rows })) = begun else { return Ok(Progress::Again) };
-        if !records.create(&id, &record, rows, now).await? {
-            // An ID of 256 random bits cannot collide: an earlier attempt, whose reply was lost, has created this
-            // record.
+        // An ID of 256 random bits cannot collide: an earlier attempt, whose reply was lost, has created this record.
+        if !records.create(&id, &record, rows, now).await?
+            && !Box::pin(self.replace_earlier(&id, &record, parts.as_deref(), now)).await?
+        {
             return Ok(Progress::Again);
         }
         let session = StoredSession { record, id, client: ClientId::Current };
