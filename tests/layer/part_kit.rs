@@ -36,6 +36,26 @@ pub(crate) fn keys() -> KeyRing {
     KeyRing::generate().unwrap()
 }
 
+/// Sends a request whose handler takes a part.
+pub(crate) async fn visit<T, O>(
+    browser: &mut Browser,
+    app: &App,
+    handler: impl FnOnce(&mut Part<T>) -> O + Send + 'static,
+) -> Visit<O>
+where
+    T: SessionPart,
+    O: Send + 'static,
+{
+    let visit = browser
+        .send_raw(app, |extensions| async move {
+            let mut part = Part::<T>::from_extensions(&extensions).await?;
+            Ok((StatusCode::OK, handler(&mut part)))
+        })
+        .await;
+    browser.receive(&visit);
+    visit
+}
+
 /// Writes field `a` of a part.
 pub(crate) async fn write<T: SessionPart + AsMut<String>>(
     browser: &mut Browser,

@@ -10,26 +10,7 @@ use serde::{Deserialize, Serialize};
 use session_state::{ErrorKind, InCookie, InStore, KeyRing, MemoryStore, Part, Session, SessionPart};
 
 use crate::browser::{App, Browser, Visit};
-
-/// Sends a request whose handler takes a part.
-async fn visit<T, O>(
-    browser: &mut Browser,
-    app: &App,
-    handler: impl FnOnce(&mut Part<T>) -> O + Send + 'static,
-) -> Visit<O>
-where
-    T: SessionPart,
-    O: Send + 'static,
-{
-    let visit = browser
-        .send_raw(app, |extensions| async move {
-            let mut part = Part::<T>::from_extensions(&extensions).await?;
-            Ok((StatusCode::OK, handler(&mut part)))
-        })
-        .await;
-    browser.receive(&visit);
-    visit
-}
+use crate::part_kit::visit;
 
 /// Lets two requests load a part, and then change it one after the other. Returns the response to the second.
 async fn meet<T: SessionPart>(

@@ -9,7 +9,8 @@ use session_state::{
     ErrorKind, InCookie, InStore, KeyRing, MemoryStore, Part, PartPlace, ServerErrorPolicy, Session, SessionPart,
 };
 
-use crate::browser::{App, Browser, Visit};
+use crate::browser::{App, Browser};
+use crate::part_kit::visit;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Cart {
@@ -39,26 +40,6 @@ struct OtherType {
 
 impl SessionPart for OtherType {
     const NAME: &'static str = "cart";
-}
-
-/// Sends a request whose handler takes a part.
-async fn visit<T, O>(
-    browser: &mut Browser,
-    app: &App,
-    handler: impl FnOnce(&mut Part<T>) -> O + Send + 'static,
-) -> Visit<O>
-where
-    T: SessionPart,
-    O: Send + 'static,
-{
-    let visit = browser
-        .send_raw(app, |extensions| async move {
-            let mut part = Part::<T>::from_extensions(&extensions).await?;
-            Ok((StatusCode::OK, handler(&mut part)))
-        })
-        .await;
-    browser.receive(&visit);
-    visit
 }
 
 async fn cart(browser: &mut Browser, app: &App) -> Cart {

@@ -34,6 +34,8 @@ mod outages;
 #[path = "../layer/paused.rs"]
 #[expect(dead_code, reason = "only a part of it is used here")]
 mod paused;
+#[cfg(any(feature = "memcached", feature = "mongodb"))]
+mod records;
 #[cfg(feature = "redis")]
 mod redis;
 mod round_trips;

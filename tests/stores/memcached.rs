@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use session_state::Timestamp;
 use session_state::store::{
-    Entry, Forward, Handle, MemcachedStore, Outcome, Record, Renewal, Store, StoreError, StoreErrorKind, StoreKey,
-    Values, Version,
+    Entry, MemcachedStore, Outcome, Record, Store, StoreError, StoreErrorKind, StoreKey, Values, Version,
 };
-use session_state::{Clock as _, SystemClock, Timestamp};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::harness::engines::{MEMCACHED, find};
 use crate::harness::process::{Ping, Place, Server, Spec};
 use crate::harness::proxy::{Fault, Proxy};
+use crate::records::{
+    HOUR, assert_dropped_calls_do_not_answer, assert_no_revival, key, live, next, now, number_in, record, renewal,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
 
 mod conformance {
     conformance_on_server!(crate::harness::engines::MEMCACHED, super::open);
@@ -30,48 +30,6 @@ async fn open(address: &str) -> MemcachedStore {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let prefix = format!("test-{}-{}:", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     MemcachedStore::connect(address).await.unwrap().with_key_prefix(&prefix).unwrap()
-}
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-fn key(n: u64) -> StoreKey {
-    let mut bytes = [0x5a; 32];
-    bytes[..8].copy_from_slice(&n.to_le_bytes());
-    StoreKey::from_bytes(bytes)
-}
-
-fn number(n: u64) -> Values {
-    Values::from_pairs([("n", n.to_string().as_bytes())])
-}
-
-fn number_in(record: &Record) -> u64 {
-    std::str::from_utf8(record.values.get("n").unwrap()).unwrap().parse().unwrap()
-}
-
-fn record(n: u64) -> Arc<Record> {
-    let mut record = Record::new(Handle::from_bytes([1; 16]), now(), now().after(HOUR));
-    record.values = number(n);
-    Arc::new(record)
-}
-
-fn next(record: &Record, n: u64) -> Arc<Record> {
-    let mut next = record.clone();
-    (next.version, next.values) = (Version::from_u64(record.version.as_u64() + 1), number(n));
-    Arc::new(next)
-}
-
-fn renewal(old: StoreKey, new: StoreKey, record: &Record) -> Renewal {
-    let forward = Forward { successor: Some([7; 32]), grace_until: now().after(HOUR), expires_at: now().after(HOUR) };
-    Renewal { old, expected: record.version, new, record: next(record, 99), forward }
-}
-
-async fn live(store: &MemcachedStore, key: &StoreKey) -> Option<Arc<Record>> {
-    match store.load(key, now()).await.unwrap() {
-        Some(Entry::Live(record)) => Some(record),
-        _ => None,
-    }
 }
 
 /// A server with options that differ from the harness.
@@ -279,25 +237,7 @@ async fn a_call_that_was_dropped_does_not_answer_the_next() {
     let Some(server) = MEMCACHED.start() else { return };
     let proxy = Proxy::start(server.address()).await;
     let store = open(&MEMCACHED.url(proxy.address())).await.with_max_connections(1);
-    for n in 0..10 {
-        store.create(&key(n), record(n), now()).await.unwrap();
-    }
-    for n in 0..9 {
-        proxy.set(Fault::BlackHole);
-        // With every kind of call, each dropped after it was sent and before its reply.
-        let dropped = async {
-            match n % 3 {
-                0 => drop(store.load(&key(n), now()).await),
-                1 => drop(store.touch(&key(n), Version::FIRST, now(), now().after(HOUR), now()).await),
-                _ => drop(store.delete(&key(n), now()).await),
-            }
-        };
-        assert!(timeout(Duration::from_millis(20), dropped).await.is_err());
-        proxy.heal();
-        for _ in 0..3 {
-            assert_eq!(live(&store, &key(9)).await.map(|record| number_in(&record)), Some(9));
-        }
-    }
+    assert_dropped_calls_do_not_answer(&store, &proxy).await;
     assert_eq!(proxy.connections(), 11, "one initially, and one after each dropped call");
 }
 
@@ -455,35 +395,5 @@ async fn many_nodes_lose_no_increment_while_touches_go_on() {
 async fn concurrent_calls_of_many_nodes_do_not_revive_a_logged_out_session() {
     let Some(server) = MEMCACHED.start() else { return };
     let nodes: Vec<_> = (0..4).map(|_| MemcachedStore::new(&url(&server)).unwrap()).collect();
-    for round in 0..200 {
-        let (old, new) = (key(2 * round), key(2 * round + 1));
-        nodes[0].create(&old, record(0), now()).await.unwrap();
-        let mut tasks = JoinSet::new();
-        for n in 0..16 {
-            let node = nodes[n % 4].clone();
-            tasks.spawn(async move {
-                if n == 0 {
-                    if let Outcome::Retired(_) = node.delete(&old, now()).await.unwrap() {
-                        node.delete(&new, now()).await.unwrap();
-                    }
-                    return;
-                }
-                let Some(loaded) = live(&node, &old).await else { return };
-                match n {
-                    1 => drop(node.renew(renewal(old, new, &loaded), now()).await.unwrap()),
-                    2..8 => drop(node.touch(&old, loaded.version, now(), now().after(HOUR), now()).await.unwrap()),
-                    _ => {
-                        let outcome = node.update(&old, loaded.version, next(&loaded, 5), now()).await.unwrap();
-                        if let (Outcome::Retired(_), Some(moved)) = (outcome, live(&node, &new).await) {
-                            node.update(&new, moved.version, next(&moved, 6), now()).await.unwrap();
-                        }
-                    }
-                }
-            });
-        }
-        tasks.join_all().await;
-        for key in [old, new] {
-            assert_eq!(live(&nodes[0], &key).await, None, "round {round}");
-        }
-    }
+    assert_no_revival(&nodes, 200, 16).await;
 }

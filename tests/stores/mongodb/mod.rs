@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection};
+use session_state::Timestamp;
 use session_state::store::{
-    Entry, Forward, Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values, Version,
+    Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values, Version,
 };
-use session_state::{Clock as _, SystemClock, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::harness::engines::MONGODB;
 use crate::harness::process::Server;
 use crate::harness::proxy::{Fault, Proxy};
+use crate::records::{
+    HOUR, assert_dropped_calls_do_not_answer, assert_no_revival, key, live, next, now, number, number_in, record,
+    renewal,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
 
 mod conformance {
     conformance_on_server!(crate::harness::engines::MONGODB, super::open);
@@ -32,48 +35,6 @@ async fn open(address: &str) -> MongodbStore {
     let store = MongodbStore::connect(address).await.unwrap().with_collection(&name).unwrap();
     store.migrate().await.unwrap();
     store
-}
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-fn key(n: u64) -> StoreKey {
-    let mut bytes = [0x5a; 32];
-    bytes[..8].copy_from_slice(&n.to_le_bytes());
-    StoreKey::from_bytes(bytes)
-}
-
-fn number(n: u64) -> Values {
-    Values::from_pairs([("n", n.to_string().as_bytes())])
-}
-
-fn number_in(record: &Record) -> u64 {
-    std::str::from_utf8(record.values.get("n").unwrap()).unwrap().parse().unwrap()
-}
-
-fn record(n: u64) -> Arc<Record> {
-    let mut record = Record::new(Handle::from_bytes([1; 16]), now(), now().after(HOUR));
-    record.values = number(n);
-    Arc::new(record)
-}
-
-fn next(record: &Record, n: u64) -> Arc<Record> {
-    let mut next = record.clone();
-    (next.version, next.values) = (Version::from_u64(record.version.as_u64() + 1), number(n));
-    Arc::new(next)
-}
-
-fn renewal(old: StoreKey, new: StoreKey, record: &Record) -> Renewal {
-    let forward = Forward { successor: Some([7; 32]), grace_until: now().after(HOUR), expires_at: now().after(HOUR) };
-    Renewal { old, expected: record.version, new, record: next(record, 99), forward }
-}
-
-async fn live(store: &MongodbStore, key: &StoreKey) -> Option<Arc<Record>> {
-    match store.load(key, now()).await.unwrap() {
-        Some(Entry::Live(record)) => Some(record),
-        _ => None,
-    }
 }
 
 /// The collection of a store, without the store.
@@ -133,24 +94,7 @@ async fn a_call_that_was_dropped_does_not_answer_the_next() {
     let Some(server) = MONGODB.server() else { return };
     let proxy = Proxy::start(server.address()).await;
     let store = open(&format!("{}&maxPoolSize=1", through(&proxy))).await;
-    for n in 0..10 {
-        store.create(&key(n), record(n), now()).await.unwrap();
-    }
-    for n in 0..9 {
-        proxy.set(Fault::BlackHole);
-        let dropped = async {
-            match n % 3 {
-                0 => drop(store.load(&key(n), now()).await),
-                1 => drop(store.touch(&key(n), Version::FIRST, now(), now().after(HOUR), now()).await),
-                _ => drop(store.delete(&key(n), now()).await),
-            }
-        };
-        assert!(timeout(Duration::from_millis(20), dropped).await.is_err());
-        proxy.heal();
-        for _ in 0..3 {
-            assert_eq!(live(&store, &key(9)).await.map(|record| number_in(&record)), Some(9));
-        }
-    }
+    assert_dropped_calls_do_not_answer(&store, &proxy).await;
 }
 
 #[tokio::test]
@@ -300,35 +244,5 @@ async fn concurrent_calls_of_many_nodes_do_not_revive_a_logged_out_session() {
     let second = MongodbStore::connect(&address).await.unwrap();
     let second = second.with_collection(collection(&first, &address).await.name()).unwrap();
     let nodes = [first, second];
-    for round in 0..30 {
-        let (old, new) = (key(2 * round), key(2 * round + 1));
-        nodes[0].create(&old, record(0), now()).await.unwrap();
-        let mut tasks = JoinSet::new();
-        for n in 0..12 {
-            let node = nodes[n % 2].clone();
-            tasks.spawn(async move {
-                if n == 0 {
-                    if let Outcome::Retired(_) = node.delete(&old, now()).await.unwrap() {
-                        node.delete(&new, now()).await.unwrap();
-                    }
-                    return;
-                }
-                let Some(loaded) = live(&node, &old).await else { return };
-                match n {
-                    1 => drop(node.renew(renewal(old, new, &loaded), now()).await.unwrap()),
-                    2..6 => drop(node.touch(&old, loaded.version, now(), now().after(HOUR), now()).await.unwrap()),
-                    _ => {
-                        let outcome = node.update(&old, loaded.version, next(&loaded, 5), now()).await.unwrap();
-                        if let (Outcome::Retired(_), Some(moved)) = (outcome, live(&node, &new).await) {
-                            node.update(&new, moved.version, next(&moved, 6), now()).await.unwrap();
-                        }
-                    }
-                }
-            });
-        }
-        tasks.join_all().await;
-        for key in [old, new] {
-            assert_eq!(live(&nodes[0], &key).await, None, "round {round}");
-        }
-    }
+    assert_no_revival(&nodes, 30, 12).await;
 }
