@@ -359,8 +359,7 @@ fn slot_key(slot: Slot) -> String {
 /// Returns `true` if no text was prepared after the one in the slot: it is the only one, or the record was last written
 /// for it.
 fn is_latest(record: &Record, slot: Slot) -> bool {
-    let own = slot_key(slot);
-    slot == Slot::of(record.version) || record.values.iter().all(|(key, _)| key == own)
+    slot == Slot::of(record.version) || record.values.iter().all(|(key, _)| key.parse() == Ok(slot.as_u64()))
 }
 
 /// Returns `true` if a part was written after a login that this session has not seen.

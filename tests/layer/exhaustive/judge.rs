@@ -9,7 +9,9 @@
 //! 6. When all sessions have ended and the stores have been swept, they are empty.
 //! 7. A browser that applies the responses in the order in which they finished has a live cookie, or its session has
 //!    ended.
+//! 8. The writes of one commit exist as a whole, or not at all.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -33,21 +35,43 @@ enum Claim {
     Nowhere,
 }
 
+/// A change, and the outcome that its request has learned.
+#[derive(Clone)]
+struct Told {
+    request: usize,
+    /// The first commit of the request that it was part of, if that is certain.
+    commit: Option<usize>,
+    mark: Mark,
+    claim: Claim,
+}
+
 /// The outcomes that a request has learned of its changes.
-fn claims(request: &Request) -> Vec<(Mark, Claim)> {
-    let (mut claims, mut unsaved, mut is_in_doubt) = (Vec::new(), Vec::new(), false);
+fn told(number: usize, request: &Request) -> Vec<Told> {
+    let (mut told, mut unsaved, mut is_in_doubt, mut commit) = (Vec::new(), Vec::new(), false, 0);
+    // Perhaps too late for the commit that was under way.
+    let mut of_task = Vec::new();
     let of_loss = |is_in_doubt| if is_in_doubt { Claim::OnceAtMost } else { Claim::Nowhere };
+    let tell = |(mark, commit): (Mark, Option<usize>), claim| {
+        // What a task has made may have been in an earlier commit than the one that failed.
+        let claim = if commit.is_none() && claim == Claim::Nowhere { Claim::OnceAtMost } else { claim };
+        Told { request: number, commit, mark, claim }
+    };
     let mut has_given_up = false;
     for note in &*request.notes.lock().unwrap() {
         let claim = match note {
             Note::Marked(mark) => {
-                unsaved.push(mark.clone());
+                unsaved.push((mark.clone(), Some(commit)));
+                continue;
+            }
+            Note::MarkedByTask(mark) => {
+                of_task.push((mark.clone(), None));
                 continue;
             }
             Note::Saved(Ok(())) => Claim::Once,
             Note::Saved(Err(ErrorKind::Ended)) => of_loss(is_in_doubt),
             Note::Saved(Err(_)) => {
-                is_in_doubt = true;
+                (is_in_doubt, commit) = (true, commit + 1);
+                unsaved.append(&mut of_task);
                 continue;
             }
             Note::GaveUp => {
@@ -56,8 +80,11 @@ fn claims(request: &Request) -> Vec<(Mark, Claim)> {
             }
             _ => continue,
         };
-        is_in_doubt = false;
-        claims.extend(unsaved.drain(..).map(|mark| (mark, claim)));
+        (is_in_doubt, commit) = (false, commit + 1);
+        told.extend(unsaved.drain(..).map(|mark| tell(mark, claim)));
+        if claim == Claim::Once {
+            unsaved.append(&mut of_task);
+        }
     }
     let claim = match &request.answer {
         _ if has_given_up => Claim::OnceAtMost,
@@ -65,8 +92,9 @@ fn claims(request: &Request) -> Vec<(Mark, Claim)> {
         Some(Answer::Error(ErrorKind::Ended | ErrorKind::Conflict)) => of_loss(is_in_doubt),
         _ => Claim::OnceAtMost,
     };
-    claims.extend(unsaved.drain(..).map(|mark| (mark, claim)));
-    claims
+    told.extend(unsaved.drain(..).map(|mark| tell(mark, claim)));
+    told.extend(of_task.drain(..).map(|mark| tell(mark, Claim::OnceAtMost)));
+    told
 }
 
 impl Open {
@@ -89,8 +117,16 @@ impl Request {
         self.has_noted(|note| matches!(note, Note::Ended))
     }
 
+    /// Whether it was to log in with a commit that begins after that.
     fn logs_in(&self) -> bool {
-        self.has_noted(|note| matches!(note, Note::LoggedIn))
+        let notes = self.notes.lock().unwrap();
+        let mut after_task = notes.iter().skip_while(|note| !matches!(note, Note::LoggedInByTask));
+        after_task.any(|note| matches!(note, Note::Saved(_))) || notes.iter().any(|note| matches!(note, Note::LoggedIn))
+    }
+
+    /// Whether it may have logged in.
+    fn may_log_in(&self) -> bool {
+        self.has_noted(|note| matches!(note, Note::LoggedIn | Note::LoggedInByTask))
     }
 
     fn is_answered(&self) -> bool {
@@ -101,7 +137,7 @@ impl Request {
 /// Marks with their known outcomes and owners.
 struct Judge<'r> {
     run: &'r Run<'r>,
-    claims: Vec<(usize, Mark, Claim)>,
+    told: Vec<Told>,
     /// The state behind every cookie that the browser ever had.
     open: Vec<Open>,
     wrong: Vec<String>,
@@ -109,14 +145,10 @@ struct Judge<'r> {
 
 /// Returns all violated rules at the end of a run.
 pub(super) fn judge(run: &Run<'_>) -> Vec<String> {
-    let claims = run
-        .requests
-        .iter()
-        .enumerate()
-        .flat_map(|(number, request)| claims(request).into_iter().map(move |(mark, claim)| (number, mark, claim)));
+    let told = run.requests.iter().enumerate().flat_map(|(number, request)| told(number, request)).collect();
     let cookies = run.requests.iter().filter_map(|request| request.cookie.as_ref()).chain([&run.first]);
     let open = cookies.filter_map(|browser| open(&run.outside, browser)).collect();
-    let mut judge = Judge { run, claims: claims.collect(), open, wrong: run.wrong.clone() };
+    let mut judge = Judge { run, told, open, wrong: run.wrong.clone() };
     judge.judge_changes();
     judge.judge_leftovers();
     judge.judge_end();
@@ -138,11 +170,12 @@ impl Judge<'_> {
         self.open.iter().find(|open| open.session == self.run.session).cloned()
     }
 
-    /// Rules 1, 2 and 3.
+    /// Rules 1, 2, 3 and 8.
     fn judge_changes(&mut self) {
         let ours = self.ours();
-        for (number, mark, claim) in self.claims.clone() {
-            let opened = self.run.requests[number].opened.as_ref().map(|open| open.session);
+        let mut commits = BTreeMap::<_, Vec<_>>::new();
+        for Told { request, commit, mark, claim } in self.told.clone() {
+            let opened = self.run.requests[request].opened.as_ref().map(|open| open.session);
             let of_mark = |open: &&Open| (open.session == self.run.session) != mark.is_own;
             let own = self.open.iter().find(|open| Some(open.session) == opened && of_mark(open)).cloned();
             let home = if mark.is_own { &own } else { &ours };
@@ -151,10 +184,13 @@ impl Judge<'_> {
             let is_elsewhere = elsewhere.map(|open| open.count(&mark)).sum::<usize>() > 0;
             self.expect(!is_elsewhere, format!("5: the change {} is in another session", mark.mark));
             let found = home.as_ref().map(|home| home.count(&mark));
+            if let (Some(commit), Some(found)) = (commit, found) {
+                commits.entry((request, commit, mark.is_own)).or_default().push((mark.mark, found));
+            }
             match claim {
                 Claim::Once => {
                     self.expect(found.is_none_or(|found| found == 1), format!("1: {mark:?} exists {found:?} times"));
-                    let must_be_open = mark.is_own && self.run.requests[number].is_answered();
+                    let must_be_open = mark.is_own && self.run.requests[request].is_answered();
                     self.expect(found.is_some() || !must_be_open, format!("1: the session of {mark:?} is gone"));
                 }
                 Claim::OnceAtMost => {
@@ -162,6 +198,10 @@ impl Judge<'_> {
                 }
                 Claim::Nowhere => self.expect(found.is_none_or(|found| found == 0), format!("2: {mark:?} exists")),
             }
+        }
+        for marks in commits.values() {
+            let is_whole = marks.iter().all(|(_, found)| *found > 0) || marks.iter().all(|(_, found)| *found == 0);
+            self.expect(is_whole, format!("8: a part of a commit: {marks:?}"));
         }
         let Some(ours) = ours else { return };
         let expected = |is_in: bool| if is_in { vec![FIRST_MARK] } else { Vec::new() };
@@ -178,8 +218,8 @@ impl Judge<'_> {
         if self.run.has_fault {
             return;
         }
-        let is_nowhere = |(_, mark, claim): &&(usize, Mark, Claim)| *claim == Claim::Nowhere && mark.is_in_part;
-        let lost: Vec<_> = self.claims.iter().filter(is_nowhere).map(|(_, mark, _)| mark.mark).collect();
+        let is_nowhere = |told: &&Told| told.claim == Claim::Nowhere && told.mark.is_in_part;
+        let lost: Vec<_> = self.told.iter().filter(is_nowhere).map(|told| told.mark.mark).collect();
         for record in self.run.parts.records() {
             for (_, text) in record.values.iter() {
                 let notes: Notes = serde_json::from_slice(text).unwrap();
@@ -192,7 +232,7 @@ impl Judge<'_> {
     /// Rule 4.
     fn judge_end(&mut self) {
         let (run, ours) = (self.run, self.ours());
-        let has_login = run.requests.iter().any(Request::logs_in);
+        let has_login = run.requests.iter().any(Request::may_log_in);
         let ended = run.requests.iter().filter(|request| request.ends() && request.is_answered()).count();
         // A logout from before a login does not end the session of the principal.
         self.expect(run.has_ended || ended == 0 || has_login, "4: a logout was answered, and the session exists");
@@ -200,7 +240,7 @@ impl Judge<'_> {
         let may_end = run.requests.iter().any(Request::ends);
         self.expect(!run.has_ended || may_end, "1: the session was lost");
         let may_move =
-            run.requests.iter().any(|request| request.logs_in() && !matches!(request.answer, Some(Answer::Ok)));
+            run.requests.iter().any(|request| request.may_log_in() && !matches!(request.answer, Some(Answer::Ok)));
         self.expect(run.has_ended || ours.is_some() || may_move, "1: no cookie opens the session any more");
         let has_logged_in = run.requests.iter().any(|request| request.logs_in() && request.is_answered());
         let first = open(&run.outside, &run.first);
@@ -223,12 +263,12 @@ impl Judge<'_> {
         }
         let mut wrong = Vec::new();
         for (reader, principal, marks) in shown {
-            for (writer, mark, _) in self.claims.iter().filter(|(_, mark, _)| marks.contains(&mark.mark)) {
-                if reader != *writer && mark.writer.is_some() && mark.writer != principal {
+            for Told { request, mark, .. } in self.told.iter().filter(|told| marks.contains(&told.mark.mark)) {
+                if reader != *request && mark.writer.is_some() && mark.writer != principal {
                     wrong.push(format!("5: {principal:?} sees {mark:?}"));
                 }
                 if reader != usize::MAX
-                    && reader != *writer
+                    && reader != *request
                     && mark.is_since_login
                     && self.run.requests[reader].has_come()
                 {
@@ -266,7 +306,7 @@ impl Judge<'_> {
         let mut cookies = run.finished.iter().filter_map(|number| run.requests[*number].cookie.as_ref());
         let browser = cookies.next_back().unwrap_or(&run.first).clone();
         let opened = open(&run.outside, &browser);
-        let is_unheard = |request: &Request| (request.logs_in() || request.ends()) && !request.is_answered();
+        let is_unheard = |request: &Request| (request.may_log_in() || request.ends()) && !request.is_answered();
         let may_be_dead = run.has_ended || run.requests.iter().any(is_unheard);
         if browser.id().is_some() {
             self.expect(opened.is_some() || may_be_dead, "7: the browser is left with a dead id");

@@ -12,7 +12,7 @@ use session_state::{ErrorKind, InStore, MemoryStore, Part, Session, SessionLayer
 use tokio::runtime::Runtime;
 
 use super::at_once;
-use super::script::{self, Act, FIRST_MARK, Note, Notebook, Notes, VALUE};
+use super::script::{self, Act, FIRST_MARK, Note, Notebook, Notes, Spawned, VALUE};
 use super::stepped::{Fate, Gate, Stepped};
 use crate::browser::{App, Browser, Visit};
 
@@ -31,8 +31,7 @@ pub(super) struct Scene {
 pub(super) enum Turn {
     /// A request makes its waiting call.
     Call(usize, Fate),
-    /// Its call fails, or its reply is lost, and its next call fails as well. A call that also takes effect late counts
-    /// as two faults.
+    /// Its call fails, its reply is lost, or it takes effect late, and its next call fails as well.
     Twice(usize, Fate),
     /// A request is dropped before its call.
     Drop(usize),
@@ -42,6 +41,8 @@ pub(super) enum Turn {
     Crash,
     /// A call that reported a failure takes effect.
     Late,
+    /// A task that a request has spawned runs, while the request waits with a call.
+    Task(usize),
 }
 
 /// How a request ended.
@@ -57,6 +58,7 @@ pub(super) struct Request {
     future: Option<Pin<Box<dyn Future<Output = Visit<()>>>>>,
     is_write: bool,
     must_fail: bool,
+    spawned: Spawned,
     pub(super) notes: Notebook,
     pub(super) answer: Option<Answer>,
     /// A browser with only the cookies of this response; `None` if there are none.
@@ -150,6 +152,9 @@ impl<'r> Run<'r> {
         for number in &waiting {
             let request = &self.requests[*number];
             let switch = usize::from(last.is_some_and(|last| last != *number));
+            if request.spawned.lock().unwrap().is_some() {
+                turns.push((Turn::Task(*number), 1, 0));
+            }
             if request.must_fail {
                 turns.push((Turn::Call(*number, Fate::Failed), switch, 0));
                 continue;
@@ -163,7 +168,7 @@ impl<'r> Run<'r> {
                 turns.push((Turn::Twice(*number, Fate::Lost), switch, 1));
                 turns.push((Turn::DropDuring(*number), switch, 1));
                 turns.push((Turn::Call(*number, Fate::Late), switch, 1));
-                turns.push((Turn::Twice(*number, Fate::Late), switch, 2));
+                turns.push((Turn::Twice(*number, Fate::Late), switch, 1));
             }
         }
         if waiting.len() > 1 {
@@ -177,7 +182,7 @@ impl<'r> Run<'r> {
     }
 
     pub(super) fn take(&mut self, turn: Turn) {
-        self.has_fault |= !matches!(turn, Turn::Call(_, Fate::Answered));
+        self.has_fault |= !matches!(turn, Turn::Call(_, Fate::Answered) | Turn::Task(_));
         match turn {
             Turn::Call(number, fate) => self.call(number, fate),
             Turn::Twice(number, fate) => {
@@ -194,6 +199,7 @@ impl<'r> Run<'r> {
                 self.requests.iter_mut().filter(|request| request.answer.is_none()).for_each(Request::go_away)
             }
             Turn::Late => self.gate.run_late_call(),
+            Turn::Task(number) => self.requests[number].run_task(),
         }
         self.watch();
     }
@@ -264,13 +270,13 @@ impl<'r> Run<'r> {
 
 impl Request {
     fn new(script: &'static [Act], number: u32, app: &App, browser: &Browser) -> Self {
-        let (app, browser, notes) = (app.clone(), browser.clone(), Notebook::default());
-        let noted = Arc::clone(&notes);
+        let (app, browser, notes, spawned) = (app.clone(), browser.clone(), Notebook::default(), Spawned::default());
+        let (noted, tasks) = (Arc::clone(&notes), Arc::clone(&spawned));
         let future = Box::pin(async move {
-            browser.send_raw(&app, move |extensions| script::run(script, number, extensions, noted)).await
+            browser.send_raw(&app, move |extensions| script::run(script, number, extensions, noted, tasks)).await
         });
         let (answer, cookie, opened) = (None, None, None);
-        Self { future: Some(future), is_write: false, must_fail: false, notes, answer, cookie, opened }
+        Self { future: Some(future), is_write: false, must_fail: false, spawned, notes, answer, cookie, opened }
     }
 
     fn poll_once(&mut self) -> Option<Visit<()>> {
@@ -279,6 +285,11 @@ impl Request {
             Poll::Ready(visit) => Some(visit),
             Poll::Pending => None,
         }
+    }
+
+    fn run_task(&mut self) {
+        let task = self.spawned.lock().unwrap().take();
+        task.expect("it was spawned")();
     }
 
     fn go_away(&mut self) {

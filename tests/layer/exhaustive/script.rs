@@ -34,6 +34,8 @@ pub(super) enum Act {
     Renew,
     Login(&'static str),
     Logout,
+    /// Spawns a task that does this at some time before the response, with one of value, part and login at a time.
+    Spawn(&'static [Act]),
 }
 
 /// A change that must exist once, or nowhere.
@@ -55,6 +57,8 @@ pub(super) enum Note {
     /// It has loaded its session, which is the shared one or not.
     Came(bool),
     Marked(Mark),
+    /// A task has made a change, perhaps too late for the commit that is under way.
+    MarkedByTask(Mark),
     Saved(Result<(), ErrorKind>),
     /// It has read marks.
     Seen(Option<String>, Vec<u32>),
@@ -62,11 +66,16 @@ pub(super) enum Note {
     Ended,
     /// It has logged in.
     LoggedIn,
+    /// A task of it has logged in, perhaps too late for the commit that is under way.
+    LoggedInByTask,
     /// A part could not be loaded, and the handler gave up.
     GaveUp,
 }
 
 pub(super) type Notebook = Arc<Mutex<Vec<Note>>>;
+
+/// A task that the handler has spawned, until it has its turn.
+pub(super) type Spawned = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// Runs a handler.
 pub(super) async fn run(
@@ -74,6 +83,7 @@ pub(super) async fn run(
     number: u32,
     extensions: Extensions,
     notes: Notebook,
+    spawned: Spawned,
 ) -> Result<(StatusCode, ()), Error> {
     let session = Session::from_extensions(&extensions)?.load().await?;
     let note = |what| notes.lock().unwrap().push(what);
@@ -124,9 +134,58 @@ pub(super) async fn run(
                 session.logout();
                 is_own = true;
             }
+            Act::Spawn(acts) => {
+                let part = if acts.contains(&Act::Part) {
+                    let loaded = Part::<Notes>::from_extensions(&extensions).await;
+                    Some(loaded.inspect_err(|_| note(Note::GaveUp))?)
+                } else {
+                    None
+                };
+                let task = Task { acts, mark, is_own, session: session.clone(), part, notes: Arc::clone(&notes) };
+                *spawned.lock().unwrap() = Some(Box::new(move || task.run()));
+            }
         }
     }
     Ok((StatusCode::OK, ()))
+}
+
+/// Task that runs beside a handler and its commits.
+struct Task {
+    acts: &'static [Act],
+    /// The mark of all its changes.
+    mark: u32,
+    is_own: bool,
+    session: Session,
+    part: Option<Part<Notes>>,
+    notes: Notebook,
+}
+
+impl Task {
+    fn run(self) {
+        let Self { acts, mark, is_own, session, mut part, notes } = self;
+        let note = |what| notes.lock().unwrap().push(what);
+        for act in acts {
+            let writer = session.principal();
+            let marked = |is_in_part| {
+                Note::MarkedByTask(Mark { mark, is_in_part, is_own, writer: writer.clone(), is_since_login: false })
+            };
+            match act {
+                Act::Value => {
+                    session.update(VALUE, move |marks: &mut Vec<u32>| marks.push(mark)).unwrap();
+                    note(marked(false));
+                }
+                Act::Part => {
+                    part.as_mut().expect("it was loaded").update(move |notes| notes.marks.push(mark));
+                    note(marked(true));
+                }
+                Act::Login(name) => {
+                    session.login(*name);
+                    note(Note::LoggedInByTask);
+                }
+                other => panic!("a task does not {other:?}"),
+            }
+        }
+    }
 }
 
 /// Returns whether the action at an index is written together with a login, or after it.
