@@ -139,25 +139,27 @@ impl<'c> PartRecord<'c> {
         write.texts.iter().try_for_each(|(_, text)| self.check_size(text))?;
         let (expected, version, now) = (write.expected, write.version, self.config.now());
         let sealed = self.seal(self.record(&write));
-        let (is_done, was_repeated) = match expected {
+        let (outcome, was_repeated) = match expected {
             Some(expected) => {
                 let updated =
                     self.calls.ask_noting_repeat(|store| store.update(&self.key, expected, Arc::clone(&sealed), now));
-                let (outcome, was_repeated) = updated.await.map_err(|error| self.error(error))?;
-                (outcome == Outcome::Done, was_repeated)
+                updated.await.map_err(|error| self.error(error))?
             }
             None => {
                 let created = self.calls.ask_noting_repeat(|store| store.create(&self.key, Arc::clone(&sealed), now));
-                created.await.map_err(|error| self.error(error))?
+                let (is_done, was_repeated) = created.await.map_err(|error| self.error(error))?;
+                (if is_done { Outcome::Done } else { Outcome::Conflict(None) }, was_repeated)
             }
         };
-        if is_done || !was_repeated {
-            return Ok(is_done);
-        }
-        // The first of the two calls may have succeeded.
-        match self.find().await?.map(|record| record.version) {
+        let found = match outcome {
+            Outcome::Done => return Ok(true),
+            Outcome::Conflict(Some(found)) => Some(found.version),
+            _ => self.find().await?.map(|record| record.version),
+        };
+        match found {
+            // The first of two calls has succeeded. The second came from here, or from a store client that retries.
             Some(found) if found == version => Ok(true),
-            found if found == expected => Ok(false),
+            found if !was_repeated || found == expected => Ok(false),
             // It may have succeeded before another request's write.
             _ => Err(self.lost_reply()),
         }

@@ -16,7 +16,7 @@ use super::super::work::{NewRecord, PendingUpdate, PendingWrite, SharedWork, Wor
 use super::commit::{Commit, Progress};
 use super::conflict::{reload, successor};
 use super::records::{Found, WriteOutcome};
-use super::write::next_record;
+use super::write::{is_same_renewal, next_record};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::record::Record;
@@ -133,9 +133,8 @@ impl<W: SharedWork> Commit<'_, W> {
 
     /// Determines whether the old ID holds the forward of the renewal.
     async fn retired(&self, session: &StoredSession, forward: &Forward) -> Result<Retired, Error> {
-        let left = |forward: &Forward| (forward.successor, forward.grace_until);
         Ok(match self.records.load(&session.id, self.records.config.now()).await? {
-            Some(Found::Retired(found)) if left(&found) == left(forward) => Retired::ByThis,
+            Some(Found::Retired(found)) if is_same_renewal(&found, forward) => Retired::ByThis,
             Some(Found::Live(found)) if found.record().version == session.record.version => Retired::NotYet,
             _ => Retired::Never,
         })

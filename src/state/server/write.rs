@@ -207,8 +207,12 @@ impl<W: SharedWork> Commit<'_, W> {
         })?;
         let Some((old, id, forward, write)) = begun else { return Ok(Progress::Again) };
         let NewWrite { record, parts, rows } = write;
-        match records.renew(&old, (&id, &record), forward, rows, now).await? {
+        match records.renew(&old, (&id, &record), forward.clone(), rows, now).await? {
             Outcome::Done => {}
+            // A store client that retries finds its own renewal.
+            Outcome::Retired(found) if is_same_renewal(&found, &forward) && records.load(&id, now).await?.is_some() => {
+                return Ok(Progress::Again);
+            }
             outcome => {
                 self.work.with(|work| work.pending = PendingWrite::None);
                 return Ok(Progress::conflict(outcome));
@@ -314,6 +318,11 @@ fn forward(config: &Config, old: &StoredSession, successor: Option<&SessionId>, 
         // The remaining lifetime of the old ID, up to a day, and at least the grace period.
         expires_at: old.record.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(grace)),
     }
+}
+
+/// Returns whether both forwards are those of one renewal. Forwards of two concurrent logins may be equal.
+pub(super) fn is_same_renewal(one: &Forward, other: &Forward) -> bool {
+    (one.successor, one.grace_until) == (other.successor, other.grace_until)
 }
 
 /// Returns the cookie for a session whose deadline has moved, if the client needs one: for a new ID, or for a new

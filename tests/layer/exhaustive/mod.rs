@@ -2,10 +2,10 @@
 //! and with a fault at every call.
 //!
 //! This tests the real layer. Each store call waits until the test decides its fate: it succeeds, it fails, its reply
-//! is lost, it takes effect later, the request is dropped before or during it, or the node dies. A run is one list of
-//! such turns; all lists are tried one after the other (stateless model checking, as in Godefroid, *Model checking for
-//! programming languages using VeriSoft*, POPL 1997), with a bound on the preemptions of a request (Musuvathi and
-//! Qadeer, *Iterative context bounding*, PLDI 2007) and on the faults.
+//! is lost, it is made twice, it takes effect later, the request is dropped before or during it, or the node dies. A run
+//! is one list of such turns; all lists are tried one after the other (stateless model checking, as in Godefroid, *Model
+//! checking for programming languages using VeriSoft*, POPL 1997), with a bound on the preemptions of a request
+//! (Musuvathi and Qadeer, *Iterative context bounding*, PLDI 2007) and on the faults.
 //!
 //! `SESSION_STATE_SWITCHES` and `SESSION_STATE_FAULTS` raise the bounds.
 //!
@@ -14,6 +14,7 @@
 //! - An unanswered update, or an unanswered create or renewal, is forgotten and made again.
 //! - A write that has not taken place yet is not shut out before the next one.
 //! - A new session whose key is taken counts as written, whichever attempt took the key.
+//! - A renewal, or a write of a part, that a store's client has repeated by itself counts as refused.
 //! - A request that gives up takes back parts that its unanswered write refers to.
 //! - A planned write is made although a task of the request has logged in since, or has changed a part that was written
 //!   ahead.

@@ -164,6 +164,7 @@ impl<'r> Run<'r> {
             turns.push((Turn::Twice(*number, Fate::Failed), switch, 1));
             turns.push((Turn::Drop(*number), switch, 1));
             if request.is_write {
+                turns.push((Turn::Call(*number, Fate::Repeated), switch, 1));
                 turns.push((Turn::Call(*number, Fate::Lost), switch, 1));
                 turns.push((Turn::Twice(*number, Fate::Lost), switch, 1));
                 turns.push((Turn::DropDuring(*number), switch, 1));

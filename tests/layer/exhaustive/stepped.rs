@@ -24,6 +24,8 @@ pub(super) enum Fate {
     Failed,
     /// It takes effect and fails.
     Lost,
+    /// It takes effect, and the store's client retries it and returns the second answer.
+    Repeated,
     /// It takes effect and never returns.
     Unheard,
     /// It fails, and takes effect later.
@@ -119,27 +121,33 @@ impl Stepped {
         at_once(self.store.sweep(now, usize::MAX)).unwrap();
     }
 
-    async fn call<T: Send>(
+    async fn call<T: Send, F: Future<Output = Result<T, StoreError>> + Send + 'static>(
         &self,
         is_write: bool,
         key: StoreKey,
-        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+        call: impl Fn(MemoryStore) -> F + Send,
     ) -> Result<T, StoreError> {
         self.keys.lock().unwrap().insert(key);
         let failed = || StoreError::failed("stepped", "an injected fault");
+        let call = || call(self.store.clone());
         match self.gate.pass(is_write).await {
-            Fate::Answered => call.await,
+            Fate::Answered => call().await,
+            Fate::Repeated => {
+                drop(call().await);
+                call().await
+            }
             Fate::Failed => Err(failed()),
             Fate::Lost => {
-                drop(call.await);
+                drop(call().await);
                 Err(failed())
             }
             Fate::Unheard => {
-                drop(call.await);
+                drop(call().await);
                 std::future::pending().await
             }
             Fate::Late => {
-                let late = Box::pin(async { drop(call.await) });
+                let late = call();
+                let late = Box::pin(async { drop(late.await) });
                 self.gate.0.lock().unwrap().late.push(late);
                 Err(failed())
             }
@@ -153,13 +161,17 @@ impl Store for Stepped {
     }
 
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
-        let (store, key) = (self.store.clone(), *key);
-        self.call(false, key, async move { store.load(&key, now).await }).await
+        let key = *key;
+        self.call(false, key, move |store| async move { store.load(&key, now).await }).await
     }
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        let (store, key) = (self.store.clone(), *key);
-        self.call(true, key, async move { store.create(&key, record, now).await }).await
+        let key = *key;
+        let create = move |store: MemoryStore| {
+            let record = Arc::clone(&record);
+            async move { store.create(&key, record, now).await }
+        };
+        self.call(true, key, create).await
     }
 
     async fn update(
@@ -169,8 +181,12 @@ impl Store for Stepped {
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let (store, key) = (self.store.clone(), *key);
-        self.call(true, key, async move { store.update(&key, expected, record, now).await }).await
+        let key = *key;
+        let update = move |store: MemoryStore| {
+            let record = Arc::clone(&record);
+            async move { store.update(&key, expected, record, now).await }
+        };
+        self.call(true, key, update).await
     }
 
     async fn touch(
@@ -181,18 +197,23 @@ impl Store for Stepped {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let (store, key) = (self.store.clone(), *key);
-        let touch = async move { store.touch(&key, expected, last_seen_at, expires_at, now).await };
+        let key = *key;
+        let touch =
+            move |store: MemoryStore| async move { store.touch(&key, expected, last_seen_at, expires_at, now).await };
         self.call(true, key, touch).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        let (store, key) = (self.store.clone(), renewal.new);
-        self.call(true, key, async move { store.renew(renewal, now).await }).await
+        let key = renewal.new;
+        let renew = move |store: MemoryStore| {
+            let renewal = renewal.clone();
+            async move { store.renew(renewal, now).await }
+        };
+        self.call(true, key, renew).await
     }
 
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        let (store, key) = (self.store.clone(), *key);
-        self.call(true, key, async move { store.delete(&key, now).await }).await
+        let key = *key;
+        self.call(true, key, move |store| async move { store.delete(&key, now).await }).await
     }
 }
