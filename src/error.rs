@@ -1,5 +1,6 @@
 //! Errors: [`Error`] while a request is served, [`ConfigError`] while a layer is built.
 
+use std::any::type_name;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    /// The type that a value was decoded as, or encoded from.
+    type_name: Option<&'static str>,
     source: Option<BoxError>,
 }
 
@@ -68,6 +71,13 @@ pub enum ErrorKind {
         /// The name of the part.
         part: &'static str,
     },
+    /// Two types of parts have the same [`NAME`](crate::SessionPart::NAME), so each would overwrite the other.
+    DuplicatePartName {
+        /// The name of both parts.
+        part: &'static str,
+        /// The names of the types.
+        types: [&'static str; 2],
+    },
     /// The part does not live in tables of this engine.
     NoTables {
         /// The name of the part.
@@ -111,8 +121,17 @@ impl Error {
         }
     }
 
+    /// Returns a line of text for the body of a response: the message, without the names of the application's types.
+    pub(crate) fn body_text(&self) -> String {
+        Message { error: &self.0, shows_types: false }.to_string()
+    }
+
     fn new(kind: ErrorKind, source: Option<BoxError>) -> Self {
-        Self(Arc::new(Inner { kind, source }))
+        Self(Arc::new(Inner { kind, type_name: None, source }))
+    }
+
+    fn of_type<T: ?Sized>(kind: ErrorKind, source: BoxError) -> Self {
+        Self(Arc::new(Inner { kind, type_name: Some(type_name::<T>()), source: Some(source) }))
     }
 
     pub(crate) fn missing_layer() -> Self {
@@ -148,12 +167,26 @@ impl Error {
         Self::new(ErrorKind::Decode { key: key.to_owned() }, Some(source))
     }
 
+    /// Returns the error of a value that is not a `T`.
+    pub(crate) fn decode_as<T: ?Sized>(key: &str, source: BoxError) -> Self {
+        Self::of_type::<T>(ErrorKind::Decode { key: key.to_owned() }, source)
+    }
+
     pub(crate) fn encode(key: &str, source: BoxError) -> Self {
         Self::new(ErrorKind::Encode { key: key.to_owned() }, Some(source))
     }
 
+    /// Returns the error of a `T` that cannot be written.
+    pub(crate) fn encode_as<T: ?Sized>(key: &str, source: BoxError) -> Self {
+        Self::of_type::<T>(ErrorKind::Encode { key: key.to_owned() }, source)
+    }
+
     pub(crate) fn part_in_use(part: &'static str) -> Self {
         Self::new(ErrorKind::PartInUse { part }, None)
+    }
+
+    pub(crate) fn duplicate_part_name(part: &'static str, types: [&'static str; 2]) -> Self {
+        Self::new(ErrorKind::DuplicatePartName { part, types }, None)
     }
 
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -184,7 +217,20 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.kind {
+        Message { error: &self.0, shows_types: true }.fmt(f)
+    }
+}
+
+/// The message of an error, with the names of types or without.
+struct Message<'e> {
+    error: &'e Inner,
+    shows_types: bool,
+}
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let type_name = self.error.type_name.filter(|_| self.shows_types);
+        match &self.error.kind {
             ErrorKind::MissingLayer => {
                 f.write_str("no session layer served this request: add `.layer(sessions)` to the router of this route")
             }
@@ -200,10 +246,22 @@ impl fmt::Display for Error {
             ErrorKind::TooLarge { what, size, limit } => {
                 write!(f, "{what} takes {size} bytes where at most {limit} fit")
             }
-            ErrorKind::Decode { key } => write!(f, "the session's value {key:?} is not of the type asked for"),
-            ErrorKind::Encode { key } => write!(f, "the value for {key:?} cannot be written as json"),
+            ErrorKind::Decode { key } => match type_name {
+                Some(type_name) => write!(f, "the session's value {key:?} cannot be decoded as `{type_name}`"),
+                None => write!(f, "the session's value {key:?} is not of the type asked for"),
+            },
+            ErrorKind::Encode { key } => match type_name {
+                Some(type_name) => write!(f, "the value for {key:?}, a `{type_name}`, cannot be written as json"),
+                None => write!(f, "the value for {key:?} cannot be written as json"),
+            },
             ErrorKind::PartInUse { part } => {
                 write!(f, "part {part:?} is already in use by this request: drop the first before taking a second")
+            }
+            ErrorKind::DuplicatePartName { part, .. } if !self.shows_types => {
+                write!(f, "two part types are named {part:?}")
+            }
+            ErrorKind::DuplicatePartName { part, types: [one, other] } => {
+                write!(f, "the part types `{one}` and `{other}` are both named {part:?}: give one of them another `NAME`")
             }
             ErrorKind::NoTables { part } => write!(f, "part {part:?} does not live in tables of this engine"),
             ErrorKind::TooManySessions { limit } => {

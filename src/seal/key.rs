@@ -76,11 +76,12 @@ impl Key {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
         if bytes.len() < Self::MIN_LEN {
             let len = bytes.len();
-            return Err(ConfigError::new(format!("key of {len} bytes: a key has at least {} bytes", Self::MIN_LEN)));
+            let least = Self::MIN_LEN;
+            return Err(ConfigError::new(format!("key of {len} bytes: a key has at least {least}; {HOW_TO_MAKE}")));
         }
         match weakness(bytes) {
             Some(weakness) => Err(ConfigError::new(format!(
-                "key {weakness}: a key is made by a random generator, for one application"
+                "key {weakness}: a key is made by a random generator, for one application; {HOW_TO_MAKE}"
             ))),
             None => Ok(Self::copy_of(bytes)),
         }
@@ -110,7 +111,9 @@ impl Key {
         let engine = if text.contains(['-', '_']) { &LENIENT_URL_SAFE } else { &LENIENT_STANDARD };
         // Enough for every text of this length, so that the secret is never left behind in a buffer outgrown.
         let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() + 3));
-        engine.decode_vec(text, &mut bytes).map_err(|_| ConfigError::new("key text is not base64"))?;
+        engine
+            .decode_vec(text, &mut bytes)
+            .map_err(|_| ConfigError::new(format!("key text is not base64; {HOW_TO_MAKE}")))?;
         Self::from_bytes(&bytes)
     }
 
@@ -190,12 +193,15 @@ fn expand(key: &Key, label: &[u8]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(key.prf().chain_update(label).chain_update([1]).finalize().into_bytes().into())
 }
 
+/// How to make a key, for the errors of those that are none.
+const HOW_TO_MAKE: &str = "make one with `openssl rand -base64 32` or `Key::generate`";
+
 /// Returns why a key is plainly not random, if it is not.
 ///
 /// A random key of 32 bytes is refused by one of these rules with a probability below 2^-40.
 fn weakness(bytes: &[u8]) -> Option<&'static str> {
     if distinct_values(bytes) < 8 {
-        Some("has hardly any different bytes")
+        Some("has fewer than 8 different bytes")
     } else if repeats(bytes) {
         Some("is one pattern repeated")
     } else if counts(bytes) {
@@ -282,8 +288,11 @@ mod tests {
 
     #[test]
     fn short_keys_are_refused_with_their_length() {
-        assert_eq!(refusal(&RANDOM[..31]), "key of 31 bytes: a key has at least 32 bytes");
-        assert_eq!(refusal(b""), "key of 0 bytes: a key has at least 32 bytes");
+        assert_eq!(
+            refusal(&RANDOM[..31]),
+            "key of 31 bytes: a key has at least 32; make one with `openssl rand -base64 32` or `Key::generate`"
+        );
+        assert!(refusal(b"").starts_with("key of 0 bytes: "));
     }
 
     #[test]
@@ -363,7 +372,7 @@ mod tests {
         let text = "47DEQpj8HBSa-/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
         for text in [text, "not base64 at all", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuF", "é"] {
             let error = Key::from_base64(text).unwrap_err();
-            assert_eq!(error.to_string(), "key text is not base64");
+            assert_eq!(error.to_string(), format!("key text is not base64; {HOW_TO_MAKE}"));
         }
         assert!(Key::from_base64("").unwrap_err().to_string().contains("0 bytes"));
     }

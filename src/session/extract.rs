@@ -20,6 +20,53 @@ where
     }
 }
 
+/// Inherent method beside that of axum's trait, whose marker cannot be inferred in `Session::from_request_parts(parts,
+/// state)`.
+impl Session {
+    /// Extracts the session from a request, for extractors of the application that are built on it.
+    ///
+    /// With a [marker](crate::SessionLayer::with_marker), `Session::<M>::from_request_parts` is the method of axum's
+    /// trait `FromRequestParts`.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer served the request,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be asked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::extract::FromRequestParts;
+    /// use axum::http::request::Parts;
+    /// use session_state::{Error, Session};
+    ///
+    /// struct User(Option<String>);
+    ///
+    /// impl<S: Send + Sync> FromRequestParts<S> for User {
+    ///     type Rejection = Error;
+    ///
+    ///     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+    ///         let session = Session::from_request_parts(parts, state).await?;
+    ///         Ok(Self(session.principal()))
+    ///     }
+    /// }
+    /// ```
+    pub async fn from_request_parts<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await
+    }
+}
+
+impl SessionLoader {
+    /// Extracts the session without loading it; see [`Session::from_request_parts`].
+    ///
+    /// # Errors
+    ///
+    /// [`MissingLayer`](crate::ErrorKind::MissingLayer) when no layer served the request.
+    pub async fn from_request_parts<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await
+    }
+}
+
 /// `Option<Session>` is `None` when no layer served the request. A failed store is still an error.
 impl<S, M> OptionalFromRequestParts<S> for Session<M>
 where
@@ -75,11 +122,11 @@ where
     }
 }
 
-/// Answers with the [status](Error::status) of the error and its message, which contains no secret. The response's
-/// extensions have the error, for a middleware that replaces the response.
+/// Answers with the [status](Error::status) of the error and its message as plain text, without the names of types. The
+/// response's extensions have the error, for a middleware that replaces the response.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), self.to_string()).into_response();
+        let mut response = (self.status(), self.body_text()).into_response();
         response.extensions_mut().insert(self);
         response
     }

@@ -24,13 +24,13 @@ const MAX_DEPTH: usize = 120;
 pub(crate) fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Arc<[u8]>, Error> {
     let mut has_null = false;
     let mut serializer = serde_json::Serializer::with_formatter(Text::new(), NoticeNull(&mut has_null));
-    value.serialize(&mut serializer).map_err(|error| Error::encode(key, JsonError::from(&error).into()))?;
+    value.serialize(&mut serializer).map_err(|error| Error::encode_as::<T>(key, JsonError::from(&error).into()))?;
     let text = serializer.into_inner();
     if has_null && !is_finite(value) {
-        return Err(Error::encode(key, JsonError::NotFinite.into()));
+        return Err(Error::encode_as::<T>(key, JsonError::NotFinite.into()));
     }
     if is_too_deep(text.as_slice()) {
-        return Err(Error::encode(key, JsonError::TooDeep.into()));
+        return Err(Error::encode_as::<T>(key, JsonError::TooDeep.into()));
     }
     Ok(text.as_slice().into())
 }
@@ -92,7 +92,7 @@ impl io::Write for Text {
 }
 
 pub(crate) fn from_json<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(json).map_err(|error| Error::decode(key, JsonError::from(&error).into()))
+    serde_json::from_slice(json).map_err(|error| Error::decode_as::<T>(key, JsonError::from(&error).into()))
 }
 
 /// Fails if the encoded text does not decode: a type may encode texts that it does not decode.
@@ -101,7 +101,7 @@ pub(crate) fn check_readable<T: DeserializeOwned + 'static>(key: &str, json: &[u
         return Ok(());
     }
     let read = serde_json::from_slice::<T>(json);
-    read.map(drop).map_err(|error| Error::encode(key, JsonError::from(&error).into()))
+    read.map(drop).map_err(|error| Error::encode_as::<T>(key, JsonError::from(&error).into()))
 }
 
 /// Whether `T` is a plain type that decodes every text it encodes. The compiler answers this, not each call.

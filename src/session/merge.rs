@@ -116,7 +116,7 @@ fn encode<T: SessionPart>(part: &T) -> Result<Box<str>, Error> {
 }
 
 fn text<T: SessionPart>(json: &[u8]) -> Result<&str, Error> {
-    let text = std::str::from_utf8(json).map_err(|error| Error::decode(T::NAME, error.into()))?;
+    let text = std::str::from_utf8(json).map_err(|error| Error::decode_as::<T>(T::NAME, error.into()))?;
     Ok(text.trim_ascii())
 }
 

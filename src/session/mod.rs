@@ -4,6 +4,7 @@
 mod checkout;
 #[cfg(feature = "axum")]
 mod extract;
+mod failure;
 mod finite;
 mod handler;
 mod identity;
@@ -12,6 +13,7 @@ mod loader;
 mod merge;
 mod part;
 mod part_info;
+mod part_use;
 mod removal;
 #[expect(clippy::module_inception, reason = "the module of the main type")]
 mod session;

@@ -135,7 +135,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         if placed.is_none_or(|placed| placed.medium() != Medium::FreeCookie) {
             shared.load().await?;
         }
-        shared.take_part(T::NAME)?;
+        shared.take_part::<T>()?;
         let held = Held { shared: Arc::clone(shared), part: T::NAME };
         if let Some(placed) = placed {
             shared.load_part(placed).await?;

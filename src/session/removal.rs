@@ -14,7 +14,7 @@ impl<M: 'static> Session<M> {
     /// [`PartInUse`](crate::ErrorKind::PartInUse) when the request holds the part: drop it first.
     pub fn remove_part<T: SessionPart>(&self) -> Result<(), Error> {
         let shared = &self.shared;
-        shared.take_part(T::NAME)?;
+        shared.take_part::<T>()?;
         shared.change(location::<T>(shared).remove());
         shared.release_part(T::NAME);
         Ok(())

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::handler;
+use super::part_use::PartsInUse;
 use crate::cookie::Received;
 use crate::error::Error;
 use crate::event::SessionEvent;
+use crate::part::SessionPart;
 use crate::record::changes::{Change, Discarded, Location, UpdateFn};
 use crate::record::json_text::JsonText;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -37,18 +38,18 @@ pub(crate) struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     /// The request's work on its session. Boxed, since most requests have none.
     work: Option<Box<Work>>,
     /// Whether the session was loaded, and not only a part that needs none.
     is_loaded: bool,
-    parts_in_use: Vec<&'static str>,
+    parts_in_use: PartsInUse,
     /// An error that occurred where none could be returned.
-    failure: Option<Error>,
+    pub(super) failure: Option<Error>,
     /// The handler has used the session, whether or not it could be loaded.
     looked: bool,
     /// The handler panicked while it held the session: nothing is committed.
-    panicked: bool,
+    pub(super) panicked: bool,
     response_sent: bool,
     /// There will be no response. Changes that are not being saved now will be dropped.
     is_abandoned: bool,
@@ -167,38 +168,14 @@ impl Shared {
         replaced.map(|()| given_back)
     }
 
-    /// Keeps an error that could not be returned. It becomes the response.
-    pub(crate) fn note_failure(&self, result: Result<(), Error>) {
-        let Err(error) = result else { return };
-        let mut inner = self.lock();
-        let later = match &inner.failure {
-            Some(_) => Some(error),
-            None => inner.failure.replace(error),
-        };
-        drop(inner);
-        drop(later);
-    }
-
-    /// Notes that the handler panics: none of its changes are committed. A panic of a spawned task does not affect the
-    /// request.
-    pub(crate) fn note_panic(&self) {
-        if std::thread::panicking() && handler::is_being_polled() {
-            self.lock().panicked = true;
-        }
-    }
-
     /// Marks a part as in use. Fails if it is in use already.
-    pub(crate) fn take_part(&self, name: &'static str) -> Result<(), Error> {
-        let mut inner = self.lock();
-        if inner.parts_in_use.contains(&name) {
-            return Err(Error::part_in_use(name));
-        }
-        inner.parts_in_use.push(name);
-        Ok(())
+    pub(super) fn take_part<T: SessionPart>(&self) -> Result<(), Error> {
+        let placed = self.config.part_named(T::NAME);
+        self.lock().parts_in_use.take::<T>(placed)
     }
 
-    pub(crate) fn release_part(&self, name: &'static str) {
-        self.lock().parts_in_use.retain(|part| *part != name);
+    pub(super) fn release_part(&self, name: &'static str) {
+        self.lock().parts_in_use.release(name);
     }
 
     pub(crate) fn placed_part(&self, part: TypeId) -> Option<&PlacedPart> {
@@ -359,7 +336,7 @@ impl Shared {
         discarded.is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

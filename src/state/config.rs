@@ -1,6 +1,6 @@
 //! Configuration of a layer, shared by all of its requests.
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,8 +99,13 @@ impl Config {
     pub(crate) fn place_part<T: SessionPart>(&mut self, placement: AnyPlacement) -> Result<(), ConfigError> {
         let part = TypeId::of::<T>();
         self.parts.retain(|other| other.part != part);
-        if self.parts.iter().any(|other| other.name == T::NAME) {
-            return Err(ConfigError::new(format!("two parts are named {:?}: rename one of them", T::NAME)));
+        if let Some(other) = self.part_named(T::NAME) {
+            return Err(ConfigError::new(format!(
+                "the part types `{}` and `{}` are both named {:?}: give one of them another `NAME`",
+                other.type_name,
+                type_name::<T>(),
+                T::NAME
+            )));
         }
         let place = match placement {
             AnyPlacement::Cookie(in_cookie) => PlacedIn::Cookie(PartCookie::new(T::NAME, in_cookie, &self.cookie)?),
@@ -120,7 +125,7 @@ impl Config {
                 PlacedIn::Tables(mapped)
             }
         };
-        self.parts.push(PlacedPart { part, name: T::NAME, place });
+        self.parts.push(PlacedPart { part, type_name: type_name::<T>(), name: T::NAME, place });
         Ok(())
     }
 

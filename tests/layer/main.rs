@@ -18,6 +18,7 @@ mod faults;
 mod interleavings;
 mod jitter;
 mod lifetimes;
+mod messages;
 mod model;
 mod orphans;
 mod panics;

@@ -24,6 +24,7 @@ pub(super) use in_tables::{Rows, load_rows, meets};
 #[derive(Clone, Debug)]
 pub(crate) struct PlacedPart {
     pub(crate) part: TypeId,
+    pub(crate) type_name: &'static str,
     pub(crate) name: &'static str,
     pub(crate) place: PlacedIn,
 }
