@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 
@@ -24,6 +25,10 @@ struct Inner {
     /// The type that a value was decoded as, or encoded from.
     type_name: Option<&'static str>,
     source: Option<BoxError>,
+    /// Whether observers have been told of it.
+    is_told: AtomicBool,
+    /// Whether it has been traced.
+    is_traced: AtomicBool,
 }
 
 /// The kinds of [`Error`].
@@ -122,16 +127,33 @@ impl Error {
     }
 
     /// Returns a line of text for the body of a response: the message, without the names of the application's types.
+    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "the rejections of axum have a body of text"))]
     pub(crate) fn body_text(&self) -> String {
         Message { error: &self.0, shows_types: false }.to_string()
     }
 
     fn new(kind: ErrorKind, source: Option<BoxError>) -> Self {
-        Self(Arc::new(Inner { kind, type_name: None, source }))
+        Self::of(kind, None, source)
     }
 
     fn of_type<T: ?Sized>(kind: ErrorKind, source: BoxError) -> Self {
-        Self(Arc::new(Inner { kind, type_name: Some(type_name::<T>()), source: Some(source) }))
+        Self::of(kind, Some(type_name::<T>()), Some(source))
+    }
+
+    fn of(kind: ErrorKind, type_name: Option<&'static str>, source: Option<BoxError>) -> Self {
+        let (is_told, is_traced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Inner { kind, type_name, source, is_told, is_traced }))
+    }
+
+    /// Returns whether observers are to be told of it: once, also when several layers or clones come upon it.
+    pub(crate) fn begin_telling(&self) -> bool {
+        !self.0.is_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns whether it is to be traced, which is done once.
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is traced"))]
+    pub(crate) fn begin_tracing(&self) -> bool {
+        !self.0.is_traced.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn missing_layer() -> Self {

@@ -121,7 +121,11 @@ fn cookie(options: &Options) -> Result<CookieConfig, ConfigError> {
 /// Logs what an operator should look into. The other events are everyday life.
 fn log(event: &SessionEvent) {
     match event {
-        SessionEvent::StoreFailed { .. } | SessionEvent::UndecodableRecord | SessionEvent::ChangesUnsaved => {
+        SessionEvent::RequestFailed { error } if !error.status().is_server_error() => {}
+        SessionEvent::RequestFailed { .. }
+        | SessionEvent::StoreFailed { .. }
+        | SessionEvent::UndecodableRecord
+        | SessionEvent::ChangesUnsaved => {
             eprintln!("probe: {event:?}");
         }
         _ => {}

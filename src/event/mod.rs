@@ -9,6 +9,7 @@ use crate::record::Handle;
 use crate::record::lifetime::Expiry;
 
 pub(crate) use observers::Observers;
+pub(crate) use trace::trace_missing_layer;
 
 /// Something that happened to a session.
 ///
@@ -93,7 +94,18 @@ pub enum SessionEvent {
     ChangesUnsaved,
     /// A stored or sealed record cannot be decoded by this release. The request is anonymous.
     UndecodableRecord,
-    /// The store failed in a call whose failure harms no request, such as a touch or a sweep.
+    /// A request ended in an error of this crate, or a save after its response failed.
+    ///
+    /// There is one for each such request: for the error in the response's extensions, or, if the handler answers with
+    /// its own error page, for the error that a call returned to it. The source of a
+    /// [`Constraint`](crate::ErrorKind::Constraint) is the message of the database, which may quote a value of the row;
+    /// `tracing` gets no sources of it.
+    RequestFailed {
+        /// The error, with its [kind](Error::kind) and its sources.
+        error: Error,
+    },
+    /// The store failed in a call whose failure harms no request, such as a touch or a sweep, or in one after which the
+    /// handler answered with success.
     StoreFailed {
         /// The failure.
         error: Error,

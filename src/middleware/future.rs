@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 
 use crate::cookie;
 use crate::error::Error;
+use crate::event::trace_missing_layer;
 use crate::session::{Effects, Polling, Shared};
 
 /// The commit of a request, which returns the final response.
@@ -74,8 +75,8 @@ where
             let mut response = ready!(polled)?;
             let Some(shared) = &unfinished.0 else { return Poll::Ready(Ok(response)) };
             if let Some(effects) = shared.finish_at_once() {
+                apply(shared, effects, &mut response);
                 unfinished.0 = None;
-                apply(effects, &mut response);
                 return Poll::Ready(Ok(response));
             }
             let unfinished = Unfinished(unfinished.0.take());
@@ -96,17 +97,21 @@ pub(super) fn commit<B: Default>(
     async move {
         if let Some(shared) = &unfinished.0 {
             let effects = shared.finish(response.status()).await;
+            apply(shared, effects, &mut response);
             drop(unfinished.0.take());
-            apply(effects, &mut response);
         }
         response
     }
 }
 
 #[inline]
-fn apply<B: Default>(effects: Effects, response: &mut Response<B>) {
+fn apply<B: Default>(shared: &Shared, effects: Effects, response: &mut Response<B>) {
     if let Some(error) = effects.error {
         *response = failure(error);
+    }
+    let answer = response.extensions().get();
+    if answer.is_some() || effects.returned.is_some() {
+        shared.tell_end(response.status(), answer, effects.returned);
     }
     let headers = response.headers_mut();
     if !effects.cookies.is_empty() {
@@ -123,6 +128,7 @@ fn apply<B: Default>(effects: Effects, response: &mut Response<B>) {
 /// Returns the response that replaces the handler's when its changes could not be saved. A middleware can find the
 /// error in the extensions and replace the page.
 pub(crate) fn failure<B: Default>(error: Error) -> Response<B> {
+    trace_missing_layer(&error);
     let mut response = Response::new(B::default());
     *response.status_mut() = error.status();
     cookie::forbid_caching(response.headers_mut());

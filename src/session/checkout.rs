@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sqlx::Database;
 
-use super::{Main, Part};
+use super::{Main, Part, Shared};
 use crate::error::Error;
 use crate::part::{Mapped, RowDialect, SessionPart};
 use crate::state::{Checkout, SharedWork as _};
@@ -70,8 +70,15 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
     /// [`save`](crate::Session::save).
     #[expect(private_bounds, reason = "only the engines of this crate implement it")]
     pub async fn begin<D: RowDialect>(&mut self) -> Result<Option<PartTransaction<'_, T, D, M>>, Error> {
-        self.write_back()?;
         let shared = Arc::clone(&self.held.shared);
+        shared.noting_late(self.open_transaction(&shared).await)
+    }
+
+    async fn open_transaction<D: RowDialect>(
+        &mut self,
+        shared: &Shared,
+    ) -> Result<Option<PartTransaction<'_, T, D, M>>, Error> {
+        self.write_back()?;
         let placed = shared.placed_part(TypeId::of::<T>());
         let mapped = placed.and_then(|placed| placed.tables()).ok_or_else(|| Error::no_tables(T::NAME))?;
         let mapped: Option<&Mapped<D>> = mapped.as_any().downcast_ref();
@@ -107,9 +114,9 @@ impl<T: SessionPart, D: RowDialect, M: 'static> PartTransaction<'_, T, D, M> {
     pub async fn commit(self) -> Result<(), Error> {
         let Self { part, checkout, .. } = self;
         let shared = Arc::clone(&part.held.shared);
-        let (id, record) = checkout.finish(shared.config()).await?;
+        let (id, record) = shared.noting_late(checkout.finish(shared.config()).await)?;
         part.reset();
-        shared.note_checkout(T::NAME, id, record).await
+        shared.noting_late(shared.note_checkout(T::NAME, id, record).await)
     }
 }
 

@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::{Part, PartOrDefault, Session, SessionLoader};
 use crate::error::Error;
+use crate::event::trace_missing_layer;
 use crate::part::SessionPart;
 
 impl<S, M> FromRequestParts<S> for Session<M>
@@ -126,6 +127,7 @@ where
 /// response's extensions have the error, for a middleware that replaces the response.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        trace_missing_layer(&self);
         let mut response = (self.status(), self.body_text()).into_response();
         response.extensions_mut().insert(self);
         response

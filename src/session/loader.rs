@@ -56,7 +56,7 @@ impl<M: 'static> SessionLoader<M> {
     ///
     /// The future can be dropped at any point: loading changes nothing.
     pub async fn load(&self) -> Result<Session<M>, Error> {
-        self.shared.load().await?;
+        self.shared.noting_late(self.shared.load().await)?;
         Ok(Session::new(Arc::clone(&self.shared)))
     }
 

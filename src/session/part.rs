@@ -119,12 +119,12 @@ impl<T: SessionPart> Part<T> {
 
 impl<T: SessionPart, M: 'static> Part<T, M> {
     pub(crate) async fn load(loader: &SessionLoader<M>) -> Result<Self, Error> {
-        let part = Self::open(loader).await?;
-        part.filled()
+        let part = Self::open(loader).await.and_then(Self::filled);
+        loader.shared().noting_late(part)
     }
 
     pub(crate) async fn load_or_default(loader: &SessionLoader<M>) -> Result<Self, Error> {
-        let part = Self::open(loader).await?;
+        let part = loader.shared().noting_late(Self::open(loader).await)?;
         Ok(part.filled_or_default())
     }
 

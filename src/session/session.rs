@@ -58,7 +58,7 @@ impl<M: 'static> Session<M> {
     /// [`Decode`](crate::ErrorKind::Decode) when the value is not a `T`. The value stays.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         let text = self.draft(|draft| draft.text(&storage_key(key)));
-        text.map(|text| from_json(key, text.as_bytes())).transpose()
+        self.shared.noting(text.map(|text| from_json(key, text.as_bytes())).transpose())
     }
 
     /// Sets the value of `key`.
@@ -70,14 +70,15 @@ impl<M: 'static> Session<M> {
     /// [limit](crate::SessionLayer::with_max_record_size). After an error the value of `key` stays as it was. Whether
     /// the session fits a cookie shows when it is [saved](Self::save).
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<(), Error> {
-        let value = to_json(key, &value)?;
+        let value = self.shared.noting(to_json(key, &value))?;
         let key = Key::new(storage_key(key));
         let limit = self.shared.config().max_record_size;
-        self.shared.with(|work| {
+        let inserted = self.shared.with(|work| {
             work.draft.put_within(limit, &key, Arc::clone(&value))?;
             work.changes.push(Change::Set { key, value });
             Ok(())
-        })
+        });
+        self.shared.noting(inserted)
     }
 
     /// Changes the value of `key`, beginning with `T::default()` if there is none, and returns the new value.
@@ -99,14 +100,15 @@ impl<M: 'static> Session<M> {
     {
         let stored = Key::new(storage_key(key));
         let name = stored.clone();
-        self.shared.update(&Location::Record(stored), move |before| {
+        let updated = self.shared.update(&Location::Record(stored), move |before| {
             let name = application_key(&name).unwrap_or_default();
             let mut value = before.map(|json| from_json(name, json)).transpose()?.unwrap_or_default();
             change(&mut value);
             let json = to_json(name, &value)?;
             check_readable::<T>(name, &json)?;
             Ok((value, json))
-        })
+        });
+        self.shared.noting(updated)
     }
 
     /// Removes the value of `key`, and returns whether there was one.
@@ -301,7 +303,7 @@ impl<M: 'static> Session<M> {
     /// A dropped future leaves the changes with the request, and they can be saved again. A write that had begun may
     /// have taken effect; its outcome is looked up first, as after a lost reply.
     pub async fn save(&self) -> Result<(), Error> {
-        self.shared.save().await
+        self.shared.noting_late(self.shared.save().await)
     }
 
     pub(super) fn draft<T>(&self, look: impl FnOnce(&Draft) -> T) -> T {

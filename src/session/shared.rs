@@ -46,11 +46,13 @@ pub(super) struct Inner {
     parts_in_use: PartsInUse,
     /// An error that occurred where none could be returned.
     pub(super) failure: Option<Error>,
+    /// An error that a call has returned to the handler, whose response may be due to it.
+    pub(super) returned: Option<Error>,
     /// The handler has used the session, whether or not it could be loaded.
     looked: bool,
     /// The handler panicked while it held the session: nothing is committed.
     pub(super) panicked: bool,
-    response_sent: bool,
+    pub(super) response_sent: bool,
     /// There will be no response. Changes that are not being saved now will be dropped.
     is_abandoned: bool,
     /// The error for a task whose changes were dropped with the request.
@@ -65,6 +67,8 @@ pub(crate) struct Effects {
     pub(crate) looked: bool,
     /// Replaces the handler's response when its changes could not be saved.
     pub(crate) error: Option<Error>,
+    /// An error that a call has returned to the handler.
+    pub(crate) returned: Option<Error>,
 }
 
 impl SharedWork for Shared {
@@ -234,7 +238,8 @@ impl Shared {
         }
         inner.response_sent = true;
         let cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
-        Some(Effects { cookies, looked: inner.looked || inner.work.is_some(), error: None })
+        let (looked, returned) = (inner.looked || inner.work.is_some(), inner.returned.take());
+        Some(Effects { cookies, looked, error: None, returned })
     }
 
     /// Commits the session at the end of the request. Later saves find the response sent.
@@ -242,12 +247,12 @@ impl Shared {
         // With a single holder there is no save to wait for.
         let _turn = if Arc::strong_count(self) == 1 { None } else { Some(self.turn.lock().await) };
         match self.try_finish(status).await {
-            Ok(cookies) => Effects { cookies, looked: true, error: None },
+            Ok(effects) => effects,
             Err(error) => Effects { error: Some(error.clone()), ..self.drop_request(Some(error)) },
         }
     }
 
-    async fn try_finish(&self, status: StatusCode) -> Result<Vec<HeaderValue>, Error> {
+    async fn try_finish(&self, status: StatusCode) -> Result<Effects, Error> {
         if let Some(failure) = self.lock().failure.take() {
             return Err(failure);
         }
@@ -265,7 +270,7 @@ impl Shared {
         if let Some(of_parts) = of_parts {
             cookies.extend(of_parts);
         }
-        Ok(cookies)
+        Ok(Effects { cookies, looked: true, error: None, returned: inner.returned.take() })
     }
 
     /// Ends a request and drops its unsaved changes. Cookies of saved changes are still sent.
@@ -278,7 +283,8 @@ impl Shared {
             let mut cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
             let of_parts = state::finish_parts(&self.config, &self.received, inner.work.as_deref());
             let failure = of_parts.map(|of_parts| cookies.extend(of_parts)).err();
-            (Effects { cookies, looked, error: None }, discarded, failure)
+            let returned = inner.returned.take();
+            (Effects { cookies, looked, error: None, returned }, discarded, failure)
         };
         drop((discarded, failure));
         effects
@@ -286,21 +292,23 @@ impl Shared {
 
     /// Ends a request whose response future was dropped. A running save of a task continues.
     pub(crate) fn abandon(&self) {
-        let discarded = {
+        let (discarded, returned) = {
             let mut inner = self.lock();
             if inner.response_sent {
                 return;
             }
             inner.response_sent = true;
-            match self.turn.try_lock() {
+            let discarded = match self.turn.try_lock() {
                 Ok(_) => inner.discard(Some(Error::abandoned())),
                 Err(_) => {
                     inner.is_abandoned = true;
                     None
                 }
-            }
+            };
+            (discarded, inner.returned.take())
         };
         drop(discarded);
+        returned.iter().for_each(|error| self.tell_failed(error));
     }
 
     /// Commits the changes so far. After an error it can be called again.
@@ -308,7 +316,7 @@ impl Shared {
         let _turn = self.turn.lock().await;
         let may_set_cookie = {
             let mut inner = self.lock();
-            if let Some(error) = inner.dropped.take() {
+            if let Some(error) = inner.dropped.take().or_else(|| inner.take_failure()) {
                 return Err(error);
             }
             if inner.work.is_none() {

@@ -404,7 +404,7 @@ async fn a_stream_saves_its_changes_after_the_response_was_sent() {
     assert_eq!(browser.get(&app, "n").await, Some(3));
     session.renew();
     assert_eq!(session.save().await.unwrap_err().kind(), &ErrorKind::TooLate);
-    assert_eq!(app.events(), ["Created"]);
+    assert_eq!(app.events(), ["Created", "RequestFailed"]);
     session.insert("n", 9).unwrap();
     drop(session);
     assert_eq!(app.events(), ["ChangesUnsaved"]);

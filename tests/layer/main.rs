@@ -14,6 +14,7 @@ mod drops;
 mod ended;
 mod events;
 mod exhaustive;
+mod failures;
 mod faults;
 mod interleavings;
 mod jitter;

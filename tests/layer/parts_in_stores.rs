@@ -217,7 +217,7 @@ async fn a_conflict_can_be_reported_instead() {
         })
         .await;
     assert_eq!(visit.status, StatusCode::CONFLICT);
-    assert_eq!(app.events(), ["Created", "Conflict"]);
+    assert_eq!(app.events(), ["Created", "Conflict", "RequestFailed"]);
     assert_eq!(pages(&mut browser, &app).await, ["one", "two"]);
 }
 

@@ -275,7 +275,7 @@ async fn a_login_beyond_the_limit_is_rejected_and_keeps_nothing() {
     let refused = refused.await;
     assert_eq!((refused.status, refused.set_cookies().len()), (StatusCode::FORBIDDEN, 0));
     assert_eq!(*refused.error.unwrap().kind(), ErrorKind::TooManySessions { limit: 1 });
-    assert_eq!(app.events(), ["LoginRefused"]);
+    assert_eq!(app.events(), ["LoginRefused", "RequestFailed"]);
     assert_eq!(second.jar, before.jar);
     let seen = second.visit(&app, |session| async move {
         (session.principal(), session.get("cart").unwrap(), session.get::<u32>("user").unwrap())

@@ -8,7 +8,9 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use session_state::test_kit::{Call, Fault, FaultyStore};
-use session_state::{InCookie, KeyRing, MemoryStore, Part, Session, SessionEvent, SessionLayer, SessionPart};
+use session_state::{
+    ConflictPolicy, InCookie, KeyRing, MemoryStore, Part, Session, SessionEvent, SessionLayer, SessionPart,
+};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -146,8 +148,10 @@ async fn session_events_are_logged_with_handles_and_without_secrets() {
         session("INFO session_state: message=reauthenticated"),
         "WARN session_state: message=retired id used".to_owned(),
         session("DEBUG session_state: message=conflict"),
-        "WARN session_state: message=store failed error=the session store is unavailable".to_owned(),
-        "WARN session_state: message=undecodable record".to_owned(),
+        "ERROR session_state: message=store failed error=the session store is unavailable \
+         sources=the memory store failed: an injected fault"
+            .to_owned(),
+        "ERROR session_state: message=undecodable record".to_owned(),
         session("INFO session_state: message=logged out"),
         session("DEBUG session_state: message=session destroyed"),
         session("DEBUG session_state: message=changes discarded"),
@@ -155,7 +159,7 @@ async fn session_events_are_logged_with_handles_and_without_secrets() {
         "WARN session_state: message=invalid cookie".to_owned(),
         "WARN session_state: message=duplicate cookie".to_owned(),
     ];
-    let told = notes.take(|line| !line.starts_with("session_store"));
+    let told = notes.take(|line| !line.starts_with("session_store") && !line.contains("request failed"));
     assert_eq!(told, expected);
     for line in told {
         assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
@@ -246,4 +250,73 @@ async fn a_subscriber_is_told_of_a_part_while_nothing_is_locked() {
     });
     let told = answer.recv_timeout(Duration::from_secs(30)).unwrap();
     assert_eq!(told, ["WARN session_state: message=invalid cookie"]);
+}
+
+#[tokio::test]
+async fn a_request_that_fails_is_told_once_at_the_level_of_its_kind_with_the_sources() {
+    let notes = Notes::default();
+    let _other = tracing::Dispatch::new(Notes::default());
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let app = App::unobserved(SessionLayer::server(store).with_conflict_policy(ConflictPolicy::Fail));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 1).await;
+    faults.next(2, Fault::Refuse);
+    browser.visit(&app, |_| async {}).await;
+    let (mut faster, same_app) = (browser.clone(), app.clone());
+    let conflict = browser.visit(&app, |session| async move {
+        faster.set(&same_app, "n", 2).await;
+        session.insert("n", 3).unwrap();
+    });
+    assert_eq!(conflict.await.status, StatusCode::CONFLICT);
+    let (mut faster, same_app) = (browser.clone(), app.clone());
+    let ended = browser.visit(&app, |session| async move {
+        faster.visit(&same_app, |session| async move { session.logout() }).await.value();
+        session.insert("n", 3).unwrap();
+    });
+    assert_eq!(ended.await.status, StatusCode::CONFLICT);
+    browser.set(&app, "n", 1).await;
+    for needs_login in [true, false] {
+        let visit = browser.send_raw(&app, move |extensions| async move {
+            let session = Session::from_extensions(&extensions)?.load().await?;
+            if needs_login {
+                session.mark_reauthenticated()?;
+            }
+            session.get::<String>("n")?;
+            Ok((StatusCode::OK, ()))
+        });
+        visit.await;
+    }
+    let told = notes.take(|line| line.contains("request failed"));
+    let expected = [
+        "ERROR session_state: message=request failed error=the session store is unavailable \
+         sources=the memory store failed: an injected fault",
+        "WARN session_state: message=request failed error=the session was changed by another request at the same time",
+        "INFO session_state: message=request failed error=the session ended, or another request logged in, while this \
+         one was under way: its changes were dropped",
+        "DEBUG session_state: message=request failed error=no principal is logged in",
+        "ERROR session_state: message=request failed error=the session's value \"n\" cannot be decoded as \
+         `alloc::string::String` sources=a field or type does not match, at line 1 column 1",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_route_outside_every_layer_is_told_to_the_subscriber() {
+    let notes = Notes::default();
+    let _other = tracing::Dispatch::new(Notes::default());
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let app = axum::Router::new()
+        .route("/", axum::routing::get(|_: Session| async {}))
+        .route("/optional", axum::routing::get(|_: Option<Session>| async {}));
+    for path in ["/", "/optional"] {
+        let request = http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        tower::ServiceExt::oneshot(app.clone(), request).await.unwrap();
+    }
+    let told = notes.take(|_| true);
+    let expected = "ERROR session_state: message=request failed error=no session layer served this request: add \
+                    `.layer(sessions)` to the router of this route";
+    assert_eq!(told, [expected]);
 }

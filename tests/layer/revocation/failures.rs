@@ -40,7 +40,7 @@ async fn a_logout_whose_mark_cannot_be_written_fails_and_changes_nothing() {
         node.faults.next_of(Call::Create, 2, fault);
         let visit = log_out(&node.app, &mut browser).await;
         assert_is_503(&visit);
-        assert!(node.app.events().is_empty());
+        assert_eq!(node.app.events(), ["RequestFailed"]);
         assert_eq!(browser.jar, before.jar);
         node.faults.heal();
         assert!(is_live(&node.app, &browser).await);

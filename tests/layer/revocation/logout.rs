@@ -150,7 +150,7 @@ async fn a_login_in_a_session_ended_by_another_request_is_lost() {
         })
         .await;
     assert!(visit.set_cookies().is_empty());
-    assert_eq!(other.app.events(), ["ChangesDiscarded"]);
+    assert_eq!(other.app.events(), ["ChangesDiscarded", "RequestFailed"]);
     assert!(!is_live(&one.app, &browser).await);
     // The next request has no session.
     log_in(&other.app, &mut browser).await;

@@ -140,5 +140,5 @@ async fn a_session_lengthened_while_it_is_ended_stays_ended() {
         })
         .await;
     assert!(visit.set_cookies().is_empty(), "{:?}", visit.set_cookies());
-    assert_eq!(other.app.events(), ["ChangesDiscarded"]);
+    assert_eq!(other.app.events(), ["ChangesDiscarded", "RequestFailed"]);
 }
