@@ -25,9 +25,9 @@ struct Inner {
     /// The type that a value was decoded as, or encoded from.
     type_name: Option<&'static str>,
     source: Option<BoxError>,
-    /// Whether observers have been told of it.
+    /// Whether it has been reported to observers.
     is_told: AtomicBool,
-    /// Whether it has been traced.
+    /// Whether it has been reported to `tracing`.
     is_traced: AtomicBool,
 }
 
@@ -37,6 +37,11 @@ struct Inner {
 pub enum ErrorKind {
     /// No `SessionLayer` of this marker served the request: the route is outside the layer.
     MissingLayer,
+    /// The settings of a layer, or of two layers on one route, contradict each other. Each response is this error,
+    /// whose message names the settings and the remedy.
+    Misconfigured(ConfigError),
+    /// The principal of a login is empty. The session is unchanged.
+    EmptyPrincipal,
     /// The store could not be reached, failed, or took longer than its time limit. Nothing was written, unless the
     /// store wrote it and its reply was lost.
     Unavailable,
@@ -76,7 +81,7 @@ pub enum ErrorKind {
         /// The name of the part.
         part: &'static str,
     },
-    /// Two types of parts have the same [`NAME`](crate::SessionPart::NAME), so each would overwrite the other.
+    /// Two part types have the same [`NAME`](crate::SessionPart::NAME): each would overwrite the other.
     DuplicatePartName {
         /// The name of both parts.
         part: &'static str,
@@ -145,12 +150,12 @@ impl Error {
         Self(Arc::new(Inner { kind, type_name, source, is_told, is_traced }))
     }
 
-    /// Returns whether observers are to be told of it: once, also when several layers or clones come upon it.
+    /// Returns whether it must be reported to observers: once, even if several layers find it.
     pub(crate) fn begin_telling(&self) -> bool {
         !self.0.is_told.swap(true, Ordering::Relaxed)
     }
 
-    /// Returns whether it is to be traced, which is done once.
+    /// Returns whether it must be reported to `tracing`: once.
     #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is traced"))]
     pub(crate) fn begin_tracing(&self) -> bool {
         !self.0.is_traced.swap(true, Ordering::Relaxed)
@@ -158,6 +163,14 @@ impl Error {
 
     pub(crate) fn missing_layer() -> Self {
         Self::new(ErrorKind::MissingLayer, None)
+    }
+
+    pub(crate) fn misconfigured(mistake: ConfigError) -> Self {
+        Self::new(ErrorKind::Misconfigured(mistake), None)
+    }
+
+    pub(crate) fn empty_principal() -> Self {
+        Self::new(ErrorKind::EmptyPrincipal, None)
     }
 
     pub(crate) fn unavailable(source: BoxError) -> Self {
@@ -255,6 +268,10 @@ impl fmt::Display for Message<'_> {
         match &self.error.kind {
             ErrorKind::MissingLayer => {
                 f.write_str("no session layer served this request: add `.layer(sessions)` to the router of this route")
+            }
+            ErrorKind::Misconfigured(mistake) => write!(f, "the session layer is misconfigured: {mistake}"),
+            ErrorKind::EmptyPrincipal => {
+                f.write_str("the principal is empty: log in with the id of the user who has authenticated")
             }
             ErrorKind::Unavailable => f.write_str("the session store is unavailable"),
             ErrorKind::Conflict => f.write_str("the session was changed by another request at the same time"),

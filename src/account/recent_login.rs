@@ -117,7 +117,13 @@ impl<M: 'static> RequireRecentLogin<M> {
     /// Loads the session, checks its last login and drops it.
     fn check(&self, extensions: &Extensions) -> impl Future<Output = Result<(), Error>> + Send + use<M> {
         let (loader, within) = (Session::<M>::with_marker_from_extensions(extensions), self.within);
-        async move { loader?.load().await?.require_recent_login(within) }
+        async move {
+            if within.is_zero() {
+                let mistake = "`require_recent_login` rejects every login within zero seconds: allow a longer time";
+                return Err(Error::misconfigured(ConfigError::new(mistake)));
+            }
+            loader?.load().await?.require_recent_login(within)
+        }
     }
 
     /// Returns the response that replaces the handler's.

@@ -4,6 +4,8 @@ mod observers;
 #[cfg_attr(not(feature = "tracing"), path = "no_trace.rs")]
 mod trace;
 
+use std::borrow::Cow;
+
 use crate::error::Error;
 use crate::record::Handle;
 use crate::record::lifetime::Expiry;
@@ -109,6 +111,12 @@ pub enum SessionEvent {
     StoreFailed {
         /// The failure.
         error: Error,
+    },
+    /// A setting of the layer has no effect, or not the one that its value says, or browsers drop its cookie. Sent
+    /// once.
+    SetupWarning {
+        /// The setting and the remedy.
+        message: Cow<'static, str>,
     },
     /// The observer was too slow and misses this many events.
     EventsLost {

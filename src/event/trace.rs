@@ -36,18 +36,19 @@ pub(super) fn note(event: &SessionEvent) {
             let (sources, error) = (sources(error), error as &(dyn StdError + 'static));
             error!(target: TARGET, error, sources, "store failed");
         }
+        SessionEvent::SetupWarning { message } => warn!(target: TARGET, "{message}"),
         SessionEvent::EventsLost { count } => warn!(target: TARGET, count, "events lost"),
     }
 }
 
-/// Traces an error that becomes a response where there may be no layer to tell of it.
+/// Reports an error that becomes a response where no layer may report it.
 pub(crate) fn trace_missing_layer(error: &Error) {
     if *error.kind() == ErrorKind::MissingLayer {
         request_failed(error);
     }
 }
 
-/// Traces an error once, at the level of its kind.
+/// Reports an error once, at the level of its kind.
 fn request_failed(failure: &Error) {
     if !failure.begin_tracing() {
         return;
@@ -66,12 +67,12 @@ fn request_failed(failure: &Error) {
     }
 }
 
-/// Returns the sources of an error as a text: not every subscriber follows them.
+/// Returns the sources of an error as text: not every subscriber follows them.
 fn sources(error: &Error) -> Option<impl tracing::Value> {
     error.source().map(|source| display(Sources(source)))
 }
 
-/// An error and its sources, one after the other.
+/// An error and its sources, separated by colons.
 struct Sources<'e>(&'e (dyn StdError + 'static));
 
 impl fmt::Display for Sources<'_> {

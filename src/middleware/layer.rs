@@ -8,7 +8,6 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::SessionService;
-use super::service::Marker;
 use crate::clock::{Clock, SystemClock};
 use crate::cookie::{CookieConfig, CookieWriter};
 use crate::error::ConfigError;
@@ -17,8 +16,8 @@ use crate::part::{Placement, SessionPart};
 use crate::record::id::IdDomain;
 use crate::record::lifetime::Timeouts;
 use crate::seal::KeyRing;
-use crate::session::Main;
-use crate::state::{Config, ConflictPolicy, CookieState, ServerErrorPolicy, ServerState, State};
+use crate::session::{Main, Marker};
+use crate::state::{Config, ConflictPolicy, CookieState, ServerErrorPolicy, ServerState, Setup, State};
 use crate::store::{ErasedStore, Store};
 
 /// The default limit on the size of a session's values: 1 MiB.
@@ -36,6 +35,11 @@ const SWEEP_BATCH: usize = 1000;
 /// sessions last. Its type does not depend on the store. Clones are cheap and share their settings. A layer that is
 /// applied twice to a route, as with nested routers, gives a request one session.
 ///
+/// Timeouts that contradict each other, and two layers with one cookie on a route, show at the first request: each
+/// response is a 500 that says what to change ([`Misconfigured`](crate::ErrorKind::Misconfigured)). Observers are
+/// warned once of a setting that has no effect or another one than its value says
+/// ([`SetupWarning`](SessionEvent::SetupWarning)).
+///
 /// # Examples
 ///
 /// ```
@@ -51,7 +55,7 @@ const SWEEP_BATCH: usize = 1000;
 #[must_use = "a layer does nothing until it is applied to a router or service"]
 pub struct SessionLayer {
     config: Arc<Config>,
-    marker: &'static Marker,
+    marker: Marker,
 }
 
 impl SessionLayer {
@@ -150,8 +154,9 @@ impl SessionLayer {
     /// Short timeouts protect sessions that are left open on a shared computer (OWASP ASVS 5.0, 7.3.1). Reading counts
     /// as use. A session may end earlier by up to the [touch interval](Self::with_touch_interval), and never later.
     pub fn with_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.config_mut().timeouts.idle = timeout.into();
-        self
+        let config = self.config_mut();
+        (config.timeouts.idle, config.setup.sets_idle) = (timeout.into(), true);
+        self.judged()
     }
 
     /// Sets the absolute timeout: a session ends this long after it began or its principal last logged in, even in
@@ -160,8 +165,9 @@ impl SessionLayer {
     /// It bounds how long a stolen ID stays valid (OWASP ASVS 5.0, 7.3.2). Without both timeouts, a session still ends
     /// after 400 days without use.
     pub fn with_absolute_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.config_mut().timeouts.absolute = timeout.into();
-        self
+        let config = self.config_mut();
+        (config.timeouts.absolute, config.setup.sets_absolute) = (timeout.into(), true);
+        self.judged()
     }
 
     /// Renews the ID of a session when it reaches this age. `None` disables it. Default: `None`.
@@ -170,7 +176,7 @@ impl SessionLayer {
     /// has no ID, and is only resealed.
     pub fn with_renewal(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.config_mut().timeouts.renewal = age.into();
-        self
+        self.judged()
     }
 
     /// Sets the grace period, for which a renewed ID still leads to its successor. Default: 10 seconds.
@@ -179,7 +185,7 @@ impl SessionLayer {
     /// that was renewed because it may have leaked. A login has no grace period.
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.config_mut().timeouts.grace = grace;
-        self
+        self.judged()
     }
 
     /// Sets the minimum interval between two touches of a session. Default: a tenth of the idle timeout, at most a
@@ -188,7 +194,7 @@ impl SessionLayer {
     /// Shorter intervals make the idle timeout more exact and cost more writes.
     pub fn with_touch_interval(mut self, interval: Duration) -> Self {
         self.config_mut().timeouts.touch_interval = Some(interval);
-        self
+        self.judged()
     }
 
     /// Sets the session's cookie: its name, where it is sent, how long it is kept.
@@ -223,7 +229,7 @@ impl SessionLayer {
     /// A call that takes longer fails, and the response is 503. A request makes a few calls at most.
     pub fn with_store_timeout(mut self, timeout: Duration) -> Self {
         self.config_mut().store_timeout = timeout;
-        self
+        self.judged()
     }
 
     /// Sets the largest size of a session: its keys, its values and its principal, in bytes. Default: 1 MiB.
@@ -233,7 +239,7 @@ impl SessionLayer {
     /// limit can still be used and made smaller. State in a cookie is also limited by the cookie's 4096 bytes.
     pub fn with_max_record_size(mut self, bytes: usize) -> Self {
         self.config_mut().max_record_size = bytes;
-        self
+        self.judged()
     }
 
     /// Sets the clock. Default: the system's. For tests.
@@ -322,8 +328,15 @@ impl SessionLayer {
             server_error_policy: ServerErrorPolicy::default(),
             store_timeout: STORE_TIMEOUT,
             max_record_size: MAX_RECORD_SIZE,
+            setup: Setup::default(),
         };
         Self { config: Arc::new(config), marker: Marker::of::<Main>() }
+    }
+
+    /// Judges the settings anew.
+    fn judged(mut self) -> Self {
+        self.config_mut().judge_setup();
+        self
     }
 
     pub(crate) fn config(&self) -> &Arc<Config> {

@@ -3,26 +3,12 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::ResponseFuture;
-use crate::session::{self, Shared};
+use crate::session::{Marker, Shared, Slots};
 use crate::state::Config;
-
-/// The functions that insert and find the session in the extensions of a request, for the layer's marker.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Marker {
-    insert: fn(&mut Extensions, Arc<Shared>),
-    find: fn(&Extensions) -> Option<&Arc<Shared>>,
-}
-
-impl Marker {
-    /// Returns a reference, since a service is cloned and moved for each request.
-    pub(super) fn of<M: 'static>() -> &'static Self {
-        const { &Self { insert: session::insert::<M>, find: session::find::<M> } }
-    }
-}
 
 /// The service of a [`SessionLayer`](super::SessionLayer).
 ///
@@ -32,11 +18,11 @@ impl Marker {
 pub struct SessionService<S> {
     inner: S,
     config: Arc<Config>,
-    marker: &'static Marker,
+    marker: Marker,
 }
 
 impl<S> SessionService<S> {
-    pub(super) fn new(inner: S, config: Arc<Config>, marker: &'static Marker) -> Self {
+    pub(super) fn new(inner: S, config: Arc<Config>, marker: Marker) -> Self {
         Self { inner, config, marker }
     }
 }
@@ -55,13 +41,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
-        // A layer that is applied twice, as happens with nested routers, gives a request one session.
-        let outer = (self.marker.find)(request.extensions());
-        let shared = if outer.is_some_and(|shared| Arc::ptr_eq(shared.config(), &self.config)) {
+        let outer = request.extensions().get::<Slots>();
+        let shared = if outer.is_some_and(|slots| slots.has(self.marker, &self.config)) {
+            // A layer that is applied twice, as happens with nested routers, gives a request one session.
             None
         } else {
             let shared = Arc::new(Shared::new(Arc::clone(&self.config), request.headers()));
-            (self.marker.insert)(request.extensions_mut(), Arc::clone(&shared));
+            Slots::insert(request.extensions_mut(), self.marker, &shared);
             Some(shared)
         };
         ResponseFuture::new(self.inner.call(request), shared)

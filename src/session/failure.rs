@@ -23,6 +23,16 @@ impl Shared {
         late.iter().for_each(|error| self.tell_failed(error));
     }
 
+    /// Applies the verdict on the layer's settings: the request fails, or observers are warned.
+    #[cold]
+    pub(super) fn note_setup(&self) {
+        let setup = &self.config().setup;
+        self.note_failure(setup.mistake().map_or(Ok(()), Err));
+        if let Some(message) = setup.take_warning() {
+            self.config().tell(&SessionEvent::SetupWarning { message });
+        }
+    }
+
     /// Notes that the handler panics: none of its changes are committed. A panic of a spawned task does not affect the
     /// request.
     pub(crate) fn note_panic(&self) {

@@ -22,6 +22,9 @@ impl<M: 'static> Session<M> {
     /// With a [limit of sessions](crate::SessionLayer::with_max_sessions), the login may be refused when the session is
     /// [saved](Self::save).
     ///
+    /// With an empty principal the session stays as it is, and the response and [`save`](Self::save) are the error
+    /// [`EmptyPrincipal`](crate::ErrorKind::EmptyPrincipal).
+    ///
     /// # Security
     ///
     /// Authenticate the user first. Call this at every login, including one that confirms the current principal.
@@ -31,12 +34,20 @@ impl<M: 'static> Session<M> {
     /// another principal can be replayed too, unless [revocation](crate::CookieState::with_revocation) ends it as a
     /// logout does.
     pub fn login(&self, principal: impl Into<String>) {
-        self.shared.change(Change::Login { principal: principal.into().into(), fresh: false });
+        self.begin_login(principal.into(), false);
     }
 
     /// Removes all values, then [logs in](Self::login).
     pub fn login_fresh(&self, principal: impl Into<String>) {
-        self.shared.change(Change::Login { principal: principal.into().into(), fresh: true });
+        self.begin_login(principal.into(), true);
+    }
+
+    fn begin_login(&self, principal: String, fresh: bool) {
+        if principal.is_empty() {
+            self.shared.note_failure(Err(Error::empty_principal()));
+        } else {
+            self.shared.change(Change::Login { principal: principal.into(), fresh });
+        }
     }
 
     /// Records that the principal has just authenticated again, such as before a payment or a password change.

@@ -6,31 +6,9 @@ use std::sync::Arc;
 
 use http::Extensions;
 
+use super::slots::{Marker, Slots};
 use super::{Main, Session, Shared};
 use crate::error::Error;
-
-/// The value that the layer puts into the extensions of a request.
-pub(crate) struct Slot<M> {
-    shared: Arc<Shared>,
-    marker: PhantomData<fn() -> M>,
-}
-
-impl<M> Clone for Slot<M> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), marker: PhantomData }
-    }
-}
-
-/// Puts the session of the marker `M` into the extensions of a request.
-pub(crate) fn insert<M: 'static>(extensions: &mut Extensions, shared: Arc<Shared>) {
-    extensions.insert(Slot::<M> { shared, marker: PhantomData });
-}
-
-/// Returns the session of the marker `M` from the extensions.
-#[inline]
-pub(crate) fn find<M: 'static>(extensions: &Extensions) -> Option<&Arc<Shared>> {
-    extensions.get::<Slot<M>>().map(|slot| &slot.shared)
-}
 
 /// The session of a request before it is loaded, from
 /// [`Session::from_extensions`](Session::from_extensions). It costs nothing until it is loaded.
@@ -41,8 +19,9 @@ pub struct SessionLoader<M = Main> {
 
 impl<M: 'static> SessionLoader<M> {
     pub(crate) fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
-        let slot = extensions.get::<Slot<M>>().ok_or_else(Error::missing_layer)?;
-        Ok(Self { shared: Arc::clone(&slot.shared), marker: PhantomData })
+        let slots = extensions.get::<Slots>();
+        let shared = slots.and_then(|slots| slots.find(Marker::of::<M>())).ok_or_else(Error::missing_layer)?;
+        Ok(Self { shared: Arc::clone(shared), marker: PhantomData })
     }
 
     /// Loads the session. Further calls of the same request return at once.

@@ -18,14 +18,15 @@ mod removal;
 #[expect(clippy::module_inception, reason = "the module of the main type")]
 mod session;
 mod shared;
+mod slots;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use checkout::PartTransaction;
 pub(crate) use handler::Polling;
 pub(crate) use json::{check_readable, from_json, to_json};
 pub use loader::SessionLoader;
-pub(crate) use loader::{find, insert};
 pub use part::{Part, PartOrDefault};
 pub use part_info::PartInfo;
 pub use session::{Main, Session};
 pub(crate) use shared::{Effects, Shared};
+pub(crate) use slots::{Marker, Slots};

@@ -91,8 +91,13 @@ impl Shared {
     ///
     /// Of two concurrent loads, the first to finish wins; they do not wait for each other.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        if self.lock().is_loaded {
-            return Ok(());
+        {
+            let inner = self.lock();
+            match &inner.failure {
+                _ if inner.is_loaded => return Ok(()),
+                Some(failure) => return Err(failure.clone()),
+                None => {}
+            }
         }
         let loaded = state::load(&self.config, &self.received).await;
         let mut inner = self.lock();

@@ -1,12 +1,14 @@
 //! Configuration of a layer, shared by all of its requests.
 
 use std::any::{TypeId, type_name};
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{ClientState, Revocation};
 use super::part::{PartCookie, PlacedIn, PlacedPart};
 use super::server::{ServerState, SessionLimit};
+use super::setup::Setup;
 use crate::clock::{Clock, Timestamp};
 use crate::cookie::{CookieConfig, CookieLifetime, CookieWriter};
 use crate::error::ConfigError;
@@ -43,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) server_error_policy: ServerErrorPolicy,
     pub(crate) store_timeout: Duration,
     pub(crate) max_record_size: usize,
+    /// What is wrong with the settings.
+    pub(crate) setup: Setup,
 }
 
 /// Policy for concurrent changes of one session.
@@ -77,6 +81,22 @@ impl Config {
     #[inline]
     pub(crate) fn tell(&self, event: &SessionEvent) {
         self.observers.tell(event);
+    }
+
+    /// Checks the settings again after one of them has changed.
+    pub(crate) fn judge_setup(&mut self) {
+        self.setup.judge(&self.timeouts, self.store_timeout, self.max_record_size);
+    }
+
+    /// Returns a name that cookies of both layers have.
+    pub(crate) fn shared_cookie<'c>(&'c self, other: &Self) -> Option<&'c str> {
+        self.cookie_names().find(|name| other.cookie_names().any(|other| other == *name))
+    }
+
+    /// Returns the names of the layer's cookies: the session's, and those of parts.
+    fn cookie_names(&self) -> impl Iterator<Item = &str> {
+        let of_parts = self.parts.iter().filter_map(|placed| placed.cookie().map(PartCookie::name));
+        iter::once(self.cookie_writer.name()).chain(of_parts)
     }
 
     /// Replaces the session's cookie, and derives the cookies of parts and state from it.

@@ -15,6 +15,7 @@ mod part;
 mod replay;
 mod retry;
 mod server;
+mod setup;
 mod work;
 
 use http::HeaderValue;
@@ -37,6 +38,7 @@ pub use server::SessionLimitPolicy;
 pub(crate) use server::{Checkout, note_checkout};
 use server::{Commit, Records};
 pub(crate) use server::{Principals, ServerState, SessionLimit};
+pub(crate) use setup::Setup;
 use work::Next;
 pub(crate) use work::{SharedWork, Work};
 

@@ -57,7 +57,7 @@ async fn activity_does_not_move_the_absolute_timeout() {
 #[tokio::test]
 async fn a_login_begins_the_absolute_timeout_anew() {
     for app in App::everywhere() {
-        let app = with_timeouts(app, 100, 30);
+        let app = with_timeouts(app, 30, 30);
         let mut browser = Browser::default();
         browser.set(&app, "n", 1).await;
         app.pass(seconds(20));
@@ -107,7 +107,7 @@ async fn a_sessions_own_idle_timeout_outlives_later_writes_and_keeps_the_cookie(
 #[tokio::test]
 async fn a_sessions_own_absolute_timeout_replaces_that_of_the_layer() {
     for app in App::everywhere() {
-        let app = with_timeouts(app, 1000, 10);
+        let app = app.with(|layer| layer.with_idle_timeout(None).with_absolute_timeout(seconds(10)));
         let mut browser = Browser::default();
         browser.set(&app, "n", 1).await;
         browser.visit(&app, |session| async move { session.set_absolute_timeout(seconds(50)) }).await.value();

@@ -42,6 +42,7 @@ mod resent;
 mod revocation;
 mod revocation_races;
 mod saves;
+mod setup;
 mod sizes;
 mod skewed_clocks;
 #[cfg(feature = "tracing")]

@@ -62,6 +62,11 @@ impl SealedCookie {
         Self { writer, keys, algorithm, what, purpose: purpose.into(), application, place, max_chunks }
     }
 
+    /// Returns the name of the cookie, or of its first chunk.
+    pub(crate) fn name(&self) -> &str {
+        self.writer.name()
+    }
+
     pub(crate) fn set_writer(&mut self, writer: CookieWriter) {
         self.place = Place::new(writer.name(), &self.purpose, &self.application);
         self.writer = writer;

@@ -38,6 +38,11 @@ pub(crate) struct PartCookie {
 impl PartCookie {
     pub(crate) fn new(name: &'static str, place: InCookie, session: &CookieConfig) -> Result<Self, ConfigError> {
         let InCookie { keys, algorithm, application, retention } = place;
+        if retention.is_some_and(|retention| retention.is_zero()) {
+            return Err(ConfigError::new(format!(
+                "part {name:?} has a retention of zero and is forgotten at once: lengthen `with_retention`"
+            )));
+        }
         let writer = CookieWriter::new(&session.for_part(name)?)?;
         let purpose = format!("part:{name}");
         let cookie = SealedCookie::new(writer, (algorithm, keys), name, &purpose, application, 1);
@@ -51,6 +56,10 @@ impl PartCookie {
     /// Returns the cookie of the same part for a layer whose session has another cookie.
     pub(crate) fn for_session(&self, session: &CookieConfig) -> Result<Self, ConfigError> {
         Ok(Self { cookie: Arc::new(self.cookie.for_part_of(session)?), ..self.clone() })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.cookie.name()
     }
 
     /// Opens the received cookie, if it is bound to no session or to this one.
