@@ -189,7 +189,8 @@ impl CookieConfig {
     ///
     /// Use it where clients speak plain HTTP to the address they were given: a device on a local network, a test
     /// without certificates. An application behind a proxy that ends TLS does not need it. Chromium and Firefox accept
-    /// `Secure` cookies from `http://localhost`; Safari does not.
+    /// `Secure` cookies from `http://localhost`; Safari does not. Browsers drop them on any other page over plain HTTP,
+    /// of which observers are warned once ([`SetupWarning`](crate::SessionEvent::SetupWarning)).
     ///
     /// # Security
     ///

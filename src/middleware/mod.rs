@@ -10,6 +10,7 @@
 //! A panic of the handler commits nothing, and neither does a response future that is dropped before its commit.
 
 mod future;
+mod insecure_page;
 mod layer;
 mod observers;
 mod service;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::ResponseFuture;
+use super::{ResponseFuture, insecure_page};
 use crate::session::{Marker, Shared, Slots};
 use crate::state::Config;
 
@@ -47,6 +47,7 @@ where
             None
         } else {
             let shared = Arc::new(Shared::new(Arc::clone(&self.config), request.headers()));
+            insecure_page::warn(&self.config, &shared, &request);
             Slots::insert(request.extensions_mut(), self.marker, &shared);
             Some(shared)
         };

@@ -87,6 +87,12 @@ impl Shared {
         &self.config
     }
 
+    /// Whether the request has sent any cookie.
+    #[inline]
+    pub(crate) fn has_cookie_header(&self) -> bool {
+        self.received.iter().next().is_some()
+    }
+
     /// Loads the session, unless it is loaded already.
     ///
     /// Of two concurrent loads, the first to finish wins; they do not wait for each other.

@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     mistake: Option<ConfigError>,
     warning: Option<Cow<'static, str>>,
     has_warned: Once,
+    /// A page over plain HTTP has been seen, and warned of.
+    pub(crate) has_seen_http: Once,
 }
 
 /// Flag that is raised once. A clone keeps the state and is raised separately.

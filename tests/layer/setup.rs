@@ -207,3 +207,51 @@ async fn a_login_to_an_empty_principal_is_an_error_and_nobody_is_logged_in() {
         }
     }
 }
+
+/// Sends requests with these headers, and returns the warnings.
+async fn warnings(set: Set, method: &str, headers: &[(&str, &str)]) -> Vec<String> {
+    let log = EventLog::default();
+    let layer = set(SessionLayer::server(MemoryStore::new()).add_observer(log.clone()));
+    let handler = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) });
+    for _ in 0..3 {
+        let request = Request::builder().method(method).uri("/");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        layer.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
+    }
+    let message = |event| match event {
+        SessionEvent::SetupWarning { message } => message.into_owned(),
+        other => panic!("{other:?}"),
+    };
+    log.take(&layer).await.into_iter().map(message).collect()
+}
+
+#[tokio::test]
+async fn a_page_over_http_whose_cookie_is_secure_is_warned_of_once_with_the_remedy() {
+    let shown: [(&str, &[(&str, &str)]); 6] = [
+        ("POST", &[("origin", "http://shop.example")]),
+        ("GET", &[("referer", "http://192.168.1.5:3000/cart")]),
+        ("POST", &[("origin", "http://shop.example:3000"), ("host", "SHOP.example:3000")]),
+        ("POST", &[("origin", "http://shop.example"), ("cookie", "theme=dark")]),
+        ("PUT", &[("referer", "http://shop.example/"), ("cookie", "theme=dark")]),
+        ("GET", &[("origin", "http://shop.example"), ("referer", "https://other.example/")]),
+    ];
+    for (method, headers) in shown {
+        let warnings = warnings(|layer| layer, method, headers).await;
+        let [warning] = &warnings[..] else { panic!("{headers:?}: {warnings:?}") };
+        assert!(warning.contains("with_insecure_http") && warning.contains("https"), "{warning}");
+    }
+    let not_shown: [(&str, &[(&str, &str)]); 6] = [
+        ("POST", &[]),
+        ("POST", &[("origin", "https://shop.example"), ("referer", "https://shop.example/")]),
+        ("POST", &[("origin", "http://localhost:3000"), ("referer", "http://localhost:3000/")]),
+        ("POST", &[("origin", "http://127.0.0.1:3000")]),
+        // A link from a page of somebody else.
+        ("GET", &[("referer", "http://blog.example/"), ("host", "shop.example")]),
+        ("POST", &[("origin", "null")]),
+    ];
+    for (method, headers) in not_shown {
+        assert_eq!(warnings(|layer| layer, method, headers).await, [""; 0], "{headers:?}");
+    }
+    let insecure: Set = |layer| layer.with_cookie(CookieConfig::new().with_insecure_http()).unwrap();
+    assert_eq!(warnings(insecure, "POST", &[("origin", "http://shop.example")]).await, [""; 0]);
+}
