@@ -255,3 +255,15 @@ async fn a_page_over_http_whose_cookie_is_secure_is_warned_of_once_with_the_reme
     let insecure: Set = |layer| layer.with_cookie(CookieConfig::new().with_insecure_http()).unwrap();
     assert_eq!(warnings(insecure, "POST", &[("origin", "http://shop.example")]).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn a_store_in_memory_without_a_sweeper_does_not_grow_for_ever() {
+    let store = MemoryStore::new();
+    let app = App::unobserved(SessionLayer::server(store.clone()));
+    // A session lives for half an hour, and there is a new visitor each second.
+    for _ in 0..8_000 {
+        Browser::default().set(&app, "n", 1).await.value();
+        app.pass(SECOND);
+    }
+    assert!((1_800..4_000).contains(&store.len()), "{} sessions", store.len());
+}

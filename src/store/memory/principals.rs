@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::store::{MemoryStore, Slot};
+use super::shard::Slot;
+use super::store::MemoryStore;
 use crate::clock::Timestamp;
 use crate::record::{Handle, Record, StoreKey};
 

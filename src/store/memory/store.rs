@@ -1,16 +1,14 @@
-//! The store: its shards and the calls about one session.
+//! The store and the calls about one session.
 
-use std::collections::HashMap;
-use std::collections::hash_map;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::index::Index;
+use super::shard::{Shard, Slot};
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 
 const NAME: &str = "memory";
 
@@ -23,8 +21,9 @@ const SHARDS: usize = 512;
 /// sessions. Requests for different sessions rarely wait for each other. An index finds sessions by their principal;
 /// anonymous sessions are not in it.
 ///
-/// Expired sessions are never returned, but take memory until they are swept: run
-/// [`SessionLayer::sweeper`](crate::SessionLayer::sweeper) beside the server.
+/// Expired sessions are never returned. Each write removes a few of them, so the store stays bounded without a sweeper.
+/// Run [`SessionLayer::sweeper`](crate::SessionLayer::sweeper) beside the server to remove all of them in time, also
+/// while nothing is written.
 ///
 /// ```
 /// use session_state::{MemoryStore, SessionLayer};
@@ -52,30 +51,6 @@ pub(super) struct Inner {
 
 /// The minimum interval between two searches for expired sessions in a full store.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
-
-pub(super) type Shard = HashMap<StoreKey, Slot, BuildHasherDefault<KeyHasher>>;
-
-/// An [`Entry`] in less space: most entries are live, and the map allocates more slots than it has entries.
-pub(super) enum Slot {
-    Live(Arc<Record>),
-    Retired(Box<Forward>),
-}
-
-impl Slot {
-    fn to_entry(&self) -> Entry {
-        match self {
-            Self::Live(record) => Entry::Live(Arc::clone(record)),
-            Self::Retired(forward) => Entry::Retired((**forward).clone()),
-        }
-    }
-
-    fn is_expired(&self, now: Timestamp) -> bool {
-        match self {
-            Self::Live(record) => record.is_expired(now),
-            Self::Retired(forward) => now >= forward.expires_at,
-        }
-    }
-}
 
 impl MemoryStore {
     /// Creates an empty store without a limit.
@@ -177,24 +152,7 @@ impl MemoryStore {
                 break;
             }
             let index = self.inner.sweep_from.fetch_add(1, Ordering::Relaxed) % SHARDS;
-            let mut shard = self.lock(index);
-            let (before, mut sessions) = (shard.len(), 0);
-            shard.retain(|key, slot| {
-                let stays = !slot.is_expired(now);
-                if !stays && let Slot::Live(record) = slot {
-                    self.inner.index.remove(key, record);
-                    sessions += 1;
-                }
-                stays
-            });
-            let gone = before - shard.len();
-            if gone > 0 && shard.capacity() > 4 * shard.len() {
-                let keep = 2 * shard.len();
-                shard.shrink_to(keep);
-            }
-            drop(shard);
-            self.uncount(sessions);
-            removed += gone;
+            removed += self.lock(index).remove_expired(now, |key, slot| self.forget(key, slot));
         }
         removed
     }
@@ -241,6 +199,7 @@ impl Store for MemoryStore {
         }
         self.inner.index.insert(key, &record);
         shard.insert(*key, Slot::Live(record));
+        shard.sweep_some(now, |key, slot| self.forget(key, slot));
         Ok(true)
     }
 
@@ -263,6 +222,7 @@ impl Store for MemoryStore {
         if has_expired && let Some(slot) = shard.remove(key) {
             self.forget(key, &slot);
         }
+        shard.sweep_after_write(now, |key, slot| self.forget(key, slot));
         Ok(Outcome::Done)
     }
 
@@ -275,15 +235,16 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let mut shard = self.shard(key);
-        Ok(match live_of_version(shard.get_mut(key), expected, now) {
+        match live_of_version(shard.get_mut(key), expected, now) {
             Ok(current) => {
                 let record = Arc::make_mut(current);
                 record.last_seen_at = record.last_seen_at.max(last_seen_at);
                 record.expires_at = record.expires_at.max(expires_at);
-                Outcome::Done
             }
-            Err(outcome) => outcome,
-        })
+            Err(outcome) => return Ok(outcome),
+        }
+        shard.sweep_after_write(now, |key, slot| self.forget(key, slot));
+        Ok(Outcome::Done)
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
@@ -295,19 +256,25 @@ impl Store for MemoryStore {
             }
             // It is the same session, so the count stays.
             old_shard.insert(old, Slot::Retired(Box::new(forward)));
-            new_shard.unwrap_or(old_shard).insert(new, Slot::Live(record));
+            let new_shard = new_shard.unwrap_or(old_shard);
+            new_shard.insert(new, Slot::Live(record));
+            new_shard.sweep_some(now, |key, slot| self.forget(key, slot));
             Outcome::Done
         }))
     }
 
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
         let mut shard = self.shard(key);
-        let hash_map::Entry::Occupied(entry) = shard.entry(*key) else { return Ok(Outcome::Gone) };
-        match entry.get() {
-            slot if slot.is_expired(now) => return Ok(Outcome::Gone),
-            Slot::Retired(forward) => return Ok(Outcome::Retired((**forward).clone())),
-            Slot::Live(_) => self.forget(key, &entry.remove()),
+        match shard.get(key) {
+            None => return Ok(Outcome::Gone),
+            Some(slot) if slot.is_expired(now) => return Ok(Outcome::Gone),
+            Some(Slot::Retired(forward)) => return Ok(Outcome::Retired((**forward).clone())),
+            Some(Slot::Live(_)) => {}
         }
+        if let Some(slot) = shard.remove(key) {
+            self.forget(key, &slot);
+        }
+        shard.sweep_after_write(now, |key, slot| self.forget(key, slot));
         Ok(Outcome::Done)
     }
 
@@ -365,38 +332,10 @@ fn shard_index(key: &StoreKey) -> usize {
     usize::from(u16::from_le_bytes([a, b])) % SHARDS
 }
 
-/// Uses the first eight bytes of a key as its hash. A key is an SHA-256 hash, and clients cannot choose it.
-#[derive(Default)]
-pub(super) struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    /// The length of the key, which is always the same.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_bytes_of_a_key_are_its_hash() {
-        use std::hash::Hash as _;
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&0x0123_4567_89ab_cdef_u64.to_le_bytes());
-        let mut hasher = KeyHasher::default();
-        StoreKey::from_bytes(bytes).hash(&mut hasher);
-        assert_eq!(hasher.finish(), 0x0123_4567_89ab_cdef);
-    }
+    use crate::store::Forward;
 
     const START: Timestamp = Timestamp::from_millis(0);
     const END: Timestamp = Timestamp::from_millis(10);
@@ -425,7 +364,7 @@ mod tests {
     fn assert_index_is_exact(store: &MemoryStore) {
         let mut named = 0;
         for index in 0..SHARDS {
-            for (key, slot) in &*store.lock(index) {
+            for (key, slot) in store.lock(index).iter() {
                 if let Slot::Live(record) = slot
                     && record.principal.is_some()
                 {
@@ -435,6 +374,34 @@ mod tests {
             }
         }
         assert_eq!(store.inner.index.len(), named, "index entries and records with a principal");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_never_swept_does_not_grow() {
+        for (live, renews) in [(1_000, false), (30_000, false), (10_000, true)] {
+            let store = MemoryStore::new();
+            let (mut most, spread) = (0, |n: u32| key(n.wrapping_mul(0x9e37_79b1)));
+            for n in 0..100_000 {
+                let now = Timestamp::from_millis(n.into());
+                let end = now.after(Duration::from_millis(live));
+                let principal = Some("somebody").filter(|_| n % 2 == 0);
+                let record = Arc::new(Record { expires_at: end, ..Record::clone(&record_of(n, principal)) });
+                assert!(store.create(&spread(n), Arc::clone(&record), now).await.expect("an answer"));
+                if renews {
+                    let forward = Forward { successor: None, grace_until: now, expires_at: end };
+                    let (old, new) = (spread(n), spread(n + 1_000_000));
+                    let renewal = Renewal { old, expected: Version::FIRST, new, record, forward };
+                    assert_eq!(store.renew(renewal, now).await.expect("an answer"), Outcome::Done);
+                }
+                if n % 1_000 == 0 {
+                    most = most.max((0..SHARDS).map(|index| store.lock(index).len()).sum());
+                }
+            }
+            let entries = if renews { 2 * live } else { live };
+            assert!(most as u64 <= 3 * entries, "{most} entries, of which {entries} live");
+            assert!(store.len() <= most);
+            assert_index_is_exact(&store);
+        }
     }
 
     #[tokio::test]
