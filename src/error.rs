@@ -132,7 +132,6 @@ impl Error {
     }
 
     /// Returns a line of text for the body of a response: the message, without the names of the application's types.
-    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "the rejections of axum have a body of text"))]
     pub(crate) fn body_text(&self) -> String {
         Message { error: &self.0, shows_types: false }.to_string()
     }

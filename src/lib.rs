@@ -109,7 +109,7 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieConfig, CookieLifetime, SameSite};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Observer, RevocationCause, SessionEvent};
-pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use middleware::{BodyOrError, ErrorBody, ResponseFuture, SessionLayer, SessionService};
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use part::{InTables, Tables};

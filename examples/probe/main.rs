@@ -105,8 +105,7 @@ async fn serve(layers: Layers, options: &Options) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Says what was wrong with the session where the layer answered in place of the handler: that has a status and no
-/// body.
+/// Says in JSON what was wrong with the session.
 async fn explain(mut response: Response) -> Response {
     if let Some(error) = response.extensions().get::<session_state::Error>() {
         let explanation = serde_json::json!({ "error": error.to_string() });

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::error::{ConfigError, Error};
-use crate::middleware::failure;
+use crate::middleware::{ErrorBody, failure};
 use crate::session::{Main, Session};
 
 /// Returns a layer that rejects requests whose user has not logged in, or
@@ -127,7 +127,7 @@ impl<M: 'static> RequireRecentLogin<M> {
     }
 
     /// Returns the response that replaces the handler's.
-    fn refuse<B: Default>(&self, error: Error) -> Response<B> {
+    fn refuse<B: ErrorBody>(&self, error: Error) -> Response<B> {
         let is_login = matches!(error.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let mut response = failure(error);
         if let Some(location) = self.redirect.as_ref().filter(|_| is_login) {
@@ -158,7 +158,7 @@ where
     S::Future: Send,
     M: 'static,
     RequestBody: Send + 'static,
-    ResponseBody: Default,
+    ResponseBody: ErrorBody,
 {
     type Response = S::Response;
     type Error = S::Error;

@@ -9,9 +9,8 @@ use std::task::{Context, Poll, ready};
 use http::Response;
 use pin_project_lite::pin_project;
 
+use super::error_body::{ErrorBody, failure};
 use crate::cookie;
-use crate::error::Error;
-use crate::event::trace_missing_layer;
 use crate::session::{Effects, Polling, Shared};
 
 /// The commit of a request, which returns the final response.
@@ -61,7 +60,7 @@ impl<F, B> ResponseFuture<F, B> {
 impl<F, B, E> Future for ResponseFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Default + Send + 'static,
+    B: ErrorBody + Send + 'static,
 {
     type Output = Result<Response<B>, E>;
 
@@ -90,7 +89,7 @@ where
 }
 
 #[expect(clippy::manual_async_fn, reason = "an `async fn` would store its arguments twice")]
-pub(super) fn commit<B: Default>(
+pub(super) fn commit<B: ErrorBody>(
     mut unfinished: Unfinished,
     mut response: Response<B>,
 ) -> impl Future<Output = Response<B>> {
@@ -105,7 +104,7 @@ pub(super) fn commit<B: Default>(
 }
 
 #[inline]
-fn apply<B: Default>(shared: &Shared, effects: Effects, response: &mut Response<B>) {
+fn apply<B: ErrorBody>(shared: &Shared, effects: Effects, response: &mut Response<B>) {
     if let Some(error) = effects.error {
         *response = failure(error);
     }
@@ -123,17 +122,6 @@ fn apply<B: Default>(shared: &Shared, effects: Effects, response: &mut Response<
     if effects.looked {
         cookie::vary_on_cookie(headers);
     }
-}
-
-/// Returns the response that replaces the handler's when its changes could not be saved. A middleware can find the
-/// error in the extensions and replace the page.
-pub(crate) fn failure<B: Default>(error: Error) -> Response<B> {
-    trace_missing_layer(&error);
-    let mut response = Response::new(B::default());
-    *response.status_mut() = error.status();
-    cookie::forbid_caching(response.headers_mut());
-    response.extensions_mut().insert(error);
-    response
 }
 
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {

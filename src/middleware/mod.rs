@@ -9,6 +9,7 @@
 //!
 //! A panic of the handler commits nothing, and neither does a response future that is dropped before its commit.
 
+mod error_body;
 mod future;
 mod insecure_page;
 mod layer;
@@ -16,7 +17,8 @@ mod observers;
 mod service;
 mod session_limit;
 
+pub(crate) use error_body::failure;
+pub use error_body::{BodyOrError, ErrorBody};
 pub use future::ResponseFuture;
-pub(crate) use future::failure;
 pub use layer::SessionLayer;
 pub use service::SessionService;

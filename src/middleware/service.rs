@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{ResponseFuture, insecure_page};
+use super::{ErrorBody, ResponseFuture, insecure_page};
 use crate::session::{Marker, Shared, Slots};
 use crate::state::Config;
 
 /// The service of a [`SessionLayer`](super::SessionLayer).
 ///
-/// The body type of its responses must implement `Default`: if a session cannot be saved, an empty response with the
-/// status of the error replaces the handler's.
+/// Where a session cannot be saved, an error replaces the handler's response. Its body has the same type: see
+/// [`ErrorBody`].
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,
@@ -30,7 +30,7 @@ impl<S> SessionService<S> {
 impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for SessionService<S>
 where
     S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
-    ResponseBody: Default + Send + 'static,
+    ResponseBody: ErrorBody + Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
 
 mod at_rest;
+mod bodies;
 mod browser;
 mod closures;
 mod commits;
