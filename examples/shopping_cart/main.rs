@@ -1,7 +1,7 @@
 //! The Sealed Tin: a small biscuit shop, and a tour of `session-state`.
 //!
-//! ```sh
-//! cargo run --release --features sqlite,postgres,mysql --example shopping_cart
+//! ```console
+//! $ cargo run --release --features sqlite,postgres,mysql --example shopping_cart
 //! ```
 //!
 //! then open <http://localhost:3000>. Nothing has to be set up: sessions, carts and orders are kept in a file of
