@@ -239,7 +239,8 @@ impl<M: 'static> Session<M> {
         self.shared.change(Change::AbsoluteTimeout(None));
     }
 
-    /// Returns `true` if the request came without a live session, or has ended it.
+    /// Returns `true` if the request came without a live session, or if the session has ended since: by this request, or
+    /// by another one, as a [save](Self::save) has found.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.draft(|draft| draft.base().is_none())
@@ -277,6 +278,10 @@ impl<M: 'static> Session<M> {
     /// events, WebSockets, spawned tasks. It also tells a handler whether the state fits its cookie or store. `Ok`
     /// means that all changes made before the call are stored; a part in a cookie, and a new ID, reach the client with
     /// the response.
+    ///
+    /// A save is a use of a session in a store, also without changes: it keeps a session alive for as long as a socket
+    /// is open. If it finds that the session has ended, [`is_new`](Self::is_new) is true from then on. It looks at the
+    /// store at most once per [touch interval](crate::SessionLayer::with_touch_interval).
     ///
     /// # Errors
     ///

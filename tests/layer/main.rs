@@ -19,6 +19,7 @@ mod failures;
 mod faults;
 mod interleavings;
 mod jitter;
+mod keep_alive;
 mod lifetimes;
 mod messages;
 mod model;

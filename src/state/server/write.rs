@@ -53,8 +53,9 @@ impl<W: SharedWork> Commit<'_, W> {
     /// Moves the idle deadline. Retries once if the store fails, which is harmless if the first call succeeded. A
     /// failure does not fail the request; the next request tries again.
     ///
-    /// Sends the cookie only if the store has just found the session live under its ID. After a logout, login or
-    /// renewal it would overwrite a newer one.
+    /// After the response, follows a session that another request has changed, renewed or ended. Before it, sends the
+    /// cookie only if the store has just found the session live under its ID. After a logout, login or renewal it would
+    /// overwrite a newer one.
     pub(super) async fn touch(&self, now: Timestamp) -> Result<Progress, Error> {
         let (config, store) = (self.records.config, &self.records.server.store);
         let Some((Some(mut session), parts)) = self.begin_keep(Plan::Touch, now) else { return Ok(Progress::Again) };
@@ -69,6 +70,8 @@ impl<W: SharedWork> Commit<'_, W> {
                 (record.last_seen_at, record.expires_at) = (now, expires_at);
                 moved_cookie(config, &session, now)
             }
+            // A task that holds the session goes on from what is there now, or its next touch would miss it again.
+            Ok(outcome) if !self.may_set_cookie => return Ok(Progress::Conflict(outcome)),
             Ok(WriteOutcome::Conflict(newer)) => {
                 let newer = newer.and_then(|newer| self.records.open(&session.id, newer).ok());
                 session.record = newer.unwrap_or(session.record);
