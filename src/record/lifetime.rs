@@ -165,7 +165,8 @@ pub struct Lifetime {
     pub idle_timeout: Option<Duration>,
     /// How long the session lives from its beginning or its principal's last login, whatever its use.
     pub absolute_timeout: Option<Duration>,
-    /// The remaining time of the idle timeout, from this request on.
+    /// The remaining time of the idle timeout, from this request on; from the last use, if the request only
+    /// [peeks](crate::SessionLoader::peek).
     pub idle_remaining: Option<Duration>,
     /// The remaining time of the absolute timeout.
     pub absolute_remaining: Option<Duration>,

@@ -56,26 +56,29 @@ pub(crate) struct Situation<'r> {
     pub(crate) needs_seal: bool,
     /// The response head is still unsent.
     pub(crate) may_set_cookie: bool,
+    /// The request only peeks at the session, which is no use of it.
+    pub(crate) is_peeked: bool,
 }
 
 /// Returns the plan.
 ///
 /// An ID that has reached its age waits for a response that can carry the new one.
 pub(crate) fn plan(situation: Situation<'_>, timeouts: &Timeouts, now: Timestamp) -> Plan {
-    let Situation { loaded, changes, draft, is_renewed, needs_seal, may_set_cookie } = situation;
+    let Situation { loaded, changes, draft, is_renewed, needs_seal, may_set_cookie, is_peeked } = situation;
     let Some(record) = loaded else {
         return if draft.has_content() { Plan::Create } else { Plan::Keep };
     };
     if changes.ends_session {
         return if draft.has_content() { Plan::Replace } else { Plan::Destroy };
     }
+    let (may_renew, may_touch) = (may_set_cookie && !is_peeked, !is_peeked);
     if changes.authenticates() {
         Plan::Renew { grace: false }
-    } else if (changes.renews && !is_renewed) || (may_set_cookie && timeouts.renewal_is_due(record, now)) {
+    } else if (changes.renews && !is_renewed) || (may_renew && timeouts.renewal_is_due(record, now)) {
         Plan::Renew { grace: true }
     } else if draft.is_changed() {
         Plan::Update
-    } else if needs_seal || timeouts.touch_is_due(record, now) {
+    } else if may_touch && (needs_seal || timeouts.touch_is_due(record, now)) {
         Plan::Touch
     } else if draft.external().is_some_and(ExternalParts::change_bound_cookie) {
         Plan::Confirm
@@ -152,13 +155,19 @@ mod tests {
             draft.external_mut().put("part", Medium::BoundCookie, text);
         }
         let (loaded, changes, draft) = (loaded.as_deref(), &changes, &draft);
-        let plan = |may_set_cookie| {
-            plan(
-                Situation { loaded, changes, draft, is_renewed: false, needs_seal: reseal, may_set_cookie },
-                &timeouts,
-                NOW,
-            )
+        let (is_renewed, needs_seal) = (false, reseal);
+        let with = |may_set_cookie, is_peeked| {
+            let situation = Situation { loaded, changes, draft, is_renewed, needs_seal, may_set_cookie, is_peeked };
+            plan(situation, &timeouts, NOW)
         };
+        let (plan, peeked) = (|may_set_cookie| with(may_set_cookie, false), with(true, true));
+        match plan(true) {
+            Plan::Touch => assert!(matches!(peeked, Plan::Keep | Plan::Confirm), "to peek is no use: {peeked:?}"),
+            Plan::Renew { grace: true } if !changes.renews => {
+                assert_eq!(peeked, if draft.is_changed() { Plan::Update } else { Plan::Keep });
+            }
+            plan => assert_eq!(peeked, plan),
+        }
         if plan(true) == (Plan::Renew { grace: true }) && !changes.renews {
             let without = if draft.is_changed() { Plan::Update } else { Plan::Touch };
             assert_eq!(plan(false), without, "no response can carry a new id");

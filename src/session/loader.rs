@@ -35,14 +35,43 @@ impl<M: 'static> SessionLoader<M> {
     ///
     /// The future can be dropped at any point: loading changes nothing.
     pub async fn load(&self) -> Result<Session<M>, Error> {
-        self.shared.noting_late(self.shared.load().await)?;
+        self.shared.noting_late(self.shared.load(false).await)?;
+        Ok(Session::new(Arc::clone(&self.shared)))
+    }
+
+    /// Loads the session without using it: its idle deadline does not move, and its ID is not renewed by age.
+    ///
+    /// For pages that ask in the background for the remaining time, or for news. [`Session::lifetime`] and
+    /// [`Session::expires_at`] then show when the session ends without further use. A request that changes the session,
+    /// or also [loads](Self::load) it, uses it as usual.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load).
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any point: loading changes nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_state::{Error, SessionLoader};
+    ///
+    /// async fn seconds_left(session: SessionLoader) -> Result<String, Error> {
+    ///     let lifetime = session.peek().await?.lifetime();
+    ///     Ok(lifetime.idle_remaining.unwrap_or_default().as_secs().to_string())
+    /// }
+    /// ```
+    pub async fn peek(&self) -> Result<Session<M>, Error> {
+        self.shared.noting_late(self.shared.load(true).await)?;
         Ok(Session::new(Arc::clone(&self.shared)))
     }
 
     /// Does the same without another reference to the session.
     #[cfg(feature = "axum")]
     pub(super) async fn into_session(self) -> Result<Session<M>, Error> {
-        self.shared.load().await?;
+        self.shared.load(false).await?;
         Ok(Session::new(self.shared))
     }
 

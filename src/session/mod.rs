@@ -2,6 +2,7 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod checkout;
+mod effects;
 #[cfg(feature = "axum")]
 mod extract;
 mod failure;
@@ -22,11 +23,12 @@ mod slots;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use checkout::PartTransaction;
+pub(crate) use effects::Effects;
 pub(crate) use handler::Polling;
 pub(crate) use json::{check_readable, from_json, to_json};
 pub use loader::SessionLoader;
 pub use part::{Part, PartOrDefault};
 pub use part_info::PartInfo;
 pub use session::{Main, Session};
-pub(crate) use shared::{Effects, Shared};
+pub(crate) use shared::Shared;
 pub(crate) use slots::{Marker, Slots};

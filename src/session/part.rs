@@ -133,7 +133,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         let shared = loader.shared();
         let placed = shared.placed_part(TypeId::of::<T>());
         if placed.is_none_or(|placed| placed.medium() != Medium::FreeCookie) {
-            shared.load().await?;
+            shared.load(false).await?;
         }
         shared.take_part::<T>()?;
         let held = Held { shared: Arc::clone(shared), part: T::NAME };

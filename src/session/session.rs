@@ -256,14 +256,14 @@ impl<M: 'static> Session<M> {
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         let (timeouts, now) = (&self.shared.config().timeouts, self.shared.config().now());
-        self.draft(|draft| timeouts.expires_at(draft.age(timeouts, now)).into())
+        self.shared.with(|work| timeouts.expires_at(work.age(timeouts, now)).into())
     }
 
     /// Returns the timeouts of the session and their remaining time.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
         let (timeouts, now) = (&self.shared.config().timeouts, self.shared.config().now());
-        self.draft(|draft| timeouts.lifetime(draft.age(timeouts, now), now))
+        self.shared.with(|work| timeouts.lifetime(work.age(timeouts, now), now))
     }
 
     /// Returns the size of the session's keys and values in bytes, including parts that live with it.

@@ -5,9 +5,10 @@ use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::Effects;
 use super::part_use::PartsInUse;
 use crate::cookie::Received;
 use crate::error::Error;
@@ -59,18 +60,6 @@ pub(super) struct Inner {
     dropped: Option<Error>,
 }
 
-/// Effects of the session on the response.
-#[derive(Debug, Default)]
-pub(crate) struct Effects {
-    pub(crate) cookies: Vec<HeaderValue>,
-    /// Whether the handler used the session, so that the response depends on the cookie.
-    pub(crate) looked: bool,
-    /// Replaces the handler's response when its changes could not be saved.
-    pub(crate) error: Option<Error>,
-    /// An error that a call has returned to the handler.
-    pub(crate) returned: Option<Error>,
-}
-
 impl SharedWork for Shared {
     fn with<T>(&self, step: impl FnOnce(&mut Work) -> T) -> T {
         step(self.lock().work.get_or_insert_default())
@@ -93,27 +82,30 @@ impl Shared {
         self.received.iter().next().is_some()
     }
 
-    /// Loads the session, unless it is loaded already.
+    /// Loads the session, unless it is loaded already. With `is_peek` that does not use the session.
     ///
     /// Of two concurrent loads, the first to finish wins; they do not wait for each other.
-    pub(crate) async fn load(&self) -> Result<(), Error> {
+    pub(crate) async fn load(&self, is_peek: bool) -> Result<(), Error> {
         {
-            let inner = self.lock();
-            match &inner.failure {
-                _ if inner.is_loaded => return Ok(()),
-                Some(failure) => return Err(failure.clone()),
-                None => {}
+            let mut inner = self.lock();
+            if inner.is_loaded_for(is_peek) {
+                return Ok(());
+            }
+            if let Some(failure) = &inner.failure {
+                return Err(failure.clone());
             }
         }
         let loaded = state::load(&self.config, &self.received).await;
         let mut inner = self.lock();
         inner.looked = true;
         let (loaded, chunks) = loaded?;
-        if !mem::replace(&mut inner.is_loaded, true) {
+        if !inner.is_loaded_for(is_peek) {
+            inner.is_loaded = true;
             match &mut inner.work {
                 Some(work) => work.load(loaded, chunks),
                 work => *work = Some(Box::new(Work::new(loaded, chunks))),
             }
+            inner.work.iter_mut().for_each(|work| work.is_peeked = is_peek);
         }
         Ok(())
     }
@@ -377,6 +369,14 @@ fn into_replay<T>(
 }
 
 impl Inner {
+    /// Returns whether the session is loaded. If so, it is used from now on unless the caller peeks.
+    fn is_loaded_for(&mut self, is_peek: bool) -> bool {
+        if let Some(work) = self.work.as_mut().filter(|_| self.is_loaded) {
+            work.is_peeked &= is_peek;
+        }
+        self.is_loaded
+    }
+
     /// Takes the unsaved changes, which the caller must drop outside the lock. Later saves fail with `reason`.
     fn discard(&mut self, reason: Option<Error>) -> Option<(Discarded, Option<Error>)> {
         let work = self.work.as_mut()?;

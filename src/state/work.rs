@@ -15,6 +15,7 @@ use crate::record::draft::Draft;
 use crate::record::external::{ExternalPart, ExternalParts, PartRef};
 use crate::record::id::SessionId;
 use crate::record::json_text::JsonText;
+use crate::record::lifetime::{Age, Timeouts};
 use crate::record::plan::{Plan, Situation, plan};
 use crate::record::version::Stamp;
 use crate::record::{Handle, Record};
@@ -30,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) pending: PendingWrite,
     /// A delete of the loaded session is unanswered.
     pub(crate) is_ending: bool,
+    /// The request has peeked at the session, and not used it.
+    pub(crate) is_peeked: bool,
     /// Handle of the session that the request makes. All attempts use the same.
     pub(super) new_handle: Option<Handle>,
     /// ID that the request makes. All attempts use the same, so that no orphan is left behind.
@@ -120,6 +123,7 @@ impl Work {
             changes: Changes::default(),
             pending: PendingWrite::None,
             is_ending: false,
+            is_peeked: false,
             new_handle: None,
             new_id: None,
             login_id: None,
@@ -158,8 +162,16 @@ impl Work {
     pub(crate) fn plan(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Plan {
         let (loaded, needs_seal) = (self.loaded.record().map(Arc::as_ref), self.loaded.needs_seal());
         let (changes, draft, is_renewed) = (&self.changes, &self.draft, self.loaded.tells_id());
-        let situation = Situation { loaded, changes, draft, is_renewed, needs_seal, may_set_cookie };
+        let is_peeked = self.is_peeked;
+        let situation = Situation { loaded, changes, draft, is_renewed, needs_seal, may_set_cookie, is_peeked };
         plan(situation, &config.timeouts, now)
+    }
+
+    /// Returns the times of the session when the request ends `now`.
+    pub(crate) fn age(&self, timeouts: &Timeouts, now: Timestamp) -> Age {
+        let peeked = self.draft.base().filter(|_| self.is_peeked && !self.draft.is_changed());
+        let age = self.draft.age(timeouts, now);
+        Age { last_seen_at: peeked.map_or(age.last_seen_at, |record| record.last_seen_at), ..age }
     }
 
     /// Returns the next step of a commit.

@@ -34,6 +34,7 @@ mod part_round_trips;
 mod parts;
 mod parts_in_stores;
 mod paused;
+mod peeks;
 mod principals;
 mod random;
 mod random_counts;

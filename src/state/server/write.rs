@@ -71,7 +71,7 @@ impl<W: SharedWork> Commit<'_, W> {
                 moved_cookie(config, &session, now)
             }
             // A task that holds the session goes on from what is there now, or its next touch would miss it again.
-            Ok(outcome) if !self.may_set_cookie => return Ok(Progress::Conflict(outcome)),
+            Ok(outcome) if !self.may_set_cookie => return Ok(Progress::conflict(outcome)),
             Ok(WriteOutcome::Conflict(newer)) => {
                 let newer = newer.and_then(|newer| self.records.open(&session.id, newer).ok());
                 session.record = newer.unwrap_or(session.record);
