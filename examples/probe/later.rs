@@ -4,9 +4,8 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::any;
 
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 13] = [
     "/take",
-    "/peek",
     "/reload",
     "/cache",
     "/ended",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use session_state::ConflictPolicy;
+use session_state::{ConflictPolicy, CookieLifetime};
 
 /// What the command line asks for. `None` stands for the crate's own default.
 #[derive(Debug)]
@@ -26,7 +26,12 @@ pub(crate) struct Options {
     /// Base64 texts, the one that seals first.
     pub(crate) keys: Vec<String>,
     pub(crate) cookie_name: Option<String>,
+    pub(crate) cookie_domain: Option<String>,
+    pub(crate) cookie_path: Option<String>,
+    pub(crate) cookie_lifetime: Option<CookieLifetime>,
     pub(crate) insecure: bool,
+    /// Values are encrypted with the keys before a store gets them.
+    pub(crate) encrypt_at_rest: bool,
 }
 
 /// Where the state lives.
@@ -92,7 +97,8 @@ impl Options {
         let (mut renewal, mut grace, mut store_timeout) = (None, None, None);
         let mut revocation = None;
         let (mut conflict, mut part_place) = (ConflictPolicy::Merge, PartPlace::Record);
-        let (mut max_sessions, mut cookie_name, mut insecure) = (None, None, false);
+        let (mut max_sessions, mut insecure, mut encrypt_at_rest) = (None, false, false);
+        let (mut cookie_name, mut cookie_domain, mut cookie_path, mut cookie_lifetime) = (None, None, None, None);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} has no value"));
             match name.as_str() {
@@ -106,7 +112,11 @@ impl Options {
                 "--store-timeout" => store_timeout = Some(duration(&name, &value()?)?),
                 "--keys" => keys = value()?.split(',').map(str::to_owned).collect(),
                 "--cookie-name" => cookie_name = Some(value()?),
+                "--cookie-domain" => cookie_domain = Some(value()?),
+                "--cookie-path" => cookie_path = Some(value()?),
+                "--cookie-max-age" => cookie_lifetime = Some(cookie_max_age(&name, &value()?)?),
                 "--insecure" => insecure = true,
+                "--encrypt-at-rest" => encrypt_at_rest = true,
                 "--max-sessions" => max_sessions = Some(parsed(&name, &value()?)?),
                 "--revocation" => revocation = Some(state_of(&name, &value()?)?),
                 "--conflict" => conflict = conflict_policy(&name, &value()?)?,
@@ -131,7 +141,11 @@ impl Options {
             part_place,
             keys,
             cookie_name,
+            cookie_domain,
+            cookie_path,
+            cookie_lifetime,
             insecure,
+            encrypt_at_rest,
         })
     }
 }
@@ -173,6 +187,16 @@ fn conflict_policy(name: &str, value: &str) -> Result<ConflictPolicy, Error> {
         "merge" => Ok(ConflictPolicy::Merge),
         "fail" => Ok(ConflictPolicy::Fail),
         _ => Err(format!("{name} {value}: the policy is merge or fail").into()),
+    }
+}
+
+fn cookie_max_age(name: &str, value: &str) -> Result<CookieLifetime, Error> {
+    match value {
+        "browser" => Ok(CookieLifetime::BrowserSession),
+        "session" => Ok(CookieLifetime::Persistent),
+        _ => {
+            Err(format!("{name} {value}: a cookie is kept as long as the browser runs, or as the session lives").into())
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use session_state::{Error, Session};
+use session_state::{Error, Session, SessionLoader};
 
 use crate::body::{Add, Body, Fail, FailWith, Login, Logout, Panic, Remember, Remove, Set};
 
@@ -25,6 +25,7 @@ pub(crate) fn router() -> Router {
         .route("/read", get(read))
         .route("/dump", get(dump))
         .route("/lifetime", get(lifetime))
+        .route("/peek", get(peek))
         .route("/set", post(set))
         .route("/add", post(add))
         .route("/remove", post(remove))
@@ -61,6 +62,11 @@ async fn dump(session: Session) -> Answer {
         values.insert(key, value);
     }
     Ok(Json(json!({ "values": values, "principal": session.principal(), "new": session.is_new() })))
+}
+
+/// As `/lifetime`, without using the session.
+async fn peek(loader: SessionLoader) -> Answer {
+    Ok(lifetime(loader.peek().await?).await)
 }
 
 async fn lifetime(session: Session) -> Json<Value> {

@@ -25,6 +25,9 @@ impl Layers {
         let Opened { layer, parts, routes } = open_state(options, &keys).await?;
         let layer = with_timeouts(layer, options).with_conflict_policy(options.conflict);
         let mut layer = layer.with_cookie(cookie)?.add_observer(log);
+        if options.encrypt_at_rest {
+            layer = layer.with_encryption_at_rest(keys.clone())?;
+        }
         if let Some(most) = options.max_sessions {
             layer = layer.with_max_sessions(most, SessionLimitPolicy::EvictOldest)?;
         }
@@ -112,10 +115,19 @@ fn cookie(options: &Options) -> Result<CookieConfig, ConfigError> {
     if options.insecure {
         cookie = cookie.with_insecure_http();
     }
-    match &options.cookie_name {
-        Some(name) => cookie.with_name(name.clone()),
-        None => Ok(cookie),
+    if let Some(name) = &options.cookie_name {
+        cookie = cookie.with_name(name.clone())?;
     }
+    if let Some(domain) = &options.cookie_domain {
+        cookie = cookie.with_domain(domain.clone())?;
+    }
+    if let Some(path) = &options.cookie_path {
+        cookie = cookie.with_path(path.clone())?;
+    }
+    Ok(match options.cookie_lifetime {
+        Some(lifetime) => cookie.with_lifetime(lifetime),
+        None => cookie,
+    })
 }
 
 /// Logs what an operator should look into. The other events are everyday life.

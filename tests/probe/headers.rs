@@ -27,6 +27,12 @@ fn every_cookie_has_exactly_the_documented_attributes() {
         (&["--cookie-name", "sid"], "sid", STRICT),
         (&["--cookie-name", "sid", "--insecure"], "sid", INSECURE),
         (&["--cookie-name", "__Host-sid"], "__Host-sid", STRICT),
+        (&["--insecure", "--cookie-path", "/app"], "id", "; HttpOnly; SameSite=Lax; Path=/app"),
+        (
+            &["--cookie-name", "__Http-id", "--cookie-domain", "example.com"],
+            "__Http-id",
+            "; HttpOnly; SameSite=Lax; Secure; Path=/; Domain=example.com",
+        ),
     ] {
         in_every_state(options, |probe| {
             let mut visitor = probe.visitor().with_cookie_name(name);
@@ -39,6 +45,15 @@ fn every_cookie_has_exactly_the_documented_attributes() {
             assert!(visitor.is_live());
             let removal = format!("{attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
             assert_eq!(visitor.post("/logout", json!({})).set_cookies(), [cookie(name, "", &removal)]);
+        });
+    }
+}
+
+#[test]
+fn the_browser_keeps_the_cookie_as_long_as_the_option_says() {
+    for (kept, age) in [("browser", None), ("session", Some(60))] {
+        in_every_state(&["--idle", "60s", "--cookie-max-age", kept], |probe| {
+            assert_eq!(probe.visitor().set("k", 1).cookie().unwrap().max_age(), age);
         });
     }
 }

@@ -92,6 +92,27 @@ fn a_session_that_is_not_looked_at_is_not_used() {
     });
 }
 
+#[test]
+fn to_peek_at_a_session_is_no_use_of_it() {
+    in_every_state(&["--idle", "3s", "--touch-interval", "0s"], |probe| {
+        let mut visitor = probe.visitor();
+        assert_eq!(visitor.get("/peek").json(), visitor.get("/lifetime").json(), "before there is a session");
+        visitor.set("k", 1);
+        let written = Watch::start();
+        for (milliseconds, left) in [(0, 3), (1010, 2), (2010, 1)] {
+            written.sleep_until(milliseconds);
+            let peeked = visitor.get("/peek");
+            assert_eq!(peeked.set_cookies(), []);
+            let peeked = peeked.json();
+            let (idle, remaining) = (&peeked["idle_seconds"], &peeked["idle_remaining"]);
+            assert_eq!(idle, 3);
+            assert!(remaining.as_u64().unwrap() <= left, "{remaining}");
+        }
+        written.sleep_until(3010);
+        assert!(!visitor.is_live());
+    });
+}
+
 /// A use within the touch interval is not stored, so the session may end early by that much, but never late.
 #[test]
 fn a_touch_interval_ends_a_session_early_and_never_late() {

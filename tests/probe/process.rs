@@ -54,6 +54,12 @@ fn an_invalid_command_line_exits_with_status_64_and_a_reason() {
         (memory(&["--cookie-name", "a b"]), "a b"),
         (memory(&["--cookie-name", "a;b"]), "a;b"),
         (memory(&["--cookie-name", "__Host-id", "--insecure"]), "__Host-"),
+        (memory(&["--cookie-domain", "example.com"]), "__Host-"),
+        (memory(&["--cookie-domain", "example.com:80", "--insecure"]), "example.com:80"),
+        (memory(&["--cookie-path", "/app"]), "__Host-"),
+        (memory(&["--cookie-path", "app", "--insecure"]), "app"),
+        (memory(&["--cookie-max-age", "60"]), "--cookie-max-age 60"),
+        (vec!["--state", "cookie-signed", "--listen", "127.0.0.1:0", "--encrypt-at-rest"], "encryption at rest"),
     ] {
         let (status, stdout, stderr) = run(&arguments);
         assert_eq!((status, stdout.as_str()), (Some(64), ""), "{arguments:?}");
@@ -182,8 +188,7 @@ fn a_connection_carries_the_requests_of_many_visitors() {
 #[test]
 fn an_unimplemented_route_is_501_and_an_unknown_one_404() {
     in_every_state(&[], |probe| {
-        for request in [Request::get("/health"), Request::get("/peek"), Request::post("/take", &json!({ "key": "k" }))]
-        {
+        for request in [Request::get("/health"), Request::get("/cache"), Request::post("/drain", &json!({}))] {
             assert_eq!(probe.exchange(request).status, 501);
         }
         for path in ["/nowhere", "/part/nowhere", "/cart"] {

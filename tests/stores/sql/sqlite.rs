@@ -6,10 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use session_state::SqliteStore;
+use session_state::{Key, SqliteStore};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 
+use crate::nodes::at;
 use crate::sql::{hex, table_name};
+use crate::support::process::Probe;
 
 type Pool = sqlx::SqlitePool;
 
@@ -67,6 +69,17 @@ fn literal(bytes: &[u8]) -> String {
 
 async fn in_schema(scene: &Scene) -> SqliteStore {
     scene.store.clone().with_table("main.order").unwrap()
+}
+
+#[test]
+fn the_probe_encrypts_what_it_stores_if_it_is_told_to() {
+    let (url, keys) = (format!("sqlite:{}", file().display()), Key::generate().unwrap().to_base64());
+    let sealing = || Probe::start(&url, &["--keys", &keys, "--encrypt-at-rest"]);
+    let (one, other, plain) = (sealing(), sealing(), Probe::start(&url, &["--keys", &keys]));
+    let mut visitor = one.visitor();
+    visitor.set("k", 1);
+    assert_eq!(at(&other, &visitor).read("k"), 1);
+    assert_eq!(at(&plain, &visitor).read("k"), serde_json::Value::Null);
 }
 
 #[tokio::test]
