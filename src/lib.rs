@@ -62,6 +62,7 @@
 //! - [Timeouts](guide::timeouts), [keys](guide::keys) and [stores](guide::stores).
 //! - [Parts](guide::parts), [which state goes where](guide::places), and [parts in tables](guide::tables).
 //! - [Accounts](guide::accounts): logins, devices, and ending sessions from outside.
+//! - [Recipes](guide::recipes): short answers, from a login in a test to state in cookies behind nginx.
 //! - [Events](guide::events): what happens to sessions, and what to be alarmed at.
 //! - [Security](guide::security): the rules, their sources, and what cannot be had.
 //! - [Design](guide::design): why it is made the way it is.

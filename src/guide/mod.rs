@@ -7,6 +7,7 @@
 //! - [`places`]: which state goes where.
 //! - [`tables`]: parts in tables of the application, and how they become record data.
 //! - [`accounts`]: logins, devices, and revocation.
+//! - [`recipes`]: short answers, from a login in a test to state in cookies behind nginx.
 //! - [`stores`]: the stores, their contract, and how to write one.
 //! - [`events`]: session events, and which ones to alert on.
 //! - [`security`]: the security rules, their sources, and the limitations.
@@ -35,6 +36,9 @@ pub mod tables {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("accounts.md"))]
 pub mod accounts {}
+
+#[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("recipes.md"))]
+pub mod recipes {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("stores.md"))]
 pub mod stores {}

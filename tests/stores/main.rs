@@ -29,6 +29,7 @@ mod faults;
 mod memcached;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod nginx;
 mod nodes;
 mod outages;
 #[path = "../layer/paused.rs"]

@@ -9,7 +9,7 @@ const FENCE: &str = concat!("``", "`");
 const COMPILED: [&str; 3] = ["no_run", "should_panic", "compile_fail"];
 
 /// Languages whose blocks are tried by a test that reads the page: the language, the page, the test.
-const TRIED: [(&str, &str, &str); 0] = [];
+const TRIED: [(&str, &str, &str); 1] = [("nginx", "recipes.md", "tests/stores/nginx.rs")];
 
 /// A fenced block, without its fences.
 struct Block<'f> {
@@ -123,11 +123,13 @@ fn every_block_of_the_documentation_keeps_the_rule_of_its_language() {
     assert_passes(check, "README.md", &block("rust,no_run", "fn main() {}"));
     assert_passes(check, "src/a.rs", &comment(&block("", "fn main() {}")));
     assert_passes(check, "src/a.rs", &comment(&block("no_run", "fn main() {}")));
+    assert_passes(check, "src/guide/recipes.md", &block("nginx", "location / {}"));
     assert_passes(check, "src/a.rs", &format!("let fence = \"{FENCE}\";\n"));
 
     assert_bites(check, "README.md", &block("", "fn main() {}"));
     assert_bites(check, "README.md", &block("no_run", "fn main() {}"));
     assert_bites(check, "README.md", &block("klingon", "Qapla'"));
+    assert_bites(check, "README.md", &block("nginx", "location / {}"));
     assert_bites(check, "README.md", &block("rust,ignored", "fn main() {}"));
     assert_bites(check, "README.md", &block("toml,no_run", ""));
     assert_bites(check, "other.md", &block("rust", "fn main() {}"));
