@@ -239,8 +239,8 @@ impl<M: 'static> Session<M> {
         self.shared.change(Change::AbsoluteTimeout(None));
     }
 
-    /// Returns `true` if the request came without a live session, or if the session has ended since: by this request, or
-    /// by another one, as a [save](Self::save) has found.
+    /// Returns `true` if the request came without a live session, or if the session has ended since: by this request,
+    /// or by another one, as a [save](Self::save) has found.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.draft(|draft| draft.base().is_none())

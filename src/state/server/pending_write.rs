@@ -3,8 +3,8 @@
 //! Such a write may have taken effect, or may do so later. Repeating it blindly could apply a change twice, or leave an
 //! orphaned session. So it is remembered until its outcome is known: the version of a record identifies the write.
 //!
-//! A write that has not taken effect is shut out before the next one: by another version of the record that it expects,
-//! or by a record under the ID that it would create. A late write would otherwise refer to texts of parts that have been
+//! A write that has not taken effect is shut out before the next one: by another version of the record that it
+//! expects, or by a record under the ID that it would create. A late write would otherwise refer to texts of parts that have been
 //! replaced by then.
 
 use std::sync::Arc;
@@ -68,8 +68,8 @@ impl<W: SharedWork> Commit<'_, W> {
         }
     }
 
-    /// Gives the session another version, so that no write based on the present version can take effect. Returns `false`
-    /// if such a write was faster.
+    /// Gives the session another version, so that no write based on the present version can take effect. Returns
+    /// `false` if such a write was faster.
     pub(super) async fn shut_out_writes(&self, session: StoredSession, now: Timestamp) -> Result<bool, Error> {
         let record = next_record(self.records, &session.record, now);
         let outcome = self.records.update(&session.id, session.record.version, &record, None, now).await?;

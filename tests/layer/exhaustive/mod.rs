@@ -2,9 +2,9 @@
 //! and with a fault at every call.
 //!
 //! This tests the real layer. Each store call waits until the test decides its fate: it succeeds, it fails, its reply
-//! is lost, it is made twice, it takes effect later, the request is dropped before or during it, or the node dies. A run
-//! is one list of such turns; all lists are tried one after the other (stateless model checking, as in Godefroid, *Model
-//! checking for programming languages using VeriSoft*, POPL 1997), with a bound on the preemptions of a request
+//! is lost, it is made twice, it takes effect later, the request is dropped before or during it, or the node dies. A
+//! run is one list of such turns; all lists are tried one after the other (stateless model checking, as in Godefroid,
+//! *Model checking for programming languages using VeriSoft*, POPL 1997), with a bound on the preemptions of a request
 //! (Musuvathi and Qadeer, *Iterative context bounding*, PLDI 2007) and on the faults.
 //!
 //! `SESSION_STATE_SWITCHES` and `SESSION_STATE_FAULTS` raise the bounds.
