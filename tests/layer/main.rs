@@ -51,5 +51,6 @@ mod skewed_clocks;
 #[cfg(feature = "tracing")]
 mod spans;
 mod threads;
+mod turns;
 mod twice;
 mod two_layers;

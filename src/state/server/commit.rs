@@ -4,7 +4,15 @@
 //! are replayed on its record ([`conflict`](super::conflict)). If no reply comes, the outcome of the write is
 //! determined before anything is written again ([`pending_write`](super::pending_write)).
 //!
+//! A commit that keeps losing conflicts takes the [turn](Turn) of its session: later commits of the session in this
+//! process wait for it.
+//!
 //! The work stays whole during a commit: a commit that is dropped while it waits can be run again.
+
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 
 use super::super::retry::{MAX_ATTEMPTS, is_store_failure, pause};
 use super::super::work::{Next, SharedWork, Work};
@@ -23,6 +31,20 @@ pub(in crate::state) struct Commit<'c, W> {
     pub(super) may_set_cookie: bool,
     /// Blocks other logins of the principal.
     pub(super) lease: Option<Box<Lease>>,
+    turn: Turn,
+}
+
+/// Number of attempts after which a commit takes the turn of its session.
+const ATTEMPTS_BEFORE_TURN: u32 = 8;
+
+/// Longest wait for the turn: its holder may no longer be polled.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
+/// The turn of a session: later commits of the session in this process wait until it is released.
+enum Turn {
+    NotTaken,
+    /// `None` after a timeout.
+    Taken(Option<OwnedMutexGuard<()>>),
 }
 
 /// Outcome of an attempt to carry out a plan.
@@ -43,7 +65,7 @@ impl Progress {
 
 impl<'c, W: SharedWork> Commit<'c, W> {
     pub(in crate::state) fn new(records: Records<'c>, work: &'c W, may_set_cookie: bool) -> Self {
-        Self { records, work, may_set_cookie, lease: None }
+        Self { records, work, may_set_cookie, lease: None, turn: Turn::NotTaken }
     }
 
     /// Commits the changes of the request. After an error none of them took effect, unless the store failed and the
@@ -59,7 +81,7 @@ impl<'c, W: SharedWork> Commit<'c, W> {
                 Ok(Progress::Done) if self.lease.is_none() => return Ok(()),
                 Ok(Progress::Done) => return Box::pin(self.release_lease()).await,
                 Ok(Progress::Again) => {}
-                Ok(Progress::Conflict(_)) => pause(attempt).await?,
+                Ok(Progress::Conflict(_)) => Box::pin(self.give_way(attempt)).await?,
                 Err(error) if !has_failed && is_store_failure(&error) => has_failed = true,
                 Err(error) => return Box::pin(self.give_up(error)).await,
             }
@@ -81,22 +103,50 @@ impl<'c, W: SharedWork> Commit<'c, W> {
             return self.write_update(update, now).await;
         }
         match next {
-            Next::CarryOut(plan) => Box::pin(self.carry_out(plan, now)).await,
-            Next::Resolve => Box::pin(self.resolve()).await,
-            Next::Lose => Box::pin(self.lose()).await,
+            Some(Next::CarryOut(plan)) => Box::pin(self.carry_out(plan, now)).await,
+            Some(Next::Resolve) => Box::pin(self.resolve()).await,
+            Some(Next::Lose) => Box::pin(self.lose()).await,
+            None => {
+                Box::pin(self.take_turn()).await;
+                Ok(Progress::Again)
+            }
         }
     }
 
-    /// Determines the next step. An update that needs no preparation begins at once, under the same lock.
-    fn begin(&self, work: &mut Work, now: Timestamp, update: &mut Option<Update>) -> Result<Next, Error> {
+    /// Determines the next step. An update that needs no preparation begins at once, under the same lock. Returns
+    /// `None` if another commit has the turn of the session.
+    fn begin(&self, work: &mut Work, now: Timestamp, update: &mut Option<Update>) -> Result<Option<Next>, Error> {
         let config = self.records.config;
         let next = work.next(config, self.may_set_cookie, now);
+        if matches!(self.turn, Turn::NotTaken) && matches!(next, Next::CarryOut(plan) if plan.writes_record()) {
+            let is_taken = |session| self.records.server.turns.is_taken(session);
+            if turn_of(work).is_some_and(is_taken) {
+                return Ok(None);
+            }
+        }
         if let Next::CarryOut(Plan::Update) = next
             && config.parts.is_empty()
         {
             *update = self.begin_update(work, now)?;
         }
-        Ok(next)
+        Ok(Some(next))
+    }
+
+    /// Backs off after a conflict, or takes the turn after too many.
+    async fn give_way(&mut self, attempt: u32) -> Result<(), Error> {
+        match self.turn {
+            Turn::NotTaken if attempt >= ATTEMPTS_BEFORE_TURN => self.take_turn().await,
+            Turn::NotTaken | Turn::Taken(None) => pause(attempt).await?,
+            // Only other nodes compete with it.
+            Turn::Taken(Some(_)) => pause(1).await?,
+        }
+        Ok(())
+    }
+
+    async fn take_turn(&mut self) {
+        if let Some(session) = self.work.with(|work| turn_of(work)) {
+            self.turn = Turn::Taken(timeout(LONGEST_TURN, self.records.server.turns.lock(session)).await.ok());
+        }
     }
 
     async fn carry_out(&mut self, plan: Plan, now: Timestamp) -> Result<Progress, Error> {
@@ -143,4 +193,10 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         }
         Ok(())
     }
+}
+
+/// Returns the hash of the session whose turn a commit takes.
+fn turn_of(work: &Work) -> Option<u64> {
+    let [first, ..] = work.loaded.record()?.handle.as_bytes().as_chunks().0 else { return None };
+    Some(u64::from_ne_bytes(*first))
 }

@@ -10,6 +10,7 @@ mod commit;
 mod conflict;
 mod lease;
 mod load;
+mod local_locks;
 mod login_limit;
 mod new_write;
 mod parts;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::local_locks::LocalLocks;
 use crate::random;
 use crate::seal::KeyRing;
 use crate::store::{ErasedStore, Store};
@@ -15,12 +16,14 @@ pub(crate) struct ServerState {
     write_ids: Arc<AtomicU32>,
     /// Keys for encryption at rest, if it is enabled.
     pub(in crate::state) at_rest: Option<KeyRing>,
+    /// Turns of sessions, for commits that keep losing conflicts.
+    pub(super) turns: LocalLocks,
 }
 
 impl ServerState {
     pub(crate) fn new(store: impl Store) -> Self {
         let write_ids = AtomicU32::new(u32::from_ne_bytes(random::nonce()));
-        Self { store: Arc::new(store), write_ids: Arc::new(write_ids), at_rest: None }
+        Self { store: Arc::new(store), write_ids: Arc::new(write_ids), at_rest: None, turns: LocalLocks::new() }
     }
 
     pub(crate) fn set_encryption_at_rest(&mut self, keys: KeyRing) {
