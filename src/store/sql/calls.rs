@@ -25,13 +25,13 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
         let call = Call { key: Some(key), now, ..Call::default() };
-        let executor = &mut Executor::<D>::Pool(&self.inner.pool);
+        let executor = &mut self.executor();
         let row = executor.fetch(&self.inner.statements.load, &call).await.map_err(Self::failed)?;
         row.map_or(Ok(None), |row| read::entry::<D>(&row))
     }
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        self.create_on(&mut Executor::Pool(&self.inner.pool), key, &record, now).await
+        self.create_on(&mut self.executor(), key, &record, now).await
     }
 
     async fn update(
@@ -41,7 +41,7 @@ impl<D: Dialect> Store for SqlStore<D> {
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        self.update_on(&mut Executor::Pool(&self.inner.pool), key, expected, &record, now).await
+        self.update_on(&mut self.executor(), key, expected, &record, now).await
     }
 
     async fn touch(
@@ -54,16 +54,16 @@ impl<D: Dialect> Store for SqlStore<D> {
     ) -> Result<Outcome, StoreError> {
         let times = Call { last_seen_now: last_seen_at, expires_now: expires_at, ..Call::default() };
         let call = Call { key: Some(key), expected: Some(expected), now, ..times };
-        self.change(&mut Executor::Pool(&self.inner.pool), &self.inner.statements.touch, &call).await
+        self.change(&mut self.executor(), &self.inner.statements.touch, &call).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.renew_on(&mut Executor::Pool(&self.inner.pool), &renewal, now).await
+        self.renew_on(&mut self.executor(), &renewal, now).await
     }
 
     async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
         let call = Call { key: Some(key), now, ..Call::default() };
-        let executor = &mut Executor::Pool(&self.inner.pool);
+        let executor = &mut self.executor();
         let outcome = self.change(executor, &self.inner.statements.delete, &call).await?;
         // The session was gone already, and another one was created under the key since.
         Ok(if let Outcome::Conflict(_) = outcome { Outcome::Gone } else { outcome })
@@ -159,7 +159,7 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     async fn sweep_batch(&self, call: &Call<'_>) -> Result<u64, SqlxError> {
-        let (executor, sweep) = (&mut Executor::<D>::Pool(&self.inner.pool), &self.inner.statements.sweep);
+        let (executor, sweep) = (&mut self.executor(), &self.inner.statements.sweep);
         if D::SWEEP_IN_TRANSACTION { executor.run_all(&[sweep], call).await } else { executor.run(sweep, call).await }
     }
 

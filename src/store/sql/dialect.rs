@@ -1,5 +1,7 @@
 //! The differences between the engines.
 
+use sqlx::Pool;
+
 use super::engine::Engine;
 use super::statement::Syntax;
 use super::table::Table;
@@ -40,6 +42,11 @@ pub(crate) trait Dialect: Engine + Syntax {
     /// SQLSTATE.
     fn is_constraint_violation(code: &str) -> bool {
         code.starts_with("22") || code.starts_with("23")
+    }
+
+    /// Whether statements have names on the connections of a pool.
+    fn names_statements(_pool: &Pool<Self>) -> bool {
+        true
     }
 
     /// Makes a statement that changes one row return a row as [`RETURNS_ROW`](Self::RETURNS_ROW) says.

@@ -1,64 +1,67 @@
 //! The few functions that need a concrete engine of sqlx: binding, running and reading. The rest is generic.
 
-use sqlx::{AssertSqlSafe, Error, Pool};
+use sqlx::{AssertSqlSafe, Database, Error, Pool};
 
 use super::pooled_connection::{PooledConnection, PooledEngine};
 use super::pooled_transaction::PooledTransaction;
 use super::statement::{Statement, Value};
 
+/// A statement with its arguments.
+pub(crate) type Query<D> = sqlx::query::Query<'static, D, <D as Database>::Arguments>;
+
 /// The functions of sqlx that need bounds on the concrete engine, which every caller would have to repeat.
+///
+/// Some run a statement in a transaction of its own, if `begin` is given: the statement that begins it.
 pub(crate) trait Engine: PooledEngine {
     fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error>;
+
+    /// Makes a query. A named one is prepared once for each connection.
+    fn query(statement: &Statement, arguments: Self::Arguments, is_named: bool) -> Query<Self>;
 
     /// Runs a statement and returns how many rows it affected.
     fn run(
         pool: &Pool<Self>,
-        statement: &Statement,
-        arguments: Self::Arguments,
+        begin: Option<&'static str>,
+        query: Query<Self>,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Runs statements in a transaction, up to the first that affects no row. Returns how many rows the last one
-    /// affected: if none, the transaction is rolled back. `begin` is the statement that begins it.
+    /// affected: if none, the transaction is rolled back.
     fn run_all(
         pool: &Pool<Self>,
         begin: &'static str,
-        statements: Vec<(&Statement, Self::Arguments)>,
+        queries: Vec<Query<Self>>,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Runs a statement and returns its first row.
     fn fetch(
         pool: &Pool<Self>,
-        statement: &Statement,
-        arguments: Self::Arguments,
+        begin: Option<&'static str>,
+        query: Query<Self>,
     ) -> impl Future<Output = Result<Option<Self::Row>, Error>> + Send;
 
     /// Runs a statement and returns all of its rows.
     fn fetch_all(
         pool: &Pool<Self>,
-        statement: &Statement,
-        arguments: Self::Arguments,
-    ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
-
-    /// Runs [`fetch_all`](Self::fetch_all) on a given connection.
-    fn fetch_all_on(
-        connection: &mut Self::Connection,
-        statement: &Statement,
-        arguments: Self::Arguments,
+        begin: Option<&'static str>,
+        query: Query<Self>,
     ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
 
     /// Runs [`run`](Self::run) on a given connection.
-    fn run_on(
-        connection: &mut Self::Connection,
-        statement: &Statement,
-        arguments: Self::Arguments,
-    ) -> impl Future<Output = Result<u64, Error>> + Send;
+    fn run_on(connection: &mut Self::Connection, query: Query<Self>)
+    -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Runs [`fetch`](Self::fetch) on a given connection.
     fn fetch_on(
         connection: &mut Self::Connection,
-        statement: &Statement,
-        arguments: Self::Arguments,
+        query: Query<Self>,
     ) -> impl Future<Output = Result<Option<Self::Row>, Error>> + Send;
+
+    /// Runs [`fetch_all`](Self::fetch_all) on a given connection.
+    fn fetch_all_on(
+        connection: &mut Self::Connection,
+        query: Query<Self>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, Error>> + Send;
 
     fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error>;
     fn bytes(row: &Self::Row, column: usize) -> Result<Option<&[u8]>, Error>;
@@ -75,6 +78,20 @@ pub(crate) trait Engine: PooledEngine {
         version: String,
         steps: Vec<String>,
     ) -> impl Future<Output = Result<usize, Error>> + Send;
+}
+
+/// Runs a statement on a connection of the pool, in a transaction of its own if `begin` is given.
+async fn on_pool<D: PooledEngine, T>(
+    pool: &Pool<D>,
+    begin: Option<&'static str>,
+    statement: impl AsyncFnOnce(&mut D::Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    match begin {
+        None => PooledConnection::run(pool, statement).await,
+        Some(begin) => {
+            PooledTransaction::run(pool, begin, async |connection| Ok((statement(connection).await?, true))).await
+        }
+    }
 }
 
 macro_rules! impl_engine {
@@ -95,25 +112,19 @@ macro_rules! impl_engine {
                 bound.map_err(Error::Encode)
             }
 
-            async fn run(pool: &Pool<Self>, statement: &Statement, arguments: Self::Arguments) -> Result<u64, Error> {
-                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
-                let done = PooledConnection::run(pool, async |connection| query.execute(connection).await).await?;
-                Ok(done.rows_affected())
+            fn query(statement: &Statement, arguments: Self::Arguments, is_named: bool) -> Query<Self> {
+                sqlx::query_with(AssertSqlSafe(statement.text()), arguments).persistent(is_named)
             }
 
-            async fn run_all(
-                pool: &Pool<Self>,
-                begin: &'static str,
-                statements: Vec<(&Statement, Self::Arguments)>,
-            ) -> Result<u64, Error> {
-                let query = |(statement, arguments): (&Statement, _)| {
-                    sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments)
-                };
-                let queries: Vec<_> = statements.into_iter().map(query).collect();
+            async fn run(pool: &Pool<Self>, begin: Option<&'static str>, query: Query<Self>) -> Result<u64, Error> {
+                on_pool(pool, begin, async |connection| Self::run_on(connection, query).await).await
+            }
+
+            async fn run_all(pool: &Pool<Self>, begin: &'static str, queries: Vec<Query<Self>>) -> Result<u64, Error> {
                 PooledTransaction::run(pool, begin, async |connection| {
                     let mut affected = 0;
                     for query in queries {
-                        affected = query.execute(&mut *connection).await?.rows_affected();
+                        affected = Self::run_on(connection, query).await?;
                         if affected == 0 {
                             break;
                         }
@@ -125,47 +136,36 @@ macro_rules! impl_engine {
 
             async fn fetch(
                 pool: &Pool<Self>,
-                statement: &Statement,
-                arguments: Self::Arguments,
+                begin: Option<&'static str>,
+                query: Query<Self>,
             ) -> Result<Option<Self::Row>, Error> {
-                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
-                PooledConnection::run(pool, async |connection| query.fetch_optional(connection).await).await
+                on_pool(pool, begin, async |connection| Self::fetch_on(connection, query).await).await
             }
 
             async fn fetch_all(
                 pool: &Pool<Self>,
-                statement: &Statement,
-                arguments: Self::Arguments,
+                begin: Option<&'static str>,
+                query: Query<Self>,
             ) -> Result<Vec<Self::Row>, Error> {
-                let query = sqlx::query_with(AssertSqlSafe(statement.text()), arguments);
-                PooledConnection::run(pool, async |connection| query.fetch_all(connection).await).await
+                on_pool(pool, begin, async |connection| Self::fetch_all_on(connection, query).await).await
             }
 
-            async fn fetch_all_on(
-                connection: &mut Self::Connection,
-                statement: &Statement,
-                arguments: Self::Arguments,
-            ) -> Result<Vec<Self::Row>, Error> {
-                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
-                query.fetch_all(connection).await
-            }
-
-            async fn run_on(
-                connection: &mut Self::Connection,
-                statement: &Statement,
-                arguments: Self::Arguments,
-            ) -> Result<u64, Error> {
-                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
+            async fn run_on(connection: &mut Self::Connection, query: Query<Self>) -> Result<u64, Error> {
                 Ok(query.execute(connection).await?.rows_affected())
             }
 
             async fn fetch_on(
                 connection: &mut Self::Connection,
-                statement: &Statement,
-                arguments: Self::Arguments,
+                query: Query<Self>,
             ) -> Result<Option<Self::Row>, Error> {
-                let query = sqlx::query_with::<Self, _>(AssertSqlSafe(statement.text()), arguments);
                 query.fetch_optional(connection).await
+            }
+
+            async fn fetch_all_on(
+                connection: &mut Self::Connection,
+                query: Query<Self>,
+            ) -> Result<Vec<Self::Row>, Error> {
+                query.fetch_all(connection).await
             }
 
             fn integer(row: &Self::Row, column: usize) -> Result<Option<i64>, Error> {

@@ -1,30 +1,52 @@
 //! Runs the statements of a call, on the pool or in a transaction.
 
+use std::time::Duration;
+
 use sqlx::{Error, Pool};
 
 use super::dialect::Dialect;
+use super::engine::Query;
 use super::statement::{Call, Statement};
+use crate::random;
 
 /// Runs the statements of a call.
-pub(crate) enum Executor<'p, D: Dialect> {
-    /// Each on a connection of the pool, with a retry after a deadlock or a serialization failure.
-    Pool(&'p Pool<D>),
-    /// In a transaction that the caller begins and ends.
-    Transaction(&'p mut D::Connection),
+pub(crate) struct Executor<'e, D: Dialect> {
+    place: Place<'e, D>,
+    /// Whether statements are named. The server keeps a named one for the connection, and it is prepared only once.
+    ///
+    /// An unnamed one is prepared and run in two steps, between which a pooler in transaction mode may take another
+    /// connection to the server, unless a transaction is open. So each has a transaction.
+    names_statements: bool,
 }
 
-impl<D: Dialect> Executor<'_, D> {
+/// Where statements run.
+enum Place<'e, D: Dialect> {
+    /// Each on a connection of the pool, with retries after a deadlock or a serialization failure.
+    Pool(&'e Pool<D>),
+    /// In a transaction that the caller begins and ends.
+    Transaction(&'e mut D::Connection),
+}
+
+impl<'e, D: Dialect> Executor<'e, D> {
+    pub(super) fn on_pool(pool: &'e Pool<D>, names_statements: bool) -> Self {
+        Self { place: Place::Pool(pool), names_statements }
+    }
+
+    pub(super) fn in_transaction(connection: &'e mut D::Connection, names_statements: bool) -> Self {
+        Self { place: Place::Transaction(connection), names_statements }
+    }
+
     /// Runs a statement and returns how many rows it affected.
     pub(super) async fn run(&mut self, statement: &Statement, call: &Call<'_>) -> Result<u64, Error> {
         let mut attempts = Attempts::default();
         loop {
-            let arguments = arguments::<D>(statement, call)?;
-            let ran = match self {
-                Self::Pool(pool) => D::run(pool, statement, arguments).await,
-                Self::Transaction(connection) => return D::run_on(connection, statement, arguments).await,
+            let (begin, query) = (self.begin(&attempts), self.query(statement, call)?);
+            let ran = match &mut self.place {
+                Place::Pool(pool) => D::run(pool, begin, query).await,
+                Place::Transaction(connection) => return D::run_on(connection, query).await,
             };
             match ran {
-                Err(error) if attempts.should_retry::<D>(&error) => {}
+                Err(error) if attempts.should_retry::<D>(&error).await => {}
                 ended => return ended,
             }
         }
@@ -35,11 +57,11 @@ impl<D: Dialect> Executor<'_, D> {
     pub(super) async fn run_all(&mut self, statements: &[&Statement], call: &Call<'_>) -> Result<u64, Error> {
         let mut attempts = Attempts::default();
         loop {
-            let Self::Pool(pool) = self else { return self.run_each(statements, call).await };
-            let bound = statements.iter().map(|statement| Ok((*statement, arguments::<D>(statement, call)?)));
-            let bound = bound.collect::<Result<_, Error>>()?;
-            match D::run_all(pool, D::BEGIN_CALL, bound).await {
-                Err(error) if attempts.should_retry::<D>(&error) => {}
+            let Place::Pool(pool) = self.place else { return self.run_each(statements, call).await };
+            let queries = statements.iter().map(|statement| self.query(statement, call));
+            let queries = queries.collect::<Result<_, Error>>()?;
+            match D::run_all(pool, D::BEGIN_CALL, queries).await {
+                Err(error) if attempts.should_retry::<D>(&error).await => {}
                 ended => return ended,
             }
         }
@@ -60,13 +82,13 @@ impl<D: Dialect> Executor<'_, D> {
     pub(super) async fn fetch_all(&mut self, statement: &Statement, call: &Call<'_>) -> Result<Vec<D::Row>, Error> {
         let mut attempts = Attempts::default();
         loop {
-            let arguments = arguments::<D>(statement, call)?;
-            let fetched = match self {
-                Self::Pool(pool) => D::fetch_all(pool, statement, arguments).await,
-                Self::Transaction(connection) => return D::fetch_all_on(connection, statement, arguments).await,
+            let (begin, query) = (self.begin(&attempts), self.query(statement, call)?);
+            let fetched = match &mut self.place {
+                Place::Pool(pool) => D::fetch_all(pool, begin, query).await,
+                Place::Transaction(connection) => return D::fetch_all_on(connection, query).await,
             };
             match fetched {
-                Err(error) if attempts.should_retry::<D>(&error) => {}
+                Err(error) if attempts.should_retry::<D>(&error).await => {}
                 ended => return ended,
             }
         }
@@ -76,31 +98,56 @@ impl<D: Dialect> Executor<'_, D> {
     pub(super) async fn fetch(&mut self, statement: &Statement, call: &Call<'_>) -> Result<Option<D::Row>, Error> {
         let mut attempts = Attempts::default();
         loop {
-            let arguments = arguments::<D>(statement, call)?;
-            let fetched = match self {
-                Self::Pool(pool) => D::fetch(pool, statement, arguments).await,
-                Self::Transaction(connection) => return D::fetch_on(connection, statement, arguments).await,
+            let (begin, query) = (self.begin(&attempts), self.query(statement, call)?);
+            let fetched = match &mut self.place {
+                Place::Pool(pool) => D::fetch(pool, begin, query).await,
+                Place::Transaction(connection) => return D::fetch_on(connection, query).await,
             };
             match fetched {
-                Err(error) if attempts.should_retry::<D>(&error) => {}
+                Err(error) if attempts.should_retry::<D>(&error).await => {}
                 ended => return ended,
             }
         }
     }
+
+    /// Returns the statement that begins a transaction for a single statement, if it needs one: because it is unnamed,
+    /// or because it has failed. The transaction sets the isolation, at which no statement fails to serialize.
+    fn begin(&self, attempts: &Attempts) -> Option<&'static str> {
+        let needs_transaction = !self.names_statements || attempts.0 > 0;
+        needs_transaction.then_some(D::BEGIN_CALL)
+    }
+
+    fn query(&self, statement: &Statement, call: &Call<'_>) -> Result<Query<D>, Error> {
+        let mut arguments = D::Arguments::default();
+        for parameter in statement.parameters() {
+            D::bind(&mut arguments, call.value::<D>(*parameter))?;
+        }
+        Ok(D::query(statement, arguments, self.names_statements))
+    }
 }
 
 /// How often a statement is run that fails with a retryable error each time.
-const MAX_ATTEMPTS: usize = 10;
+const MAX_ATTEMPTS: u32 = 10;
+
+/// The longest pause between two attempts, as a power of two in milliseconds.
+const LONGEST_PAUSE: u32 = 6;
 
 /// Counts the attempts to run a statement.
 #[derive(Default)]
-pub(super) struct Attempts(usize);
+pub(super) struct Attempts(u32);
 
 impl Attempts {
-    /// Counts a failed attempt, and returns whether to run the statement again.
-    pub(super) fn should_retry<D: Dialect>(&mut self, error: &Error) -> bool {
+    /// Counts a failed attempt, and returns whether to run the statement again: at once the first time, then after
+    /// random pauses that grow up to 64 ms.
+    pub(super) async fn should_retry<D: Dialect>(&mut self, error: &Error) -> bool {
         self.0 += 1;
-        self.0 < MAX_ATTEMPTS && is_retryable::<D>(error)
+        let should_retry = self.0 < MAX_ATTEMPTS && is_retryable::<D>(error);
+        if should_retry && self.0 > 1 {
+            let [random] = random::nonce::<1>();
+            let longest = Duration::from_millis(1 << self.0.min(LONGEST_PAUSE));
+            Box::pin(tokio::time::sleep(longest * u32::from(random) / 255)).await;
+        }
+        should_retry
     }
 }
 
@@ -108,12 +155,4 @@ impl Attempts {
 pub(super) fn is_retryable<D: Dialect>(error: &Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| D::RETRYABLE.contains(&&*code))
-}
-
-pub(super) fn arguments<D: Dialect>(statement: &Statement, call: &Call<'_>) -> Result<D::Arguments, Error> {
-    let mut arguments = D::Arguments::default();
-    for parameter in statement.parameters() {
-        D::bind(&mut arguments, call.value::<D>(*parameter))?;
-    }
-    Ok(arguments)
 }

@@ -1,8 +1,9 @@
 //! PostgreSQL.
 
 use std::borrow::Cow;
+use std::str::FromStr as _;
 
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
 use super::columns::{COLUMNS, IS_EXPECTED, forward_value, record_value, renewal_assignments};
@@ -36,10 +37,15 @@ use crate::store::StoreError;
 /// - [`connect`](Self::connect) disables `test_before_acquire`, which doubles the round trips; do the same in your own
 ///   pool. After a connection error the store pings all idle connections and the layer retries the call, so requests
 ///   survive a restart of the server (tested by killing it).
-/// - Keep the default isolation, `READ COMMITTED`. At stricter levels, concurrent calls fail to serialize and are
-///   retried.
-/// - PgBouncer in transaction mode needs `max_prepared_statements` (1.21 or later) for prepared statements, or the pool
-///   needs `statement_cache_capacity(0)`.
+/// - `default_transaction_isolation` can be any level. Above `read committed` a concurrent call may fail to serialize;
+///   it is run again, in a transaction at `read committed`.
+/// - PgBouncer in transaction mode needs nothing here if it follows named statements: from 1.21 with
+///   `max_prepared_statements` above 0, which is the default since 1.24. Otherwise, as in Debian 12, the pool needs
+///   `statement_cache_capacity(0)`, or the URL `?statement-cache-capacity=0`. The store then runs each statement
+///   unnamed and in a transaction of its own: four round trips instead of one. Do the same with your own statements
+///   (`persistent(false)`, in a transaction): sqlx names them at capacity 0 too.
+/// - PgBouncer rejects the parameter `extra_float_digits`. [`connect`](Self::connect) does not send it; set
+///   `extra_float_digits(None)` in your own pool.
 /// - For TLS, enable the sqlx feature `tls-rustls` or `tls-native-tls` in your own `Cargo.toml`.
 pub type PostgresStore = SqlStore<Postgres>;
 
@@ -56,7 +62,9 @@ impl SqlStore<Postgres> {
     ///
     /// [`StoreError`] if the URL is not a PostgreSQL URL, or the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let pool = PgPoolOptions::new().test_before_acquire(false).connect(url).await;
+        // PgBouncer refuses this parameter. Since PostgreSQL 12 every number is exact without it.
+        let options = PgConnectOptions::from_str(url).map_err(Self::failed)?.extra_float_digits(None);
+        let pool = PgPoolOptions::new().test_before_acquire(false).connect_with(options).await;
         pool.map(Self::new).map_err(Self::failed)
     }
 }
@@ -97,6 +105,8 @@ impl Dialect for Postgres {
     const QUOTE: char = '"';
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "BEGIN";
+    /// At a stricter default, whole transactions would fail to serialize.
+    const BEGIN_CALL: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
     const OR_IGNORE: &'static str = "ON CONFLICT DO NOTHING";
     const SWEEP_BATCH: usize = 200;
     /// A serialization failure, which occurs only above the default isolation, and a deadlock.
@@ -110,6 +120,15 @@ impl Dialect for Postgres {
                                      AND left(principal, 500) <= left(:principal, 500) \
                                      AND COALESCE(principal = :principal, FALSE)";
     const ORDER_BY: &'static str = "left(principal, 500), handle";
+
+    /// A name lives on one connection to the server, which a pooler in transaction mode does not keep.
+    /// `statement_cache_capacity(0)` says so, and shows only in the debug output. sqlx itself would still name each
+    /// statement, for a single use.
+    fn names_statements(pool: &PgPool) -> bool {
+        let options = pool.connect_options();
+        let without_names = PgConnectOptions::clone(&options).statement_cache_capacity(0);
+        format!("{options:?}") != format!("{without_names:?}")
+    }
 
     fn returning(table: &Table, change: &str) -> String {
         with_current_row(table, &format!("done AS ({change} RETURNING 1)"))

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use sqlx::Error as SqlxError;
 
 use super::dialect::Dialect;
-use super::executor::{Attempts, Executor, arguments};
+use super::executor::Attempts;
 use super::pooled_connection::PooledConnection;
 use super::principal_statements::Revoke;
 use super::read;
@@ -46,8 +46,7 @@ impl<D: Dialect> SqlStore<D> {
 
     pub(super) async fn count_sessions(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
         let call = Call { principal: Some(principal), now, ..Call::default() };
-        let executor = &mut Executor::<D>::Pool(&self.inner.pool);
-        let row = executor.fetch(&self.inner.statements.principals.count, &call).await.map_err(Self::failed)?;
+        let row = self.executor().fetch(&self.inner.statements.principals.count, &call).await.map_err(Self::failed)?;
         read::count::<D>(&row.ok_or_else(|| Self::failed(SqlxError::RowNotFound))?)
     }
 
@@ -108,7 +107,7 @@ impl<D: Dialect> SqlStore<D> {
                 removed => return removed.map_err(Self::failed),
             };
             PooledConnection::on_error(&self.inner.pool, &error);
-            if !attempts.should_retry::<D>(&error) {
+            if !attempts.should_retry::<D>(&error).await {
                 return Err(Self::failed(error));
             }
         }
@@ -121,7 +120,7 @@ impl<D: Dialect> SqlStore<D> {
         found: &[Found],
     ) -> Result<Vec<Found>, SqlxError> {
         let mut transaction = self.begin().await?;
-        let removed = Self::remove_on(transaction.connection(), remove, call, found).await;
+        let removed = self.remove_on(transaction.connection(), remove, call, found).await;
         match &removed {
             Ok(removed) if !removed.is_empty() => transaction.commit().await?,
             Ok(_) => transaction.rollback().await?,
@@ -132,27 +131,29 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     async fn remove_on(
+        &self,
         connection: &mut D::Connection,
         [lock, remove]: [&Statement; 2],
         call: &Call<'_>,
         found: &[Found],
     ) -> Result<Vec<Found>, SqlxError> {
+        let mut executor = self.executor_on(connection);
         let keys = |found: &[Found]| found.iter().map(|(_, key)| *key).collect::<Vec<_>>();
         let of_keys = Call { keys: &keys(found), ..*call };
-        let rows = D::fetch_all_on(connection, lock, arguments::<D>(lock, &of_keys)?).await?;
+        let rows = executor.fetch_all(lock, &of_keys).await?;
         let locked = rows.iter().map(read::handle_and_key::<D>).collect::<Result<Vec<_>, _>>();
         let mut locked = locked.map_err(|error| SqlxError::Decode(error.into()))?;
         // Another session may have the key by now.
         locked.retain(|locked| found.contains(locked));
         if !locked.is_empty() {
             let of_keys = Call { keys: &keys(&locked), ..*call };
-            D::run_on(connection, remove, arguments::<D>(remove, &of_keys)?).await?;
+            executor.run(remove, &of_keys).await?;
         }
         Ok(locked)
     }
 
     async fn fetch_all(&self, statement: &Statement, call: &Call<'_>) -> Result<Vec<D::Row>, SqlxError> {
-        Executor::<D>::Pool(&self.inner.pool).fetch_all(statement, call).await
+        self.executor().fetch_all(statement, call).await
     }
 }
 

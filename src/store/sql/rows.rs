@@ -5,7 +5,7 @@ use std::any::Any;
 use sqlx::Error as SqlxError;
 
 use super::dialect::Dialect;
-use super::executor::{Attempts, Executor, arguments, is_retryable};
+use super::executor::{Attempts, Executor};
 use super::pooled_connection::PooledConnection;
 use super::pooled_transaction::PooledTransaction;
 use super::read;
@@ -43,7 +43,7 @@ impl<D: Dialect> SqlStore<D> {
 
     /// Runs a statement and returns all of its rows.
     pub(crate) async fn fetch_rows(&self, statement: &Statement, call: &Call<'_>) -> Result<Vec<D::Row>, SqlxError> {
-        Executor::<D>::Pool(&self.inner.pool).fetch_all(statement, call).await
+        self.executor().fetch_all(statement, call).await
     }
 
     /// Makes a call and writes rows of its session in one transaction. Writes no row if the call does not take place.
@@ -61,15 +61,10 @@ impl<D: Dialect> SqlStore<D> {
                 Err(error) => Err(error),
             };
             let error = written.as_ref().err().and_then(sqlx_error);
-            let (is_retryable, should_retry) =
-                error.map_or((false, false), |error| (is_retryable::<D>(error), attempts.should_retry::<D>(error)));
-            if let Some(error) = error {
-                PooledConnection::on_error(&self.inner.pool, error);
-            }
-            match written {
-                Err(_) if should_retry => {}
-                Err(error) if is_retryable => return Err(StoreError::contended(D::STORE, error)),
-                ended => return ended,
+            let Some(error) = error else { return written };
+            PooledConnection::on_error(&self.inner.pool, error);
+            if !attempts.should_retry::<D>(error).await {
+                return written;
             }
         }
     }
@@ -99,10 +94,17 @@ impl<D: Dialect> SqlStore<D> {
         key: &StoreKey,
         now: Timestamp,
     ) -> Result<(Box<PooledTransaction<D>>, Option<Entry>), StoreError> {
-        let (transaction, row) = self.begin_locked(key, now).await.map_err(|error| {
+        let mut attempts = Attempts::default();
+        let (transaction, row) = loop {
+            let error = match self.begin_locked(key, now).await {
+                Ok(locked) => break locked,
+                Err(error) => error,
+            };
             PooledConnection::on_error(&self.inner.pool, &error);
-            Self::failed(error)
-        })?;
+            if !attempts.should_retry::<D>(&error).await {
+                return Err(Self::failed(error));
+            }
+        };
         let entry = row.map_or(Ok(None), |row| read::entry::<D>(&row))?;
         Ok((Box::new(transaction), entry))
     }
@@ -114,8 +116,7 @@ impl<D: Dialect> SqlStore<D> {
     ) -> Result<(PooledTransaction<D>, Option<D::Row>), SqlxError> {
         let mut transaction = self.begin().await?;
         let call = Call { key: Some(key), now, ..Call::default() };
-        let executor = &mut Executor::<D>::Transaction(transaction.connection());
-        let row = executor.fetch(&self.inner.statements.lock, &call).await?;
+        let row = self.executor_on(transaction.connection()).fetch(&self.inner.statements.lock, &call).await?;
         Ok((transaction, row))
     }
 
@@ -126,11 +127,12 @@ impl<D: Dialect> SqlStore<D> {
 
     /// Runs [`fetch_rows`](Self::fetch_rows) on a given connection.
     pub(crate) async fn fetch_rows_on(
+        &self,
         connection: &mut D::Connection,
         statement: &Statement,
         call: &Call<'_>,
     ) -> Result<Vec<D::Row>, SqlxError> {
-        D::fetch_all_on(connection, statement, arguments::<D>(statement, call)?).await
+        self.executor_on(connection).fetch_all(statement, call).await
     }
 
     /// Makes a call and writes rows of its session in the caller's transaction.
@@ -141,7 +143,8 @@ impl<D: Dialect> SqlStore<D> {
         batches: &[Batch<'_>],
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let outcome = self.call_on(&mut Executor::Transaction(connection), call, now).await?;
+        let executor = &mut self.executor_on(connection);
+        let outcome = self.call_on(executor, call, now).await?;
         if outcome != Outcome::Done {
             return Ok(outcome);
         }
@@ -149,8 +152,7 @@ impl<D: Dialect> SqlStore<D> {
             let of_rows = Call { session: Some(&call.record().handle), rows: batch.rows, ..Call::default() };
             let mut affected = 0;
             for statement in &batch.statements {
-                let arguments = arguments::<D>(statement, &of_rows).map_err(Self::failed)?;
-                affected += D::run_on(connection, statement, arguments).await.map_err(Self::write_error)?;
+                affected += executor.run(statement, &of_rows).await.map_err(Self::write_error)?;
                 if affected >= batch.count {
                     break;
                 }

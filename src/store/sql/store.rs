@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sqlx::{Database, Pool};
 
 use super::dialect::Dialect;
+use super::executor::{Executor, is_retryable};
 use super::statements::Statements;
 use super::table::Table;
 use crate::error::ConfigError;
@@ -65,6 +66,7 @@ pub struct SqlStore<D: Database> {
 
 pub(super) struct Inner<D: Database> {
     pub(super) pool: Pool<D>,
+    names_statements: bool,
     pub(super) table: Table,
     pub(super) statements: Statements,
 }
@@ -82,8 +84,8 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     fn in_table(pool: Pool<D>, table: Table) -> Self {
-        let statements = Statements::new::<D>(&table);
-        Self { inner: Arc::new(Inner { pool, table, statements }) }
+        let (names_statements, statements) = (D::names_statements(&pool), Statements::new::<D>(&table));
+        Self { inner: Arc::new(Inner { pool, names_statements, table, statements }) }
     }
 
     /// Names the table. The default is `session_state`.
@@ -134,7 +136,20 @@ impl<D: Dialect> SqlStore<D> {
         format!("{}{}", D::schema_versions(table), D::schema_steps(table).concat())
     }
 
+    /// Runs statements on connections of the pool.
+    pub(super) fn executor(&self) -> Executor<'_, D> {
+        Executor::on_pool(&self.inner.pool, self.inner.names_statements)
+    }
+
+    /// Runs statements in a transaction of the caller.
+    pub(super) fn executor_on<'e>(&self, connection: &'e mut D::Connection) -> Executor<'e, D> {
+        Executor::in_transaction(connection, self.inner.names_statements)
+    }
+
     pub(crate) fn failed(error: sqlx::Error) -> StoreError {
+        if is_retryable::<D>(&error) {
+            return StoreError::contended(D::STORE, error);
+        }
         StoreError::failed(D::STORE, error)
     }
 }

@@ -32,6 +32,11 @@ pub(crate) static POSTGRES: Engine = Engine::new("postgres", "SESSION_STATE_TEST
     format!("postgres://postgres@{address}/postgres")
 });
 
+/// PgBouncer in transaction mode before the shared server of PostgreSQL. It knows no named statements.
+pub(crate) static PGBOUNCER: Engine = Engine::new("pgbouncer", "SESSION_STATE_TEST_PGBOUNCER", pgbouncer, |address| {
+    format!("postgres://postgres@{address}/postgres?statement-cache-capacity=0")
+});
+
 /// MariaDB or MySQL, whichever is installed.
 pub(crate) static MYSQL: Engine =
     Engine::new("mysql", "SESSION_STATE_TEST_MYSQL", mysql, |address| format!("mysql://sessions@{address}/sessions"));
@@ -172,12 +177,53 @@ fn postgres() -> Result<Spec, String> {
         command.args(["-c", "dynamic_shared_memory_type=mmap", "-D"]).arg(place.directory.join("data"));
         command
     };
-    // The start of a session: the reply may ask for a password, but is not an error.
-    let ping = Ping {
-        question: b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0",
-        is_answer: |answer| answer.starts_with(b"R"),
+    Ok(Spec { name: "postgres", prepare: Some(Box::new(prepare)), run: Box::new(run), ping: POSTGRES_PING })
+}
+
+/// The start of a session: the reply may ask for a password, but is not an error.
+const POSTGRES_PING: Ping = Ping {
+    question: b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0",
+    is_answer: |answer| answer.starts_with(b"R"),
+};
+
+fn pgbouncer() -> Result<Spec, String> {
+    pgbouncer_with(0)
+}
+
+/// PgBouncer with few connections to the server, so that statements meet those of other clients, which follows so many
+/// named statements of a client from one connection to the other.
+pub(crate) fn pgbouncer_with(named_statements: u32) -> Result<Spec, String> {
+    let program = find(&["pgbouncer"])?;
+    let server = POSTGRES.server().ok_or("there is no PostgreSQL")?.address();
+    let version = Command::new(&program).arg("--version").output().map_err(|error| error.to_string())?;
+    let names = match follows_named_statements(&String::from_utf8_lossy(&version.stdout)) {
+        true => format!("max_prepared_statements = {named_statements}\n"),
+        false if named_statements == 0 => String::new(),
+        false => return Err("PgBouncer follows named statements since 1.21".to_owned()),
     };
-    Ok(Spec { name: "postgres", prepare: Some(Box::new(prepare)), run: Box::new(run), ping })
+    let run = move |place: &Place| {
+        let file = place.directory.join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\npostgres = host={} port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n\
+             default_pool_size = 6\nmax_client_conn = 2000\n{names}",
+            server.ip(),
+            server.port(),
+            place.port
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(&program);
+        command.arg(file);
+        command
+    };
+    Ok(Spec { name: "pgbouncer", prepare: None, run: Box::new(run), ping: POSTGRES_PING })
+}
+
+/// Whether this version of PgBouncer can follow named statements.
+fn follows_named_statements(version: &str) -> bool {
+    let numbers = version.trim_start_matches("PgBouncer ").split(['.', '\n']).map(str::parse);
+    let numbers: Vec<u32> = numbers.map_while(Result::ok).collect();
+    numbers >= vec![1, 21]
 }
 
 fn mysql() -> Result<Spec, String> {

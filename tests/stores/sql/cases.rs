@@ -10,13 +10,10 @@ use session_state::{Clock as _, SystemClock, Timestamp};
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Makes the tests that all engines share, in a module with `async fn pool() -> Option<Pool>`, which returns `None`
-/// where the tests are to be skipped.
+/// where the tests are to be skipped. With `[scene]` it makes only what they need.
 macro_rules! tests_of_sql_store {
-    ($store:ident) => {
-        use session_state::store::{Outcome, Store as _, StoreErrorKind};
-        use session_state::test_kit::conformance::compare_with_model;
-
-        use crate::sql::cases::{self, HOUR};
+    ([scene] $store:ident) => {
+        use session_state::store::Store as _;
 
         /// A store over a separate table, which does not exist yet, and access to its database.
         struct Scene {
@@ -56,14 +53,22 @@ macro_rules! tests_of_sql_store {
 
             async fn number(&self, sql: &str) -> i64 {
                 let sql = sqlx::AssertSqlSafe(sql.replace("@t", &self.table));
-                sqlx::query_scalar(sql).persistent(false).fetch_one(&self.pool).await.unwrap()
+                sqlx::Row::get(&sqlx::raw_sql(sql).fetch_one(&self.pool).await.unwrap(), 0)
             }
 
             async fn text(&self, sql: &str) -> String {
                 let sql = sqlx::AssertSqlSafe(sql.replace("@t", &self.table));
-                sqlx::query_scalar(sql).persistent(false).fetch_one(&self.pool).await.unwrap()
+                sqlx::Row::get(&sqlx::raw_sql(sql).fetch_one(&self.pool).await.unwrap(), 0)
             }
         }
+    };
+    ($store:ident) => {
+        use session_state::store::{Outcome, StoreErrorKind};
+        use session_state::test_kit::conformance::compare_with_model;
+
+        use crate::sql::cases::{self, HOUR};
+
+        tests_of_sql_store! { [scene] $store }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn many_nodes_migrate_an_empty_database_at_once() {

@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 use session_state::PostgresStore;
+use session_state::test_kit::conformance::{cases as rules, check};
 use sqlx::postgres::PgPoolOptions;
 
 use crate::harness::engines::POSTGRES;
@@ -25,6 +26,14 @@ mod parts {
 
     const WATCH: &str = "CREATE FUNCTION @t_@event() RETURNS trigger AS $$ BEGIN INSERT INTO @t_log VALUES ('@event', @row.sku); RETURN NULL; END $$ LANGUAGE plpgsql; \
          CREATE TRIGGER @t_@event AFTER @event ON @t_lines FOR EACH ROW EXECUTE FUNCTION @t_@event()";
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_hundred_requests_at_once_all_take_place_at_the_strictest_isolation() {
+        let Some(scene) = Scene::migrated().await else { return };
+        let store = PostgresStore::new(strict_pool("serializable").await).with_table(&scene.table).unwrap();
+        let shop = open(scene, store).await.with(|layer| layer.with_store_timeout(std::time::Duration::from_secs(60)));
+        crate::sql::parts::rows::a_hundred_requests_at_once_all_take_place(shop).await;
+    }
 }
 
 /// The type of a column that refers to a handle.
@@ -50,6 +59,38 @@ async fn pool_at(url: &str) -> Pool {
         })
     });
     options.connect(url).await.unwrap()
+}
+
+/// Connections have an isolation level by default, as an administrator may set it for a role.
+async fn strict_pool(isolation: &'static str) -> Pool {
+    let options = PgPoolOptions::new().max_connections(8).test_before_acquire(false);
+    let options = options.after_connect(move |connection, _| {
+        Box::pin(async move {
+            let set = format!("SET default_transaction_isolation = '{isolation}'");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(connection).await.map(|_| ())
+        })
+    });
+    options.connect(&POSTGRES.shared().unwrap()).await.unwrap()
+}
+
+#[test]
+fn races_end_as_well_at_stricter_isolation_levels() {
+    if POSTGRES.shared().is_none() {
+        return;
+    }
+    for isolation in ["repeatable read", "serializable"] {
+        let open = async || {
+            let store = PostgresStore::new(strict_pool(isolation).await).with_table(&table_name()).unwrap();
+            store.migrate().await.unwrap();
+            store
+        };
+        check(open(), rules::one_of_concurrent_renewals_of_one_session_is_done);
+        check(open(), rules::one_of_concurrent_updates_of_one_version_is_done);
+        check(open(), rules::one_of_a_concurrent_update_and_renewal_is_done);
+        check(open(), rules::one_of_concurrent_creates_of_one_key_succeeds);
+        check(open(), rules::nothing_is_live_after_a_revocation_during_renewals);
+        check(open(), rules::several_sweeps_at_once_are_safe);
+    }
 }
 
 fn literal(bytes: &[u8]) -> String {

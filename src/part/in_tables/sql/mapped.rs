@@ -80,7 +80,7 @@ impl<D: RowDialect> Mapped<D> {
         generation: Generation,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let call = rows_of(&session, generation);
-        self.text(SqlStore::<D>::fetch_rows_on(connection, &self.mapping.load.statement, &call).await)
+        self.text(self.store.fetch_rows_on(connection, &self.mapping.load.statement, &call).await)
     }
 
     /// Makes a call of the store, writes rows and commits. Unless the call is [`Outcome::Done`], nothing is written.

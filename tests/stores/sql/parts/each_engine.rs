@@ -1,7 +1,8 @@
 //! The tests of parts in tables, made for each engine.
 
 /// Makes the tests of parts that all engines share, in a module that has those of `tests_of_sql_store`, and in it
-/// `const WATCH`, the triggers of [`Database::watch`], and `TEXT`, a type for texts.
+/// `const WATCH`, the triggers of [`Database::watch`], and `TEXT`, a type for texts. With `[shop]` it makes only what
+/// they need, and with `[each]` those that are named.
 macro_rules! tests_of_parts {
     ([each] $($module:ident { $($name:ident)* })*) => {
         $($(
@@ -60,7 +61,7 @@ macro_rules! tests_of_parts {
             a_request_takes_the_minimum_of_round_trips
         }
     };
-    ($engine:ident, $store:ident) => {
+    ([shop] $engine:ident, $store:ident) => {
         use std::sync::Arc;
 
         use session_state::{Error, InTables, Part, SessionLayer};
@@ -149,6 +150,9 @@ macro_rules! tests_of_parts {
         fn own((before, after): (&str, &str)) -> (String, String) {
             (before.to_owned(), after.to_owned())
         }
+    };
+    ($engine:ident, $store:ident) => {
+        tests_of_parts! { [shop] $engine, $store }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn a_request_that_is_dropped_leaves_no_transaction_on_the_only_connection() {

@@ -218,6 +218,28 @@ pub(crate) async fn with_the_fail_policy_requests_conflict_by_row_and_not_by_par
     }
 }
 
+/// They write the session and rows of its part.
+#[cfg(feature = "postgres")]
+pub(crate) async fn a_hundred_requests_at_once_all_take_place(shop: Shop) {
+    const REQUESTS: i64 = 100;
+    let browser = shop.browser_with(&[("tea", 0)]).await;
+    let shop = Arc::new(shop);
+    let tasks: Vec<_> = (0..REQUESTS)
+        .map(|n| {
+            let (shop, mut browser) = (Arc::clone(&shop), browser.clone());
+            tokio::spawn(async move {
+                shop.change::<Cart>(&mut browser, move |cart| cart.push(format!("sku {n}"), 1)).await.value();
+                shop.act(&mut browser, |session| drop(session.update("n", |n: &mut i64| *n += 1))).await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let n = browser.clone().get(&shop.app, "n").await;
+    assert_eq!((n, shop.read::<Cart>(&browser).await.lines.len()), (Some(101), 101));
+}
+
 pub(crate) async fn twenty_requests_at_once_lose_no_row(shop: Shop) {
     let (shop, browser) = (Arc::new(shop), Browser::default());
     let mut first = browser;

@@ -9,7 +9,7 @@ use crate::part::SessionPart;
 use crate::part::in_tables::sql::mapped::Mapped;
 use crate::part::in_tables::sql::{InTables, Tables};
 use crate::record::{Generation, Record};
-use crate::store::sql::{Call, Parameter, SqlStore, Statement};
+use crate::store::sql::{Call, Parameter, Statement};
 use crate::store::{Outcome, Store as _};
 
 on_each_engine! {
@@ -146,10 +146,10 @@ async fn plan_of<D: TestEngine>(scene: &Scene<D>, statement: &Statement) -> Stri
     if D::STORE == "postgres" {
         // The planner reads a table of one row sequentially unless that is disabled.
         let set = Statement::new::<D>("SET enable_seqscan = off");
-        SqlStore::<D>::fetch_rows_on(&mut connection, &set, &Call::default()).await.expect("set");
+        scene.store.fetch_rows_on(&mut connection, &set, &Call::default()).await.expect("set");
     }
     let explain = Statement::new::<D>(&format!("{explain} {text}"));
-    let rows = SqlStore::<D>::fetch_rows_on(&mut connection, &explain, &Call::default()).await.expect("a plan");
+    let rows = scene.store.fetch_rows_on(&mut connection, &explain, &Call::default()).await.expect("a plan");
     let mut plan = String::new();
     for row in &rows {
         plan += D::text(row, column).expect("a text").unwrap_or_default();
