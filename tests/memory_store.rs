@@ -111,6 +111,67 @@ async fn the_length_counts_each_session_once_and_no_forward() {
     assert!(store.is_empty());
 }
 
+/// Renews a session again and again, and returns the keys that it had.
+async fn renewed(store: &MemoryStore, times: u32) -> std::ops::Range<u32> {
+    for n in 0..times {
+        assert_eq!(store.renew(renewal(1_000 + n, 1_001 + n), NOW).await.expect("an answer"), Outcome::Done);
+    }
+    1_000..1_000 + times
+}
+
+async fn forwards(store: &MemoryStore, keys: std::ops::Range<u32>) -> usize {
+    let mut forwards = 0;
+    for n in keys {
+        forwards += usize::from(matches!(store.load(&key(n), NOW).await, Ok(Some(Entry::Retired(_)))));
+    }
+    forwards
+}
+
+#[tokio::test]
+async fn forwards_take_no_room_of_sessions_and_have_a_bound_of_their_own() {
+    let store = MemoryStore::new().with_max_sessions(1_000);
+    assert!(store.create(&key(1_000), record(), NOW).await.expect("there is room"));
+    let keys = renewed(&store, 5_000).await;
+    let forwards = forwards(&store, keys).await;
+    // A shard may have none to remove.
+    assert!((900..1_500).contains(&forwards), "{forwards}");
+    for n in 1..1_000 {
+        assert!(store.create(&key(100_000 + n), record(), NOW).await.expect("there is room"));
+    }
+    assert!(store.create(&key(200_000), record(), NOW).await.is_err());
+    assert_eq!(store.len(), 1_000);
+}
+
+#[tokio::test]
+async fn forwards_that_have_expired_go_before_others() {
+    let store = MemoryStore::new().with_max_sessions(100);
+    assert!(store.create(&key(0), record_until(NOW.after(3 * HOUR)), NOW).await.expect("there is room"));
+    let step = |n: u32, now: Timestamp| {
+        let mut renewal = renewal(n, n + 1);
+        renewal.record = record_until(NOW.after(3 * HOUR));
+        renewal.forward.expires_at = now.after(HOUR);
+        (renewal, now)
+    };
+    for n in 0..100 {
+        let (renewal, now) = step(n, NOW);
+        assert_eq!(store.renew(renewal, now).await.expect("an answer"), Outcome::Done);
+    }
+    for n in 100..200 {
+        let (renewal, now) = step(n, NOW.after(HOUR));
+        assert_eq!(store.renew(renewal, now).await.expect("an answer"), Outcome::Done);
+    }
+    assert_eq!(forwards(&store, 0..200).await, 100);
+    assert_eq!(forwards(&store, 100..200).await, 100);
+}
+
+#[tokio::test]
+async fn without_a_limit_every_forward_stays() {
+    let store = MemoryStore::new();
+    assert!(store.create(&key(1_000), record(), NOW).await.expect("there is room"));
+    let keys = renewed(&store, 2_000).await;
+    assert_eq!(forwards(&store, keys).await, 2_000);
+}
+
 #[tokio::test]
 async fn repeated_sweeps_reach_every_entry() {
     let store = holding(5_000, usize::MAX).await;

@@ -146,6 +146,11 @@ impl StoreKey {
         Self::of_text(LOGIN_LOCK_LABEL, principal.as_bytes())
     }
 
+    /// Returns the handle of the record of a lease under this key. No session has it under the same key.
+    pub(crate) fn lease_handle(&self) -> Handle {
+        Handle::from_bytes(std::array::from_fn(|i| !self.0[i]))
+    }
+
     /// Returns the key of the mark of a session that lived in a cookie and was ended.
     pub(crate) fn of_ended(session: Handle) -> Self {
         Self::of_text(ENDED_LABEL, &session.0)

@@ -481,3 +481,16 @@ async fn the_label_stays_with_the_session_until_another_principal_takes_it_over(
         assert_eq!(browser.visit(&app, label).await.value(), None);
     }
 }
+
+#[tokio::test]
+async fn a_full_store_has_room_for_the_lease_of_a_login() {
+    let store = MemoryStore::new().with_max_sessions(1);
+    let layer = SessionLayer::server(store.clone()).with_max_sessions(3, SessionLimitPolicy::RefuseLogin);
+    let (app, mut browser) = (App::new(layer.unwrap()), Browser::default());
+    browser.set(&app, "n", 1).await.value();
+    assert_eq!(log_in(&mut browser, &app, "alice").await.status, StatusCode::OK);
+    // This one takes another session.
+    let refused = log_in(&mut Browser::default(), &app, "bob").await;
+    assert_eq!((refused.status, store.len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    assert!(is_live(&browser, &app).await);
+}

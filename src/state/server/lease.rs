@@ -19,7 +19,7 @@ use crate::clock::{Clock, MonotonicTime};
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::random;
-use crate::record::{Handle, Record, StoreKey, Version};
+use crate::record::{Record, StoreKey, Version};
 use crate::store::{Entry, ErasedStore, Outcome, StoreError, StoreErrorKind};
 
 /// Duration of a lease, in store timeouts: up to a minute. Its holder makes a few calls of the store.
@@ -136,7 +136,8 @@ impl Drop for LeaseGuard {
 impl LeaseRecord {
     async fn reserve(&self, dead: Option<Version>) -> Result<Reserved, StoreError> {
         let (now, limit, name) = (self.clock.now(), self.call_time, self.store.name());
-        let mut record = Record::new(holder(&self.key), now, now.after(LEASE_RECORD));
+        // Its version identifies the holder.
+        let mut record = Record::new(self.key.lease_handle(), now, now.after(LEASE_RECORD));
         record.version = self.version;
         let record = Arc::new(record);
         let is_ours = match dead {
@@ -215,11 +216,4 @@ async fn wait_for_lease(records: Records<'_>, limit: &SessionLimit, principal: &
         pause(attempt + 1).await?;
     }
     Err(Error::conflict())
-}
-
-/// Returns the handle of a lease's record. Its version identifies the holder.
-fn holder(key: &StoreKey) -> Handle {
-    let mut handle = [0; 16];
-    handle.copy_from_slice(&key.as_bytes()[..16]);
-    Handle::from_bytes(handle)
 }

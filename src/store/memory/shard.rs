@@ -28,6 +28,10 @@ impl Slot {
             Self::Retired(forward) => now >= forward.expires_at,
         }
     }
+
+    pub(super) fn forward(&self) -> Option<&Forward> {
+        if let Self::Retired(forward) = self { Some(forward) } else { None }
+    }
 }
 
 /// A part of the store with a lock of its own.
@@ -46,6 +50,16 @@ pub(super) struct Shard {
 /// more than 7/16 of its buckets are in use, so at least 3/16 hold live entries then: the expired entries of a shard
 /// are fewer than three times the live ones.
 const SWEPT_BUCKETS: usize = 4;
+
+/// Enough shards that two requests rarely wait for the same one, and that sweeping one takes well under a millisecond.
+pub(super) const SHARDS: usize = 512;
+
+/// Returns the shard of a key. A key is a hash already: its last bytes select the shard, its first bytes the bucket in
+/// it.
+pub(super) fn shard_index(key: &StoreKey) -> usize {
+    let [.., a, b] = *key.as_bytes();
+    usize::from(u16::from_le_bytes([a, b])) % SHARDS
+}
 
 /// Returns the hash of a key: its first eight bytes, as it is an SHA-256 hash that clients cannot choose.
 fn hash(key: &StoreKey) -> u64 {
@@ -128,7 +142,6 @@ impl Shard {
         self.table.capacity()
     }
 
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &(StoreKey, Slot)> {
         self.table.iter()
     }

@@ -6,14 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::index::Index;
-use super::shard::{Shard, Slot};
+use super::shard::{SHARDS, Shard, Slot, shard_index};
 use crate::clock::Timestamp;
-use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 
 const NAME: &str = "memory";
-
-/// Enough shards that two requests rarely wait for the same one, and that sweeping one takes well under a millisecond.
-const SHARDS: usize = 512;
 
 /// Store in the memory of this process: fast, and lost when the process ends.
 ///
@@ -42,6 +39,8 @@ pub(super) struct Inner {
     pub(super) index: Index,
     /// The number of sessions in all shards, including expired ones.
     sessions: AtomicUsize,
+    /// The number of forwards in all shards, including expired ones.
+    forwards: AtomicUsize,
     max_sessions: AtomicUsize,
     /// The shard at which the next sweep begins.
     sweep_from: AtomicUsize,
@@ -60,6 +59,7 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             index: Index::new(),
             sessions: AtomicUsize::new(0),
+            forwards: AtomicUsize::new(0),
             max_sessions: AtomicUsize::new(usize::MAX),
             sweep_from: AtomicUsize::new(0),
             next_search: AtomicU64::new(0),
@@ -72,6 +72,12 @@ impl MemoryStore {
     /// A full store deletes expired sessions, at most once a second. If that makes no room, it rejects new sessions:
     /// the response is 503, with [`StoreErrorKind::Full`](crate::store::StoreErrorKind::Full) as the source of the
     /// error. It never evicts a live session: otherwise an attacker could log all users out by creating sessions.
+    /// The sessions that it has can be changed, renewed and logged in all the same.
+    ///
+    /// The forward that a renewal leaves under the old ID does not count as a session. A store keeps about as many
+    /// forwards as it may have sessions; a renewal beyond that removes another forward, one that would expire soon. The
+    /// lease of a login, where the number of [sessions of a principal](crate::SessionLayer::with_max_sessions) is
+    /// limited, takes no room.
     ///
     /// The limit applies to all clones of the store.
     #[must_use]
@@ -133,15 +139,29 @@ impl MemoryStore {
         }
     }
 
-    fn uncount(&self, sessions: usize) {
-        self.inner.sessions.fetch_sub(sessions, Ordering::Relaxed);
+    /// Puts a forward in the place of a session. Where there are too many, another one of the shard goes.
+    fn retire(&self, shard: &mut Shard, key: StoreKey, forward: Forward) {
+        if self.inner.forwards.load(Ordering::Relaxed) >= self.inner.max_sessions.load(Ordering::Relaxed) {
+            let forwards = shard.iter().filter_map(|(key, slot)| Some((slot.forward()?.expires_at, *key)));
+            if let Some((_, first)) = forwards.min_by_key(|(expires_at, _)| *expires_at) {
+                shard.remove(&first);
+                self.inner.forwards.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.inner.forwards.fetch_add(1, Ordering::Relaxed);
+        shard.insert(key, Slot::Retired(Box::new(forward)));
     }
 
-    /// Removes the session of a deleted slot from the index and from the count. The caller has locked its shard.
+    /// Removes a deleted slot from the index and from the counts. The caller has locked its shard.
     pub(super) fn forget(&self, key: &StoreKey, slot: &Slot) {
-        if let Slot::Live(record) = slot {
-            self.inner.index.remove(key, record);
-            self.uncount(1);
+        match slot {
+            Slot::Live(record) => {
+                self.inner.index.remove(key, record);
+                if !is_lease(key, record) {
+                    self.inner.sessions.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            Slot::Retired(_) => drop(self.inner.forwards.fetch_sub(1, Ordering::Relaxed)),
         }
     }
 
@@ -183,7 +203,8 @@ impl Store for MemoryStore {
     }
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        if !self.reserve() {
+        let is_session = !is_lease(key, &record);
+        if is_session && !self.reserve() {
             self.make_room(now);
             if !self.reserve() {
                 return Err(StoreError::full(NAME));
@@ -192,7 +213,7 @@ impl Store for MemoryStore {
         let mut shard = self.shard(key);
         if let Some(slot) = shard.get(key) {
             if !slot.is_expired(now) {
-                self.uncount(1);
+                self.inner.sessions.fetch_sub(usize::from(is_session), Ordering::Relaxed);
                 return Ok(false);
             }
             self.forget(key, slot);
@@ -249,13 +270,16 @@ impl Store for MemoryStore {
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
         let Renewal { old, expected, new, record, forward } = renewal;
+        if self.inner.forwards.load(Ordering::Relaxed) >= self.inner.max_sessions.load(Ordering::Relaxed) {
+            self.make_room(now);
+        }
         Ok(self.with_both(&old, &new, |old_shard, new_shard| {
             match live_of_version(old_shard.get_mut(&old), expected, now) {
                 Ok(current) => self.inner.index.replace((&old, current), (&new, &record)),
                 Err(outcome) => return outcome,
             }
             // It is the same session, so the count stays.
-            old_shard.insert(old, Slot::Retired(Box::new(forward)));
+            self.retire(old_shard, old, forward);
             let new_shard = new_shard.unwrap_or(old_shard);
             new_shard.insert(new, Slot::Live(record));
             new_shard.sweep_some(now, |key, slot| self.forget(key, slot));
@@ -313,6 +337,11 @@ impl Store for MemoryStore {
     }
 }
 
+/// Whether a record is the lease of a login, which is given back at the end of the login.
+fn is_lease(key: &StoreKey, record: &Record) -> bool {
+    record.handle == key.lease_handle()
+}
+
 /// Returns the live record of the expected version, or the outcome if there is none.
 fn live_of_version(slot: Option<&mut Slot>, expected: Version, now: Timestamp) -> Result<&mut Arc<Record>, Outcome> {
     match slot.filter(|slot| !slot.is_expired(now)) {
@@ -325,17 +354,9 @@ fn live_of_version(slot: Option<&mut Slot>, expected: Version, now: Timestamp) -
     }
 }
 
-/// Returns the shard of a key. A key is a hash already: its last bytes select the shard, its first bytes the slot in
-/// it.
-fn shard_index(key: &StoreKey) -> usize {
-    let [.., a, b] = *key.as_bytes();
-    usize::from(u16::from_le_bytes([a, b])) % SHARDS
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Forward;
 
     const START: Timestamp = Timestamp::from_millis(0);
     const END: Timestamp = Timestamp::from_millis(10);
