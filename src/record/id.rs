@@ -146,7 +146,7 @@ impl StoreKey {
         Self::of_text(LOGIN_LOCK_LABEL, principal.as_bytes())
     }
 
-    /// Returns the handle of the record of a lease under this key. No session has it under the same key.
+    /// Returns the handle of a lease's record under this key. No session has this handle under the same key.
     pub(crate) fn lease_handle(&self) -> Handle {
         Handle::from_bytes(std::array::from_fn(|i| !self.0[i]))
     }

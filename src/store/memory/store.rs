@@ -72,12 +72,12 @@ impl MemoryStore {
     /// A full store deletes expired sessions, at most once a second. If that makes no room, it rejects new sessions:
     /// the response is 503, with [`StoreErrorKind::Full`](crate::store::StoreErrorKind::Full) as the source of the
     /// error. It never evicts a live session: otherwise an attacker could log all users out by creating sessions.
-    /// The sessions that it has can be changed, renewed and logged in all the same.
+    /// Changes, renewals and logins of existing sessions still succeed.
     ///
-    /// The forward that a renewal leaves under the old ID does not count as a session. A store keeps about as many
-    /// forwards as it may have sessions; a renewal beyond that removes another forward, one that would expire soon. The
-    /// lease of a login, where the number of [sessions of a principal](crate::SessionLayer::with_max_sessions) is
-    /// limited, takes no room.
+    /// The forward that a renewal leaves under the old ID does not count as a session. The number of forwards is
+    /// limited to about `max_sessions` too: a renewal beyond that evicts another forward, one that expires soon. The
+    /// lease of a login (see [`SessionLayer::with_max_sessions`](crate::SessionLayer::with_max_sessions)) does not
+    /// count either.
     ///
     /// The limit applies to all clones of the store.
     #[must_use]
@@ -139,7 +139,7 @@ impl MemoryStore {
         }
     }
 
-    /// Puts a forward in the place of a session. Where there are too many, another one of the shard goes.
+    /// Replaces a session by a forward. If there are too many forwards, evicts another one of the shard.
     fn retire(&self, shard: &mut Shard, key: StoreKey, forward: Forward) {
         if self.inner.forwards.load(Ordering::Relaxed) >= self.inner.max_sessions.load(Ordering::Relaxed) {
             let forwards = shard.iter().filter_map(|(key, slot)| Some((slot.forward()?.expires_at, *key)));
@@ -337,7 +337,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// Whether a record is the lease of a login, which is given back at the end of the login.
+/// Whether a record is the lease of a login, which is deleted at the end of the login.
 fn is_lease(key: &StoreKey, record: &Record) -> bool {
     record.handle == key.lease_handle()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mongodb::bson::{Document, doc};
+use mongodb::error::Error as DriverError;
 use mongodb::options::{
     ClientOptions, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
@@ -39,6 +40,17 @@ const DEFAULT_COLLECTION: &str = "sessions";
 /// bound, since [sweeping](Store::sweep) does nothing. The second finds the sessions of a principal; without it, these
 /// calls read the whole collection. Anonymous sessions are not in it.
 ///
+/// # Rights
+///
+/// The user needs this role. The first call of [`migrate`](Self::migrate) also needs `createIndex`; once the indexes
+/// exist, it changes nothing.
+///
+/// ```js
+/// db.createRole({ role: "sessions", roles: [], privileges: [{
+///     resource: { db: "shop", collection: "sessions" },
+///     actions: ["find", "insert", "update", "remove", "listIndexes"] }] })
+/// ```
+///
 /// # Concerns
 ///
 /// Writes are acknowledged by a [majority](Self::with_write_concern) of the replica set and loads go to the primary,
@@ -55,8 +67,9 @@ const DEFAULT_COLLECTION: &str = "sessions";
 /// The driver cannot be built without TLS, so this feature includes `rustls` and nothing else. Add `mongodb` to your
 /// own dependencies with the feature `dns-resolver` for `mongodb+srv` URLs, for other kinds of authentication, or for
 /// compression. Its connection pool keeps its configuration, and a cancelled call closes its connection. The driver
-/// retries idempotent calls once. Apart from its own time limit (30 seconds to select a server), the layer's [store
-/// timeout](crate::SessionLayer::with_store_timeout) applies.
+/// retries idempotent calls once. After `NotWritablePrimary` the driver discovers the
+/// new primary, and the layer retries the call. Apart from the driver's own time limit
+/// (30 seconds to select a server), the layer's [store timeout](crate::SessionLayer::with_store_timeout) applies.
 ///
 /// The tests of this crate run on SecantusDB 0.7, which implements MongoDB's protocol over MongoDB's storage engine, as
 /// a replica set of one: majority acknowledgement was tested by killing servers, failover was not tested.
@@ -149,7 +162,21 @@ impl MongodbStore {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let options = IndexOptions::builder().expire_after(std::time::Duration::ZERO).build();
         let index = IndexModel::builder().keys(doc! { PURGE_AT: 1 }).options(options).build();
-        self.sessions.create_indexes([index, principals::index()]).await.map(drop).map_err(failed)
+        let needed = [index, principals::index()];
+        // The collection may not exist, or the user may not list its indexes.
+        let present = self.indexes().await.unwrap_or_default();
+        if needed.iter().all(|needed| present.iter().any(|index| is_same_index(index, needed))) {
+            return Ok(());
+        }
+        self.sessions.create_indexes(needed).await.map(drop).map_err(failed)
+    }
+
+    async fn indexes(&self) -> Result<Vec<IndexModel>, DriverError> {
+        let (mut found, mut indexes) = (self.sessions.list_indexes().await?, Vec::new());
+        while found.advance().await? {
+            indexes.push(found.deserialize_current()?);
+        }
+        Ok(indexes)
     }
 
     pub(super) async fn find(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
@@ -263,6 +290,12 @@ impl Store for MongodbStore {
     async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
         principals::revoke(&self.sessions, principal, sessions, now).await
     }
+}
+
+/// Whether two indexes have the same fields and the same expiry.
+fn is_same_index(one: &IndexModel, other: &IndexModel) -> bool {
+    let expiry = |index: &IndexModel| index.options.as_ref().and_then(|options| options.expire_after);
+    one.keys.keys().eq(other.keys.keys()) && expiry(one) == expiry(other)
 }
 
 fn collection(database: &Database, name: &str, write_concern: &WriteConcern) -> Collection<Document> {

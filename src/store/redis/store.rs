@@ -85,8 +85,15 @@ const MAX_PREFIX: usize = 64;
 /// # Security
 ///
 /// Keys are hashes of IDs, so read access to the server reveals the values of sessions but does not allow to take them
-/// over. Restrict access: use TLS, and an ACL user with `+get +getrange +zrange +evalsha +eval` and the commands inside
-/// the scripts (`+set +setrange +pexpire +del +zadd +zrem`) on the prefix.
+/// over. Restrict access: use TLS, and an ACL user with the commands of the store and its scripts on the
+/// [prefix](Self::with_key_prefix):
+///
+/// ```text
+/// ACL SETUSER sessions on >secret ~session:* -@all +get +getrange +zrange +evalsha +eval
+/// ACL SETUSER sessions +set +setrange +pexpire +del +zadd +zrem
+/// ```
+///
+/// A database other than 0 also needs `+select`, a Cluster `+cluster|slots`, and a master named by Sentinels `+role`.
 ///
 /// No key contains the name of a principal, but the keys reveal whether a guessed principal has sessions.
 #[derive(Clone)]

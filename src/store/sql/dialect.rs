@@ -44,7 +44,7 @@ pub(crate) trait Dialect: Engine + Syntax {
         code.starts_with("22") || code.starts_with("23")
     }
 
-    /// Whether statements have names on the connections of a pool.
+    /// Whether statements are named on the connections of a pool.
     fn names_statements(_pool: &Pool<Self>) -> bool {
         true
     }

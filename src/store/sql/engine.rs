@@ -1,5 +1,6 @@
 //! The few functions that need a concrete engine of sqlx: binding, running and reading. The rest is generic.
 
+use sqlx::error::DatabaseError;
 use sqlx::{AssertSqlSafe, Database, Error, Pool};
 
 use super::pooled_connection::{PooledConnection, PooledEngine};
@@ -11,11 +12,12 @@ pub(crate) type Query<D> = sqlx::query::Query<'static, D, <D as Database>::Argum
 
 /// The functions of sqlx that need bounds on the concrete engine, which every caller would have to repeat.
 ///
-/// Some run a statement in a transaction of its own, if `begin` is given: the statement that begins it.
+/// The functions with an optional `begin` run the statement in a transaction of its own if it is given. It is the
+/// statement that begins the transaction.
 pub(crate) trait Engine: PooledEngine {
     fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), Error>;
 
-    /// Makes a query. A named one is prepared once for each connection.
+    /// Makes a query. A named statement is prepared once per connection.
     fn query(statement: &Statement, arguments: Self::Arguments, is_named: bool) -> Query<Self>;
 
     /// Runs a statement and returns how many rows it affected.
@@ -95,10 +97,15 @@ async fn on_pool<D: PooledEngine, T>(
 }
 
 macro_rules! impl_engine {
-    ($engine:ty, $survives:literal, $survives_begin:literal) => {
+    ($engine:ty, $survives:literal, $survives_begin:literal, $rejects_writes:expr) => {
         impl PooledEngine for $engine {
             const SURVIVES_CANCELLATION: bool = $survives;
             const SURVIVES_CANCELLED_BEGIN: bool = $survives_begin;
+
+            fn rejects_writes(error: &dyn DatabaseError) -> bool {
+                let rejects: fn(&dyn DatabaseError) -> bool = $rejects_writes;
+                rejects(error)
+            }
         }
 
         impl Engine for $engine {
@@ -206,8 +213,12 @@ macro_rules! impl_engine {
 }
 
 #[cfg(feature = "sqlite")]
-impl_engine!(sqlx::Sqlite, true, true);
+impl_engine!(sqlx::Sqlite, true, true, |_| false);
 #[cfg(feature = "postgres")]
-impl_engine!(sqlx::Postgres, true, false);
+impl_engine!(sqlx::Postgres, true, false, |error| error.code().as_deref() == Some("25006"));
 #[cfg(feature = "mysql")]
-impl_engine!(sqlx::MySql, false, false);
+impl_engine!(sqlx::MySql, false, false, |error| {
+    // The server is `read_only`, the transaction is read-only, or the server is starting as a replica.
+    let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
+    error.is_some_and(|error| matches!(error.number(), 1290 | 1792 | 1836))
+});

@@ -12,10 +12,10 @@ use crate::random;
 /// Runs the statements of a call.
 pub(crate) struct Executor<'e, D: Dialect> {
     place: Place<'e, D>,
-    /// Whether statements are named. The server keeps a named one for the connection, and it is prepared only once.
+    /// Whether statements are named. A named statement is prepared once per connection.
     ///
-    /// An unnamed one is prepared and run in two steps, between which a pooler in transaction mode may take another
-    /// connection to the server, unless a transaction is open. So each has a transaction.
+    /// An unnamed statement is prepared and run in two round trips, and a pooler in transaction mode may switch to
+    /// another connection to the server in between, unless a transaction is open. So each runs in a transaction.
     names_statements: bool,
 }
 
@@ -111,7 +111,7 @@ impl<'e, D: Dialect> Executor<'e, D> {
     }
 
     /// Returns the statement that begins a transaction for a single statement, if it needs one: because it is unnamed,
-    /// or because it has failed. The transaction sets the isolation, at which no statement fails to serialize.
+    /// or because it has failed. The transaction sets an isolation level without serialization failures.
     fn begin(&self, attempts: &Attempts) -> Option<&'static str> {
         let needs_transaction = !self.names_statements || attempts.0 > 0;
         needs_transaction.then_some(D::BEGIN_CALL)
@@ -137,8 +137,8 @@ const LONGEST_PAUSE: u32 = 6;
 pub(super) struct Attempts(u32);
 
 impl Attempts {
-    /// Counts a failed attempt, and returns whether to run the statement again: at once the first time, then after
-    /// random pauses that grow up to 64 ms.
+    /// Counts a failed attempt, and returns whether to retry: immediately the first time, then after random pauses that
+    /// grow up to 64 ms.
     pub(super) async fn should_retry<D: Dialect>(&mut self, error: &Error) -> bool {
         self.0 += 1;
         let should_retry = self.0 < MAX_ATTEMPTS && is_retryable::<D>(error);

@@ -39,6 +39,23 @@ use crate::store::StoreError;
 /// - The server's `max_allowed_packet` limits the size of a session: 16 MiB in MariaDB, 64 MiB in MySQL.
 /// - For TLS, enable the sqlx feature `tls-rustls` or `tls-native-tls` in your own `Cargo.toml`. MySQL passwords
 ///   (`caching_sha2_password`) need TLS, or the sqlx feature `mysql-rsa`.
+///
+/// # Rights
+///
+/// The user that calls [`migrate`](Self::migrate) first creates the tables, with `CREATE` on the database. Other users
+/// need no such right. For a user `app` and tables in the database `shop`:
+///
+/// ```sql
+/// GRANT SELECT, INSERT, UPDATE, DELETE ON shop.session_state TO 'app'@'%';
+/// GRANT SELECT ON shop.session_state_schema TO 'app'@'%';
+/// ```
+///
+/// The last line is for `migrate`. MariaDB hides foreign keys from users whose rights are on tables only, so
+/// [`InTables::check`](crate::InTables::check) also needs a right on the database:
+///
+/// ```sql
+/// GRANT SHOW VIEW ON shop.* TO 'app'@'%';
+/// ```
 pub type MySqlStore = SqlStore<MySql>;
 
 impl SqlStore<MySql> {

@@ -3,6 +3,7 @@
 use std::iter;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Database, Error, Pool};
 
@@ -27,6 +28,10 @@ pub(crate) trait PooledEngine: Database {
     /// It is false for PostgreSQL too: until the reply arrives, sqlx does not know about the transaction, and would not
     /// roll it back.
     const SURVIVES_CANCELLED_BEGIN: bool;
+
+    /// Whether the error means that the server rejects writes. It was demoted, and its address may resolve to another
+    /// server by now.
+    fn rejects_writes(error: &dyn DatabaseError) -> bool;
 }
 
 /// A connection that returns to the pool when the call is done.
@@ -46,7 +51,7 @@ impl<D: PooledEngine> PooledConnection<D> {
     ) -> Result<T, Error> {
         let mut pooled = Self::acquire(pool).await?;
         let answer = statement(pooled.connection()).await;
-        pooled.release();
+        pooled.end(answer.as_ref().err());
         if let Err(error) = &answer {
             Self::on_error(pool, error);
         }
@@ -57,9 +62,20 @@ impl<D: PooledEngine> PooledConnection<D> {
         Ok(Self { connection: Some(pool.acquire().await?), is_reusable: D::SURVIVES_CANCELLATION })
     }
 
-    /// Pings the idle connections if the error means that one was closed.
+    /// Ends the call: returns the connection to the pool, or closes it if its server rejects writes.
+    pub(super) fn end(&mut self, error: Option<&Error>) {
+        match self.connection.take() {
+            Some(connection) if error.is_some_and(rejects_writes::<D>) => drop(connection.detach()),
+            connection => drop(connection),
+        }
+    }
+
+    /// Pings the idle connections if the error means that one was closed. Closes them if their server rejects writes:
+    /// it would answer a ping.
     pub(crate) fn on_error(pool: &Pool<D>, error: &Error) {
-        if is_connection_error(error) {
+        if rejects_writes::<D>(error) {
+            iter::from_fn(|| pool.try_acquire()).for_each(|idle| drop(idle.detach()));
+        } else if is_connection_error(error) {
             Self::ping_idle(pool);
         }
     }
@@ -87,11 +103,10 @@ impl<D: Database> PooledConnection<D> {
     pub(super) fn set_reusable(&mut self, is_reusable: bool) {
         self.is_reusable = is_reusable;
     }
+}
 
-    /// Returns the connection to the pool after the reply, which may be an error.
-    pub(super) fn release(&mut self) {
-        self.connection = None;
-    }
+fn rejects_writes<D: PooledEngine>(error: &Error) -> bool {
+    error.as_database_error().is_some_and(D::rejects_writes)
 }
 
 /// Returns whether an error is about the connection, and not only about the statement.

@@ -37,8 +37,7 @@ impl<D: PooledEngine> PooledTransaction<D> {
             match &answer {
                 Ok((_, true)) => transaction.commit().await?,
                 Ok((_, false)) => transaction.rollback().await?,
-                // The first error says more than one of the rollback.
-                Err(_) => drop(transaction.rollback().await),
+                Err(error) => transaction.abort(Some(error)).await,
             }
             answer
         };
@@ -48,19 +47,26 @@ impl<D: PooledEngine> PooledTransaction<D> {
 
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
         D::TransactionManager::commit(self.connection()).await?;
-        self.end();
+        self.end(None);
         Ok(())
     }
 
     pub(crate) async fn rollback(mut self) -> Result<(), Error> {
         D::TransactionManager::rollback(self.connection()).await?;
-        self.end();
+        self.end(None);
         Ok(())
     }
 
-    fn end(mut self) {
+    /// Rolls back after an error. An error of the rollback is ignored: the first one is more specific.
+    pub(crate) async fn abort(mut self, error: Option<&Error>) {
+        if D::TransactionManager::rollback(self.connection()).await.is_ok() {
+            self.end(error);
+        }
+    }
+
+    fn end(mut self, error: Option<&Error>) {
         self.is_open = false;
-        self.pooled.release();
+        self.pooled.end(error);
     }
 }
 

@@ -38,8 +38,8 @@ use crate::store::StoreError;
 ///   pool. After a connection error the store pings all idle connections and the layer retries the call, so requests
 ///   survive a restart of the server (tested by killing it).
 /// - `default_transaction_isolation` can be any level. Above `read committed` a concurrent call may fail to serialize;
-///   it is run again, in a transaction at `read committed`.
-/// - PgBouncer in transaction mode needs nothing here if it follows named statements: from 1.21 with
+///   it is retried in a transaction at `read committed`.
+/// - PgBouncer in transaction mode works with any pool if it supports named statements: from 1.21 with
 ///   `max_prepared_statements` above 0, which is the default since 1.24. Otherwise, as in Debian 12, the pool needs
 ///   `statement_cache_capacity(0)`, or the URL `?statement-cache-capacity=0`. The store then runs each statement
 ///   unnamed and in a transaction of its own: four round trips instead of one. Do the same with your own statements
@@ -47,6 +47,19 @@ use crate::store::StoreError;
 /// - PgBouncer rejects the parameter `extra_float_digits`. [`connect`](Self::connect) does not send it; set
 ///   `extra_float_digits(None)` in your own pool.
 /// - For TLS, enable the sqlx feature `tls-rustls` or `tls-native-tls` in your own `Cargo.toml`.
+///
+/// # Rights
+///
+/// The role that calls [`migrate`](Self::migrate) first creates the tables, with `CREATE` on the schema. Other roles
+/// need no such right. For a role `app` and tables in the schema `web`:
+///
+/// ```sql
+/// GRANT USAGE ON SCHEMA web TO app;
+/// GRANT SELECT, INSERT, UPDATE, DELETE ON web.session_state TO app;
+/// GRANT SELECT ON web.session_state_schema TO app;
+/// ```
+///
+/// The last line is for `migrate`. A table without a schema is looked up in the `search_path`.
 pub type PostgresStore = SqlStore<Postgres>;
 
 impl SqlStore<Postgres> {
@@ -62,7 +75,7 @@ impl SqlStore<Postgres> {
     ///
     /// [`StoreError`] if the URL is not a PostgreSQL URL, or the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        // PgBouncer refuses this parameter. Since PostgreSQL 12 every number is exact without it.
+        // PgBouncer rejects this parameter. Since PostgreSQL 12, numbers are exact without it.
         let options = PgConnectOptions::from_str(url).map_err(Self::failed)?.extra_float_digits(None);
         let pool = PgPoolOptions::new().test_before_acquire(false).connect_with(options).await;
         pool.map(Self::new).map_err(Self::failed)
@@ -105,7 +118,7 @@ impl Dialect for Postgres {
     const QUOTE: char = '"';
     const GREATEST: &'static str = "GREATEST";
     const BEGIN: &'static str = "BEGIN";
-    /// At a stricter default, whole transactions would fail to serialize.
+    /// At a stricter default level, transactions would fail to serialize.
     const BEGIN_CALL: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
     const OR_IGNORE: &'static str = "ON CONFLICT DO NOTHING";
     const SWEEP_BATCH: usize = 200;
@@ -121,9 +134,9 @@ impl Dialect for Postgres {
                                      AND COALESCE(principal = :principal, FALSE)";
     const ORDER_BY: &'static str = "left(principal, 500), handle";
 
-    /// A name lives on one connection to the server, which a pooler in transaction mode does not keep.
-    /// `statement_cache_capacity(0)` says so, and shows only in the debug output. sqlx itself would still name each
-    /// statement, for a single use.
+    /// A named statement exists on one connection to the server, and a pooler in transaction mode switches connections.
+    /// `statement_cache_capacity(0)` disables names; only the debug output shows it. sqlx itself would still name each
+    /// statement.
     fn names_statements(pool: &PgPool) -> bool {
         let options = pool.connect_options();
         let without_names = PgConnectOptions::clone(&options).statement_cache_capacity(0);

@@ -124,8 +124,7 @@ impl<D: Dialect> SqlStore<D> {
         match &removed {
             Ok(removed) if !removed.is_empty() => transaction.commit().await?,
             Ok(_) => transaction.rollback().await?,
-            // The first error says more than one of the rollback.
-            Err(_) => drop(transaction.rollback().await),
+            Err(error) => transaction.abort(Some(error)).await,
         }
         removed
     }

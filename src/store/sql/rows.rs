@@ -79,11 +79,10 @@ impl<D: Dialect> SqlStore<D> {
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let written = self.write_all(transaction.connection(), call, batches, now).await;
-        match written {
+        match &written {
             Ok(Outcome::Done) => transaction.commit().await.map_err(Self::write_error)?,
             Ok(_) => transaction.rollback().await.map_err(Self::failed)?,
-            // The first error says more than one of the rollback.
-            Err(_) => drop(transaction.rollback().await),
+            Err(error) => transaction.abort(sqlx_error(error)).await,
         }
         written
     }

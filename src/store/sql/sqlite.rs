@@ -43,6 +43,10 @@ use crate::store::StoreError;
 ///
 /// [`new`](Self::new) uses a pool unchanged. A database in memory (`sqlite::memory:`) is separate for each connection,
 /// so its pool needs `max_connections(1)`, and neither `idle_timeout` nor `max_lifetime`.
+///
+/// # Rights
+///
+/// The process needs write access to the file and to its directory, where SQLite creates the `-wal` and `-shm` files.
 pub type SqliteStore = SqlStore<Sqlite>;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use sqlx::{Database, Pool};
 
 use super::dialect::Dialect;
 use super::executor::{Executor, is_retryable};
+use super::statement::{Call, Statement};
 use super::statements::Statements;
 use super::table::Table;
 use crate::error::ConfigError;
@@ -110,7 +111,8 @@ impl<D: Dialect> SqlStore<D> {
     /// Creates the table, or migrates it to the schema of this release.
     ///
     /// Any number of nodes may do this at once, and at every start. A second table, `session_state_schema`, holds the
-    /// version of the schema.
+    /// version of the schema. If the schema is up to date, the call only reads that version, and needs no right to
+    /// change a schema.
     ///
     /// # Errors
     ///
@@ -121,11 +123,21 @@ impl<D: Dialect> SqlStore<D> {
         let version = format!("SELECT MAX(version) FROM {}", table.with_suffix(D::QUOTE, "_schema"));
         let steps = D::schema_steps(table);
         let known = steps.len();
-        let found = D::migrate(pool, D::BEGIN, prepare, version, steps).await.map_err(Self::failed)?;
+        let found = match self.schema_version(&version).await {
+            Some(found) if found >= known => found,
+            _ => D::migrate(pool, D::BEGIN, prepare, version, steps).await.map_err(Self::failed)?,
+        };
         if found > known {
             return Err(StoreError::failed(D::STORE, SchemaIsNewer { found, known }));
         }
         Ok(())
+    }
+
+    /// Returns the version of the schema; `None` if it cannot be read.
+    async fn schema_version(&self, version: &str) -> Option<usize> {
+        let version = Statement::new::<D>(version);
+        let row = self.executor().fetch(&version, &Call::default()).await.ok()??;
+        usize::try_from(D::integer(&row, 0).ok()??).ok()
     }
 
     /// Returns the SQL that [`migrate`](Self::migrate) runs on an empty database, for migrations of your own. It is
@@ -141,7 +153,7 @@ impl<D: Dialect> SqlStore<D> {
         Executor::on_pool(&self.inner.pool, self.inner.names_statements)
     }
 
-    /// Runs statements in a transaction of the caller.
+    /// Runs statements in the caller's transaction.
     pub(super) fn executor_on<'e>(&self, connection: &'e mut D::Connection) -> Executor<'e, D> {
         Executor::in_transaction(connection, self.inner.names_statements)
     }

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Once, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 
 use super::process::{Ping, Place, Server, Spec};
 
@@ -190,8 +191,8 @@ fn pgbouncer() -> Result<Spec, String> {
     pgbouncer_with(0)
 }
 
-/// PgBouncer with few connections to the server, so that statements meet those of other clients, which follows so many
-/// named statements of a client from one connection to the other.
+/// PgBouncer with few connections to the server, so that clients share them. It supports this number of named
+/// statements per client.
 pub(crate) fn pgbouncer_with(named_statements: u32) -> Result<Spec, String> {
     let program = find(&["pgbouncer"])?;
     let server = POSTGRES.server().ok_or("there is no PostgreSQL")?.address();
@@ -199,7 +200,7 @@ pub(crate) fn pgbouncer_with(named_statements: u32) -> Result<Spec, String> {
     let names = match follows_named_statements(&String::from_utf8_lossy(&version.stdout)) {
         true => format!("max_prepared_statements = {named_statements}\n"),
         false if named_statements == 0 => String::new(),
-        false => return Err("PgBouncer follows named statements since 1.21".to_owned()),
+        false => return Err("PgBouncer supports named statements since 1.21".to_owned()),
     };
     let run = move |place: &Place| {
         let file = place.directory.join("pgbouncer.ini");
@@ -219,7 +220,7 @@ pub(crate) fn pgbouncer_with(named_statements: u32) -> Result<Spec, String> {
     Ok(Spec { name: "pgbouncer", prepare: None, run: Box::new(run), ping: POSTGRES_PING })
 }
 
-/// Whether this version of PgBouncer can follow named statements.
+/// Whether this version of PgBouncer supports named statements.
 fn follows_named_statements(version: &str) -> bool {
     let numbers = version.trim_start_matches("PgBouncer ").split(['.', '\n']).map(str::parse);
     let numbers: Vec<u32> = numbers.map_while(Result::ok).collect();
@@ -270,23 +271,29 @@ pub(crate) const MONGODB_PING: Ping = Ping {
 const SECANTUS: &str = "
 import sys, threading
 from secantus import SecantusDBServer
-with SecantusDBServer(port=int(sys.argv[1]), storage_path=sys.argv[2], sync_on_commit=True, ttl_sweep_seconds=1.0):
+options = {\"sync_on_commit\": True, \"ttl_sweep_seconds\": 1.0, \"require_auth\": sys.argv[3] == \"true\"}
+with SecantusDBServer(port=int(sys.argv[1]), storage_path=sys.argv[2], **options):
     threading.Event().wait()
 ";
 
 fn mongodb() -> Result<Spec, String> {
+    mongodb_with_users(Arc::default())
+}
+
+/// A server that requires authentication, from the next start after the flag is set.
+pub(crate) fn mongodb_with_users(is_required: Arc<AtomicBool>) -> Result<Spec, String> {
     let (mongod, secantus) = (find(&["mongod"]), find(&["secantusd-py"]));
     let program = mongod.clone().or(secantus).map_err(|_| "there is no mongod and no SecantusDB".to_owned())?;
     let run = move |place: &Place| {
-        let port = place.port.to_string();
+        let (port, is_required) = (place.port.to_string(), is_required.load(Ordering::Relaxed));
         if mongod.is_ok() {
             let mut command = Command::new(&program);
             command.args(["--bind_ip", "127.0.0.1", "--setParameter", "ttlMonitorSleepSecs=1", "--port", &port]);
-            command.arg("--dbpath").arg(&place.directory);
+            command.arg("--dbpath").arg(&place.directory).args(is_required.then_some("--auth"));
             return command;
         }
         let mut command = Command::new(program.with_file_name("python3"));
-        command.args(["-c", SECANTUS, &port]).arg(place.directory.join("data"));
+        command.args(["-c", SECANTUS, &port]).arg(place.directory.join("data")).arg(is_required.to_string());
         command
     };
     Ok(Spec { name: "mongodb", prepare: None, run: Box::new(run), ping: MONGODB_PING })

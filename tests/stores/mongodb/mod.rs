@@ -1,6 +1,7 @@
 //! Sessions in MongoDB.
 
 mod principals;
+mod rights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,6 +2,7 @@
 
 mod faults;
 mod principals;
+mod rights;
 mod single;
 
 #[cfg(feature = "redis-cluster")]

@@ -1,8 +1,8 @@
 //! The SQL stores: the suite on each, and tests beyond the contract.
 //!
 //! `cases` has the tests that all engines share, `references` those for tables that refer to a session, `principals`
-//! those for many sessions of one principal, `parts` those for parts in tables. The modules of the engines run them and
-//! add their own.
+//! those for many sessions of one principal, `parts` those for parts in tables, `rights` those for roles
+//! with few rights. The modules of the engines run them and add their own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,11 +16,17 @@ mod principals;
 mod references;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "mysql")]
+mod mysql_roles;
 #[cfg(feature = "postgres")]
 #[expect(dead_code, reason = "few of the tests that all engines share are made")]
 mod pgbouncer;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_roles;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod rights;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

@@ -120,7 +120,8 @@ impl TableCheck<'_, '_> {
                 "keeps its rows when their session ends: declare the foreign key of {name:?} ON DELETE CASCADE"
             )),
             None => self.report(format_args!(
-                "has no foreign key from {name:?} to {sessions} (handle): add it, with ON DELETE CASCADE"
+                "has no foreign key from {name:?} to {sessions} (handle), or the user of the pool may not see it: add it, \
+                 with ON DELETE CASCADE"
             )),
         }
     }

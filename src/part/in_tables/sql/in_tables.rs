@@ -89,6 +89,15 @@ use crate::store::SqlStore;
 ///   [`Constraint`](crate::ErrorKind::Constraint) error. In both cases the request writes nothing.
 /// - A type with `#[serde(flatten)]` is rejected, since its columns are unknown.
 ///
+/// # Rights
+///
+/// Besides the rights for the store, the user of the pool needs these on each table. Deletions by the foreign key need
+/// no further right.
+///
+/// ```sql
+/// GRANT SELECT, INSERT, UPDATE, DELETE ON carts TO app;
+/// ```
+///
 /// # Reading and writing
 ///
 /// All tables of a part are read by one statement, which returns no rows unless the table of the sessions has the
