@@ -9,7 +9,13 @@ const FENCE: &str = concat!("``", "`");
 const COMPILED: [&str; 3] = ["no_run", "should_panic", "compile_fail"];
 
 /// Languages whose blocks are tried by a test that reads the page: the language, the page, the test.
-const TRIED: [(&str, &str, &str); 1] = [("nginx", "recipes.md", "tests/stores/nginx.rs")];
+const TRIED: [(&str, &str, &str); 5] = [
+    ("nginx", "recipes.md", "tests/stores/nginx.rs"),
+    ("sql", "in_tables/sql/in_tables.rs", "tests/stores/sql/rights.rs"),
+    ("sql", "store/sql/mysql.rs", "tests/stores/sql/mysql_roles.rs"),
+    ("sql", "store/sql/postgres.rs", "tests/stores/sql/postgres_roles.rs"),
+    ("js", "store/mongodb/store.rs", "tests/stores/mongodb/rights.rs"),
+];
 
 /// A fenced block, without its fences.
 struct Block<'f> {

@@ -4,8 +4,8 @@
 //! orphaned session. So it is remembered until its outcome is known: the version of a record identifies the write.
 //!
 //! A write that has not taken effect is shut out before the next one: by another version of the record that it
-//! expects, or by a record under the ID that it would create. A late write would otherwise refer to texts of parts that have been
-//! replaced by then.
+//! expects, or by a record under the ID that it would create. A late write would otherwise refer to texts of parts that
+//! have been replaced by then.
 
 use std::sync::Arc;
 
