@@ -317,7 +317,12 @@ impl fmt::Display for Message<'_> {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error").field("kind", &self.0.kind).field("source", &self.0.source).finish()
+        let mut fields = f.debug_struct("Error");
+        fields.field("kind", &self.0.kind);
+        if let Some(type_name) = self.0.type_name {
+            fields.field("type", &format_args!("{type_name}"));
+        }
+        fields.field("source", &self.0.source).finish()
     }
 }
 
