@@ -140,6 +140,9 @@ pub(crate) struct Changes {
     pub(crate) ends_session: bool,
     /// A renewal of the ID was requested.
     pub(crate) renews: bool,
+    /// The login continues from the session of another login, whose response may still reach the client: the ID of that
+    /// session gets a grace.
+    pub(crate) continues_login: bool,
     /// Number of changes in a write that is in progress, or whose reply was lost.
     attempted: Option<usize>,
     /// Counts all changes of the list except additions at its end.
@@ -220,6 +223,37 @@ impl Changes {
             return Discarded(mem::take(&mut self.list));
         }
         Discarded(self.list.drain(..attempted).collect())
+    }
+
+    /// Discards what the last takeover of a session of `principal` has discarded, and makes the takeover a plain login,
+    /// for a session that the new principal has already.
+    pub(crate) fn begin_at_takeover(&mut self, principal: Option<&Arc<str>>) -> Discarded {
+        let is_login = |change: &Change| matches!(change, Change::Login { .. });
+        let Some(last) = self.last_takeover(principal) else { return Discarded::default() };
+        (self.revision, self.attempted) = (self.revision + 1, None);
+        let mut index = 0;
+        let (mut kept, discarded): (SmallVec<_>, _) = mem::take(&mut self.list).into_iter().partition(|change| {
+            index += 1;
+            index > last || !(change.is_of_data() || is_login(change))
+        });
+        if let Some(Change::Login { fresh, .. }) = kept.iter_mut().find(|change| is_login(change)) {
+            *fresh = false;
+        }
+        self.list = kept;
+        Discarded(discarded)
+    }
+
+    /// Returns the index of the last login of another principal, or of a fresh one.
+    fn last_takeover<'c>(&'c self, mut principal: Option<&'c Arc<str>>) -> Option<usize> {
+        let mut last = None;
+        for (index, change) in self.list.iter().enumerate() {
+            let Change::Login { principal: next, fresh } = change else { continue };
+            if *fresh || principal.is_some_and(|former| former != next) {
+                last = Some(index);
+            }
+            principal = Some(next);
+        }
+        last
     }
 
     /// Discards the changes of data.

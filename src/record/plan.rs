@@ -73,7 +73,7 @@ pub(crate) fn plan(situation: Situation<'_>, timeouts: &Timeouts, now: Timestamp
     }
     let (may_renew, may_touch) = (may_set_cookie && !is_peeked, !is_peeked);
     if changes.authenticates() {
-        Plan::Renew { grace: false }
+        Plan::Renew { grace: changes.continues_login }
     } else if (changes.renews && !is_renewed) || (may_renew && timeouts.renewal_is_due(record, now)) {
         Plan::Renew { grace: true }
     } else if draft.is_changed() {

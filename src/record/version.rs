@@ -19,8 +19,8 @@ pub(crate) struct Stamp {
     pub(crate) new_handle: Handle,
     /// Distinguishes this write from a concurrent one.
     pub(crate) write_id: u32,
-    /// Distinguishes this login from a concurrent one.
-    pub(crate) login_id: u32,
+    /// Begins another generation: distinguishes this login from a concurrent one. `None` keeps the generation.
+    pub(crate) login_id: Option<u32>,
 }
 
 /// Distinguishes a write of a record from earlier and concurrent ones.

@@ -18,6 +18,9 @@ pub(crate) enum Loaded {
     /// Another request has ended the session, or renewed its ID without grace. This request writes nothing more: a
     /// write could overwrite the session that the other request began.
     Ended,
+    /// The ID that the request came with has just been replaced by the given one, in a login. Nothing is written for this
+    /// request, as in [`Ended`](Self::Ended), unless it logs in the same principal.
+    Replaced(Box<SessionId>),
 }
 
 /// A session that was loaded from a store.
@@ -71,7 +74,7 @@ impl Binding {
 impl Loaded {
     pub(crate) fn record(&self) -> Option<&Arc<Record>> {
         match self {
-            Self::Nothing | Self::Ended => None,
+            Self::Nothing | Self::Ended | Self::Replaced(_) => None,
             Self::Stored(stored) => Some(&stored.record),
             Self::Sealed(sealed) => Some(&sealed.record),
         }
@@ -79,7 +82,7 @@ impl Loaded {
 
     pub(super) fn record_mut(&mut self) -> Option<&mut Arc<Record>> {
         match self {
-            Self::Nothing | Self::Ended => None,
+            Self::Nothing | Self::Ended | Self::Replaced(_) => None,
             Self::Stored(stored) => Some(&mut stored.record),
             Self::Sealed(sealed) => Some(&mut sealed.record),
         }
@@ -87,6 +90,11 @@ impl Loaded {
 
     pub(crate) fn stored(&self) -> Option<&StoredSession> {
         if let Self::Stored(stored) = self { Some(stored) } else { None }
+    }
+
+    /// Returns the ID that has just replaced the request's in a login.
+    pub(super) fn replaced_by(&self) -> Option<&SessionId> {
+        if let Self::Replaced(successor) = self { Some(successor) } else { None }
     }
 
     pub(super) fn needs_seal(&self) -> bool {

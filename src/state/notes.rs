@@ -111,7 +111,7 @@ impl Work {
         self.pending = PendingWrite::None;
         match plan {
             Plan::Renew { .. } => {
-                self.changes.renews = false;
+                (self.changes.renews, self.changes.continues_login) = (false, false);
                 self.has_ended_session |= self.draft.kept_handle().is_none();
             }
             Plan::Create | Plan::Replace => {

@@ -86,6 +86,8 @@ pub(crate) enum Next {
     Resolve,
     /// Give up the session: another request has ended or taken it over.
     Lose,
+    /// Continue from the session that another login of the same principal has left.
+    ContinueLogin,
 }
 
 /// Work left for after the lock: events for the observers, and closures of the application to drop.
@@ -177,7 +179,8 @@ impl Work {
     /// Returns the next step of a commit.
     pub(crate) fn next(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Next {
         match (&self.loaded, &self.pending) {
-            (Loaded::Ended, _) => Next::Lose,
+            (Loaded::Replaced(_), _) if self.changes.logs_in() => Next::ContinueLogin,
+            (Loaded::Ended | Loaded::Replaced(_), _) => Next::Lose,
             // The outcome of an update is irrelevant to a session that ends.
             (_, PendingWrite::Update(_)) if !self.changes.ends_session => Next::Resolve,
             (_, PendingWrite::New(_)) => Next::Resolve,
@@ -215,6 +218,16 @@ impl Work {
             Ok(false) => (Ok(()), Some(compute)),
             Err(error) => (Err(error), Some(compute)),
         }
+    }
+
+    /// Prepares the changes for a session that another login of the principal has left. That session is not the one
+    /// that an earlier logout of this request ended.
+    pub(super) fn continue_login(&mut self) -> Discarded {
+        self.before_takeover = None;
+        let kept = self.loaded.record().filter(|_| !self.changes.ends_session);
+        let former = kept.and_then(|record| record.principal.clone());
+        (self.changes.continues_login, self.changes.ends_session) = (true, false);
+        self.changes.begin_at_takeover(former.as_ref())
     }
 
     /// Ends the loaded session. Later writes make a new session.
@@ -301,16 +314,20 @@ impl Work {
         }
     }
 
-    /// Returns the random number that distinguishes this request's login from concurrent ones; 0 without a login.
+    /// Returns whether the record gets another generation. A login that continues the session of another one keeps that
+    /// login's: what the client got from it stays valid.
     #[inline]
-    fn login_id(&mut self) -> Result<u32, Error> {
-        if !self.draft.authenticates() {
-            return Ok(0);
+    pub(super) fn begins_generation(&self) -> bool {
+        self.draft.authenticates() && !self.changes.continues_login
+    }
+
+    /// Returns the random number that distinguishes this request's login from concurrent ones.
+    #[inline]
+    fn login_id(&mut self) -> Result<Option<u32>, Error> {
+        if self.begins_generation() && self.login_id.is_none() {
+            self.login_id = Some(u32::from_ne_bytes(random::bytes()?));
         }
-        match self.login_id {
-            Some(login_id) => Ok(login_id),
-            None => Ok(*self.login_id.insert(u32::from_ne_bytes(random::bytes()?))),
-        }
+        Ok(self.login_id.filter(|_| self.begins_generation()))
     }
 
     /// Returns the binding of the session that the request makes.

@@ -154,13 +154,23 @@ impl Entry {
 /// The entry that a renewal leaves under the old key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Forward {
-    /// The new ID, sealed so that only a holder of the old ID can open it. `None` after a login, whose old ID must not
-    /// lead to the new one.
+    /// The new ID, sealed so that only a holder of the old ID can open it.
     pub successor: Option<[u8; 32]>,
-    /// Until when the old ID leads to its successor.
+    /// Until when the old ID leads to its successor. 0 if it died at once, in a login: then it leads there for one
+    /// purpose alone, another login of the same principal.
     pub grace_until: Timestamp,
-    /// Until when the forward is kept, to detect a use of the old ID after its grace.
+    /// Until when the forward is kept, to detect a use of the old ID after its death.
     pub expires_at: Timestamp,
+}
+
+impl Forward {
+    /// The `grace_until` of an ID that died at once.
+    pub(crate) const NO_GRACE: Timestamp = Timestamp::from_millis(0);
+
+    /// Returns `true` if the old ID has had no grace.
+    pub(crate) fn died_at_once(&self) -> bool {
+        self.grace_until == Self::NO_GRACE
+    }
 }
 
 impl fmt::Debug for Forward {

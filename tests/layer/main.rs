@@ -41,6 +41,7 @@ mod random_counts;
 mod random_logouts;
 mod recent_login;
 mod renewals;
+mod replaced_ids;
 mod resent;
 mod revocation;
 mod revocation_races;

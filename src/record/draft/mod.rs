@@ -385,7 +385,7 @@ mod tests {
 
     fn values(draft: &Draft) -> Values {
         let new_handle = Handle::from_bytes([1; 16]);
-        draft.to_record(Stamp { new_handle, write_id: 1, login_id: 0 }, &Timeouts::default(), NOW).values
+        draft.to_record(Stamp { new_handle, write_id: 1, login_id: None }, &Timeouts::default(), NOW).values
     }
 
     fn login(principal: &str) -> Change {
@@ -566,7 +566,7 @@ mod tests {
             let mut draft = Draft::new(Some(Arc::clone(&loaded)));
             draft.apply_all(changes).expect("none of them fails");
             let record = draft.to_record(
-                Stamp { new_handle: Handle::from_bytes([1; 16]), write_id: 1, login_id: 0 },
+                Stamp { new_handle: Handle::from_bytes([1; 16]), write_id: 1, login_id: None },
                 &Timeouts::default(),
                 NOW,
             );

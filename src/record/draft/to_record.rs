@@ -61,8 +61,8 @@ impl Draft {
     }
 
     /// Returns the generation of the record, which a login, a takeover and a reauthentication change.
-    pub(crate) fn generation(&self, login_id: u32) -> Generation {
-        let before = self.base.as_ref().map_or(Generation::default(), |record| record.generation);
-        if self.authenticates() { before.next(login_id) } else { before }
+    pub(crate) fn generation(&self, login_id: Option<u32>) -> Generation {
+        let before = self.base().map_or(Generation::default(), |record| record.generation);
+        login_id.map_or(before, |login_id| before.next(login_id))
     }
 }

@@ -106,6 +106,7 @@ impl<'c, W: SharedWork> Commit<'c, W> {
             Some(Next::CarryOut(plan)) => Box::pin(self.carry_out(plan, now)).await,
             Some(Next::Resolve) => Box::pin(self.resolve()).await,
             Some(Next::Lose) => Box::pin(self.lose()).await,
+            Some(Next::ContinueLogin) => Box::pin(self.continue_replaced()).await,
             None => {
                 Box::pin(self.take_turn()).await;
                 Ok(Progress::Again)

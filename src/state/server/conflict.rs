@@ -28,9 +28,11 @@ impl<W: SharedWork> Commit<'_, W> {
         }) else {
             return Ok(Progress::Again);
         };
-        let Some(newer) = find_newer(records, &base, outcome).await? else { return self.lose().await };
+        let Some(newer) = find_newer(records, &base, outcome).await? else {
+            return self.continue_login(base.id).await;
+        };
         config.tell(&SessionEvent::Conflict { session: base.record.handle });
-        let external = self.reload_parts(&base.record, &newer.record).await?;
+        let external = self.reload_parts(Some(&base.record), &newer.record).await?;
         if config.conflict_policy == ConflictPolicy::Fail {
             self.check_conflict(&base.record, &newer.record, external.as_deref())?;
         }
@@ -53,7 +55,11 @@ impl<W: SharedWork> Commit<'_, W> {
     }
 
     /// Reloads the parts that the request has used and that another request may have written.
-    async fn reload_parts(&self, base: &Record, newer: &Record) -> Result<Option<Box<ExternalParts>>, Error> {
+    pub(super) async fn reload_parts(
+        &self,
+        base: Option<&Record>,
+        newer: &Record,
+    ) -> Result<Option<Box<ExternalParts>>, Error> {
         let config = self.records.config;
         let Some(mut external) = self.work.with(|work| work.draft.external().cloned()) else { return Ok(None) };
         let asked: Vec<_> =
@@ -64,7 +70,7 @@ impl<W: SharedWork> Commit<'_, W> {
                 let rows = load_rows(config, &*self.records.server.store, &**mapped, Binding::of(newer)).await?;
                 external.load(name, medium, rows, None);
             } else if let Some(in_store) = placed.in_store() {
-                let (before, after) = (PartRef::of(base, name), PartRef::of(newer, name));
+                let (before, after) = (base.and_then(|base| PartRef::of(base, name)), PartRef::of(newer, name));
                 if !is_stale && before.map(|before| before.slot) == after.map(|after| after.slot) {
                     // Another request may have invalidated the prepared text, so write it again.
                     external.doubt_prepared(name, after.is_some());
@@ -188,8 +194,9 @@ pub(super) async fn reload(records: Records<'_>, mut id: SessionId) -> Result<Op
     Err(Error::conflict())
 }
 
+/// Returns the ID that replaced `id`, unless that died at once.
 pub(super) fn successor(domain: IdDomain, id: &SessionId, forward: &Forward) -> Option<SessionId> {
-    forward.successor.map(|sealed| id.open_successor(sealed, domain))
+    forward.successor.filter(|_| !forward.died_at_once()).map(|sealed| id.open_successor(sealed, domain))
 }
 
 /// Returns `true` if the session's state has changed, not only its ID or the lifetime of its parts.

@@ -1,5 +1,7 @@
 //! Loads the session of a request, and its parts.
 
+use std::time::Duration;
+
 use super::super::config::Config;
 use super::super::loaded::{Binding, ClientId, Loaded, StoredSession};
 use super::super::part::{FoundPart, PartRecord, PlacedIn, PlacedPart, load_rows};
@@ -8,13 +10,14 @@ use super::super::work::SharedWork;
 use super::commit::Commit;
 use super::conflict::successor;
 use super::records::{Found, Records};
+use super::second_login::login_successor;
 use crate::clock::Timestamp;
 use crate::cookie::{Found as FoundCookie, Received, find};
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::external::PartRef;
 use crate::record::id::SessionId;
-use crate::store::StoreErrorKind;
+use crate::store::{Forward, StoreErrorKind};
 
 /// How many renewals are followed from an ID that a client sends. Each is a separate request within the grace period of
 /// the one before. A loaded session is followed further: neither its changes nor its logout may be lost.
@@ -22,6 +25,10 @@ const MAX_HOPS: usize = 8;
 
 /// A time before any expiry, so that the store returns expired records as long as it has them.
 const LONG_AGO: Timestamp = Timestamp::from_millis(0);
+
+/// How long after its death an ID is known to have just been replaced. A request that still comes with it was sent
+/// before the client got the new one: what it writes is rejected, since a new session's cookie would overwrite that one.
+pub(super) const JUST_REPLACED: Duration = Duration::from_secs(60);
 
 /// Loads the session of the received ID, or of its successor. Retries once if the store fails.
 ///
@@ -53,7 +60,7 @@ pub(in crate::state) async fn load(records: Records<'_>, received: &Received) ->
                 Some(successor) if now < forward.grace_until => (id, hops) = (successor, hops + 1),
                 _ => {
                     config.tell(&SessionEvent::RetiredIdUsed);
-                    break;
+                    return Ok(dead(config, &id, &forward, now));
                 }
             },
             Err(error) if error.kind() == StoreErrorKind::Undecodable => {
@@ -65,6 +72,15 @@ pub(in crate::state) async fn load(records: Records<'_>, received: &Received) ->
         }
     }
     Ok(Loaded::Nothing)
+}
+
+/// Returns what a request with a dead ID has loaded: no session, and for a while nothing that it could write to.
+fn dead(config: &Config, id: &SessionId, forward: &Forward, now: Timestamp) -> Loaded {
+    if let Some(successor) = login_successor(config.id_domain, id, forward, now) {
+        return Loaded::Replaced(Box::new(successor));
+    }
+    let until = if forward.died_at_once() { forward.expires_at } else { forward.grace_until.after(JUST_REPLACED) };
+    if now < until { Loaded::Ended } else { Loaded::Nothing }
 }
 
 fn received_id(config: &Config, received: &Received) -> Option<SessionId> {

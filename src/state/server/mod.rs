@@ -18,6 +18,7 @@ mod pending_write;
 mod preparation;
 mod principals;
 mod records;
+mod second_login;
 mod server_state;
 mod session_limit;
 mod write;

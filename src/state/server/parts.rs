@@ -49,7 +49,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
         // Reject an oversized record before anything is written.
         self.work.with(|work| work.make_record(config, 0, now)).map(drop)?;
-        if plan == (Plan::Renew { grace: false }) {
+        if self.work.with(|work| work.is_login(plan)) {
             self.load_carried_parts().await?;
         }
         if config.conflict_policy == ConflictPolicy::Fail

@@ -49,15 +49,20 @@ impl Work {
         Ok(changed.into_iter().map(prepare).collect())
     }
 
+    /// Returns `true` if the plan gives the record another generation.
+    pub(super) fn is_login(&self, plan: Plan) -> bool {
+        matches!(plan, Plan::Renew { .. }) && self.begins_generation()
+    }
+
     /// Returns `true` if an unchanged part must be rewritten for a login.
     fn is_to_be_carried(&self, plan: Plan, part: &ExternalPart) -> bool {
-        let is_login = plan == (Plan::Renew { grace: false }) && self.draft.kept_handle().is_some();
+        let is_login = self.is_login(plan) && self.draft.kept_handle().is_some();
         is_login && part.is_stored() && part.base.is_some() && part.value.is_some() && !part.is_prepared()
     }
 
     /// Returns `true` if every part in a store that the record will refer to has been written.
     pub(super) fn has_prepared_parts(&self, config: &Config, plan: Plan) -> bool {
-        let is_login = plan == (Plan::Renew { grace: false }) && self.draft.kept_handle().is_some();
+        let is_login = self.is_login(plan) && self.draft.kept_handle().is_some();
         let external = self.draft.external();
         let is_ready = |part: &ExternalPart| !part.is_unprepared() && !self.is_to_be_carried(plan, part);
         let is_loaded = |name: &str| {

@@ -9,6 +9,7 @@ use super::super::config::Config;
 use super::super::loaded::{ClientId, Loaded, StoredSession};
 use super::super::work::{Aftermath, PendingUpdate, PendingWrite, SharedWork, Work};
 use super::commit::{Commit, Progress};
+use super::load::JUST_REPLACED;
 use super::new_write::{NewWrite, Update};
 use super::records::{Found, Records, WriteOutcome};
 use crate::clock::Timestamp;
@@ -204,7 +205,7 @@ impl<W: SharedWork> Commit<'_, W> {
             let mut write = NewWrite::of(work, config, records.server.write_id(), now)?;
             Arc::make_mut(&mut write.record).renewed_at = now;
             let id = work.new_id(config)?;
-            let forward = forward(config, &old, grace.then_some(&id), now);
+            let forward = forward(config, &old, &id, grace, now);
             work.begin_write(write.pending(&id, plan, Some(forward.clone())));
             Ok::<_, Error>(Some((old, id, forward, write)))
         })?;
@@ -308,19 +309,20 @@ impl Work {
 
 /// Returns the next version of a record, with the same values.
 pub(super) fn next_record(records: Records<'_>, before: &Arc<Record>, now: Timestamp) -> Arc<Record> {
-    let stamp = Stamp { new_handle: before.handle, write_id: records.server.write_id(), login_id: 0 };
+    let stamp = Stamp { new_handle: before.handle, write_id: records.server.write_id(), login_id: None };
     Arc::new(Draft::new(Some(Arc::clone(before))).to_record(stamp, &records.config.timeouts, now))
 }
 
 /// Returns the forward that a renewal leaves under the old ID.
-fn forward(config: &Config, old: &StoredSession, successor: Option<&SessionId>, now: Timestamp) -> Forward {
-    let grace = config.timeouts.grace;
-    Forward {
-        successor: successor.map(|new| old.id.seal_successor(new)),
-        grace_until: if successor.is_some() { now.after(grace) } else { now },
-        // The remaining lifetime of the old ID, up to a day, and at least the grace period.
-        expires_at: old.record.expires_at.min(now.after(LONGEST_FORWARD)).max(now.after(grace)),
+fn forward(config: &Config, old: &StoredSession, new: &SessionId, has_grace: bool, now: Timestamp) -> Forward {
+    let successor = Some(old.id.seal_successor(new));
+    if !has_grace {
+        return Forward { successor, grace_until: Forward::NO_GRACE, expires_at: now.after(JUST_REPLACED) };
     }
+    let grace_until = now.after(config.timeouts.grace);
+    // The remaining lifetime of the old ID, up to a day, and at least the grace period.
+    let expires_at = old.record.expires_at.min(now.after(LONGEST_FORWARD)).max(grace_until.after(JUST_REPLACED));
+    Forward { successor, grace_until, expires_at }
 }
 
 /// Returns whether both forwards are those of one renewal. Forwards of two concurrent logins may be equal.

@@ -1,0 +1,84 @@
+//! Login with an ID that another login of the same principal has just replaced: a second click, or the retry of a client
+//! that never got the first response.
+//!
+//! The old ID is dead for every other purpose. This one is safe: the request has proved that it may log in as the
+//! principal of the session that it continues.
+
+use std::sync::Arc;
+
+use super::super::config::ConflictPolicy;
+use super::super::loaded::{ClientId, Loaded, StoredSession};
+use super::super::replay::replay_onto;
+use super::super::retry::MAX_ATTEMPTS;
+use super::super::work::{SharedWork, Work};
+use super::commit::{Commit, Progress};
+use super::conflict::successor;
+use super::records::Found;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::record::Record;
+use crate::record::id::{IdDomain, SessionId};
+use crate::store::Forward;
+
+impl<W: SharedWork> Commit<'_, W> {
+    /// Continues from the session that another login of the same principal has left, `id` being the ID that it replaced
+    /// or a later one. Without such a session the changes are lost.
+    pub(super) async fn continue_login(&mut self, id: SessionId) -> Result<Progress, Error> {
+        let authenticated = |work: &mut Work| work.draft.principal().cloned().filter(|_| work.changes.authenticates());
+        let Some(principal) = self.work.with(authenticated) else { return self.lose().await };
+        let Some((id, record)) = self.find_logged_in(id).await? else { return self.lose().await };
+        if record.principal.as_ref() != Some(&principal) {
+            return self.lose().await;
+        }
+        let base = self.work.with(|work| work.loaded.record().cloned());
+        if let Some(base) = &base {
+            if self.records.config.conflict_policy == ConflictPolicy::Fail {
+                return Err(Error::conflict());
+            }
+            self.records.config.tell(&SessionEvent::Conflict { session: base.handle });
+        }
+        let external = self.reload_parts(base.as_deref(), &record).await?;
+        drop(self.work.with(Work::continue_login));
+        replay_onto(self.work, Loaded::Stored(StoredSession { record, id, client: ClientId::Older }), external)?;
+        Ok(Progress::Again)
+    }
+
+    /// Does so for a request that came with the replaced ID.
+    pub(super) async fn continue_replaced(&mut self) -> Result<Progress, Error> {
+        match self.work.with(|work| work.loaded.replaced_by().cloned()) {
+            Some(successor) => self.continue_login(successor).await,
+            None => self.lose().await,
+        }
+    }
+
+    async fn find_logged_in(&self, mut id: SessionId) -> Result<Option<(SessionId, Arc<Record>)>, Error> {
+        let (records, config) = (self.records, self.records.config);
+        for _ in 0..MAX_ATTEMPTS {
+            let now = config.now();
+            let next = match records.load(&id, now).await? {
+                Some(Found::Live(record)) => {
+                    let record = records.open(&id, record)?;
+                    return Ok(config.timeouts.expiry(&record, now).is_none().then_some((id, record)));
+                }
+                Some(Found::Retired(forward)) => successor(config.id_domain, &id, &forward)
+                    .or_else(|| login_successor(config.id_domain, &id, &forward, now)),
+                None => None,
+            };
+            let Some(next) = next else { return Ok(None) };
+            id = next;
+        }
+        Err(Error::conflict())
+    }
+}
+
+/// Returns the ID that replaced `id` in a login, while that is known.
+pub(super) fn login_successor(
+    domain: IdDomain,
+    id: &SessionId,
+    forward: &Forward,
+    now: Timestamp,
+) -> Option<SessionId> {
+    let is_known = forward.died_at_once() && now < forward.expires_at;
+    forward.successor.filter(|_| is_known).map(|sealed| id.open_successor(sealed, domain))
+}
