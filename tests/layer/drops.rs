@@ -2,7 +2,8 @@
 //!
 //! The response future is dropped at every poll, or at every step of its store calls: before a call takes effect, and
 //! before its reply arrives. Its changes then either took effect or not, and the next requests of the same browser and
-//! principal are served at once: the dropped request holds no lock or lease.
+//! principal are served at once: the dropped request holds no lock or lease. If the request has replaced the ID, the
+//! browser's next write is rejected, and a second login continues the session.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use session_state::store::{Store, StoreError};
 use session_state::test_kit::Call;
-use session_state::{InStore, Part, Session, SessionLayer, SessionLimitPolicy, SessionPart};
+use session_state::{ErrorKind, InStore, Part, Session, SessionLayer, SessionLimitPolicy, SessionPart};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -95,9 +96,14 @@ impl Plan {
         matches!(self, Self::Login | Self::LoginThatEvicts | Self::LoginThatIsRefused | Self::PartAndLogin)
     }
 
+    /// Returns whether it replaces the ID, which dies at once.
+    fn authenticates(self) -> bool {
+        self.logs_in() || matches!(self, Self::Takeover | Self::Reauthenticate)
+    }
+
     async fn send(self, scene: &Scene) -> Visit<()> {
         let (alice, sessions) = (scene.alice.clone(), scene.app.layer.sessions().ok());
-        let other = format!("{alice} too");
+        let other = scene.principal_after(self);
         let visit = scene.browser.send_raw(&scene.app, move |extensions| async move {
             let session = Session::from_extensions(&extensions)?.load().await?;
             match self {
@@ -276,6 +282,21 @@ impl Scene {
         };
         [before, after]
     }
+
+    /// The principal after a request that authenticates.
+    fn principal_after(&self, plan: Plan) -> String {
+        if plan == Plan::Takeover { format!("{} too", self.alice) } else { self.alice.clone() }
+    }
+
+    /// The state that the browser sees after it has logged in the principal, with an ID that the request has replaced.
+    fn after_second_login(&self, plan: Plan) -> Seen {
+        let (n, count) = match plan {
+            Plan::Takeover => (None, 0),
+            Plan::PartAndLogin => (Some(1), 2),
+            _ => (Some(1), 1),
+        };
+        Seen { is_new: false, principal: Some(self.principal_after(plan)), n, count }
+    }
 }
 
 impl App {
@@ -313,16 +334,39 @@ impl Judge<'_> {
         let allowed = self.scene.before_and_after(self.plan);
         let is_allowed = allowed.contains(&seen);
         self.expect(is_allowed, format!("the browser sees {seen:?}, which is none of {allowed:?}"));
-        let mut browser = self.scene.browser.clone();
-        let visit = browser.visit(&self.scene.app, |session| async move {
-            session.update("n", |n: &mut u32| *n += 1).unwrap();
-        });
-        let status = visit.await.status;
+        let (mut browser, mut seen) = (self.scene.browser.clone(), seen);
+        if seen.is_new && self.plan.authenticates() {
+            seen = self.judge_replaced(&mut browser).await;
+        }
+        let status = self.write(&mut browser).await.status;
         self.expect(status == StatusCode::OK, format!("the browser gets {status}"));
         let then = self.scene.see(&browser).await;
         let expected = Seen { is_new: false, n: Some(seen.n.unwrap_or(0) + 1), ..seen };
         self.expect(then == expected, format!("the browser sees {then:?} instead of {expected:?} afterwards"));
         self.expect_at_once("the browser's request");
+    }
+
+    /// Checks that the client, which still has the replaced ID, cannot write but can repeat its login. Returns what it
+    /// sees then.
+    async fn judge_replaced(&mut self, browser: &mut Browser) -> Seen {
+        let rejected = self.write(browser).await;
+        let is_rejected = rejected.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
+        let is_right = is_rejected && rejected.status == StatusCode::CONFLICT && rejected.set_cookies().is_empty();
+        self.expect(is_right, format!("a write with the replaced ID gets {} {:?}", rejected.status, rejected.headers));
+        let principal = self.scene.principal_after(self.plan);
+        let login = browser.visit(&self.scene.app, |session| async move { session.login(principal) });
+        let status = login.await.status;
+        self.expect(status == StatusCode::OK, format!("a second login gets {status}"));
+        let (seen, expected) = (self.scene.see(browser).await, self.scene.after_second_login(self.plan));
+        self.expect(seen == expected, format!("after a second login there is {seen:?} instead of {expected:?}"));
+        seen
+    }
+
+    async fn write(&self, browser: &mut Browser) -> Visit<()> {
+        let add = |session: Session| async move {
+            session.update("n", |n: &mut u32| *n += 1).unwrap();
+        };
+        browser.visit(&self.scene.app, add).await
     }
 
     /// Checks that the principal can log in, up to the limit.

@@ -1,7 +1,7 @@
 //! Changes of a request whose session ended during it: they are dropped, and the client gets an error.
 //!
 //! Every kind of change with every kind of end, by `save()` and by the response. An ID that died in a login counts like
-//! an ended session.
+//! an ended session, except for another login of the same principal, which continues from the first one's session.
 
 use std::time::Duration;
 
@@ -172,6 +172,22 @@ impl Change {
         }
         Ok(())
     }
+
+    /// Returns whether it authenticates the principal that the end has authenticated, whose session it continues.
+    fn repeats_authentication(self, end: End) -> bool {
+        match self {
+            Self::Login => {
+                matches!(end, End::LoggedIn | End::LoggedInFresh | End::LoggedInAgain | End::Reauthenticated)
+            }
+            Self::Reauthenticate => matches!(end, End::LoggedInAgain | End::Reauthenticated),
+            _ => false,
+        }
+    }
+
+    /// The changes that are lost with a session that ends so.
+    fn lost_at(end: End) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |change| !change.repeats_authentication(end))
+    }
 }
 
 /// An application whose session has everything that can change.
@@ -243,6 +259,23 @@ impl Scene {
         (Visit { status, headers, error, output: Some(saved) }, tab)
     }
 
+    /// Returns the browser after two responses, of which it may have received one or both, in either order. Each is
+    /// given as the browser that has received it alone.
+    fn arrivals(&self, first: &Browser, second: &Browser) -> [(Browser, &'static str); 4] {
+        let then = |before: &Browser, after: &Browser| {
+            let mut jar = before.jar.clone();
+            let is_received = |(name, value): &(&String, &String)| self.browser.jar.get(*name) != Some(*value);
+            jar.extend(after.jar.iter().filter(is_received).map(|(name, value)| (name.clone(), value.clone())));
+            Browser { jar }
+        };
+        [
+            (first.clone(), "only the first"),
+            (second.clone(), "only the second"),
+            (then(first, second), "in order"),
+            (then(second, first), "the first last"),
+        ]
+    }
+
     async fn found(&self, browser: &Browser) -> Found {
         let look = |extensions| async move {
             let session = Session::from_extensions(&extensions)?.load().await?;
@@ -281,7 +314,7 @@ async fn a_change_of_an_ended_session_is_409_without_a_cookie_and_leaves_no_trac
     let mut wrong = Vec::new();
     for end in End::ALL {
         let expected = after(end).await;
-        for change in Change::ALL {
+        for change in Change::lost_at(end) {
             let scene = Scene::new(end).await;
             let (visit, tab) = scene.request(end, change, false).await;
             let kind = visit.error.as_ref().map(|error| error.kind().clone());
@@ -303,7 +336,7 @@ async fn a_save_of_an_ended_session_is_an_error_and_leaves_no_trace() {
     let mut wrong = Vec::new();
     for end in End::ALL {
         let expected = after(end).await;
-        for change in Change::ALL {
+        for change in Change::lost_at(end) {
             let scene = Scene::new(end).await;
             let (visit, tab) = scene.request(end, change, true).await;
             let (status, cookies) = (visit.status, visit.set_cookies());
@@ -320,6 +353,48 @@ async fn a_save_of_an_ended_session_is_an_error_and_leaves_no_trace() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_login_after_one_of_the_same_principal_continues_its_session_with_all_parts() {
+    for end in End::ALL {
+        let expected = after(end).await;
+        for change in Change::ALL.into_iter().filter(|change| change.repeats_authentication(end)) {
+            for saves in [false, true] {
+                let scene = Scene::new(end).await;
+                let (visit, tab) = scene.request(end, change, saves).await;
+                let mut second = scene.browser.clone();
+                second.receive(&visit);
+                let story = format!("{end:?}, {change:?}, saved: {saves}");
+                assert_eq!(visit.value().map(|error| error.kind().clone()), None, "{story}");
+                assert_ne!(second.id(), tab.id(), "{story}: the ID of the first response may be known to others");
+                for (browser, arrival) in scene.arrivals(&tab, &second) {
+                    let found = (scene.found(&browser).await, scene.parts.len());
+                    assert_eq!(found, expected, "{story}: {arrival}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_with_the_id_that_a_login_has_just_replaced_continues_its_session_with_all_parts() {
+    for end in [End::LoggedIn, End::LoggedInFresh, End::LoggedInAgain, End::Reauthenticated, End::TakenOver] {
+        let expected = after(end).await;
+        let scene = Scene::new(end).await;
+        let (mut tab, mut second) = (scene.browser.clone(), scene.browser.clone());
+        end.happen(&scene.app, &mut tab, &scene.app.layer.sessions().unwrap()).await;
+        let principal = if end == End::TakenOver { "bob" } else { "alice" };
+        second.visit(&scene.app, move |session| async move { session.login(principal) }).await.value();
+        for (browser, arrival) in scene.arrivals(&tab, &second) {
+            let (mut found, parts) = (scene.found(&browser).await, scene.parts.len());
+            if arrival == "only the second" {
+                // The first response has bound this part to the session as it is after the login.
+                found.parts[1].clone_from(&expected.0.parts[1]);
+            }
+            assert_eq!((found, parts), expected, "{end:?}: {arrival}");
+        }
+    }
 }
 
 /// With state in the cookie, changes that call the store detect the end.

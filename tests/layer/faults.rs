@@ -197,7 +197,6 @@ async fn a_call_that_keeps_failing_is_503_and_leaves_the_session_unchanged_or_fu
             browser.receive(&again);
             assert_eq!(again.status, StatusCode::OK, "{story}");
             let after = match kind {
-                Kind::Login if expected.is_none() => Some((Some("alice".into()), None)),
                 // The client sees an error, retries, and the increment counts twice.
                 Kind::Add if took_place && call == Call::Update => Some((None, Some(3))),
                 kind => kind.after(),

@@ -8,8 +8,8 @@
 //!
 //! - A cookie is live when its response finishes. So a browser that receives the responses in the order in which the
 //!   server finished them never replaces a live ID by a dead one.
-//! - Renewals guarantee more, since they happen unrequested: in whatever order the responses arrive, the browser keeps
-//!   its session.
+//! - Renewals, which happen unrequested, guarantee more: the browser keeps its session in any order of the responses.
+//! - Logins of one principal, as from two clicks, continue one session, and the cookies of all of them open it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -157,6 +157,8 @@ struct Running {
     answer: Option<Answer>,
     /// Whether its changes were discarded because the session had ended.
     discarded: bool,
+    /// Whether its ID was dead from the beginning, but not forgotten.
+    has_dead_id: bool,
 }
 
 /// The outcome of a request.
@@ -238,18 +240,26 @@ impl<'r> Run<'r> {
         };
         for event in self.app.events() {
             request.discarded |= event == "ChangesDiscarded";
+            request.has_dead_id |= event == "RetiredIdUsed";
             self.events.push((number, event));
         }
         if let Some(visit) = visit {
             let has_lost = visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
             assert_eq!(visit.status, if has_lost { StatusCode::CONFLICT } else { StatusCode::OK }, "{:?}", visit.error);
-            assert_eq!(has_lost, request.discarded, "discarded changes are not answered as success");
-            assert!(visit.set_cookies().len() <= usize::from(!has_lost));
+            let came_to_session = visit.output.expect("the handler has returned");
+            assert!(has_lost || !request.discarded, "discarded changes are not answered as success");
+            // The event names the session, which a request with a dead ID does not have.
+            assert!(request.discarded || !has_lost || !came_to_session, "lost changes are reported");
+            if !came_to_session && request.kind != Kind::Login {
+                let writes = !matches!(request.kind, Kind::Read | Kind::Logout);
+                assert_eq!(has_lost, request.has_dead_id && writes, "{:?}", visit.error);
+            }
+            let may_set_cookie = !has_lost && (!request.has_dead_id || request.kind == Kind::Login);
+            assert!(visit.set_cookies().len() <= usize::from(may_set_cookie));
             let mut browser = self.first.clone();
             browser.receive(&visit);
             let cookie = (!visit.set_cookies().is_empty()).then_some(browser);
             self.check_fresh(cookie.as_ref());
-            let came_to_session = visit.output.expect("the handler has returned");
             self.requests[number].answer = Some(Answer { came_to_session, cookie });
             self.finished.push(number);
         }
@@ -280,8 +290,8 @@ impl<'r> Run<'r> {
         if ended || logged_in {
             assert_eq!(at_end.get(self.first.id().unwrap()), None, "an old id is live after a login or the end");
         }
-        // The requests agree on one new ID. A login takes another.
-        assert!(self.count("Renewed") <= 1 + usize::from(logged_in), "{:?}", self.events);
+        // The requests agree on one new ID. Each login takes another.
+        assert!(self.count("Renewed") <= 1 + self.count("LoggedIn"), "{:?}", self.events);
         assert!(self.count("Destroyed") <= 1, "{:?}", self.events);
         // An answered logout has ended the session, unless it was anonymous and a login came first.
         assert!(ended || logged_in || !self.requests.iter().any(|request| request.has_ended_session()));
@@ -293,8 +303,18 @@ impl<'r> Run<'r> {
         let Some(ours) = ours else { return assert!(ended, "the session was lost") };
         assert_eq!(ours.principal.is_some(), logged_in);
         self.check_writes(ours);
+        self.check_logins(&at_end);
         if !ended && !logged_in {
             self.check_every_arrival(&at_end);
+        }
+    }
+
+    /// All logins are of one principal, so each continues the session of the one before, and all their cookies open it.
+    fn check_logins(&self, at_end: &AtEnd<'_>) {
+        for request in self.requests.iter().filter(|request| request.kind == Kind::Login) {
+            let cookie = request.answer.as_ref().and_then(|answer| answer.cookie.as_ref());
+            let opened = cookie.and_then(|cookie| at_end.get(cookie.id()?)).map(|open| open.session);
+            assert_eq!(opened, Some(self.session), "a login is lost, or its cookie is dead");
         }
     }
 
@@ -334,7 +354,7 @@ impl Running {
     fn new(kind: Kind, number: usize, app: &App, browser: &Browser) -> Self {
         let (app, browser) = (app.clone(), browser.clone());
         let future = Box::pin(async move { browser.send(&app, move |session| kind.run(session, number)).await });
-        Self { kind, future, answer: None, discarded: false }
+        Self { kind, future, answer: None, discarded: false, has_dead_id: false }
     }
 
     fn came_to_session(&self) -> bool {

@@ -4,34 +4,26 @@
 //! The model is one list of sessions and one list of all cookie values ever sent. It has no versions, plans, drafts,
 //! seals or stores.
 
+mod act;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use http::StatusCode;
-use session_state::{Handle, ServerErrorPolicy, Session};
+use session_state::{ErrorKind, Handle, ServerErrorPolicy, Session};
+
+use act::{Act, KEYS, handover};
 
 use crate::browser::{App, Browser, Visit};
 use crate::random::Random;
 
-const KEYS: [&str; 3] = ["a", "b", "c"];
 const IDLE: u64 = 100;
 const ABSOLUTE: u64 = 400;
 const GRACE: u64 = 10;
+/// How long after its death an ID is known to have just been replaced.
+const JUST_REPLACED: u64 = 60;
 const NAME: &str = "__Host-Http-id";
-
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    Set(&'static str, u32),
-    Add(&'static str),
-    Remove(&'static str),
-    Clear,
-    Renew,
-    Login(&'static str),
-    LoginFresh(&'static str),
-    Logout,
-    IdleTimeout(u64),
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
@@ -46,41 +38,6 @@ struct Seen {
     values: BTreeMap<&'static str, u32>,
     principal: Option<String>,
     is_new: bool,
-}
-
-impl Act {
-    fn random(random: &mut Random) -> Self {
-        let key = random.pick(&KEYS);
-        match random.below(20) {
-            0..4 => Self::Set(key, u32::try_from(random.below(100)).unwrap()),
-            4..8 => Self::Add(key),
-            8..10 => Self::Remove(key),
-            10 => Self::Clear,
-            11..15 => Self::Renew,
-            15..17 => Self::Login(random.pick(&["alice", "bob"])),
-            17 => Self::LoginFresh(random.pick(&["alice", "bob"])),
-            18 => Self::Logout,
-            _ => Self::IdleTimeout(random.pick(&[20, 300])),
-        }
-    }
-
-    fn is_of_data(self) -> bool {
-        matches!(self, Self::Set(..) | Self::Add(_) | Self::Remove(_) | Self::Clear)
-    }
-
-    fn run(self, session: &Session) {
-        match self {
-            Self::Set(key, value) => session.insert(key, value).unwrap(),
-            Self::Add(key) => drop(session.update(key, |n: &mut u32| *n += 1).unwrap()),
-            Self::Remove(key) => drop(session.remove(key)),
-            Self::Clear => session.clear(),
-            Self::Renew => session.renew(),
-            Self::Login(name) => session.login(name),
-            Self::LoginFresh(name) => session.login_fresh(name),
-            Self::Logout => session.logout(),
-            Self::IdleTimeout(idle) => session.set_idle_timeout(Duration::from_secs(idle)),
-        }
-    }
 }
 
 fn look(session: &Session) -> Seen {
@@ -116,7 +73,25 @@ enum Good {
         to: usize,
         until: u64,
     },
+    /// No session, since a login has put another cookie in its place. Until this time, a login of the same principal
+    /// continues from that one's session.
+    Replaced {
+        by: usize,
+        until: u64,
+    },
     ForNothing,
+}
+
+/// The state that a request comes to.
+#[derive(Clone, Debug)]
+enum Opened {
+    /// A session, and the cookie it is stored under, which is another one after a renewal.
+    Session(usize, Known),
+    /// An ID that has just died, in a login that sent another one, or after its grace.
+    Dead {
+        replaced_by: Option<usize>,
+    },
+    Nothing,
 }
 
 /// A request as the model sees it.
@@ -134,6 +109,8 @@ struct Draft {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Cookie {
     Untouched,
+    /// Untouched, and the client is told that nothing was kept.
+    Rejected,
     Removed,
     Set(usize),
 }
@@ -148,11 +125,21 @@ struct Model {
 }
 
 impl Model {
-    /// Returns the session of a cookie, and the cookie it is stored under, which is another one after a renewal.
-    fn open(&self, cookie: usize) -> Option<(usize, Known)> {
+    fn open(&self, cookie: usize) -> Opened {
+        match &self.cookies[cookie] {
+            Good::For(known) if known.is_live(self.now) => Opened::Session(cookie, known.clone()),
+            Good::Leads { to, until } if self.now < *until => self.open(*to),
+            Good::Leads { until, .. } if self.now < *until + JUST_REPLACED => Opened::Dead { replaced_by: None },
+            Good::Replaced { by, until } if self.now < *until => Opened::Dead { replaced_by: Some(*by) },
+            _ => Opened::Nothing,
+        }
+    }
+
+    /// Returns the session that was continued from a cookie, and its present cookie.
+    fn latest(&self, cookie: usize) -> Option<(usize, Known)> {
         match &self.cookies[cookie] {
             Good::For(known) => known.is_live(self.now).then(|| (cookie, known.clone())),
-            Good::Leads { to, until } => (self.now < *until).then(|| self.open(*to)).flatten(),
+            Good::Leads { to: next, .. } | Good::Replaced { by: next, .. } => self.latest(*next),
             Good::ForNothing => None,
         }
     }
@@ -222,13 +209,47 @@ impl Model {
             self.cookies[here] = Good::For(draft.known);
             return if was_led_here || is_remembered { Cookie::Set(here) } else { Cookie::Untouched };
         }
-        if draft.is_new || draft.logs_in {
+        if draft.is_new {
             self.forget(found);
+        } else if draft.logs_in {
+            if let Some(found) = found.filter(|_| self.is_server) {
+                self.cookies[found] = Good::Replaced { by: next, until: self.now + JUST_REPLACED };
+            }
         } else if self.is_server
             && let Some(found) = found
         {
             self.cookies[found] = Good::Leads { to: next, until: self.now + GRACE };
         }
+        self.cookies.push(Good::For(draft.known));
+        Cookie::Set(next)
+    }
+
+    /// Applies a request that came with a dead ID.
+    fn commit_dead(&mut self, replaced_by: Option<usize>, acts: &[Act]) -> Cookie {
+        // The end of a session that it does not have ends none.
+        let begin = acts.iter().rposition(|act| matches!(act, Act::Logout)).map_or(0, |place| place + 1);
+        let acts = &acts[begin..];
+        if acts.is_empty() {
+            return Cookie::Untouched;
+        }
+        let principal = acts.iter().rev().find_map(|act| act.login());
+        let latest = replaced_by.and_then(|by| self.latest(by));
+        let Some((found, known)) = latest.filter(|(_, known)| principal.is_some() && known.principal == principal)
+        else {
+            return Cookie::Rejected;
+        };
+        let mut draft = self.begin(Some(known));
+        let handover = handover(acts);
+        for (place, act) in acts.iter().enumerate() {
+            match act.login() {
+                _ if place < handover && (act.is_of_data() || act.login().is_some()) => {}
+                Some(name) => self.act(&mut draft, Act::Login(name)),
+                None => self.act(&mut draft, *act),
+            }
+        }
+        draft.known.seen_at = self.now;
+        let next = self.cookies.len();
+        self.cookies[found] = Good::Leads { to: next, until: self.now + GRACE };
         self.cookies.push(Good::For(draft.known));
         Cookie::Set(next)
     }
@@ -292,9 +313,13 @@ impl World {
     async fn request(&mut self, who: usize, acts: &[Act], end: End) {
         let sent = self.browsers[who].id().map(str::to_owned);
         let cookie = sent.as_ref().and_then(|sent| self.texts.iter().position(|text| text == sent));
-        let opened = cookie.and_then(|cookie| self.model.open(cookie));
-        let (found, loaded) = opened.unzip();
-        let story = format!("browser {who} with cookie {cookie:?} for {loaded:?} did {acts:?}, then {end:?}");
+        let opened = cookie.map_or(Opened::Nothing, |cookie| self.model.open(cookie));
+        let story = format!("browser {who} with cookie {cookie:?} for {opened:?} did {acts:?}, then {end:?}");
+        let (found, loaded, dead) = match opened {
+            Opened::Session(found, known) => (Some(found), Some(known), None),
+            Opened::Dead { replaced_by } => (None, None, Some(replaced_by)),
+            Opened::Nothing => (None, None, None),
+        };
         let name = loaded.as_ref().map(|known| known.name);
 
         let mut draft = self.model.begin(loaded.clone());
@@ -313,15 +338,20 @@ impl World {
             assert_eq!(self.handles.entry(name).or_insert(*handle), handle, "{story}");
             assert_eq!(self.handles.values().filter(|other| *other == handle).count(), 1, "{story}");
         }
-        let change = match end {
-            End::Panic => Cookie::Untouched,
-            End::ServerError if self.discards => {
-                let mut kept = self.model.begin(loaded);
-                acts.iter().filter(|act| !act.is_of_data()).for_each(|act| self.model.act(&mut kept, *act));
-                self.model.commit(cookie, found, kept)
+        let discards = self.discards && end == End::ServerError;
+        let kept: Vec<_> = acts.iter().copied().filter(|act| !discards || !act.is_of_data()).collect();
+        let change = match dead {
+            _ if end == End::Panic => Cookie::Untouched,
+            Some(replaced_by) => self.model.commit_dead(replaced_by, &kept),
+            None => {
+                let mut draft = self.model.begin(loaded);
+                kept.iter().for_each(|act| self.model.act(&mut draft, *act));
+                self.model.commit(cookie, found, draft)
             }
-            End::Answer | End::ServerError => self.model.commit(cookie, found, draft),
         };
+        let is_rejected = visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
+        assert_eq!(is_rejected, change == Cookie::Rejected, "{story}");
+        assert!(!is_rejected || visit.status == StatusCode::CONFLICT, "{story}");
         self.check_cookie(&visit, change, &story);
         let ends = |act: &Act| matches!(act, Act::Login(_) | Act::LoginFresh(_) | Act::Logout);
         if self.model.is_server && name.is_some() && end != End::Panic && acts.iter().any(ends) {
@@ -334,14 +364,14 @@ impl World {
         assert_eq!(visit.headers["vary"], "Cookie", "{story}");
         assert!(visit.set_cookies().len() <= 1, "{:?}: {story}", visit.set_cookies());
         let is_private = visit.headers.get("cache-control").is_some_and(|value| value == "no-store");
-        assert_eq!(is_private, !visit.set_cookies().is_empty(), "{story}");
+        assert_eq!(is_private, !visit.set_cookies().is_empty() || visit.error.is_some(), "{story}");
     }
 
     fn check_cookie<T>(&mut self, visit: &Visit<T>, expected: Cookie, story: &str) {
         let mut browser = Browser::default();
         browser.receive(visit);
         match (expected, visit.set_cookies().as_slice(), browser.id()) {
-            (Cookie::Untouched, [], None) => {}
+            (Cookie::Untouched | Cookie::Rejected, [], None) => {}
             (Cookie::Removed, [cookie], None) => assert!(cookie.contains("; Max-Age=0"), "{story}"),
             (Cookie::Set(number), [_], Some(text)) if number < self.texts.len() => {
                 assert_eq!(self.texts[number], text, "{story}");

@@ -5,7 +5,7 @@
 //! 3. A change that returned "unavailable", or nothing, exists at most once.
 //! 4. After an answered logout no cookie opens the session, and no ended session is revived.
 //! 5. No request sees values written for another principal. A request from before a login neither sees nor changes
-//!    values written after it.
+//!    values written after it, unless it logs in the same principal: then it continues the session of the first login.
 //! 6. When all sessions have ended and the stores have been swept, they are empty.
 //! 7. A browser that applies the responses in the order in which they finished has a live cookie, or its session has
 //!    ended.
@@ -129,6 +129,16 @@ impl Request {
         self.has_noted(|note| matches!(note, Note::LoggedIn | Note::LoggedInByTask))
     }
 
+    /// Whether it logs in a principal, with or without a session.
+    fn authenticates(&self, principal: Option<&String>) -> bool {
+        let is_of = |note: &Note| match note {
+            Note::LoggedIn | Note::LoggedInByTask => principal.is_some_and(|principal| principal == "alice"),
+            Note::Began(name) => Some(name) == principal,
+            _ => false,
+        };
+        self.has_noted(is_of)
+    }
+
     fn is_answered(&self) -> bool {
         self.answer == Some(Answer::Ok)
     }
@@ -175,9 +185,7 @@ impl Judge<'_> {
         let ours = self.ours();
         let mut commits = BTreeMap::<_, Vec<_>>::new();
         for Told { request, commit, mark, claim } in self.told.clone() {
-            let opened = self.run.requests[request].opened.as_ref().map(|open| open.session);
-            let of_mark = |open: &&Open| (open.session == self.run.session) != mark.is_own;
-            let own = self.open.iter().find(|open| Some(open.session) == opened && of_mark(open)).cloned();
+            let own = self.session_of(request, &mark);
             let home = if mark.is_own { &own } else { &ours };
             let elsewhere =
                 self.open.iter().filter(|open| Some(open.session) != home.as_ref().map(|home| home.session));
@@ -211,6 +219,22 @@ impl Judge<'_> {
             first(&ours.part) == expected(self.run.scene.has_part),
             format!("1: the first part is gone: {ours:?}"),
         );
+    }
+
+    /// Returns the session that a request began, or that another login of its principal began.
+    fn session_of(&self, number: usize, mark: &Mark) -> Option<Open> {
+        let request = &self.run.requests[number];
+        let opened = request.opened.as_ref().map(|open| open.session);
+        let logs_in = mark.writer.is_some() && mark.is_since_login && request.authenticates(mark.writer.as_ref());
+        let is_other_login =
+            |other: usize| other != number && self.run.requests[other].authenticates(mark.writer.as_ref());
+        let may_continue = logs_in && (0..self.run.requests.len()).any(is_other_login);
+        let is_home = |open: &&Open| match opened {
+            Some(opened) => open.session == opened && (open.session != self.run.session || may_continue),
+            // The response did not arrive.
+            None => may_continue && open.principal == mark.writer,
+        };
+        self.open.iter().find(is_home).cloned()
     }
 
     /// Rule 2, for invisible entries. Entries that could not be removed because the store failed are allowed.
@@ -267,10 +291,12 @@ impl Judge<'_> {
                 if reader != *request && mark.writer.is_some() && mark.writer != principal {
                     wrong.push(format!("5: {principal:?} sees {mark:?}"));
                 }
+                let has_logged_in = |reader: usize| self.run.requests[reader].authenticates(principal.as_ref());
                 if reader != usize::MAX
                     && reader != *request
                     && mark.is_since_login
                     && self.run.requests[reader].has_come()
+                    && !(self.run.requests[*request].authenticates(principal.as_ref()) && has_logged_in(reader))
                 {
                     wrong.push(format!("5: a request from before a login is shown {mark:?}"));
                 }
@@ -293,7 +319,15 @@ impl Judge<'_> {
                 continue;
             }
             let Some(then) = request.opened.as_ref().filter(|then| then.session == ours.session) else { continue };
-            let is_other = |mark: &&u32| **mark / 10 != u32::try_from(number).unwrap() + 1;
+            // Another login of the principal continues the session, with what that request writes since its login.
+            let is_continued = |told: &Told| {
+                told.mark.is_since_login && self.run.requests[told.request].authenticates(ours.principal.as_ref())
+            };
+            let continued: Vec<_> = self.told.iter().filter(|told| is_continued(told)).collect();
+            let is_other = |mark: &&u32| {
+                **mark / 10 != u32::try_from(number).unwrap() + 1
+                    && !continued.iter().any(|told| told.mark.mark == **mark)
+            };
             let since = [(&then.values, &ours.values), (&then.part, &ours.part)];
             let changed = since.iter().any(|(then, now)| now.iter().filter(is_other).any(|mark| !then.contains(mark)));
             self.expect(!changed, format!("5: {then:?} after a login has become {ours:?} by an older request"));

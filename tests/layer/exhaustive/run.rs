@@ -250,6 +250,9 @@ impl<'r> Run<'r> {
         {
             self.wrong.push("7: a dead id was sent".into());
         }
+        if cookie.is_some() && visit.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended) {
+            self.wrong.push("7: a rejected request has sent a cookie".into());
+        }
         let answer = match &visit.error {
             Some(error) => Answer::Error(error.kind().clone()),
             None => Answer::Ok,

@@ -68,6 +68,8 @@ pub(super) enum Note {
     LoggedIn,
     /// A task of it has logged in, perhaps too late for the commit that is under way.
     LoggedInByTask,
+    /// A principal has logged in without a session, or in place of another one.
+    Began(String),
     /// A part could not be loaded, and the handler gave up.
     GaveUp,
 }
@@ -124,6 +126,9 @@ pub(super) async fn run(
                     is_own = true;
                 } else if !is_own {
                     note(Note::LoggedIn);
+                }
+                if is_own {
+                    note(Note::Began((*name).to_owned()));
                 }
                 session.login(*name);
             }
