@@ -100,6 +100,13 @@ pub(crate) struct Remove {
 }
 
 #[derive(Deserialize)]
+pub(crate) struct Take {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) hold_ms: u64,
+}
+
+#[derive(Deserialize)]
 pub(crate) struct Login {
     pub(crate) principal: String,
     #[serde(default)]

@@ -4,8 +4,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::any;
 
-const PATHS: [&str; 13] = [
-    "/take",
+const PATHS: [&str; 12] = [
     "/reload",
     "/cache",
     "/ended",

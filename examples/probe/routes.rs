@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use session_state::{Error, Session, SessionLoader};
 
-use crate::body::{Add, Body, Fail, FailWith, Login, Logout, Panic, Remember, Remove, Set};
+use crate::body::{Add, Body, Fail, FailWith, Login, Logout, Panic, Remember, Remove, Set, Take};
 
 type Answer = Result<Json<Value>, Error>;
 
@@ -29,6 +29,7 @@ pub(crate) fn router() -> Router {
         .route("/set", post(set))
         .route("/add", post(add))
         .route("/remove", post(remove))
+        .route("/take", post(take))
         .route("/clear", post(clear))
         .route("/renew", post(renew))
         .route("/login", post(login))
@@ -94,6 +95,11 @@ async fn add(session: Session, Body(Add { key, by, hold_ms }): Body<Add>) -> Ans
 async fn remove(session: Session, Body(Remove { key }): Body<Remove>) -> Json<Value> {
     session.remove(&key);
     ok()
+}
+
+async fn take(session: Session, Body(Take { key, hold_ms }): Body<Take>) -> Answer {
+    hold(hold_ms).await;
+    Ok(Json(json!({ "value": session.take::<Value>(&key)? })))
 }
 
 async fn clear(session: Session) -> Json<Value> {

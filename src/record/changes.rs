@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::external::Medium;
+use super::json_text::JsonText;
 use crate::error::Error;
 
 /// The key of a value. Most are short and take no allocation.
@@ -53,6 +54,11 @@ pub(crate) enum Change {
     Remove {
         key: Key,
     },
+    /// Removes a value that is still the one that the request has seen. On a newer record another value stays.
+    RemoveSeen {
+        key: Key,
+        seen: JsonText,
+    },
     /// Removes every value.
     Clear,
     /// Computes a value from the one before. On a newer record it is computed again.
@@ -90,7 +96,7 @@ impl fmt::Debug for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Set { key, .. } => write!(f, "Set({key:?})"),
-            Self::Remove { key } => write!(f, "Remove({key:?})"),
+            Self::Remove { key } | Self::RemoveSeen { key, .. } => write!(f, "Remove({key:?})"),
             Self::Clear => f.write_str("Clear"),
             Self::Update { key, .. } => write!(f, "Update({key:?})"),
             Self::UpdateExternal { part, .. } => write!(f, "UpdateExternal({part:?})"),
@@ -107,10 +113,16 @@ impl fmt::Debug for Change {
 impl Change {
     /// Returns `true` for a change of data, which a server error may discard, but not for a login or timeout.
     fn is_of_data(&self) -> bool {
-        use Change::{Clear, Remove, RemoveExternal, Set, Update, UpdateExternal};
+        use Change::{Clear, Remove, RemoveExternal, RemoveSeen, Set, Update, UpdateExternal};
         matches!(
             self,
-            Set { .. } | Remove { .. } | Clear | Update { .. } | UpdateExternal { .. } | RemoveExternal { .. }
+            Set { .. }
+                | Remove { .. }
+                | RemoveSeen { .. }
+                | Clear
+                | Update { .. }
+                | UpdateExternal { .. }
+                | RemoveExternal { .. }
         )
     }
 }

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::record::Lifetime;
 use crate::record::changes::{Change, Key, Location};
 use crate::record::draft::Draft;
+use crate::record::json_text::JsonText;
 use crate::record::key::RecordKey;
 use crate::state::SharedWork as _;
 
@@ -112,27 +113,33 @@ impl<M: 'static> Session<M> {
     }
 
     /// Removes the value of `key`, and returns whether there was one.
+    ///
+    /// The removal is of the value that this request has seen: if another request changes the value at the same time, its
+    /// value stays. [`update`](Self::update) changes lists element by element.
     pub fn remove(&self, key: &str) -> bool {
-        let key = Key::new(storage_key(key));
-        self.shared.with(|work| {
-            let was_there = work.draft.get(&key).is_some();
-            work.draft.put(&key, None);
-            work.changes.push(Change::Remove { key });
-            was_there
-        })
+        self.remove_seen(key).is_some()
     }
 
     /// Removes the value of `key` and returns it: for messages that are shown once.
     ///
+    /// As with [`remove`](Self::remove), a value that another request sets at the same time stays, to be taken by a later
+    /// request: nothing is removed unseen.
+    ///
     /// # Errors
     ///
-    /// [`Decode`](crate::ErrorKind::Decode) when the value is not a `T`. It is removed nevertheless.
+    /// [`Decode`](crate::ErrorKind::Decode) when the value is not a `T`. It is removed all the same.
     pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let value = self.get(key);
-        if !matches!(value, Ok(None)) {
-            self.remove(key);
-        }
-        value
+        self.remove_seen(key).map(|text| from_json(key, text.as_bytes())).transpose()
+    }
+
+    fn remove_seen(&self, key: &str) -> Option<JsonText> {
+        let key = Key::new(storage_key(key));
+        self.shared.with(|work| {
+            let seen = work.draft.text(&key)?;
+            work.draft.put(&key, None);
+            work.changes.push(Change::RemoveSeen { key, seen: seen.clone() });
+            Some(seen)
+        })
     }
 
     /// Returns whether `key` has a value.
@@ -159,7 +166,8 @@ impl<M: 'static> Session<M> {
         self.len() == 0
     }
 
-    /// Removes all values, and the parts that live with the session.
+    /// Removes all values, and the parts that live with the session. This includes values that another request has added
+    /// at the same time, if it saves first.
     ///
     /// The session itself stays, with its ID and principal. Parts stored outside the session's record stay unchanged.
     pub fn clear(&self) {

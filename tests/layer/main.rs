@@ -51,6 +51,7 @@ mod sizes;
 mod skewed_clocks;
 #[cfg(feature = "tracing")]
 mod spans;
+mod takes;
 mod threads;
 mod turns;
 mod twice;

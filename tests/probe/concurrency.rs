@@ -46,6 +46,20 @@ fn additions_that_are_held_by_their_handlers_add_up() {
 }
 
 #[test]
+fn a_value_that_was_set_after_it_was_read_is_not_taken() {
+    in_states(&["memory"], &[], |probe| {
+        let mut visitor = probe.visitor();
+        visitor.set("notices", json!(["one"]));
+        let held = visitor.hold("/take", json!({ "key": "notices" }));
+        visitor.set("notices", json!(["one", "two"]));
+        assert_eq!(held.release().json()["value"], json!(["one"]));
+        assert_eq!(visitor.read("notices"), json!(["one", "two"]));
+        assert_eq!(visitor.post("/take", json!({ "key": "notices" })).json()["value"], json!(["one", "two"]));
+        assert_eq!(visitor.post("/take", json!({ "key": "notices" })).json()["value"], Value::Null);
+    });
+}
+
+#[test]
 fn changes_of_different_values_are_all_kept() {
     in_states(&["memory"], &[], |probe| {
         let mut visitor = probe.visitor();

@@ -91,7 +91,10 @@ impl Draft {
         for change in later {
             is_taken_over |= self.is_taken_over_by(change);
             match change {
-                Change::Set { key, .. } | Change::Remove { key } | Change::Update { key, .. } => {
+                Change::Set { key, .. }
+                | Change::Remove { key }
+                | Change::RemoveSeen { key, .. }
+                | Change::Update { key, .. } => {
                     self.put(key, before.get(key).map(Arc::from));
                 }
                 Change::UpdateExternal { .. } | Change::RemoveExternal { .. } => {}
@@ -118,6 +121,8 @@ impl Draft {
         match change {
             Change::Set { key, value } => self.put(key, Some(Arc::clone(value))),
             Change::Remove { key } => self.put(key, None),
+            Change::RemoveSeen { key, seen } if self.get(key) == Some(seen.as_bytes()) => self.put(key, None),
+            Change::RemoveSeen { .. } => {}
             Change::Clear => self.clear(),
             Change::Update { key, update } => {
                 let value = update(self.get(key))?;
