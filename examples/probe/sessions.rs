@@ -80,7 +80,8 @@ fn place<T: SessionPart>(
 
 fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer {
     if let Some(idle) = options.idle {
-        sessions = sessions.with_idle_timeout(idle);
+        // The layer rejects an idle timeout beyond the absolute one. Here it is one that never ends a session.
+        sessions = sessions.with_idle_timeout(options.absolute.map_or(idle, |absolute| idle.min(absolute)));
     }
     if let Some(absolute) = options.absolute {
         sessions = sessions.with_absolute_timeout(absolute);
@@ -88,7 +89,8 @@ fn with_timeouts(mut sessions: SessionLayer, options: &Options) -> SessionLayer 
     if let Some(interval) = options.touch_interval {
         sessions = sessions.with_touch_interval(interval);
     }
-    if let Some(age) = options.renewal {
+    // Nor is a session renewed that ends before.
+    if let Some(age) = options.renewal.filter(|age| options.absolute.is_none_or(|absolute| *age < absolute)) {
         sessions = sessions.with_renewal(age);
     }
     if let Some(grace) = options.grace {

@@ -114,16 +114,16 @@ impl<M: 'static> Session<M> {
 
     /// Removes the value of `key`, and returns whether there was one.
     ///
-    /// The removal is of the value that this request has seen: if another request changes the value at the same time, its
-    /// value stays. [`update`](Self::update) changes lists element by element.
+    /// The removal is of the value that this request has seen: if another request changes the value at the same time,
+    /// its value stays. [`update`](Self::update) changes lists element by element.
     pub fn remove(&self, key: &str) -> bool {
         self.remove_seen(key).is_some()
     }
 
     /// Removes the value of `key` and returns it: for messages that are shown once.
     ///
-    /// As with [`remove`](Self::remove), a value that another request sets at the same time stays, to be taken by a later
-    /// request: nothing is removed unseen.
+    /// As with [`remove`](Self::remove), a value that another request sets at the same time stays, to be taken by a
+    /// later request: nothing is removed unseen.
     ///
     /// # Errors
     ///
@@ -166,8 +166,8 @@ impl<M: 'static> Session<M> {
         self.len() == 0
     }
 
-    /// Removes all values, and the parts that live with the session. This includes values that another request has added
-    /// at the same time, if it saves first.
+    /// Removes all values, and the parts that live with the session. This includes values that another request has
+    /// added at the same time, if it saves first.
     ///
     /// The session itself stays, with its ID and principal. Parts stored outside the session's record stay unchanged.
     pub fn clear(&self) {

@@ -18,8 +18,8 @@ pub(crate) enum Loaded {
     /// Another request has ended the session, or renewed its ID without grace. This request writes nothing more: a
     /// write could overwrite the session that the other request began.
     Ended,
-    /// The ID that the request came with has just been replaced by the given one, in a login. Nothing is written for this
-    /// request, as in [`Ended`](Self::Ended), unless it logs in the same principal.
+    /// The ID that the request came with has just been replaced by the given one, in a login. Nothing is written for
+    /// this request, as in [`Ended`](Self::Ended), unless it logs in the same principal.
     Replaced(Box<SessionId>),
 }
 

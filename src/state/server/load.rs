@@ -27,7 +27,8 @@ const MAX_HOPS: usize = 8;
 const LONG_AGO: Timestamp = Timestamp::from_millis(0);
 
 /// How long after its death an ID is known to have just been replaced. A request that still comes with it was sent
-/// before the client got the new one: what it writes is rejected, since a new session's cookie would overwrite that one.
+/// before the client got the new one: what it writes is rejected, since a new session's cookie would overwrite that
+/// one.
 pub(super) const JUST_REPLACED: Duration = Duration::from_secs(60);
 
 /// Loads the session of the received ID, or of its successor. Retries once if the store fails.

@@ -1,5 +1,5 @@
-//! Login with an ID that another login of the same principal has just replaced: a second click, or the retry of a client
-//! that never got the first response.
+//! Login with an ID that another login of the same principal has just replaced: a second click, or the retry of a
+//! client that never got the first response.
 //!
 //! The old ID is dead for every other purpose. This one is safe: the request has proved that it may log in as the
 //! principal of the session that it continues.

@@ -124,12 +124,8 @@ pub(super) async fn run(
                 if !is_own && session.principal().is_some_and(|former| former != *name) {
                     note(Note::Ended);
                     is_own = true;
-                } else if !is_own {
-                    note(Note::LoggedIn);
                 }
-                if is_own {
-                    note(Note::Began((*name).to_owned()));
-                }
+                note(if is_own { Note::Began((*name).to_owned()) } else { Note::LoggedIn });
                 session.login(*name);
             }
             Act::Logout => {
