@@ -228,7 +228,7 @@ impl Model {
     fn commit_dead(&mut self, replaced_by: Option<usize>, acts: &[Act]) -> Cookie {
         // The end of a session that it does not have ends none.
         let begin = acts.iter().rposition(|act| matches!(act, Act::Logout)).map_or(0, |place| place + 1);
-        let acts = &acts[begin..];
+        let (acts, seen): (Vec<_>, Vec<_>) = self.on_nothing(&acts[begin..]).into_iter().unzip();
         if acts.is_empty() {
             return Cookie::Untouched;
         }
@@ -239,10 +239,12 @@ impl Model {
             return Cookie::Rejected;
         };
         let mut draft = self.begin(Some(known));
-        let handover = handover(acts);
+        let handover = handover(&acts);
         for (place, act) in acts.iter().enumerate() {
             match act.login() {
                 _ if place < handover && (act.is_of_data() || act.login().is_some()) => {}
+                // A removal is of the value that the request has seen.
+                _ if matches!(act, Act::Remove(key) if draft.known.values.get(key) != seen[place].as_ref()) => {}
                 Some(name) => self.act(&mut draft, Act::Login(name)),
                 None => self.act(&mut draft, *act),
             }
@@ -252,6 +254,21 @@ impl Model {
         self.cookies[found] = Good::Leads { to: next, until: self.now + GRACE };
         self.cookies.push(Good::For(draft.known));
         Cookie::Set(next)
+    }
+
+    /// Returns what a request without a session does, and the values that its removals have seen. A removal of a value
+    /// that is not there does nothing.
+    fn on_nothing(&mut self, acts: &[Act]) -> Vec<(Act, Option<u32>)> {
+        let mut draft = self.begin(None);
+        let mut done = Vec::new();
+        for act in acts {
+            let seen = if let Act::Remove(key) = act { draft.known.values.get(key).copied() } else { None };
+            self.act(&mut draft, *act);
+            if seen.is_some() || !matches!(act, Act::Remove(_)) {
+                done.push((*act, seen));
+            }
+        }
+        done
     }
 
     /// A sent cookie keeps its target, unless the server can forget it.

@@ -52,7 +52,9 @@ fn a_login_kills_the_old_id_at_once() {
         let dump = attacker.get("/dump");
         assert_eq!(dump.json(), json!({ "values": {}, "principal": null, "new": true }));
         assert_eq!(dump.set_cookies(), []);
-        attacker.set("k", 2);
+        let rejected = attacker.post("/set", json!({ "key": "k", "value": 2 }));
+        assert_eq!(rejected.status, 409);
+        assert_eq!(rejected.set_cookies(), []);
         assert_eq!(victim.read("k"), 1);
     });
 }

@@ -321,7 +321,11 @@ impl Judge<'_> {
             let Some(then) = request.opened.as_ref().filter(|then| then.session == ours.session) else { continue };
             // Another login of the principal continues the session, with what that request writes since its login.
             let is_continued = |told: &Told| {
-                told.mark.is_since_login && self.run.requests[told.request].authenticates(ours.principal.as_ref())
+                let other = &self.run.requests[told.request];
+                // A task may have logged in before any commit of its request.
+                let is_since_login =
+                    told.mark.is_since_login || other.has_noted(|note| matches!(note, Note::LoggedInByTask));
+                is_since_login && other.authenticates(ours.principal.as_ref())
             };
             let continued: Vec<_> = self.told.iter().filter(|told| is_continued(told)).collect();
             let is_other = |mark: &&u32| {
