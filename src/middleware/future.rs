@@ -103,7 +103,7 @@ pub(super) fn commit<B: ErrorBody>(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn apply<B: ErrorBody>(shared: &Shared, effects: Effects, response: &mut Response<B>) {
     if let Some(error) = effects.error {
         *response = failure(error);
@@ -115,9 +115,9 @@ fn apply<B: ErrorBody>(shared: &Shared, effects: Effects, response: &mut Respons
     let headers = response.headers_mut();
     if !effects.cookies.is_empty() {
         cookie::forbid_caching(headers);
-    }
-    for cookie in effects.cookies {
-        cookie::put(headers, cookie);
+        for cookie in effects.cookies {
+            cookie::put(headers, cookie);
+        }
     }
     if effects.looked {
         cookie::vary_on_cookie(headers);

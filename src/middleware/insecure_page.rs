@@ -7,7 +7,6 @@ use http::header::{HOST, ORIGIN, REFERER};
 use http::{HeaderMap, Method, Request};
 
 use crate::event::SessionEvent;
-use crate::session::Shared;
 use crate::state::Config;
 
 const MESSAGE: &str = "browsers drop the `Secure` cookies of a page that was served over http from a host other than \
@@ -16,19 +15,20 @@ const MESSAGE: &str = "browsers drop the `Secure` cookies of a page that was ser
 
 /// Warns once if the page that sent a request was served over plain HTTP, while the cookie is `Secure`.
 ///
-/// Reads with cookies are not checked, so that most requests cost nothing. A login is a write.
+/// Reads are not checked, so that most requests cost nothing. A login is a write.
 #[inline]
-pub(super) fn warn<B>(config: &Config, shared: &Shared, request: &Request<B>) {
-    let is_watching = config.cookie.is_secure() && !config.setup.has_seen_http.is_raised();
-    if is_watching && (!shared.has_cookie_header() || !is_read(request.method())) {
+pub(super) fn warn<B>(config: &Config, request: &Request<B>) {
+    if !is_read(request.method()) && config.cookie.is_secure() && !config.setup.has_seen_http.is_raised() {
         look(config, request.headers(), request.uri().authority().map(|authority| authority.as_str()));
     }
 }
 
+#[inline]
 fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
+#[inline(never)]
 fn look(config: &Config, headers: &HeaderMap, authority: Option<&str>) {
     let page = headers.get(ORIGIN).or_else(|| headers.get(REFERER));
     if let Some(page) = page.and_then(|page| insecure_authority(page.as_bytes()))

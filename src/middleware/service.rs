@@ -47,7 +47,7 @@ where
             None
         } else {
             let shared = Arc::new(Shared::new(Arc::clone(&self.config), request.headers()));
-            insecure_page::warn(&self.config, &shared, &request);
+            insecure_page::warn(&self.config, &request);
             Slots::insert(request.extensions_mut(), self.marker, &shared);
             Some(shared)
         };

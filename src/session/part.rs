@@ -284,10 +284,11 @@ impl<T: SessionPart, M> Part<T, M> {
     /// Stores a text that was computed from `before`. Returns whether `before` was still the stored text.
     fn store(&mut self, before: Option<&JsonText>, json: Arc<[u8]>, update: &Arc<UpdateFn>) -> Result<bool, Error> {
         let shared = &self.held.shared;
-        let replay = (Arc::clone(update), |update| update);
+        let mut replay = Some(Arc::clone(update));
         let takeovers = (!self.is_kept_by_takeovers()).then_some(self.takeovers);
         let location = location::<T>(shared);
-        let is_stored = shared.replace(&location, before, takeovers, Arc::clone(&json), replay)?.is_none();
+        let is_stored =
+            shared.replace(&location, before, takeovers, Arc::clone(&json), &mut replay, |update| update)?;
         if is_stored {
             self.base = Some(JsonText::Own(json));
         }

@@ -76,36 +76,24 @@ impl Shared {
         &self.config
     }
 
-    /// Whether the request has sent any cookie.
-    #[inline]
-    pub(crate) fn has_cookie_header(&self) -> bool {
-        self.received.iter().next().is_some()
-    }
-
     /// Loads the session, unless it is loaded already. With `is_peek` that does not use the session.
     ///
     /// Of two concurrent loads, the first to finish wins; they do not wait for each other.
     pub(crate) async fn load(&self, is_peek: bool) -> Result<(), Error> {
-        {
-            let mut inner = self.lock();
-            if inner.is_loaded_for(is_peek) {
-                return Ok(());
-            }
-            if let Some(failure) = &inner.failure {
-                return Err(failure.clone());
-            }
+        if self.lock().has_load_result() {
+            return self.lock().repeated_load(is_peek);
         }
         let loaded = state::load(&self.config, &self.received).await;
         let mut inner = self.lock();
         inner.looked = true;
         let (loaded, chunks) = loaded?;
-        if !inner.is_loaded_for(is_peek) {
-            inner.is_loaded = true;
-            match &mut inner.work {
-                Some(work) => work.load(loaded, chunks),
-                work => *work = Some(Box::new(Work::new(loaded, chunks))),
-            }
-            inner.work.iter_mut().for_each(|work| work.is_peeked = is_peek);
+        if inner.has_load_result() {
+            return inner.repeated_load(is_peek);
+        }
+        inner.is_loaded = true;
+        match &mut inner.work {
+            Some(work) => work.load(loaded, chunks, is_peek),
+            work => *work = Some(Box::new(Work::new(loaded, chunks, is_peek))),
         }
         Ok(())
     }
@@ -141,38 +129,38 @@ impl Shared {
         location: &Location,
         compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
-        let mut compute = compute;
+        let mut compute = Some(compute);
         for _ in 0..MAX_RUNS {
+            let Some(run) = &compute else { break };
             let before = self.with(|work| work.draft.text_at(location));
-            let (value, json) = compute(before.as_ref().map(JsonText::as_bytes))?;
-            match self.replace(location, before.as_ref(), None, json, (compute, into_replay))? {
-                None => return Ok(value),
-                Some(again) => compute = again,
+            let (value, json) = run(before.as_ref().map(JsonText::as_bytes))?;
+            if self.replace(location, before.as_ref(), None, json, &mut compute, into_replay)? {
+                return Ok(value);
             }
         }
         Err(Error::conflict())
     }
 
-    /// Sets a value if it still equals `before`, and keeps the replay closure. Returns the closure if the value has
-    /// changed, or if the number of takeovers is no longer `takeovers`.
+    /// Sets a value whose text is still `before`, and returns whether it is. Only then `compute` is taken, and `kept` for
+    /// replays: application code that stays with the caller is dropped outside the lock. With `takeovers`, also nothing
+    /// is set if their number has changed.
     pub(crate) fn replace<C>(
         &self,
         location: &Location,
         before: Option<&JsonText>,
         takeovers: Option<u32>,
         json: Arc<[u8]>,
-        replay: (C, impl FnOnce(C) -> Arc<UpdateFn>),
-    ) -> Result<Option<C>, Error> {
+        compute: &mut Option<C>,
+        kept: impl FnOnce(C) -> Arc<UpdateFn>,
+    ) -> Result<bool, Error> {
         let limit = self.config.max_record_size;
-        // The returned closure is application code: after an error it is dropped outside the lock.
-        let (replaced, given_back) = self.with(|work| {
+        self.with(|work| {
             // They are counted under the lock.
             if takeovers.is_some_and(|takeovers| takeovers != self.takeovers()) {
-                return (Ok(()), Some(replay.0));
+                return Ok(false);
             }
-            work.replace(location, before, json, limit, replay)
-        });
-        replaced.map(|()| given_back)
+            work.replace(location, before, json, limit, compute, kept)
+        })
     }
 
     /// Marks a part as in use. Fails if it is in use already.
@@ -223,6 +211,7 @@ impl Shared {
 
     /// Commits the session at the end of the request, if that needs no waiting: the session was not used, or has no
     /// changes.
+    #[inline]
     pub(crate) fn finish_at_once(self: &Arc<Self>) -> Option<Effects> {
         let mut inner = self.lock();
         if inner.panicked {
@@ -369,12 +358,21 @@ fn into_replay<T>(
 }
 
 impl Inner {
-    /// Returns whether the session is loaded. If so, it is used from now on unless the caller peeks.
-    fn is_loaded_for(&mut self, is_peek: bool) -> bool {
-        if let Some(work) = self.work.as_mut().filter(|_| self.is_loaded) {
-            work.is_peeked &= is_peek;
+    /// Returns whether the session is loaded, or the request has failed.
+    #[inline]
+    fn has_load_result(&self) -> bool {
+        self.is_loaded || self.failure.is_some()
+    }
+
+    /// Returns the result of a further load. A loaded session is used from now on unless the caller peeks.
+    #[cold]
+    fn repeated_load(&mut self, is_peek: bool) -> Result<(), Error> {
+        match (&self.failure, &mut self.work) {
+            (_, Some(work)) if self.is_loaded => work.is_peeked &= is_peek,
+            (Some(failure), _) => return Err(failure.clone()),
+            _ => {}
         }
-        self.is_loaded
+        Ok(())
     }
 
     /// Takes the unsaved changes, which the caller must drop outside the lock. Later saves fail with `reason`.

@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 
 use http::Extensions;
@@ -31,8 +32,8 @@ impl fmt::Debug for Marker {
 #[derive(Clone)]
 pub(crate) struct Slots {
     innermost: Slot,
-    /// The sessions of the layers around it, the innermost last.
-    outer: Vec<Slot>,
+    /// The sessions of the layers around it. Few routes have any.
+    outer: Option<Arc<Slots>>,
 }
 
 #[derive(Clone)]
@@ -62,14 +63,14 @@ impl Slots {
             shared.note_setup();
         }
         let innermost = Slot { marker: (marker.0)(), shared: Arc::clone(shared) };
-        if let Some(outer) = extensions.insert(Self { innermost, outer: Vec::new() }) {
+        if let Some(outer) = extensions.insert(Self { innermost, outer: None }) {
             outer.surround(extensions);
         }
     }
 
     /// Adds these sessions of outer layers to the session of the innermost layer.
     #[cold]
-    fn surround(mut self, extensions: &mut Extensions) {
+    fn surround(self, extensions: &mut Extensions) {
         let Some(slots) = extensions.get_mut::<Self>() else { return };
         let inner = &slots.innermost.shared;
         for outer in self.all() {
@@ -82,13 +83,12 @@ impl Slots {
                 inner.note_failure(Err(error));
             }
         }
-        self.outer.push(self.innermost);
-        slots.outer = self.outer;
+        slots.outer = Some(Arc::new(self));
     }
 
     /// Returns the slots from the innermost to the outermost.
     #[inline]
     fn all(&self) -> impl Iterator<Item = &Slot> {
-        [&self.innermost].into_iter().chain(self.outer.iter().rev())
+        iter::successors(Some(self), |slots| slots.outer.as_deref()).map(|slots| &slots.innermost)
     }
 }

@@ -99,6 +99,7 @@ pub(crate) struct Aftermath {
 }
 
 impl Aftermath {
+    #[inline]
     pub(crate) fn release(self, config: &Config) {
         let Self { events, discarded } = self;
         events.iter().for_each(|event| config.tell(event));
@@ -114,7 +115,7 @@ pub(crate) trait SharedWork {
 
 impl Work {
     #[inline]
-    pub(crate) fn new(loaded: Loaded, chunks: usize) -> Self {
+    pub(crate) fn new(loaded: Loaded, chunks: usize, is_peeked: bool) -> Self {
         let base = loaded.record().cloned();
         // Names every field: building a default and moving out of it costs time in every request that uses its session.
         Self {
@@ -125,7 +126,7 @@ impl Work {
             changes: Changes::default(),
             pending: PendingWrite::None,
             is_ending: false,
-            is_peeked: false,
+            is_peeked,
             new_handle: None,
             new_id: None,
             login_id: None,
@@ -136,11 +137,11 @@ impl Work {
     }
 
     /// Adopts a session that was loaded after a part that needs none.
-    pub(crate) fn load(&mut self, loaded: Loaded, chunks: usize) {
+    pub(crate) fn load(&mut self, loaded: Loaded, chunks: usize, is_peeked: bool) {
         let base = loaded.record().cloned();
         self.origin = base.as_deref().map(Binding::of);
         self.draft.load(base);
-        (self.loaded, self.chunks) = (loaded, chunks);
+        (self.loaded, self.chunks, self.is_peeked) = (loaded, chunks, is_peeked);
     }
 
     /// Returns the binding of the loaded session, if the request keeps that session.
@@ -200,24 +201,22 @@ impl Work {
         is_taken_over
     }
 
-    /// Notes a change computed from `before`, if that is still the value there. Keeps the closure as `kept` then, and
-    /// returns it otherwise.
+    /// Sets the result that was computed from `before`, if that is still the current text, and returns whether it is.
+    /// Only then `compute` is taken, and `kept` for replays.
     pub(crate) fn replace<C>(
         &mut self,
         location: &Location,
         before: Option<&JsonText>,
         json: Arc<[u8]>,
         limit: usize,
-        (compute, kept): (C, impl FnOnce(C) -> Arc<UpdateFn>),
-    ) -> (Result<(), Error>, Option<C>) {
-        match self.draft.replace_at(location, before, json, limit) {
-            Ok(true) => {
-                self.changes.push(location.clone().update(kept(compute)));
-                (Ok(()), None)
-            }
-            Ok(false) => (Ok(()), Some(compute)),
-            Err(error) => (Err(error), Some(compute)),
+        compute: &mut Option<C>,
+        kept: impl FnOnce(C) -> Arc<UpdateFn>,
+    ) -> Result<bool, Error> {
+        let is_current = self.draft.replace_at(location, before, json, limit)?;
+        if is_current && let Some(compute) = compute.take() {
+            self.changes.push(location.clone().update(kept(compute)));
         }
+        Ok(is_current)
     }
 
     /// Prepares the changes for a session that another login of the principal has left. That session is not the one

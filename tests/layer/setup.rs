@@ -229,24 +229,26 @@ async fn warnings(set: Set, method: &str, headers: &[(&str, &str)]) -> Vec<Strin
 async fn a_page_over_http_whose_cookie_is_secure_is_warned_of_once_with_the_remedy() {
     let shown: [(&str, &[(&str, &str)]); 6] = [
         ("POST", &[("origin", "http://shop.example")]),
-        ("GET", &[("referer", "http://192.168.1.5:3000/cart")]),
+        ("POST", &[("referer", "http://192.168.1.5:3000/cart")]),
         ("POST", &[("origin", "http://shop.example:3000"), ("host", "SHOP.example:3000")]),
         ("POST", &[("origin", "http://shop.example"), ("cookie", "theme=dark")]),
         ("PUT", &[("referer", "http://shop.example/"), ("cookie", "theme=dark")]),
-        ("GET", &[("origin", "http://shop.example"), ("referer", "https://other.example/")]),
+        ("DELETE", &[("origin", "http://shop.example"), ("referer", "https://other.example/")]),
     ];
     for (method, headers) in shown {
         let warnings = warnings(|layer| layer, method, headers).await;
         let [warning] = &warnings[..] else { panic!("{headers:?}: {warnings:?}") };
         assert!(warning.contains("with_insecure_http") && warning.contains("https"), "{warning}");
     }
-    let not_shown: [(&str, &[(&str, &str)]); 6] = [
+    let not_shown: [(&str, &[(&str, &str)]); 7] = [
         ("POST", &[]),
         ("POST", &[("origin", "https://shop.example"), ("referer", "https://shop.example/")]),
         ("POST", &[("origin", "http://localhost:3000"), ("referer", "http://localhost:3000/")]),
         ("POST", &[("origin", "http://127.0.0.1:3000")]),
-        // A link from a page of somebody else.
-        ("GET", &[("referer", "http://blog.example/"), ("host", "shop.example")]),
+        // A form on another site's page.
+        ("POST", &[("referer", "http://blog.example/"), ("host", "shop.example")]),
+        // Reads are not checked.
+        ("GET", &[("referer", "http://shop.example/")]),
         ("POST", &[("origin", "null")]),
     ];
     for (method, headers) in not_shown {

@@ -78,6 +78,7 @@ impl Draft {
 
     /// Continues on the record that was written from this draft, and keeps the changes that came `later`. Runs no code
     /// of the application.
+    #[inline]
     pub(crate) fn note_written(&mut self, record: Arc<Record>, written: Option<&ExternalParts>, later: &[Change]) {
         if later.is_empty() {
             self.reset(record);

@@ -27,6 +27,7 @@ impl Draft {
     }
 
     /// Makes the record to store.
+    #[inline(always)]
     pub(crate) fn to_record(&self, stamp: Stamp, timeouts: &Timeouts, now: Timestamp) -> Record {
         let base = self.base.as_deref();
         let age = self.age_when_written(now);

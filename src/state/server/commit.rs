@@ -11,12 +11,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
 use super::super::retry::{MAX_ATTEMPTS, is_store_failure, pause};
 use super::super::work::{Next, SharedWork, Work};
 use super::lease::Lease;
+use super::local_locks::LocalGuard;
 use super::new_write::Update;
 use super::records::{Records, WriteOutcome};
 use crate::clock::Timestamp;
@@ -44,7 +44,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 enum Turn {
     NotTaken,
     /// `None` after a timeout.
-    Taken(Option<OwnedMutexGuard<()>>),
+    Taken(Option<LocalGuard>),
 }
 
 /// Outcome of an attempt to carry out a plan.
@@ -102,13 +102,17 @@ impl<'c, W: SharedWork> Commit<'c, W> {
         if let Some(update) = &mut update {
             return self.write_update(update, now).await;
         }
+        Box::pin(self.take_step(next, now)).await
+    }
+
+    async fn take_step(&mut self, next: Option<Next>, now: Timestamp) -> Result<Progress, Error> {
         match next {
-            Some(Next::CarryOut(plan)) => Box::pin(self.carry_out(plan, now)).await,
-            Some(Next::Resolve) => Box::pin(self.resolve()).await,
-            Some(Next::Lose) => Box::pin(self.lose()).await,
-            Some(Next::ContinueLogin) => Box::pin(self.continue_replaced()).await,
+            Some(Next::CarryOut(plan)) => self.carry_out(plan, now).await,
+            Some(Next::Resolve) => self.resolve().await,
+            Some(Next::Lose) => self.lose().await,
+            Some(Next::ContinueLogin) => self.continue_replaced().await,
             None => {
-                Box::pin(self.take_turn()).await;
+                self.take_turn().await;
                 Ok(Progress::Again)
             }
         }
@@ -119,11 +123,12 @@ impl<'c, W: SharedWork> Commit<'c, W> {
     fn begin(&self, work: &mut Work, now: Timestamp, update: &mut Option<Update>) -> Result<Option<Next>, Error> {
         let config = self.records.config;
         let next = work.next(config, self.may_set_cookie, now);
-        if matches!(self.turn, Turn::NotTaken) && matches!(next, Next::CarryOut(plan) if plan.writes_record()) {
-            let is_taken = |session| self.records.server.turns.is_taken(session);
-            if turn_of(work).is_some_and(is_taken) {
-                return Ok(None);
-            }
+        if self.records.server.turns.are_used()
+            && matches!(self.turn, Turn::NotTaken)
+            && matches!(next, Next::CarryOut(plan) if plan.writes_record())
+            && turn_of(work).is_some_and(|session| self.records.server.turns.is_taken(session))
+        {
+            return Ok(None);
         }
         if let Next::CarryOut(Plan::Update) = next
             && config.parts.is_empty()

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::sync::OwnedMutexGuard;
+
 use tokio::time::timeout;
 
 use super::super::config::Config;
 use super::super::retry::pause;
+use super::local_locks::LocalGuard;
 use super::records::Records;
 use super::session_limit::SessionLimit;
 use crate::clock::{Clock, MonotonicTime};
@@ -38,7 +39,7 @@ const LEASE_RECORD: Duration = Duration::from_secs(60 * 60);
 pub(super) struct Lease {
     guard: LeaseGuard,
     principal: Box<str>,
-    _lock: OwnedMutexGuard<()>,
+    _lock: LocalGuard,
     /// End of its use, on this node's monotonic clock.
     until: MonotonicTime,
 }

@@ -76,6 +76,7 @@ pub(in crate::state) async fn load(records: Records<'_>, received: &Received) ->
 }
 
 /// Returns what a request with a dead ID has loaded: no session, and for a while nothing that it could write to.
+#[cold]
 fn dead(config: &Config, id: &SessionId, forward: &Forward, now: Timestamp) -> Loaded {
     if let Some(successor) = login_successor(config.id_domain, id, forward, now) {
         return Loaded::Replaced(Box::new(successor));

@@ -2,9 +2,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use tokio::sync::OwnedMutexGuard;
-
-use super::local_locks::LocalLocks;
+use super::local_locks::{LocalGuard, LocalLocks};
 
 /// Policy for a login whose principal already has the maximum number of sessions; see
 /// [`SessionLayer::with_max_sessions`](crate::SessionLayer::with_max_sessions).
@@ -32,7 +30,7 @@ impl SessionLimit {
     }
 
     /// Waits for the lock of a principal.
-    pub(super) async fn lock(&self, principal: &str) -> OwnedMutexGuard<()> {
+    pub(super) async fn lock(&self, principal: &str) -> LocalGuard {
         self.locks.lock(BuildHasherDefault::<DefaultHasher>::default().hash_one(principal)).await
     }
 }
