@@ -6,6 +6,7 @@ use sqlx::{Error, Pool};
 
 use super::dialect::Dialect;
 use super::engine::Query;
+use super::pooled_connection::rejects_writes;
 use super::statement::{Call, Statement};
 use crate::random;
 
@@ -129,6 +130,10 @@ impl<'e, D: Dialect> Executor<'e, D> {
 /// How often a statement is run that fails with a retryable error each time.
 const MAX_ATTEMPTS: u32 = 10;
 
+/// How often a statement is run that a server rejects because it accepts no writes. The next connection may be an old
+/// one that has only just returned to the pool.
+const MAX_REJECTIONS: u32 = 3;
+
 /// The longest pause between two attempts, as a power of two in milliseconds.
 const LONGEST_PAUSE: u32 = 6;
 
@@ -141,7 +146,8 @@ impl Attempts {
     /// grow up to 64 ms.
     pub(super) async fn should_retry<D: Dialect>(&mut self, error: &Error) -> bool {
         self.0 += 1;
-        let should_retry = self.0 < MAX_ATTEMPTS && is_retryable::<D>(error);
+        let max = if rejects_writes::<D>(error) { MAX_REJECTIONS } else { MAX_ATTEMPTS };
+        let should_retry = self.0 < max && (is_retryable::<D>(error) || rejects_writes::<D>(error));
         if should_retry && self.0 > 1 {
             let [random] = random::nonce::<1>();
             let longest = Duration::from_millis(1 << self.0.min(LONGEST_PAUSE));

@@ -105,7 +105,8 @@ impl<D: Database> PooledConnection<D> {
     }
 }
 
-fn rejects_writes<D: PooledEngine>(error: &Error) -> bool {
+/// Whether the error means that the server rejects writes.
+pub(super) fn rejects_writes<D: PooledEngine>(error: &Error) -> bool {
     error.as_database_error().is_some_and(D::rejects_writes)
 }
 
