@@ -48,8 +48,8 @@ pub enum ErrorKind {
     /// Other requests kept changing the session, or changed it once and the layer is set to
     /// [fail](crate::ConflictPolicy::Fail) on that, or two changes of a part do not merge into one that can be decoded.
     Conflict,
-    /// The session has ended, or another request has logged in, while the request was under way. Its unsaved changes
-    /// were dropped.
+    /// The session has ended, or another request has logged in, while the request was under way, or less than a minute
+    /// before it arrived. Its unsaved changes were dropped.
     Ended,
     /// The request ended without a response, because its handler panicked or its client went away. Its unsaved changes
     /// were dropped. Returned by [`Session::save`](crate::Session::save) in tasks that outlive the request.

@@ -19,6 +19,9 @@ impl<M: 'static> Session<M> {
     /// 7.2.4). The absolute timeout begins anew. The values of an anonymous session stay, such as a shopping cart; the
     /// values and timeouts of *another* principal are removed. [`login_fresh`](Self::login_fresh) keeps nothing.
     ///
+    /// A second login of the same principal with the old ID, such as a second click, continues the session of the first
+    /// one for a minute.
+    ///
     /// With a [limit of sessions](crate::SessionLayer::with_max_sessions), the login may be refused when the session is
     /// [saved](Self::save).
     ///
