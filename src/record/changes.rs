@@ -15,8 +15,9 @@ use crate::error::Error;
 /// The key of a value. Most are short and take no allocation.
 pub(crate) type Key = SmolStr;
 
-/// Computes the JSON text of a value from the one before, if there was one.
-pub(crate) type UpdateFn = dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync;
+/// Computes the JSON text of a value from its stored key, or the name of its part, and the text before, if there was
+/// one.
+pub(crate) type UpdateFn = dyn Fn(&str, Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync;
 
 /// The location of a value.
 #[derive(Clone, Debug)]
@@ -28,6 +29,14 @@ pub(crate) enum Location {
 }
 
 impl Location {
+    /// Returns the stored key of the value, or the name of the part.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Record(key) => key,
+            Self::External(part, _) => part,
+        }
+    }
+
     #[inline]
     pub(crate) fn update(self, update: Arc<UpdateFn>) -> Change {
         match self {

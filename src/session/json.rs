@@ -23,9 +23,9 @@ const MAX_DEPTH: usize = 120;
 /// They are an error here. Only a value whose text has a `null` is searched for them.
 pub(crate) fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Arc<[u8]>, Error> {
     let mut has_null = false;
-    let mut serializer = serde_json::Serializer::with_formatter(Text::new(), NoticeNull(&mut has_null));
+    let mut text = Text::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, NoticeNull(&mut has_null));
     value.serialize(&mut serializer).map_err(|error| Error::encode_as::<T>(key, JsonError::from(&error).into()))?;
-    let text = serializer.into_inner();
     if has_null && !is_finite(value) {
         return Err(Error::encode_as::<T>(key, JsonError::NotFinite.into()));
     }

@@ -223,7 +223,7 @@ impl<T: SessionPart, M> Part<T, M> {
         let base = self.base.as_ref().map(JsonText::as_bytes);
         let Some(patch) = merge::difference(base, &self.value, &collections)? else { return Ok(()) };
         self.remove_unreadable();
-        let update: Arc<UpdateFn> = Arc::new(move |newer| merge::merge::<T>(&patch, newer, &collections));
+        let update: Arc<UpdateFn> = Arc::new(move |_, newer| merge::merge::<T>(&patch, newer, &collections));
         for _ in 0..MAX_RUNS {
             if self.is_of_former() {
                 self.forget_former();
@@ -231,7 +231,7 @@ impl<T: SessionPart, M> Part<T, M> {
             }
             let before = stored_text::<T>(&self.held.shared);
             let is_same = is_same(before.as_ref(), self.base.as_ref());
-            let json = update(before.as_ref().map(JsonText::as_bytes))?;
+            let json = update(T::NAME, before.as_ref().map(JsonText::as_bytes))?;
             if self.store(before.as_ref(), json, &update)? {
                 return if is_same { Ok(()) } else { self.reload() };
             }
@@ -246,7 +246,7 @@ impl<T: SessionPart, M> Part<T, M> {
         let collections = collections::<T>(&self.held.shared);
         let update: Arc<UpdateFn> = {
             let (change, collections) = (Arc::clone(&change), Arc::clone(&collections));
-            Arc::new(move |newer| merge::apply(newer, &*change, &collections).map(|(_, json)| json))
+            Arc::new(move |_, newer| merge::apply(newer, &*change, &collections).map(|(_, json)| json))
         };
         if !is_same(stored_text::<T>(&self.held.shared).as_ref(), self.base.as_ref()) {
             self.reload()?;

@@ -100,9 +100,8 @@ impl<M: 'static> Session<M> {
         F: Fn(&mut T) + Send + Sync + 'static,
     {
         let stored = Key::new(storage_key(key));
-        let name = stored.clone();
-        let updated = self.shared.update(&Location::Record(stored), move |before| {
-            let name = application_key(&name).unwrap_or_default();
+        let updated = self.shared.update(&Location::Record(stored), move |stored, before| {
+            let name = application_key(stored).unwrap_or_default();
             let mut value = before.map(|json| from_json(name, json)).transpose()?.unwrap_or_default();
             change(&mut value);
             let json = to_json(name, &value)?;

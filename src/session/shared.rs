@@ -127,13 +127,13 @@ impl Shared {
     pub(crate) fn update<T>(
         &self,
         location: &Location,
-        compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
+        compute: impl Fn(&str, Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         let mut compute = Some(compute);
         for _ in 0..MAX_RUNS {
             let Some(run) = &compute else { break };
             let before = self.with(|work| work.draft.text_at(location));
-            let (value, json) = run(before.as_ref().map(JsonText::as_bytes))?;
+            let (value, json) = run(location.name(), before.as_ref().map(JsonText::as_bytes))?;
             if self.replace(location, before.as_ref(), None, json, &mut compute, into_replay)? {
                 return Ok(value);
             }
@@ -141,9 +141,9 @@ impl Shared {
         Err(Error::conflict())
     }
 
-    /// Sets a value whose text is still `before`, and returns whether it is. Only then `compute` is taken, and `kept` for
-    /// replays: application code that stays with the caller is dropped outside the lock. With `takeovers`, also nothing
-    /// is set if their number has changed.
+    /// Sets a value whose text is still `before`, and returns whether it is. Only then `compute` is taken, and `kept`
+    /// for replays: application code that stays with the caller is dropped outside the lock. With `takeovers`, also
+    /// nothing is set if their number has changed.
     pub(crate) fn replace<C>(
         &self,
         location: &Location,
@@ -352,9 +352,9 @@ impl Drop for Saving<'_> {
 
 /// Turns the closure that computed a change into one that replays it.
 fn into_replay<T>(
-    compute: impl Fn(Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
+    compute: impl Fn(&str, Option<&[u8]>) -> Result<(T, Arc<[u8]>), Error> + Send + Sync + 'static,
 ) -> Arc<UpdateFn> {
-    Arc::new(move |before| compute(before).map(|(_, json)| json))
+    Arc::new(move |name, before| compute(name, before).map(|(_, json)| json))
 }
 
 impl Inner {

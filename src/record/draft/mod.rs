@@ -126,12 +126,12 @@ impl Draft {
             Change::RemoveSeen { .. } => {}
             Change::Clear => self.clear(),
             Change::Update { key, update } => {
-                let value = update(self.get(key))?;
+                let value = update(key, self.get(key))?;
                 self.put(key, Some(value));
             }
             Change::UpdateExternal { part, medium, update } => {
                 let before = self.external.as_ref().and_then(|external| external.text(part));
-                let value = update(before.as_ref().map(JsonText::as_bytes))?;
+                let value = update(part, before.as_ref().map(JsonText::as_bytes))?;
                 self.external_mut().put(part, *medium, JsonText::Own(value));
             }
             Change::RemoveExternal { part, medium } => self.external_mut().reset(part, *medium),

@@ -21,8 +21,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 const POLLS: std::ops::Range<usize> = 1..40;
 
 impl Shop {
-    /// Sends the next request of a client, which must be served at once. A dropped login that was already sent leaves the
-    /// client with a replaced ID: its writes are rejected, and another login continues the session.
+    /// Sends the next request of a client, which must be served at once. A dropped login that was already sent leaves
+    /// the client with a replaced ID: its writes are rejected, and another login continues the session.
     async fn go_on(&self, browser: &mut Browser, story: &str) {
         let begun = Instant::now();
         let mut visit = browser.set(&self.app, "next", 1).await;
