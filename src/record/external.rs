@@ -310,6 +310,13 @@ impl ExternalParts {
         }
     }
 
+    /// Notes that the session may refer to a prepared text, which must not be overwritten before the part was reloaded.
+    pub(crate) fn doubt_references(&mut self) {
+        for part in &mut self.parts {
+            part.is_stale |= part.prepared.take().is_some();
+        }
+    }
+
     /// Replaces a part.
     pub(crate) fn replace(&mut self, part: ExternalPart) {
         let (name, medium) = (part.name, part.medium);

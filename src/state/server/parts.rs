@@ -86,6 +86,9 @@ impl<W: SharedWork> Commit<'_, W> {
     async fn prepare(&self, preparation: Preparation) -> Result<Option<Progress>, Error> {
         let Preparation { part, session, current, expires_at } = &preparation;
         let Some(text) = &part.value else { return Ok(None) };
+        if part.is_stale {
+            return Ok(Some(Progress::conflict(WriteOutcome::Conflict(None))));
+        }
         let known = part.prepared.as_ref().map(|prepared| prepared.version).or(part.doubted).or(part.stored);
         let version = known.unwrap_or(Version::NONE).next(self.records.server.write_id());
         let next = Slot::of(version);

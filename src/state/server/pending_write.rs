@@ -93,7 +93,10 @@ impl<W: SharedWork> Commit<'_, W> {
 
     /// Fails, because the outcome of the write cannot be determined. The write then counts as not made.
     fn fail_once(&self) -> Result<Progress, Error> {
-        self.work.with(|work| work.pending = PendingWrite::None);
+        self.work.with(|work| {
+            work.pending = PendingWrite::None;
+            work.doubt_references();
+        });
         let lost = LostReplyError { what: "session" };
         Err(StoreError::failed(self.records.server.store.name(), lost).into())
     }

@@ -87,6 +87,13 @@ impl Work {
         }
     }
 
+    /// Notes that the session may refer to texts that were prepared for a write with an unknown outcome.
+    pub(super) fn doubt_references(&mut self) {
+        if self.draft.external().is_some() {
+            self.draft.external_mut().doubt_references();
+        }
+    }
+
     pub(super) fn note_stale(&mut self, name: &str) {
         if let Some(part) = self.draft.external_mut().find_mut(name) {
             part.is_stale = true;
