@@ -61,7 +61,7 @@ async fn a_full_store_makes_room_when_sessions_expire_or_end() {
     assert!(store.create(&key(3), record(), NOW.after(HOUR / 2)).await.expect("one has expired"));
     assert_eq!(store.len(), 3);
     assert!(store.create(&key(4), record(), NOW).await.is_err());
-    store.delete(&key(0), NOW).await.expect("an answer");
+    store.delete(&key(0), None, NOW).await.expect("an answer");
     assert!(store.create(&key(4), record(), NOW).await.expect("one was deleted"));
 }
 
@@ -70,7 +70,7 @@ async fn a_full_store_makes_room_after_the_clock_was_set_back() {
     let store = holding(3, 3).await;
     let late = NOW.after(HOUR / 4);
     assert!(store.create(&key(3), record(), late).await.is_err(), "none has expired");
-    store.delete(&key(0), late).await.expect("an answer");
+    store.delete(&key(0), None, late).await.expect("an answer");
     assert!(store.create(&key(3), record_until(NOW.after(Duration::from_secs(1))), NOW).await.expect("room"));
     let expired = NOW.after(Duration::from_secs(2));
     assert!(store.create(&key(4), record(), expired).await.expect("one has expired"));
@@ -100,10 +100,10 @@ async fn the_length_counts_each_session_once_and_no_forward() {
     store.renew(renewal(0, 1), NOW).await.expect("an answer");
     store.renew(renewal(0, 2), NOW).await.expect("an answer");
     assert_eq!(store.len(), 1, "after renewals");
-    store.delete(&key(0), NOW).await.expect("an answer");
+    store.delete(&key(0), None, NOW).await.expect("an answer");
     assert_eq!(store.len(), 1, "after the delete of a forward, which stays");
-    store.delete(&key(1), NOW).await.expect("an answer");
-    store.delete(&key(1), NOW).await.expect("an answer");
+    store.delete(&key(1), None, NOW).await.expect("an answer");
+    store.delete(&key(1), None, NOW).await.expect("an answer");
     assert_eq!(store.len(), 0, "after the delete of the session");
     assert!(store.create(&key(0), record_until(NOW.after(3 * HOUR)), NOW.after(HOUR)).await.expect("an answer"));
     assert_eq!(store.len(), 1, "after a create that replaces an expired forward");

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::StoreError;
 use crate::clock::Timestamp;
@@ -43,7 +44,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn load(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
     /// Inserts a new record under `key`. Returns `false`, and changes nothing, if the key has a record or a forward
-    /// that has not expired.
+    /// that has not expired: so a call that takes place late cannot bring back a session that has ended.
     ///
     /// A deadline that is later than the engine can store becomes the latest that it can.
     fn create(
@@ -82,9 +83,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// under either key.
     fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
-    /// Deletes the record under `key`, whatever its version. Returns [`Outcome::Done`] if this call deleted it,
-    /// [`Outcome::Retired`] with the forward if there is one, which stays, and [`Outcome::Gone`] for an expired entry.
-    fn delete(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+    /// Deletes the record under `key`, whatever its version, and leaves `forward` in its place, if there is one, in one
+    /// atomic step.
+    ///
+    /// Returns [`Outcome::Done`] if this call deleted the record, [`Outcome::Retired`] with the forward that was there,
+    /// which stays, and [`Outcome::Gone`] for an expired entry or none; then it leaves no forward.
+    fn delete(
+        &self,
+        key: &StoreKey,
+        forward: Option<Forward>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
     /// Deletes entries that have expired at `now`, up to about `limit`, and returns how many.
     ///
@@ -117,16 +126,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Deletes the live sessions of a principal that have one of these handles, whatever their versions and even if
-    /// they are renewed meanwhile. Returns the handles of the sessions that this call deleted.
+    /// they are renewed meanwhile. Leaves `forward` under the key of each, as [`delete`](Self::delete) does. Returns the
+    /// handles of the sessions that this call deleted.
     ///
     /// The layer passes at most a hundred handles.
     fn revoke(
         &self,
         principal: &str,
         sessions: &[Handle],
+        forward: Option<Forward>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Handle>, StoreError>> + Send {
-        let _ = (principal, sessions, now);
+        let _ = (principal, sessions, forward, now);
         std::future::ready(Err(StoreError::unsupported(self.name())))
     }
 }
@@ -136,7 +147,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 pub enum Entry {
     /// A session.
     Live(Arc<Record>),
-    /// A renewed session, which is under another key.
+    /// A session that was renewed and is under another key, or that has ended.
     Retired(Forward),
 }
 
@@ -151,13 +162,13 @@ impl Entry {
     }
 }
 
-/// The entry that a renewal leaves under the old key.
+/// The entry that a renewal leaves under the old key of a session, and an end under its last key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Forward {
-    /// The new ID, sealed so that only a holder of the old ID can open it.
+    /// The new ID, sealed so that only a holder of the old ID can open it. `None` if the session has ended.
     pub successor: Option<[u8; 32]>,
-    /// Until when the old ID leads to its successor. 0 if it died at once, in a login: then it leads there for one
-    /// purpose alone, another login of the same principal.
+    /// Until when the old ID leads to its successor. 0 if it died at once: if that was in a login, it leads there for
+    /// one purpose alone, another login of the same principal.
     pub grace_until: Timestamp,
     /// Until when the forward is kept, to detect a use of the old ID after its death.
     pub expires_at: Timestamp,
@@ -166,6 +177,16 @@ pub struct Forward {
 impl Forward {
     /// The `grace_until` of an ID that died at once.
     pub(crate) const NO_GRACE: Timestamp = Timestamp::from_millis(0);
+
+    /// How long after its death an ID is known to have just died. A request that still comes with it was sent before
+    /// the client got the response of the request that ended or replaced it: what it writes is rejected, since a new
+    /// session's cookie would overwrite the client's.
+    pub(crate) const JUST_DIED: Duration = Duration::from_secs(60);
+
+    /// Returns the forward that a session leaves which has ended.
+    pub(crate) fn ended(now: Timestamp) -> Self {
+        Self { successor: None, grace_until: Self::NO_GRACE, expires_at: now.after(Self::JUST_DIED) }
+    }
 
     /// Returns `true` if the old ID has had no grace.
     pub(crate) fn died_at_once(&self) -> bool {
@@ -206,7 +227,7 @@ pub enum Outcome {
     /// The call had no effect: the live record has another version. The record is included if the engine returned it in
     /// the same round trip; otherwise the layer loads it.
     Conflict(Option<Arc<Record>>),
-    /// The call had no effect: the session was renewed and is under another key.
+    /// The call had no effect: the session was renewed and is under another key, or it has ended.
     Retired(Forward),
     /// The call had no effect: the key has no live entry.
     Gone,

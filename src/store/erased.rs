@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 use super::span::in_span;
-use super::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use super::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use crate::clock::Timestamp;
 
 type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -122,7 +122,7 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Answer<'a, Outcome>;
     fn renew(&self, renewal: Renewal, now: Timestamp) -> Answer<'_, Outcome>;
-    fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome>;
+    fn delete<'a>(&'a self, key: &'a StoreKey, forward: Option<Forward>, now: Timestamp) -> Answer<'a, Outcome>;
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize>;
     fn finds_principals(&self) -> bool;
     fn list<'a>(
@@ -133,7 +133,13 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Answer<'a, Vec<Arc<Record>>>;
     fn count<'a>(&'a self, principal: &'a str, now: Timestamp) -> Answer<'a, usize>;
-    fn revoke<'a>(&'a self, principal: &'a str, sessions: &'a [Handle], now: Timestamp) -> Answer<'a, Vec<Handle>>;
+    fn revoke<'a>(
+        &'a self,
+        principal: &'a str,
+        sessions: &'a [Handle],
+        forward: Option<Forward>,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<Handle>>;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -178,8 +184,8 @@ impl<S: Store> ErasedStore for S {
         Answer::of(self, "renew", Store::renew(self, renewal, now))
     }
 
-    fn delete<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Outcome> {
-        Answer::of(self, "delete", Store::delete(self, key, now))
+    fn delete<'a>(&'a self, key: &'a StoreKey, forward: Option<Forward>, now: Timestamp) -> Answer<'a, Outcome> {
+        Answer::of(self, "delete", Store::delete(self, key, forward, now))
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> Answer<'_, usize> {
@@ -204,8 +210,14 @@ impl<S: Store> ErasedStore for S {
         Answer::of(self, "count", Store::count(self, principal, now))
     }
 
-    fn revoke<'a>(&'a self, principal: &'a str, sessions: &'a [Handle], now: Timestamp) -> Answer<'a, Vec<Handle>> {
-        Answer::of(self, "revoke", Store::revoke(self, principal, sessions, now))
+    fn revoke<'a>(
+        &'a self,
+        principal: &'a str,
+        sessions: &'a [Handle],
+        forward: Option<Forward>,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<Handle>> {
+        Answer::of(self, "revoke", Store::revoke(self, principal, sessions, forward, now))
     }
 }
 
@@ -251,7 +263,7 @@ mod tests {
             Ok(Outcome::Gone)
         }
 
-        async fn delete(&self, _: &StoreKey, _: Timestamp) -> Result<Outcome, StoreError> {
+        async fn delete(&self, _: &StoreKey, _: Option<Forward>, _: Timestamp) -> Result<Outcome, StoreError> {
             Ok(Outcome::Gone)
         }
     }
@@ -263,6 +275,6 @@ mod tests {
             panic!("the call was polled at once")
         };
         assert_eq!((error.kind(), error.store()), (StoreErrorKind::Failed, "liar"));
-        assert!(matches!(ErasedStore::delete(&Liar, &key, now), Answer::Ready(Ok(Outcome::Gone))));
+        assert!(matches!(ErasedStore::delete(&Liar, &key, None, now), Answer::Ready(Ok(Outcome::Gone))));
     }
 }

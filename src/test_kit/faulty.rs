@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 
 /// [`Store`] that wraps another one, counts its calls and makes them fail on demand.
 ///
@@ -238,8 +238,8 @@ impl<S: Store> Store for FaultyStore<S> {
         self.through(Call::Renew, self.inner.renew(renewal, now)).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.through(Call::Delete, self.inner.delete(key, now)).await
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.through(Call::Delete, self.inner.delete(key, forward, now)).await
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
@@ -260,8 +260,14 @@ impl<S: Store> Store for FaultyStore<S> {
         self.through(Call::Count, self.inner.count(principal, now)).await
     }
 
-    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
-        self.through(Call::Revoke, self.inner.revoke(principal, sessions, now)).await
+    async fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        forward: Option<Forward>,
+        now: Timestamp,
+    ) -> Result<Vec<Handle>, StoreError> {
+        self.through(Call::Revoke, self.inner.revoke(principal, sessions, forward, now)).await
     }
 }
 
@@ -330,7 +336,7 @@ mod tests {
         faults.next_of(Call::Load, 0, Fault::Hang);
         assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_err());
         assert!(answer(store.load(&KEY, NOW)).expect("an answer").is_err());
-        assert!(answer(store.delete(&KEY, NOW)).expect("an answer").is_err());
+        assert!(answer(store.delete(&KEY, None, NOW)).expect("an answer").is_err());
         assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_ok());
         faults.next_of(Call::Touch, 3, Fault::Refuse);
         assert!(answer(store.load(&KEY, NOW)).expect("an answer").is_ok());

@@ -22,6 +22,7 @@ flaws! {
     RenewMovesForwards
     DeleteDoesNothing DeleteHidesForward DeleteRemovesForward DeleteReturnsExpiredForward DeleteChecksVersion
     DeleteFollowsForward DeleteLeavesSomething DeleteCountsExpired DeleteAlwaysSucceeds DeleteIsTwoSteps
+    DeleteLosesForward DeleteReplacesForward DeleteMarksExpired DeleteMarksNothing
     SweepRemovesLive SweepIsLate SweepIgnoresLimit SweepFindsSomethingAlways SweepMissesForwards SweepHitsForwards
     SweepFailsBesideAnother
     KeysFoldCase KeysEndAtZero KeysLosePadding KeysAreLossyText KeysLoseHighBits
@@ -35,5 +36,5 @@ flaws! {
     PagesAreInclusive PagesHaveOneMore PagesOfNoneHaveAll CountIsOfExpired CountIsOfForwards
     IndexMissesUpdate IndexMissesTouch IndexMissesLogin IndexKeepsDeleted IndexKeepsReplaced IndexTakesRefused
     RevokeMissesRenewed RevokeIgnoresPrincipal RevokeIgnoresHandles RevokeEndsExpired RevokeReturnsAsked RevokeHides
-    RevokeChecksVersion RevokeIsTwoSteps RevokeCountsTwice
+    RevokeChecksVersion RevokeIsTwoSteps RevokeCountsTwice RevokeLosesForward
 }

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::StatusCode;
-use session_state::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use session_state::{CookieConfig, CookieLifetime, ErrorKind, MemoryStore, Session, SessionLayer, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 
@@ -136,9 +136,9 @@ impl Store for Gated {
         self.store.renew(renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         self.turn().await;
-        self.store.delete(key, now).await
+        self.store.delete(key, forward, now).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
 use session_state::{
     Clock as _, ConflictPolicy, CookieState, ErrorKind, Handle, InStore, KeyRing, MemoryStore, Part, Session,
@@ -290,8 +290,8 @@ impl Store for Meddled {
         self.inner.renew(renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.inner.delete(key, now).await
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.inner.delete(key, forward, now).await
     }
 }
 

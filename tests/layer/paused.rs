@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use session_state::Timestamp;
-use session_state::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
 use session_state::test_kit::Call;
 use tokio::sync::Semaphore;
 
@@ -93,8 +93,8 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
         self.through(Call::Renew, self.store.renew(renewal, now)).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.through(Call::Delete, self.store.delete(key, now)).await
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.through(Call::Delete, self.store.delete(key, forward, now)).await
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
@@ -115,8 +115,14 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
         self.through(Call::Count, self.store.count(principal, now)).await
     }
 
-    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
-        self.through(Call::Revoke, self.store.revoke(principal, sessions, now)).await
+    async fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        forward: Option<Forward>,
+        now: Timestamp,
+    ) -> Result<Vec<Handle>, StoreError> {
+        self.through(Call::Revoke, self.store.revoke(principal, sessions, forward, now)).await
     }
 }
 

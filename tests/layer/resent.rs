@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use session_state::{MemoryStore, SessionLayer, Timestamp};
 
 use crate::browser::{App, Browser};
@@ -51,8 +51,8 @@ impl Store for Resending {
         self.0.renew(renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.0.delete(key, now).await
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.0.delete(key, forward, now).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use session_state::{CookieState, ErrorKind, KeyRing, MemoryStore, Revocations, Session, SessionLayer, Timestamp};
 
 use crate::browser::{App, Browser, Visit};
@@ -72,8 +72,8 @@ impl Store for Slow {
         self.0.renew(renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.0.delete(key, now).await
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.0.delete(key, forward, now).await
     }
 }
 

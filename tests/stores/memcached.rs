@@ -92,9 +92,9 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
     drop(loaded);
     let renewed = live(&store, &key(2)).await.unwrap();
     took();
-    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Done);
     assert_eq!(took(), 1, "a delete");
-    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Gone);
+    assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Gone);
     assert_eq!(took(), 1, "a delete of nothing");
     drop(renewed);
     assert_eq!(proxy.connections(), 1, "one call after the other needs one connection");
@@ -115,7 +115,7 @@ async fn a_write_of_another_node_is_never_overwritten_from_a_cache() {
         panic!("an update of another version is a conflict")
     };
     assert_eq!(number_in(&current), 2);
-    assert_eq!(there.delete(&key(1), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(there.delete(&key(1), None, now()).await.unwrap(), Outcome::Done);
     assert_eq!(here.update(&key(1), Version::from_u64(2), next(&current, 4), now()).await.unwrap(), Outcome::Gone);
     assert_eq!(live(&there, &key(1)).await, None);
 }
@@ -132,7 +132,7 @@ async fn a_session_that_expired_since_it_was_loaded_is_gone() {
     assert_eq!(store.renew(renewal(key(1), key(2), &loaded), later).await.unwrap(), Outcome::Gone);
     assert_eq!(live(&store, &key(2)).await, None);
     let loaded = live(&store, &key(1)).await.unwrap();
-    assert_eq!(store.delete(&key(1), later).await.unwrap(), Outcome::Gone);
+    assert_eq!(store.delete(&key(1), None, later).await.unwrap(), Outcome::Gone);
     drop(loaded);
 }
 
@@ -321,7 +321,7 @@ async fn a_call_with_a_lost_reply_can_be_retried() {
         assert_eq!(again, expected);
         assert_eq!(live(&store, &key(n + 1)).await, Some(Arc::clone(&renewal.record)));
         // The session ends under its new key, and a late retry does not revive it.
-        assert_eq!(store.delete(&key(n + 1), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(store.delete(&key(n + 1), None, now()).await.unwrap(), Outcome::Done);
         assert_eq!(store.renew(renewal.clone(), now()).await.unwrap(), Outcome::Retired(renewal.forward.clone()));
         assert_eq!(live(&store, &key(n + 1)).await, None);
     }
@@ -329,8 +329,8 @@ async fn a_call_with_a_lost_reply_can_be_retried() {
     store.create(&key(3), record(3), now()).await.unwrap();
     let loaded = live(&store, &key(3)).await.unwrap();
     proxy.cut_reply(0, 0);
-    assert!(store.delete(&key(3), now()).await.is_err());
-    assert_eq!(store.delete(&key(3), now()).await.unwrap(), Outcome::Gone);
+    assert!(store.delete(&key(3), None, now()).await.is_err());
+    assert_eq!(store.delete(&key(3), None, now()).await.unwrap(), Outcome::Gone);
     drop(loaded);
 }
 

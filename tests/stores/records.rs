@@ -74,7 +74,7 @@ pub(crate) async fn assert_dropped_calls_do_not_answer(store: &impl Store, proxy
             match n % 3 {
                 0 => drop(store.load(&key(n), now()).await),
                 1 => drop(store.touch(&key(n), Version::FIRST, now(), now().after(HOUR), now()).await),
-                _ => drop(store.delete(&key(n), now()).await),
+                _ => drop(store.delete(&key(n), None, now()).await),
             }
         };
         assert!(timeout(Duration::from_millis(20), dropped).await.is_err());
@@ -96,8 +96,8 @@ pub(crate) async fn assert_no_revival<S: Store + Clone>(nodes: &[S], rounds: u64
             let node = nodes[n % nodes.len()].clone();
             running.spawn(async move {
                 if n == 0 {
-                    if let Outcome::Retired(_) = node.delete(&old, now()).await.unwrap() {
-                        node.delete(&new, now()).await.unwrap();
+                    if let Outcome::Retired(_) = node.delete(&old, None, now()).await.unwrap() {
+                        node.delete(&new, None, now()).await.unwrap();
                     }
                     return;
                 }

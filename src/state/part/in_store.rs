@@ -263,7 +263,7 @@ impl<'c> PartRecord<'c> {
     /// Removes the part of an ended session. If this fails, the part is unreachable and expires.
     pub(crate) async fn delete(&self) {
         let now = self.config.now();
-        let done = self.calls.ask(|store| store.delete(&self.key, now)).await;
+        let done = self.calls.ask(|store| store.delete(&self.key, None, now)).await;
         self.tell_failure(done.map(drop));
     }
 
@@ -288,7 +288,7 @@ impl<'c> PartRecord<'c> {
     pub(crate) async fn delete_of(&self, session: Binding) -> Result<(), Error> {
         if self.find().await?.is_some_and(|record| !is_ahead_of(&record, session)) {
             let now = self.config.now();
-            let deleted = self.calls.ask(|store| store.delete(&self.key, now)).await;
+            let deleted = self.calls.ask(|store| store.delete(&self.key, None, now)).await;
             deleted.map_err(|error| self.error(error))?;
         }
         Ok(())

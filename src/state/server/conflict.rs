@@ -131,16 +131,17 @@ impl<W: SharedWork> Commit<'_, W> {
         let mut id = session.map(|session| session.id);
         for _ in 0..MAX_ATTEMPTS {
             let Some(current) = &id else { break };
-            let is_ended = match records.delete(current, records.config.now()).await? {
-                Outcome::Retired(forward) => {
-                    id = successor(records.config.id_domain, current, &forward);
-                    continue;
-                }
-                Outcome::Done => true,
-                // A record that is gone after an unanswered call was ended by that call.
-                Outcome::Gone => was_asked,
-                Outcome::Conflict(_) => false,
-            };
+            let is_ended =
+                match records.delete(current, Forward::ended(records.config.now()), records.config.now()).await? {
+                    Outcome::Retired(forward) => {
+                        id = successor(records.config.id_domain, current, &forward);
+                        continue;
+                    }
+                    Outcome::Done => true,
+                    // A record that is gone after an unanswered call was ended by that call.
+                    Outcome::Gone => was_asked,
+                    Outcome::Conflict(_) => false,
+                };
             self.work.with(|work| work.is_ending = false);
             return Ok(is_ended);
         }

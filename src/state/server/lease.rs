@@ -173,7 +173,7 @@ impl LeaseRecord {
                 return Ok(());
             }
         }
-        self.store.delete(&self.key, now).within(limit, name).await.map(drop)
+        self.store.delete(&self.key, None, now).within(limit, name).await.map(drop)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Loads the session of a request, and its parts.
 
-use std::time::Duration;
-
 use super::super::config::Config;
 use super::super::loaded::{Binding, ClientId, Loaded, StoredSession};
 use super::super::part::{FoundPart, PartRecord, PlacedIn, PlacedPart, load_rows};
@@ -25,11 +23,6 @@ const MAX_HOPS: usize = 8;
 
 /// A time before any expiry, so that the store returns expired records as long as it has them.
 const LONG_AGO: Timestamp = Timestamp::from_millis(0);
-
-/// How long after its death an ID is known to have just been replaced. A request that still comes with it was sent
-/// before the client got the new one: what it writes is rejected, since a new session's cookie would overwrite that
-/// one.
-pub(super) const JUST_REPLACED: Duration = Duration::from_secs(60);
 
 /// Loads the session of the received ID, or of its successor. Retries once if the store fails.
 ///
@@ -81,7 +74,7 @@ fn dead(config: &Config, id: &SessionId, forward: &Forward, now: Timestamp) -> L
     if let Some(successor) = login_successor(config.id_domain, id, forward, now) {
         return Loaded::Replaced(Box::new(successor));
     }
-    let until = if forward.died_at_once() { forward.expires_at } else { forward.grace_until.after(JUST_REPLACED) };
+    let until = if forward.died_at_once() { forward.expires_at } else { forward.grace_until.after(Forward::JUST_DIED) };
     if now < until { Loaded::Ended } else { Loaded::Nothing }
 }
 

@@ -9,6 +9,7 @@ use super::server_state::ServerState;
 use crate::error::{ConfigError, Error};
 use crate::event::{RevocationCause, SessionEvent};
 use crate::record::{Handle, Record};
+use crate::store::Forward;
 
 /// How many sessions one call of the store lists or ends: few enough to keep calls short.
 const BATCH: usize = 100;
@@ -102,7 +103,9 @@ impl<'c> Principals<'c> {
     ) -> Result<usize, Error> {
         let mut all_ended = 0;
         for batch in sessions.chunks(BATCH) {
-            let revoked = self.calls().ask_noting_repeat(|store| store.revoke(principal, batch, self.config.now()));
+            let now = self.config.now();
+            let revoked =
+                self.calls().ask_noting_repeat(|store| store.revoke(principal, batch, Some(Forward::ended(now)), now));
             let (mut ended, was_repeated) = revoked.await?;
             if was_repeated {
                 // All of them existed before and none is left: the call whose reply was lost has ended the others.

@@ -151,11 +151,11 @@ impl<'c> Records<'c> {
         }
     }
 
-    pub(super) fn delete<'a>(self, id: &'a SessionId, now: Timestamp) -> Limited<'a, Outcome>
+    pub(super) fn delete<'a>(self, id: &'a SessionId, forward: Forward, now: Timestamp) -> Limited<'a, Outcome>
     where
         'c: 'a,
     {
-        self.limit(self.server.store.delete(id.store_key(), now))
+        self.limit(self.server.store.delete(id.store_key(), Some(forward), now))
     }
 
     /// Returns the record to store, encrypted if so configured.

@@ -9,7 +9,6 @@ use super::super::config::Config;
 use super::super::loaded::{ClientId, Loaded, StoredSession};
 use super::super::work::{Aftermath, PendingUpdate, PendingWrite, SharedWork, Work};
 use super::commit::{Commit, Progress};
-use super::load::JUST_REPLACED;
 use super::new_write::{NewWrite, Update};
 use super::records::{Found, Records, WriteOutcome};
 use crate::clock::Timestamp;
@@ -257,7 +256,7 @@ impl<W: SharedWork> Commit<'_, W> {
     pub(super) async fn end_replaced(&mut self, new: &SessionId, now: Timestamp) -> Result<Option<Progress>, Error> {
         let ended = self.work.with(|work| work.loaded.record().cloned());
         if !self.delete_latest().await? {
-            self.records.delete(new, now).await?;
+            self.records.delete(new, Forward::ended(now), now).await?;
             return self.lose().await.map(Some);
         }
         if let Some(ended) = ended {
@@ -317,11 +316,11 @@ pub(super) fn next_record(records: Records<'_>, before: &Arc<Record>, now: Times
 fn forward(config: &Config, old: &StoredSession, new: &SessionId, has_grace: bool, now: Timestamp) -> Forward {
     let successor = Some(old.id.seal_successor(new));
     if !has_grace {
-        return Forward { successor, grace_until: Forward::NO_GRACE, expires_at: now.after(JUST_REPLACED) };
+        return Forward { successor, grace_until: Forward::NO_GRACE, expires_at: now.after(Forward::JUST_DIED) };
     }
     let grace_until = now.after(config.timeouts.grace);
     // The remaining lifetime of the old ID, up to a day, and at least the grace period.
-    let expires_at = old.record.expires_at.min(now.after(LONGEST_FORWARD)).max(grace_until.after(JUST_REPLACED));
+    let expires_at = old.record.expires_at.min(now.after(LONGEST_FORWARD)).max(grace_until.after(Forward::JUST_DIED));
     Forward { successor, grace_until, expires_at }
 }
 

@@ -10,7 +10,7 @@ use super::pool::Pool;
 use super::recent::Recent;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 
 const DEFAULT_PORT: u16 = 11_211;
 const DEFAULT_CONNECTIONS: usize = 32;
@@ -275,7 +275,7 @@ impl Store for MemcachedStore {
         Ok(outcome)
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         self.change(key, None, now, |_| Change::Remove).await
     }
 }

@@ -6,6 +6,7 @@ use super::shard::Slot;
 use super::store::MemoryStore;
 use crate::clock::Timestamp;
 use crate::record::{Handle, Record, StoreKey};
+use crate::store::Forward;
 
 /// How many index entries are read under one lock, so that a principal with many sessions does not block others.
 const PAGE: usize = 128;
@@ -49,21 +50,33 @@ impl MemoryStore {
     }
 
     /// Deletes a live session of a principal, and returns whether there was one.
-    pub(super) fn end_session(&self, principal: &str, handle: &Handle, now: Timestamp) -> bool {
+    pub(super) fn end_session(
+        &self,
+        principal: &str,
+        handle: &Handle,
+        forward: Option<&Forward>,
+        now: Timestamp,
+    ) -> bool {
         let place = self.inner.index.find(principal, handle);
-        place.is_some_and(|key| self.end_session_from(principal, handle, key, now))
+        place.is_some_and(|key| self.end_session_from(principal, (handle, key), forward, now))
     }
 
     /// Deletes a session that was under this key, following renewals since.
-    fn end_session_from(&self, principal: &str, handle: &Handle, mut key: StoreKey, now: Timestamp) -> bool {
+    fn end_session_from(
+        &self,
+        principal: &str,
+        (handle, mut key): (&Handle, StoreKey),
+        forward: Option<&Forward>,
+        now: Timestamp,
+    ) -> bool {
         loop {
             let mut shard = self.shard(&key);
             if let Some(Slot::Live(record)) = shard.get(&key)
                 && record.handle == *handle
             {
                 let ends = is_theirs(record, principal, now);
-                if ends && let Some(slot) = shard.remove(&key) {
-                    self.forget(&key, &slot);
+                if ends {
+                    self.end(&mut shard, &key, forward.cloned());
                 }
                 return ends;
             }
@@ -83,7 +96,7 @@ fn is_theirs(record: &Record, principal: &str, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Forward, Outcome, Renewal, Store as _, Version};
+    use crate::store::{Outcome, Renewal, Store as _, Version};
 
     const HANDLE: Handle = Handle::from_bytes([7; 16]);
     const NOW: Timestamp = Timestamp::from_millis(0);
@@ -117,8 +130,8 @@ mod tests {
         for known in 1..=3 {
             let store = with_a_session_that_moved().await;
             assert!(store.session("a", &HANDLE, key(known), NOW).is_some());
-            assert!(store.end_session_from("a", &HANDLE, key(known), NOW));
-            assert!(!store.end_session_from("a", &HANDLE, key(known), NOW));
+            assert!(store.end_session_from("a", (&HANDLE, key(known)), None, NOW));
+            assert!(!store.end_session_from("a", (&HANDLE, key(known)), None, NOW));
             assert!(store.session("a", &HANDLE, key(known), NOW).is_none());
             assert_eq!((store.inner.index.len(), store.len()), (0, 0));
         }
@@ -130,8 +143,8 @@ mod tests {
         let store = with_a_session_that_moved().await;
         for known in 1..=3 {
             assert!(store.session("b", &HANDLE, key(known), NOW).is_none());
-            assert!(!store.end_session_from("b", &HANDLE, key(known), NOW));
-            assert!(!store.end_session_from("a", &HANDLE, key(known), END));
+            assert!(!store.end_session_from("b", (&HANDLE, key(known)), None, NOW));
+            assert!(!store.end_session_from("a", (&HANDLE, key(known)), None, END));
         }
         assert_eq!((store.inner.index.len(), store.len()), (1, 1));
     }

@@ -74,8 +74,8 @@ impl MemoryStore {
     /// error. It never evicts a live session: otherwise an attacker could log all users out by creating sessions.
     /// Changes, renewals and logins of existing sessions still succeed.
     ///
-    /// The forward that a renewal leaves under the old ID does not count as a session. The number of forwards is
-    /// limited to about `max_sessions` too: a renewal beyond that evicts another forward, one that expires soon. The
+    /// The forward that a renewal or an end leaves under the old ID does not count as a session. The number of forwards
+    /// is limited to about `max_sessions` too: one beyond that evicts another, one that expires soon. The
     /// lease of a login (see [`SessionLayer::with_max_sessions`](crate::SessionLayer::with_max_sessions)) does not
     /// count either.
     ///
@@ -136,6 +136,16 @@ impl MemoryStore {
         let is_due = |due| (now.as_millis() >= due || due > next).then_some(next);
         if self.inner.next_search.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
             self.sweep_at(now, usize::MAX);
+        }
+    }
+
+    /// Deletes the entry of a key, and leaves `forward` in its place. The caller has locked the shard.
+    pub(super) fn end(&self, shard: &mut Shard, key: &StoreKey, forward: Option<Forward>) {
+        if let Some(slot) = shard.remove(key) {
+            self.forget(key, &slot);
+        }
+        if let Some(forward) = forward {
+            self.retire(shard, *key, forward);
         }
     }
 
@@ -287,7 +297,7 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         let mut shard = self.shard(key);
         match shard.get(key) {
             None => return Ok(Outcome::Gone),
@@ -295,9 +305,7 @@ impl Store for MemoryStore {
             Some(Slot::Retired(forward)) => return Ok(Outcome::Retired((**forward).clone())),
             Some(Slot::Live(_)) => {}
         }
-        if let Some(slot) = shard.remove(key) {
-            self.forget(key, &slot);
-        }
+        self.end(&mut shard, key, forward);
         shard.sweep_after_write(now, |key, slot| self.forget(key, slot));
         Ok(Outcome::Done)
     }
@@ -332,8 +340,18 @@ impl Store for MemoryStore {
         Ok(count)
     }
 
-    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
-        Ok(sessions.iter().filter(|handle| self.end_session(principal, handle, now)).copied().collect())
+    async fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        forward: Option<Forward>,
+        now: Timestamp,
+    ) -> Result<Vec<Handle>, StoreError> {
+        Ok(sessions
+            .iter()
+            .filter(|handle| self.end_session(principal, handle, forward.as_ref(), now))
+            .copied()
+            .collect())
     }
 }
 
@@ -442,10 +460,10 @@ mod tests {
             store.create(&key(n), record_of(n, Some(&principal)), START).await.expect("an answer");
             assert_index_is_exact(&store);
             match n % 6 {
-                0 => assert_eq!(store.delete(&key(n), START).await.expect("an answer"), Outcome::Done),
+                0 => assert_eq!(store.delete(&key(n), None, START).await.expect("an answer"), Outcome::Done),
                 1 => {
                     let handle = record_of(n, None).handle;
-                    let ended = store.revoke(&principal, &[handle], START).await.expect("an answer");
+                    let ended = store.revoke(&principal, &[handle], None, START).await.expect("an answer");
                     assert_eq!(ended, [handle]);
                 }
                 2 => {
@@ -482,15 +500,15 @@ mod tests {
             match (random >> 16) % 8 {
                 0 | 1 => drop(store.create(&key(n), record, now).await?),
                 2 => drop(store.update(&key(n), Version::FIRST, record, now).await?),
-                3 => drop(store.delete(&key(n), now).await?),
-                4 => drop(store.revoke(principal.unwrap_or("a"), &[record.handle], now).await?),
+                3 => drop(store.delete(&key(n), None, now).await?),
+                4 => drop(store.revoke(principal.unwrap_or("a"), &[record.handle], None, now).await?),
                 5 => drop(store.list(principal.unwrap_or("b"), None, 10, now).await?),
                 6 => {
                     moved = 1_000 + thread * 100_000 + step;
                     drop(store.renew(renewal(n, moved, principal), now).await?);
                 }
                 _ if step % 100 == 0 => drop(store.sweep(END, usize::MAX).await?),
-                _ => drop(store.delete(&key(moved), now).await?),
+                _ => drop(store.delete(&key(moved), None, now).await?),
             }
             if step % 50 == 0 {
                 most = most.max(store.inner.index.len());

@@ -15,7 +15,7 @@ use super::principals;
 use super::query::{NAME, by_key, by_version, failed, is_duplicate_key, purge_at, to_document};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 
 const DEFAULT_DATABASE: &str = "session_state";
 const DEFAULT_COLLECTION: &str = "sessions";
@@ -258,7 +258,7 @@ impl Store for MongodbStore {
         self.renew_record(&renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         let mut live = by_key(key);
         live.insert(VERSION, doc! { "$exists": true });
         live.insert(EXPIRES_AT, doc! { "$gt": millis(now) });
@@ -287,7 +287,13 @@ impl Store for MongodbStore {
         principals::count(&self.sessions, principal, now).await
     }
 
-    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+    async fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        _: Option<Forward>,
+        now: Timestamp,
+    ) -> Result<Vec<Handle>, StoreError> {
         principals::revoke(&self.sessions, principal, sessions, now).await
     }
 }

@@ -15,7 +15,7 @@ use super::script::Script;
 use crate::base64url;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::store::{Entry, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 
 const DEFAULT_PREFIX: &str = "session:";
 const MAX_PREFIX: usize = 64;
@@ -204,7 +204,7 @@ where
         self.renew_at(&renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         self.delete_at(key, now).await
     }
 
@@ -222,7 +222,13 @@ where
         self.count_at(principal, now).await
     }
 
-    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+    async fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        _: Option<Forward>,
+        now: Timestamp,
+    ) -> Result<Vec<Handle>, StoreError> {
         self.revoke_at(principal, sessions, now).await
     }
 }

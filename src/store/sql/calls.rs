@@ -14,7 +14,7 @@ use super::statements::Statements;
 use super::store::SqlStore;
 use crate::clock::Timestamp;
 use crate::record::{Handle, Record, StoreKey, Version};
-use crate::store::{Entry, Outcome, Renewal, Store, StoreError};
+use crate::store::{Entry, Forward, Outcome, Renewal, Store, StoreError};
 
 impl<D: Dialect> Store for SqlStore<D> {
     const FINDS_PRINCIPALS: bool = true;
@@ -61,7 +61,7 @@ impl<D: Dialect> Store for SqlStore<D> {
         self.renew_on(&mut self.executor(), &renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         let call = Call { key: Some(key), now, ..Call::default() };
         let executor = &mut self.executor();
         let outcome = self.change(executor, &self.inner.statements.delete, &call).await?;
@@ -97,7 +97,13 @@ impl<D: Dialect> Store for SqlStore<D> {
         self.count_sessions(principal, now).await
     }
 
-    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+    async fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        _: Option<Forward>,
+        now: Timestamp,
+    ) -> Result<Vec<Handle>, StoreError> {
         self.revoke_sessions(principal, sessions, now).await
     }
 }

@@ -10,7 +10,7 @@ use crate::store::{Outcome, Record, Store, Values, Version};
 pub async fn a_key_that_was_never_used_has_no_entry(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     assert_nothing(&**store, &key, now).await;
-    assert_eq!(ok(store.delete(&key, now).await), Outcome::Gone);
+    assert_eq!(ok(store.delete(&key, None, now).await), Outcome::Gone);
     let outcome = ok(store.update(&key, Version::FIRST, Arc::new(plain_record(now)), now).await);
     assert_eq!(outcome, Outcome::Gone);
 }
@@ -165,14 +165,14 @@ pub async fn create_replaces_an_expired_forward(store: &Arc<impl Store>) {
     let successor = plain_record(later);
     assert!(ok(store.create(&stored.key, Arc::new(successor.clone()), later).await));
     assert_live(&**store, &stored.key, &successor, later).await;
-    assert_eq!(ok(store.delete(&stored.key, later).await), Outcome::Done);
+    assert_eq!(ok(store.delete(&stored.key, None, later).await), Outcome::Done);
     assert_nothing(&**store, &stored.key, later).await;
 }
 
 /// A deleted record does not block a `create`.
 pub async fn a_deleted_key_can_be_created_again(store: &Arc<impl Store>) {
     let Stored { key, now, .. } = store_plain_record(&**store).await;
-    assert_eq!(ok(store.delete(&key, now).await), Outcome::Done);
+    assert_eq!(ok(store.delete(&key, None, now).await), Outcome::Done);
     let record = full_record(now);
     assert!(ok(store.create(&key, Arc::new(record.clone()), now).await));
     assert_live(&**store, &key, &record, now).await;

@@ -74,7 +74,7 @@ async fn assert_all_are_different(store: &Arc<impl Store>, keys: &[[u8; 32]]) {
     }
     while let Some((key, record)) = stored.pop() {
         assert_live(&**store, &key, &record, now).await;
-        assert_eq!(ok(store.delete(&key, now).await), Outcome::Done);
+        assert_eq!(ok(store.delete(&key, None, now).await), Outcome::Done);
         for (other, record) in &stored {
             assert_live(&**store, other, record, now).await;
         }

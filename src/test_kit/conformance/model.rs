@@ -99,9 +99,9 @@ async fn call_result(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Ca
             CallResult::Ended(ok(store.touch(key, *expected, *seen, *end, now).await))
         }
         Call::Renew(renewal) => CallResult::Ended(ok(store.renew(renewal.clone(), now).await)),
-        Call::Delete(key) => CallResult::Ended(ok(store.delete(key, now).await)),
+        Call::Delete(key) => CallResult::Ended(ok(store.delete(key, None, now).await)),
         Call::Revoke(principal, sessions) => {
-            let mut ended = ok(store.revoke(principal, sessions, now).await);
+            let mut ended = ok(store.revoke(principal, sessions, None, now).await);
             ended.sort();
             CallResult::Revoked(ended)
         }

@@ -106,7 +106,7 @@ pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl
                 match role {
                     0 => {
                         come_late(5 * round).await;
-                        ended = ok(store.revoke(&principal, &asked, now).await);
+                        ended = ok(store.revoke(&principal, &asked, None, now).await);
                     }
                     1 => {
                         // It may fail.
@@ -140,12 +140,12 @@ pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<im
             let mut asked = asked.clone();
             async move {
                 if role == 0 {
-                    let is_done = ok(store.delete(&logged_out, now).await) == Outcome::Done;
+                    let is_done = ok(store.delete(&logged_out, None, now).await) == Outcome::Done;
                     return if is_done { vec![first] } else { Vec::new() };
                 }
                 // In different orders.
                 asked.rotate_left(role);
-                ok(store.revoke(&principal, &asked, now).await)
+                ok(store.revoke(&principal, &asked, None, now).await)
             }
         });
         let mut ended: Vec<Handle> = all_at_once(tasks).await.concat();
@@ -214,11 +214,11 @@ async fn call_at_random(
             ok(store.update(&key, record.version, Arc::new(Record { principal: owner, ..next }), now).await);
         }
         1 => {
-            ok(store.delete(&key, now).await);
+            ok(store.delete(&key, None, now).await);
         }
         2 => {
             let principal = owner.unwrap_or_else(|| Arc::clone(&principals[0]));
-            ok(store.revoke(&principal, &[record.handle], now).await);
+            ok(store.revoke(&principal, &[record.handle], None, now).await);
         }
         3 => {
             ok(store.sweep(later, NO_LIMIT).await);

@@ -12,7 +12,7 @@ pub async fn a_store_finds_principals_or_reports_that_it_does_not<S: Store>(stor
     let (principal, now) = (format!("unknown {}", random_handle()), now());
     let list = store.list(&principal, None, NO_LIMIT, now).await.map(|list| list.len());
     let count = store.count(&principal, now).await;
-    let ended = store.revoke(&principal, &[random_handle()], now).await.map(|ended| ended.len());
+    let ended = store.revoke(&principal, &[random_handle()], None, now).await.map(|ended| ended.len());
     for (call, found) in [("list", list), ("count", count), ("revoke", ended)] {
         if S::FINDS_PRINCIPALS {
             assert_eq!(ok(found), 0, "the result of `{call}` for an unknown principal");
@@ -51,7 +51,7 @@ pub async fn pages_follow_the_order_of_handles(store: &Arc<impl Store>) {
     }
     records.sort_by_key(|record| record.handle);
     let gone = user.begin_session().await;
-    ok(store.delete(&gone.key, user.now).await);
+    ok(store.delete(&gone.key, None, user.now).await);
 
     let ends = [gone.record.handle, Handle::from_bytes([0; 16]), Handle::from_bytes([0xff; 16])];
     let starts = handles(&records).into_iter().chain(ends).map(Some).chain([None]);
@@ -231,7 +231,7 @@ pub async fn a_deleted_session_is_not_found(store: &Arc<impl Store>) {
     let (stays, first, second) = (user.begin_session().await, user.begin_session().await, user.begin_session().await);
     let renewal = second.renew(&**store).await;
     for (key, left) in [(first.key, vec![&stays.record, &renewal.record]), (renewal.new, vec![&stays.record])] {
-        assert_eq!(ok(store.delete(&key, user.now).await), Outcome::Done);
+        assert_eq!(ok(store.delete(&key, None, user.now).await), Outcome::Done);
         user.assert_has(left).await;
     }
 }
@@ -247,7 +247,7 @@ pub async fn a_session_that_was_replaced_is_not_found(store: &Arc<impl Store>) {
     // Even at a time before it expired.
     for now in [second.now, first.now] {
         first.assert_has_at([], now).await;
-        assert_eq!(ok(store.revoke(&first.principal, &[expired.record.handle, record.handle], now).await), []);
+        assert_eq!(ok(store.revoke(&first.principal, &[expired.record.handle, record.handle], None, now).await), []);
     }
     second.assert_has([&record]).await;
 }

@@ -155,7 +155,7 @@ pub async fn one_of_concurrent_deletes_of_one_session_is_done(store: &Arc<impl S
         let stored = store_plain_record(&**store).await;
         let tasks = (0..RACERS).map(|_| {
             let (store, key, now) = (Arc::clone(store), stored.key, stored.now);
-            async move { ok(store.delete(&key, now).await) }
+            async move { ok(store.delete(&key, None, now).await) }
         });
         let mut outcomes = all_at_once(tasks).await;
         outcomes.swap_remove(only_winner(&outcomes));
@@ -281,8 +281,8 @@ pub(super) async fn come_late(round: usize) {
 
 /// Ends a session as the layer does.
 async fn destroy(store: &impl Store, renewal: &Renewal, now: Timestamp) {
-    if let Outcome::Retired(_) = ok(store.delete(&renewal.old, now).await) {
-        ok(store.delete(&renewal.new, now).await);
+    if let Outcome::Retired(_) = ok(store.delete(&renewal.old, None, now).await) {
+        ok(store.delete(&renewal.new, None, now).await);
     }
 }
 

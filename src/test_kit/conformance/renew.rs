@@ -27,7 +27,7 @@ pub async fn forwards_load_exactly_as_they_were(store: &Arc<impl Store>) {
         assert_retired(&**store, &key, &forward, now).await;
         let outcome = ok(store.update(&key, Version::FIRST, stored.next(2), now).await);
         assert_outcome_is_retired(&outcome, &forward);
-        assert_outcome_is_retired(&ok(store.delete(&key, now).await), &forward);
+        assert_outcome_is_retired(&ok(store.delete(&key, None, now).await), &forward);
     }
 }
 
@@ -58,7 +58,7 @@ pub async fn a_renewal_never_begins_a_session(store: &Arc<impl Store>) {
 /// A renewal after a delete revives the session under neither key.
 pub async fn a_renewal_after_a_delete_finds_the_session_gone(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
-    ok(store.delete(&stored.key, stored.now).await);
+    ok(store.delete(&stored.key, None, stored.now).await);
     assert_renewal_finds_nothing(store, stored.renewal(), &stored).await;
 }
 
@@ -104,7 +104,7 @@ pub async fn a_repeated_renewal_finds_its_own_forward_and_changes_nothing(store:
     assert_outcome_is_retired(&outcome, &renewal.forward);
     assert_live(&**store, &renewal.new, &next, now).await;
 
-    ok(store.delete(&renewal.new, now).await);
+    ok(store.delete(&renewal.new, None, now).await);
     let outcome = ok(store.renew(renewal.clone(), now).await);
     assert_outcome_is_retired(&outcome, &renewal.forward);
     assert_nothing(&**store, &renewal.new, now).await;

@@ -18,7 +18,7 @@ pub async fn a_revocation_ends_the_given_sessions_and_no_others(store: &Arc<impl
     assert_eq!(user.revoke(&asked).await, [first, third, fourth].map(|stored| stored.record.handle));
     for gone in [first, third, fourth] {
         assert_nothing(&**store, &gone.key, user.now).await;
-        assert_eq!(ok(store.delete(&gone.key, user.now).await), Outcome::Gone);
+        assert_eq!(ok(store.delete(&gone.key, None, user.now).await), Outcome::Gone);
     }
     for stays in [second, fifth] {
         assert_live(&**store, &stays.key, &stays.record, user.now).await;

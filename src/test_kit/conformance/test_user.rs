@@ -50,7 +50,7 @@ impl<'a, S: Store> TestUser<'a, S> {
 
     /// Revokes sessions of the user, and returns the revoked handles in order.
     pub(super) async fn revoke(&self, sessions: &[Handle]) -> Vec<Handle> {
-        let mut ended = ok(self.store.revoke(&self.principal, sessions, self.now).await);
+        let mut ended = ok(self.store.revoke(&self.principal, sessions, None, self.now).await);
         ended.sort();
         ended
     }

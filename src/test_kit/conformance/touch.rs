@@ -85,7 +85,7 @@ pub async fn a_touch_never_creates(store: &Arc<impl Store>) {
 /// A touch does not revive a deleted record.
 pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
     let Stored { key, now, .. } = store_plain_record(&**store).await;
-    ok(store.delete(&key, now).await);
+    ok(store.delete(&key, None, now).await);
     assert_eq!(ok(store.touch(&key, Version::FIRST, now.after(MINUTE), now.after(2 * HOUR), now).await), Outcome::Gone);
     assert_nothing(&**store, &key, now).await;
 }

@@ -64,7 +64,7 @@ pub async fn an_update_never_creates(store: &Arc<impl Store>) {
 pub async fn an_update_after_a_delete_finds_the_session_gone(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Stored { key, now, .. } = stored;
-    ok(store.delete(&key, now).await);
+    ok(store.delete(&key, None, now).await);
     assert_eq!(ok(store.update(&key, Version::FIRST, stored.next(2), now).await), Outcome::Gone);
     assert_nothing(&**store, &key, now).await;
 }
@@ -108,6 +108,6 @@ pub async fn an_update_of_one_session_leaves_the_others(store: &Arc<impl Store>)
     let other = store_record(&**store, record.clone(), now).await;
     assert_eq!(ok(store.update(&one.key, record.version, one.next(2), now).await), Outcome::Done);
     assert_live(&**store, &other.key, &record, now).await;
-    ok(store.delete(&one.key, now).await);
+    ok(store.delete(&one.key, None, now).await);
     assert_live(&**store, &other.key, &record, now).await;
 }

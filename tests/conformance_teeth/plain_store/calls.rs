@@ -202,22 +202,33 @@ impl Store for PlainStore {
         Ok(Outcome::Done)
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         let key = self.key(key);
         if self.has(DeleteIsTwoSteps) {
             let is_live = matches!(self.lock().get(&key), Some(Entry::Live(record)) if !record.is_expired(now));
             let_others_run().await;
             if is_live {
-                self.lock().remove(&key);
+                put(&mut self.lock(), key, forward);
                 return Ok(Outcome::Done);
             }
         }
         let mut entries = self.lock();
         let Some(found) = entries.get(&key).cloned() else {
+            if self.has(DeleteMarksNothing) {
+                put(&mut entries, key, forward);
+            }
             return Ok(if self.has(DeleteAlwaysSucceeds) { Outcome::Done } else { Outcome::Gone });
         };
         let is_expired = end(&found) <= now;
         match (self.flaw, &found) {
+            (Some(DeleteReplacesForward), Entry::Retired(_)) if forward.is_some() => {
+                put(&mut entries, key, forward);
+                return Ok(Outcome::Done);
+            }
+            (Some(DeleteMarksExpired), Entry::Live(_)) if is_expired && forward.is_some() => {
+                put(&mut entries, key, forward);
+                return Ok(Outcome::Gone);
+            }
             (Some(DeleteHidesForward), Entry::Retired(_)) => return Ok(Outcome::Gone),
             (Some(DeleteReturnsExpiredForward), Entry::Retired(forward)) => {
                 return Ok(Outcome::Retired(forward.clone()));
@@ -231,7 +242,7 @@ impl Store for PlainStore {
             (Some(DeleteChecksVersion), Entry::Live(record)) if record.version != Version::FIRST => {
                 return Ok(Outcome::Done);
             }
-            (Some(DeleteLeavesSomething), Entry::Live(record)) => {
+            (Some(DeleteLeavesSomething), Entry::Live(record)) if forward.is_none() => {
                 let forward = Forward { successor: None, grace_until: now, expires_at: record.expires_at };
                 entries.insert(key, Entry::Retired(forward));
                 return Ok(Outcome::Done);
@@ -243,7 +254,8 @@ impl Store for PlainStore {
             Entry::Retired(forward) => Outcome::Retired(forward),
             Entry::Live(record) => {
                 self.miss(IndexKeepsDeleted, key, &record);
-                entries.remove(&key);
+                let forward = if self.has(DeleteLosesForward) { None } else { forward };
+                put(&mut entries, key, forward);
                 Outcome::Done
             }
         })
@@ -300,7 +312,13 @@ impl Store for PlainStore {
         Ok(self.sessions_of(principal, now).len() + forwards)
     }
 
-    async fn revoke(&self, principal: &str, sessions: &[Handle], now: Timestamp) -> Result<Vec<Handle>, StoreError> {
+    async fn revoke(
+        &self,
+        principal: &str,
+        sessions: &[Handle],
+        forward: Option<Forward>,
+        now: Timestamp,
+    ) -> Result<Vec<Handle>, StoreError> {
         let find = |entries: &Entries| -> Vec<_> {
             let records = entries.iter().filter_map(|(key, entry)| match entry {
                 Entry::Live(record) => Some((*key, Arc::clone(record))),
@@ -325,9 +343,18 @@ impl Store for PlainStore {
             if self.has(RevokeHides) {
                 self.miss(RevokeHides, *key, &owned_by(record, None));
             } else {
-                entries.remove(key);
+                let forward = if self.has(RevokeLosesForward) { None } else { forward.clone() };
+                put(&mut entries, *key, forward);
             }
         }
         Ok(if self.has(RevokeReturnsAsked) { sessions.into() } else { found.iter().map(|(_, r)| r.handle).collect() })
+    }
+}
+
+/// Replaces an entry by a forward, or removes it.
+fn put(entries: &mut Entries, key: StoreKey, forward: Option<Forward>) {
+    match forward {
+        Some(forward) => drop(entries.insert(key, Entry::Retired(forward))),
+        None => drop(entries.remove(&key)),
     }
 }

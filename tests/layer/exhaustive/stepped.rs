@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use session_state::store::{Entry, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
 use session_state::{MemoryStore, Timestamp};
 
 use super::at_once;
@@ -212,8 +212,12 @@ impl Store for Stepped {
         self.call(true, key, renew).await
     }
 
-    async fn delete(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
         let key = *key;
-        self.call(true, key, move |store| async move { store.delete(&key, now).await }).await
+        self.call(true, key, move |store| {
+            let forward = forward.clone();
+            async move { store.delete(&key, forward, now).await }
+        })
+        .await
     }
 }

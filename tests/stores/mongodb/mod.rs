@@ -86,7 +86,7 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
     took();
     assert_eq!(store.renew(renewal(key(1), key(2), &updated), now()).await.unwrap(), Outcome::Done);
     assert_eq!(took(), 2, "a renewal");
-    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Done);
     assert_eq!(took(), 1, "a delete");
 }
 
@@ -139,8 +139,8 @@ async fn a_call_with_a_lost_reply_can_be_retried() {
     assert_eq!(live(&store, &key(2)).await, Some(Arc::clone(&renewal.record)));
     // The session ends under its new key, and a late retry does not revive it.
     proxy.cut_reply(0, 0);
-    assert!(store.delete(&key(2), now()).await.is_err());
-    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Gone);
+    assert!(store.delete(&key(2), None, now()).await.is_err());
+    assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Gone);
     assert_eq!(store.renew(renewal.clone(), now()).await.unwrap(), Outcome::Retired(renewal.forward));
     assert_eq!(live(&store, &key(2)).await, None);
 }

@@ -78,9 +78,9 @@ async fn finding_sessions_takes_the_round_trips_that_the_guide_promises() {
     assert_eq!(store.count(ALICE, now()).await.unwrap(), 20);
     assert_eq!(took(), 1, "a count");
     let sessions: Vec<_> = (1..=20).map(handle).collect();
-    assert_eq!(store.revoke(ALICE, &sessions, now()).await.unwrap().len(), 20);
+    assert_eq!(store.revoke(ALICE, &sessions, None, now()).await.unwrap().len(), 20);
     assert_eq!(took(), 3, "a revocation of twenty");
-    assert_eq!(store.revoke(ALICE, &sessions, now()).await.unwrap(), []);
+    assert_eq!(store.revoke(ALICE, &sessions, None, now()).await.unwrap(), []);
     assert_eq!(took(), 2, "a revocation of unknown sessions");
 }
 
@@ -92,12 +92,12 @@ async fn a_store_that_was_not_set_up_finds_the_same() {
     collection.drop().await.unwrap();
     assert_eq!(handles(&store, ALICE).await, []);
     assert_eq!(store.count(ALICE, now()).await.unwrap(), 0);
-    assert_eq!(store.revoke(ALICE, &[handle(1)], now()).await.unwrap(), []);
+    assert_eq!(store.revoke(ALICE, &[handle(1)], None, now()).await.unwrap(), []);
     for n in [3, 1, 2] {
         store.create(&key(n.into()), of(Some(ALICE), n), now()).await.unwrap();
     }
     assert_eq!(handles(&store, ALICE).await, [handle(1), handle(2), handle(3)]);
-    assert_eq!(store.revoke(ALICE, &[handle(2)], now()).await.unwrap(), [handle(2)]);
+    assert_eq!(store.revoke(ALICE, &[handle(2)], None, now()).await.unwrap(), [handle(2)]);
     assert_eq!(store.count(ALICE, now()).await.unwrap(), 2);
     assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 2);
 }
@@ -125,7 +125,7 @@ async fn principals_are_compared_byte_by_byte_in_a_collection_that_ignores_case(
     }
     let all: Vec<_> = (0..principals.len() as u8).map(handle).collect();
     for (n, principal) in (0..).zip(principals) {
-        assert_eq!(store.revoke(principal, &all, now()).await.unwrap(), [handle(n)], "{principal:?}");
+        assert_eq!(store.revoke(principal, &all, None, now()).await.unwrap(), [handle(n)], "{principal:?}");
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_half_renewed_session_is_found_once_and_ended_under_both_keys() {
         }
         assert_eq!(pages, (1..=5).map(handle).collect::<Vec<_>>(), "in pages of {limit}");
     }
-    assert_eq!(store.revoke(ALICE, &[handle(3)], now()).await.unwrap(), [handle(3)]);
+    assert_eq!(store.revoke(ALICE, &[handle(3)], None, now()).await.unwrap(), [handle(3)]);
     for key in [key(3), key(103)] {
         assert_eq!(store.load(&key, now()).await.unwrap(), None);
     }
@@ -214,7 +214,7 @@ async fn a_late_renewal_does_not_revive_a_revoked_session() {
     let call = async move { slow.renew(late, now()).await.unwrap() };
     let outcome = interrupted(&proxy, call, async {
         assert_eq!(fast.renew(renewal, now()).await.unwrap(), Outcome::Done);
-        assert_eq!(fast.revoke(ALICE, &[handle(1)], now()).await.unwrap(), [handle(1)]);
+        assert_eq!(fast.revoke(ALICE, &[handle(1)], None, now()).await.unwrap(), [handle(1)]);
     });
     assert_eq!(outcome.await, Outcome::Retired(forward));
     assert_eq!(live(&fast, &key(2)).await, None);
@@ -245,7 +245,7 @@ async fn a_session_missed_by_the_first_revocation_round_is_found_by_the_next() {
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
     slow.create(&key(1), of(Some(ALICE), 1), now()).await.unwrap();
-    let call = async move { slow.revoke(ALICE, &[handle(1), handle(2)], now()).await.unwrap() };
+    let call = async move { slow.revoke(ALICE, &[handle(1), handle(2)], None, now()).await.unwrap() };
     let removed = interrupted(&proxy, call, async {
         assert!(fast.create(&key(2), of(Some(ALICE), 2), now()).await.unwrap());
     });
@@ -273,7 +273,7 @@ async fn a_retried_renewal_does_not_revive_a_revoked_session() {
         }
         let revoking = store.clone();
         tasks.spawn(async move {
-            let removed = revoking.revoke(ALICE, &[handle(1)], now()).await.unwrap();
+            let removed = revoking.revoke(ALICE, &[handle(1)], None, now()).await.unwrap();
             assert_eq!(removed, [handle(1)]);
         });
         tasks.join_all().await;
@@ -314,7 +314,7 @@ async fn nothing_is_live_after_a_revocation_despite_concurrent_renewals() {
                     for _ in 0..round % 7 {
                         tokio::task::yield_now().await;
                     }
-                    store.revoke(ALICE, &[session], now()).await.unwrap()
+                    store.revoke(ALICE, &[session], None, now()).await.unwrap()
                 })
             })
             .collect();

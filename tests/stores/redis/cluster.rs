@@ -68,7 +68,7 @@ async fn keys_are_spread_over_all_nodes_and_each_has_a_time_to_live() {
         assert!(store.create(&key(n), Arc::new(record(n, 1)), now()).await.unwrap());
         assert_eq!(store.renew(renewal(n, 1, n + 1000, 2), now()).await.unwrap(), Outcome::Done);
         if n % 2 == 0 {
-            assert_eq!(store.delete(&key(n + 1000), now()).await.unwrap(), Outcome::Done);
+            assert_eq!(store.delete(&key(n + 1000), None, now()).await.unwrap(), Outcome::Done);
         }
     }
     for master in cluster.masters() {
@@ -100,7 +100,7 @@ async fn a_repeated_renewal_revives_nothing() {
             store.update(&key(n + 1000), Version::from_u64(2), Arc::new(record(n, 3)), now()).await.unwrap(),
             Outcome::Done
         );
-        assert_eq!(store.delete(&key(n + 1000), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(store.delete(&key(n + 1000), None, now()).await.unwrap(), Outcome::Done);
         while !again.is_finished() {
             assert_eq!(version_at(&store, n + 1000).await, None, "a deleted session was revived");
         }

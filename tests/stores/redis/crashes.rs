@@ -91,9 +91,9 @@ async fn an_unfinished_renewal_is_one_session_and_ends_with_it() {
         it.create(1, old + 1).await;
         assert_eq!(handles(&it.store).await, [handle(1)]);
         if end_at_once {
-            assert_eq!(it.store.revoke(ALICE, &[handle(1)], now()).await.unwrap(), [handle(1)]);
+            assert_eq!(it.store.revoke(ALICE, &[handle(1)], None, now()).await.unwrap(), [handle(1)]);
         } else {
-            assert_eq!(it.store.delete(&key(old), now()).await.unwrap(), Outcome::Done);
+            assert_eq!(it.store.delete(&key(old), None, now()).await.unwrap(), Outcome::Done);
         }
         assert_eq!(handles(&it.store).await, []);
         assert!(!it.is_live(old).await && !it.is_live(old + 1).await);
@@ -123,7 +123,7 @@ async fn an_ended_session_is_not_found_despite_its_index_entry() {
     it.remove(1);
     assert_eq!(handles(&it.store).await, [handle(2)]);
     let both = [handle(1), handle(2)];
-    assert_eq!(it.store.revoke(ALICE, &both, now()).await.unwrap(), [handle(2)]);
+    assert_eq!(it.store.revoke(ALICE, &both, None, now()).await.unwrap(), [handle(2)]);
     assert_eq!(handles(&it.store).await, []);
 }
 
@@ -133,7 +133,7 @@ async fn a_late_write_leaves_nothing_in_the_index() {
     let Some(mut it) = CrashScene::begin().await else { return };
     it.create(1, 1).await;
     assert_eq!(it.store.renew(renewal(1, 1, 2, hers(1, 2)), now()).await.unwrap(), Outcome::Done);
-    assert_eq!(it.store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(it.store.delete(&key(2), None, now()).await.unwrap(), Outcome::Done);
     for (at, expected) in [(1, 1), (2, 2)] {
         let late = it.store.update(&key(at), Version::from_u64(expected), Arc::new(hers(1, 3)), now()).await.unwrap();
         assert!(matches!(late, Outcome::Gone | Outcome::Retired(_)));
@@ -177,7 +177,7 @@ async fn logins_and_logouts_leave_no_trace() {
         let last = n + 10_000;
         assert_eq!(it.store.renew(renewal(n + 1, 3, last, hers(n, 4)), now()).await.unwrap(), Outcome::Done);
         assert_eq!(it.members().len(), 1);
-        assert_eq!(it.store.delete(&key(last), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(it.store.delete(&key(last), None, now()).await.unwrap(), Outcome::Done);
         assert_eq!(it.members(), [b""; 0]);
     }
 }
@@ -211,11 +211,11 @@ async fn calls_dropped_at_any_point_hide_no_session() {
         );
         assert_eq!(handles(store).await, [handle(n)]);
         if n % 3 == 0 {
-            note(drop_after(chances, store.delete(&new, now())).await.is_none());
-            store.delete(&new, now()).await.unwrap();
+            note(drop_after(chances, store.delete(&new, None, now())).await.is_none());
+            store.delete(&new, None, now()).await.unwrap();
         } else {
-            note(drop_after(chances, store.revoke(ALICE, &[handle(n)], now())).await.is_none());
-            store.revoke(ALICE, &[handle(n)], now()).await.unwrap();
+            note(drop_after(chances, store.revoke(ALICE, &[handle(n)], None, now())).await.is_none());
+            store.revoke(ALICE, &[handle(n)], None, now()).await.unwrap();
         }
         assert!(!it.is_live(n + 1_000).await);
         assert_eq!(handles(store).await, []);

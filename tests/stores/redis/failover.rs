@@ -267,7 +267,7 @@ where
             if self.noted(self.store.renew(renewal, now()).await).await != Some(Outcome::Done) {
                 continue;
             }
-            if self.noted(self.store.delete(&key(new), now()).await).await == Some(Outcome::Done) {
+            if self.noted(self.store.delete(&key(new), None, now()).await).await == Some(Outcome::Done) {
                 self.logouts.lock().unwrap().push(Logout { old, new });
             }
         }

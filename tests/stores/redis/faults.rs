@@ -57,7 +57,7 @@ async fn scripts_are_sent_again_to_a_server_that_lost_them() {
     let Some((server, store)) = begin().await else { return };
     ask::<()>(&mut beside(&REDIS.url(server.address())), "SCRIPT FLUSH");
     assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
-    assert_eq!(store.delete(&key(1), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key(1), None, now()).await.unwrap(), Outcome::Done);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_black_hole_or_broken_network_fails_calls_soon_and_is_survived() {
         for _ in 0..2 {
             let begun = Instant::now();
             assert_failed(store.load(&key(1), now()).await);
-            assert_failed(store.delete(&key(2), now()).await);
+            assert_failed(store.delete(&key(2), None, now()).await);
             assert!(begun.elapsed() < 2 * PATIENCE, "{fault:?}");
         }
         proxy.heal();
@@ -133,7 +133,7 @@ async fn a_write_to_a_replica_is_an_error() {
     for answer in [
         store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await,
         store.touch(&key(1), Version::FIRST, now(), now().after(super::HOUR * 2), now()).await,
-        store.delete(&key(1), now()).await,
+        store.delete(&key(1), None, now()).await,
     ] {
         let text = assert_failed(answer);
         assert!(text.contains("ReadOnly"), "{text}");
@@ -152,7 +152,7 @@ async fn a_full_server_rejects_new_sessions_and_accepts_logouts() {
     assert!(assert_failed(store.create(&key(2), Arc::new(record(1, 1)), now()).await).contains("OOM"));
     assert_failed(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await);
     assert!(store.load(&key(1), now()).await.unwrap().is_some());
-    assert_eq!(store.delete(&key(1), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key(1), None, now()).await.unwrap(), Outcome::Done);
     assert_eq!(keys(&mut connection, ""), [""; 0]);
 }
 

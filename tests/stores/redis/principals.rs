@@ -81,7 +81,7 @@ async fn a_thousand_logins_and_logouts_leave_no_trace_of_a_principal() {
         assert_eq!(indexes(&mut connection, &prefix).len(), 1);
         let last = n + 10_000;
         assert_eq!(store.renew(renewal(n + 1, 3, last, hers(n, 4)), now()).await.unwrap(), Outcome::Done);
-        assert_eq!(store.delete(&key(last), now()).await.unwrap(), Outcome::Done);
+        assert_eq!(store.delete(&key(last), None, now()).await.unwrap(), Outcome::Done);
         assert_eq!(indexes(&mut connection, &prefix), [""; 0]);
     }
 }
@@ -138,9 +138,9 @@ async fn an_index_is_kept_as_long_as_its_last_session_and_an_hour() {
     assert_ttl(3 * HOUR + SLACK);
     assert!(store.create(&key(3), ends(3, Duration::MAX), now).await.unwrap());
     assert_ttl(100 * 365 * 24 * HOUR);
-    store.delete(&key(3), now).await.unwrap();
+    store.delete(&key(3), None, now).await.unwrap();
     assert_ttl(3 * HOUR + SLACK);
-    assert_eq!(store.revoke(ALICE, &[handle(1)], now).await.unwrap(), [handle(1)]);
+    assert_eq!(store.revoke(ALICE, &[handle(1)], None, now).await.unwrap(), [handle(1)]);
     assert_ttl(HOUR / 2 + SLACK);
 }
 
@@ -154,7 +154,7 @@ async fn a_session_that_never_ends_is_found_and_ended() {
         let last = Timestamp::from_millis(deadline - 1);
         assert_eq!(store.list(ALICE, None, 9, last).await.unwrap().len(), 1);
         assert_eq!(store.count(ALICE, Timestamp::from_millis(deadline)).await.unwrap(), 0);
-        assert_eq!(store.revoke(ALICE, &[handle(deadline)], last).await.unwrap(), [handle(deadline)]);
+        assert_eq!(store.revoke(ALICE, &[handle(deadline)], None, last).await.unwrap(), [handle(deadline)]);
         assert_eq!(indexes(&mut connection, &prefix), [""; 0]);
     }
 }
@@ -191,7 +191,7 @@ async fn a_malformed_index_is_an_error_and_not_empty() {
         ask::<()>(&mut connection, &broken);
         assert!(store.list(ALICE, None, 9, now()).await.is_err());
         assert!(store.count(ALICE, now()).await.is_err());
-        assert!(store.revoke(ALICE, &[handle(1)], now()).await.is_err());
+        assert!(store.revoke(ALICE, &[handle(1)], None, now()).await.is_err());
     }
 }
 
@@ -222,9 +222,9 @@ async fn an_index_takes_no_further_round_trip_but_for_touches_and_logouts() {
         count(store.renew(renewal(n + 1, 3, n + 2, hers(n, 4)), now).await.unwrap() == Outcome::Done);
         count(store.list(ALICE, None, 9, now).await.unwrap().len() == 1);
         count(store.count(ALICE, now).await.unwrap() == 1);
-        count(store.delete(&key(n + 2), now).await.unwrap() == Outcome::Done);
+        count(store.delete(&key(n + 2), None, now).await.unwrap() == Outcome::Done);
         count(store.create(&key(n + 3), Arc::new(hers(n, 1)), now).await.unwrap());
-        count(store.revoke(ALICE, &[handle(n)], now).await.unwrap() == [handle(n)]);
+        count(store.revoke(ALICE, &[handle(n)], None, now).await.unwrap() == [handle(n)]);
         if n == 20 {
             assert_eq!(trips, [1, 1, 1, 1, 2, 1, 2, 2, 2, 1, 3]);
         }
@@ -263,7 +263,7 @@ async fn thousands_of_sessions_of_one_principal_are_listed_and_ended_in_pages() 
     let paged = begun.elapsed() - counted;
     for first in (0..COUNT).step_by(100) {
         let page: Vec<Handle> = (first..first + 100).map(handle).collect();
-        assert_eq!(store.revoke(ALICE, &page, now()).await.unwrap(), page);
+        assert_eq!(store.revoke(ALICE, &page, None, now()).await.unwrap(), page);
     }
     let revoked = begun.elapsed() - counted - paged;
     println!(

@@ -73,7 +73,7 @@ async fn every_call_takes_one_round_trip() {
             store.touch(&key(old), Version::from_u64(2), now, now.after(2 * HOUR), now).await.unwrap() == Outcome::Done,
         );
         count(store.renew(renewal(old, 2, new, record(3, 3)), now).await.unwrap() == Outcome::Done);
-        count(store.delete(&key(new), now).await.unwrap() == Outcome::Done);
+        count(store.delete(&key(new), None, now).await.unwrap() == Outcome::Done);
         let learning = [2, 1, 2, 1, 2, 2, 2];
         assert_eq!(trips, if n == 0 { learning } else { [1; 7] });
     }
@@ -111,7 +111,7 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
     renewal.forward.expires_at = now.after(HOUR);
     assert_eq!(store.renew(renewal, now).await.unwrap(), Outcome::Done);
     assert_ttl(2, 3 * HOUR);
-    store.delete(&key(2), now).await.unwrap();
+    store.delete(&key(2), None, now).await.unwrap();
     assert_ttl(1, HOUR);
     store.update(&key(1), Version::FIRST, ends(HOUR), now).await.unwrap();
     assert!(store.create(&key(3), ends(std::time::Duration::MAX), now).await.unwrap());
@@ -173,7 +173,7 @@ async fn versions_and_times_beyond_double_precision_are_distinguished() {
         assert_eq!(touching.await.unwrap(), Outcome::Done);
         let Some(Entry::Live(touched)) = store.load(&key, at(deadline - 1)).await.unwrap() else { panic!() };
         assert_eq!(touched.last_seen_at, at(deadline - 2));
-        assert_eq!(store.delete(&key, at(deadline)).await.unwrap(), Outcome::Gone);
+        assert_eq!(store.delete(&key, None, at(deadline)).await.unwrap(), Outcome::Gone);
     }
 }
 
@@ -227,11 +227,11 @@ async fn the_documented_permissions_are_sufficient() {
     );
     assert_eq!(store.renew(renewal(1, 2, 2, record(3, 3)), now()).await.unwrap(), Outcome::Done);
     assert!(store.load(&key(2), now()).await.unwrap().is_some());
-    assert_eq!(store.delete(&key(2), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Done);
     let handle = super::principals::sign_in_and_change(&store, 11).await;
     assert_eq!((store.list("alice", None, 9, now()).await.unwrap().len(), handle.len()), (1, 1));
     assert_eq!(store.count("alice", now()).await.unwrap(), 1);
-    assert_eq!(store.revoke("alice", &handle, now()).await.unwrap(), handle);
+    assert_eq!(store.revoke("alice", &handle, None, now()).await.unwrap(), handle);
     assert_eq!(keys(&mut connection, "session:p:"), [""; 0]);
     assert!(store.with_key_prefix("other:").unwrap().load(&key(1), now()).await.is_err());
 }

@@ -164,7 +164,7 @@ macro_rules! tests_of_sql_store {
                 scene.run(&format!("UPDATE @t SET {broken}")).await;
                 let error = scene.store.load(&key, cases::now()).await.expect_err(broken);
                 assert_eq!(error.kind(), StoreErrorKind::Undecodable, "{broken}");
-                let outcome = scene.store.delete(&key, record.created_at).await;
+                let outcome = scene.store.delete(&key, None, record.created_at).await;
                 assert_eq!(outcome.unwrap(), Outcome::Done, "{broken}");
             }
         }
@@ -321,7 +321,7 @@ pub(crate) async fn call(store: &impl Store, call: InTransaction, n: u64) {
         InTransaction::CreateOverExpired => drop(store.create(&key(n), Arc::new(record), now()).await.unwrap()),
         InTransaction::Revoke => {
             let earlier = Timestamp::from_millis(now().as_millis() - 60_000);
-            drop(store.revoke("alice", &[record.handle], earlier).await.unwrap());
+            drop(store.revoke("alice", &[record.handle], None, earlier).await.unwrap());
         }
     }
 }

@@ -102,5 +102,5 @@ async fn connections_to_a_demoted_server_are_given_up() {
     run(&admin, "SET GLOBAL read_only = 0").await;
     assert_eq!(browser.get(&app, "n").await, Some(1));
     browser.set(&app, "n", 3).await.value();
-    assert_eq!(store.delete(&key, cases::now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key, None, cases::now()).await.unwrap(), Outcome::Done);
 }

@@ -42,7 +42,7 @@ macro_rules! tests_of_principals {
             for batch in 0..20 {
                 let handles = principals::page(&scene.store, None).await;
                 let before = work(&scene).await;
-                let ended = scene.store.revoke("busy", &handles, principals::NOW).await.unwrap();
+                let ended = scene.store.revoke("busy", &handles, None, principals::NOW).await.unwrap();
                 let done = work(&scene).await - before;
                 assert!(done <= most(100), "batch {batch} took {done}");
                 assert_eq!(principals::sorted(ended), handles);
@@ -57,7 +57,7 @@ macro_rules! tests_of_principals {
             let (key, record) = cases::place(&scene.store).await;
             let other = cases::create(&scene.store, 2, record.expires_at).await;
             scene.add_lines().await;
-            let ended = scene.store.revoke("alice", &[record.handle], record.created_at).await;
+            let ended = scene.store.revoke("alice", &[record.handle], None, record.created_at).await;
             assert_eq!(ended.unwrap(), [record.handle]);
             assert_eq!(scene.lines().await, 3, "those of the other session are left");
             assert_eq!(scene.store.load(&key, record.created_at).await.unwrap(), None);
@@ -71,8 +71,8 @@ macro_rules! tests_of_principals {
             let handles: Vec<_> = scene.store.list("busy", None, 1_000, principals::NOW).await.unwrap();
             let mut handles: Vec<_> = handles.iter().map(|record| record.handle).collect();
             let left = handles.pop();
-            assert_eq!(scene.store.revoke("busy", &[], principals::NOW).await.unwrap(), []);
-            let ended = scene.store.revoke("busy", &handles, principals::NOW).await.unwrap();
+            assert_eq!(scene.store.revoke("busy", &[], None, principals::NOW).await.unwrap(), []);
+            let ended = scene.store.revoke("busy", &handles, None, principals::NOW).await.unwrap();
             assert_eq!(principals::sorted(ended), handles);
             assert_eq!(principals::page(&scene.store, None).await.first().copied(), left);
         }
@@ -106,7 +106,7 @@ macro_rules! tests_of_principals {
             sqlx::raw_sql(sqlx::AssertSqlSafe(begun)).execute(&mut *transaction).await.unwrap();
             let handle = cases::record(1, cases::now()).handle;
             let store = scene.store.clone();
-            let revocation = tokio::spawn(async move { store.revoke("alice", &[handle], cases::now()).await });
+            let revocation = tokio::spawn(async move { store.revoke("alice", &[handle], None, cases::now()).await });
             while scene.number(WAITING).await == 0 {
                 assert!(!revocation.is_finished(), "the revocation waits");
                 tokio::task::yield_now().await;

@@ -118,7 +118,7 @@ async fn connect_creates_a_file_with_concurrent_readers() {
     let tables = "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table'";
     assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut *reading).await.unwrap(), 2);
     // The reader's transaction is still open.
-    assert_eq!(store.delete(&key, cases::now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key, None, cases::now()).await.unwrap(), Outcome::Done);
     reading.commit().await.unwrap();
 }
 

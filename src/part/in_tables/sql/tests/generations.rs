@@ -103,7 +103,7 @@ async fn rows_are_read_in_the_generation_that_the_session_has<D: TestEngine>(sce
             assert_eq!(is_shown(&scene, &other, generation).await, is_expected, "{generation:?} in {now:?}");
         }
     }
-    scene.store.delete(&key(1), NOW).await.expect("deleted");
+    scene.store.delete(&key(1), None, NOW).await.expect("deleted");
     assert!(!is_shown(&scene, &one, second).await && !is_shown(&scene, &other, second).await);
 }
 
