@@ -116,6 +116,9 @@ macro_rules! __each_store_conformance_case {
                 a_delete_of_the_new_key_leaves_the_forward
                 a_delete_of_an_expired_forward_finds_it_gone
                 a_delete_of_an_expired_record_finds_it_gone
+                a_delete_leaves_the_forward_that_it_is_given
+                a_delete_that_ends_nothing_leaves_no_forward
+                the_forward_of_a_delete_is_kept_until_the_millisecond_it_expires
             }
             keys {
                 keys_that_differ_in_one_bit_are_distinct
@@ -162,6 +165,7 @@ macro_rules! __each_store_conformance_case {
                 a_revocation_ends_the_given_sessions_and_no_others
                 a_revocation_of_unknown_or_foreign_sessions_ends_nothing
                 nothing_revives_a_revoked_session
+                a_revocation_leaves_a_forward_under_the_key_of_each_session
                 a_renewed_session_is_revoked_under_its_current_key
                 hundreds_of_sessions_are_found_in_pages_and_revoked
             }

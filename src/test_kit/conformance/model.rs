@@ -33,7 +33,7 @@ pub async fn compare_with_model<S: Store>(store: &Arc<S>, seed: u64, steps: usiz
         // The time mostly stands still: otherwise every entry would expire before it is used.
         now = now.after(random.below(16).saturating_sub(12) * 20 * MINUTE);
         let call = match random.below(8) {
-            0 if S::FINDS_PRINCIPALS => random_revocation(&mut random, &principals, &model),
+            0 if S::FINDS_PRINCIPALS => random_revocation(&mut random, &principals, &model, now),
             _ => random_call(&mut random, &mut keys, &principals, &model, now),
         };
         let described = format!("step {step} of seed {seed} at {now:?}: {call:?}");
@@ -59,8 +59,8 @@ enum Call {
     Update(StoreKey, Version, Arc<Record>),
     Touch(StoreKey, Version, Timestamp, Timestamp),
     Renew(Renewal),
-    Delete(StoreKey),
-    Revoke(Arc<str>, Vec<Handle>),
+    Delete(StoreKey, Option<Forward>),
+    Revoke(Arc<str>, Vec<Handle>, Option<Forward>),
 }
 
 #[derive(PartialEq)]
@@ -99,9 +99,9 @@ async fn call_result(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Ca
             CallResult::Ended(ok(store.touch(key, *expected, *seen, *end, now).await))
         }
         Call::Renew(renewal) => CallResult::Ended(ok(store.renew(renewal.clone(), now).await)),
-        Call::Delete(key) => CallResult::Ended(ok(store.delete(key, None, now).await)),
-        Call::Revoke(principal, sessions) => {
-            let mut ended = ok(store.revoke(principal, sessions, None, now).await);
+        Call::Delete(key, left) => CallResult::Ended(ok(store.delete(key, left.clone(), now).await)),
+        Call::Revoke(principal, sessions, left) => {
+            let mut ended = ok(store.revoke(principal, sessions, left.clone(), now).await);
             ended.sort();
             CallResult::Revoked(ended)
         }
@@ -154,21 +154,30 @@ impl Model {
                 }
                 CallResult::Ended(outcome)
             }
-            Call::Delete(key) => CallResult::Ended(match self.entries.get(key) {
+            Call::Delete(key, left) => CallResult::Ended(match self.entries.get(key) {
                 Some(Entry::Retired(forward)) => Outcome::Retired(forward.clone()),
                 Some(Entry::Live(_)) => {
-                    self.entries.remove(key);
+                    self.end(*key, left.clone());
                     Outcome::Done
                 }
                 None => Outcome::Gone,
             }),
-            Call::Revoke(principal, sessions) => {
+            Call::Revoke(principal, sessions, left) => {
                 let mut ended = self.list(principal, now);
                 ended.retain(|record| sessions.contains(&record.handle));
                 let handles = ended.iter().map(|record| record.handle).collect();
-                self.entries.retain(|_, entry| !matches!(entry, Entry::Live(record) if ended.contains(record)));
+                let is_ended = |entry: &Entry| matches!(entry, Entry::Live(record) if ended.contains(record));
+                let keys: Vec<_> = self.entries.iter().filter(|(_, it)| is_ended(it)).map(|(key, _)| *key).collect();
+                keys.into_iter().for_each(|key| self.end(key, left.clone()));
                 CallResult::Revoked(handles)
             }
+        }
+    }
+
+    fn end(&mut self, key: StoreKey, left: Option<Forward>) {
+        match left {
+            Some(forward) => drop(self.entries.insert(key, Entry::Retired(forward))),
+            None => drop(self.entries.remove(&key)),
         }
     }
 
@@ -207,10 +216,17 @@ impl Model {
 }
 
 /// Returns a revocation of random sessions of any principal, as one of the principals.
-fn random_revocation(random: &mut Random, principals: &[Arc<str>; 2], model: &Model) -> Call {
+fn random_revocation(random: &mut Random, principals: &[Arc<str>; 2], model: &Model, now: Timestamp) -> Call {
     let mut sessions: Vec<_> = model.records().map(|record| record.handle).collect();
     sessions.retain(|_| random.below(2) == 0);
-    Call::Revoke(Arc::clone(&principals[random.below(2) as usize]), sessions)
+    Call::Revoke(Arc::clone(&principals[random.below(2) as usize]), sessions, random_end(random, now))
+}
+
+/// Returns the forward that an end leaves, or none.
+fn random_end(random: &mut Random, now: Timestamp) -> Option<Forward> {
+    let successor = (random.below(2) == 0).then(random_bytes);
+    let left = Forward { successor, expires_at: now.after(30 * MINUTE), ..forward(now) };
+    (random.below(2) == 0).then_some(left)
 }
 
 fn random_call(
@@ -250,7 +266,9 @@ fn random_call(
         9..11 => {
             let start = random.below(keys.len() as u32) as usize;
             let mut others = (start..start + keys.len()).map(|n| n % keys.len()).filter(|n| keys[*n] != key);
-            let Some(free) = others.find(|n| model.load(&keys[*n], now).is_none()) else { return Call::Delete(key) };
+            let Some(free) = others.find(|n| model.load(&keys[*n], now).is_none()) else {
+                return Call::Delete(key, random_end(random, now));
+            };
             // A renewal needs an unused key.
             let new = random_key();
             keys[free] = new;
@@ -260,7 +278,7 @@ fn random_call(
             let forward = Forward { expires_at: end(random), ..forward(now) };
             Call::Renew(Renewal { old: key, expected, new, record, forward })
         }
-        _ => Call::Delete(key),
+        _ => Call::Delete(key, random_end(random, now)),
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::model::Random;
-use super::races::{MOST_TRIES, come_late, live};
+use super::races::{MOST_TRIES, come_late, ends_with_forward, live};
 use super::support::*;
 use super::test_user::*;
 use crate::clock::Timestamp;
-use crate::store::{Handle, Outcome, Record, Renewal, Store, StoreKey};
+use crate::store::{Forward, Handle, Outcome, Record, Renewal, Store, StoreKey};
 
 /// Repetitions of a race.
 const ROUNDS: usize = 6;
@@ -106,7 +106,8 @@ pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl
                 match role {
                     0 => {
                         come_late(5 * round).await;
-                        ended = ok(store.revoke(&principal, &asked, None, now).await);
+                        let left = ends_with_forward(round).then(|| forward(now));
+                        ended = ok(store.revoke(&principal, &asked, left, now).await);
                     }
                     1 => {
                         // It may fail.
@@ -129,7 +130,7 @@ pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl
 
 /// Of two revocations and a delete of the same sessions, exactly one call ends each session.
 pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<impl Store>) {
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let Some(user) = TestUser::new(store) else { return };
         let stored = user.begin_sessions(4).await;
         let (now, logged_out) = (user.now, stored[0].key);
@@ -138,14 +139,15 @@ pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<im
         let tasks = (0..5).map(|role| {
             let (store, principal) = (Arc::clone(store), Arc::clone(&user.principal));
             let mut asked = asked.clone();
+            let left = ends_with_forward(round).then(|| forward(now));
             async move {
                 if role == 0 {
-                    let is_done = ok(store.delete(&logged_out, None, now).await) == Outcome::Done;
+                    let is_done = ok(store.delete(&logged_out, left, now).await) == Outcome::Done;
                     return if is_done { vec![first] } else { Vec::new() };
                 }
                 // In different orders.
                 asked.rotate_left(role);
-                ok(store.revoke(&principal, &asked, None, now).await)
+                ok(store.revoke(&principal, &asked, left, now).await)
             }
         });
         let mut ended: Vec<Handle> = all_at_once(tasks).await.concat();
@@ -209,16 +211,17 @@ async fn call_at_random(
         return None;
     };
     let next = Record { expires_at: end, ..Record::clone(&next_version(&record, number(1))) };
+    let left = (random.below(2) == 0).then(|| Forward { expires_at: now.after(MINUTE), ..forward(now) });
     match random.below(6) {
         0 => {
             ok(store.update(&key, record.version, Arc::new(Record { principal: owner, ..next }), now).await);
         }
         1 => {
-            ok(store.delete(&key, None, now).await);
+            ok(store.delete(&key, left, now).await);
         }
         2 => {
             let principal = owner.unwrap_or_else(|| Arc::clone(&principals[0]));
-            ok(store.revoke(&principal, &[record.handle], None, now).await);
+            ok(store.revoke(&principal, &[record.handle], left, now).await);
         }
         3 => {
             ok(store.sweep(later, NO_LIMIT).await);

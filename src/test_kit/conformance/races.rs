@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Entry, Outcome, Record, Renewal, Store, StoreKey, Version};
+use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreKey, Version};
 
 /// Repetitions of a race: more would find more bugs, but stores across a network are slow.
 const ROUNDS: usize = 20;
@@ -151,16 +151,18 @@ pub async fn one_of_a_concurrent_update_and_renewal_is_done(store: &Arc<impl Sto
 
 /// Exactly one of several deletes of a session reports success: only that request removes the cookie.
 pub async fn one_of_concurrent_deletes_of_one_session_is_done(store: &Arc<impl Store>) {
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let stored = store_plain_record(&**store).await;
+        let left = ends_with_forward(round).then(|| forward(stored.now));
         let tasks = (0..RACERS).map(|_| {
-            let (store, key, now) = (Arc::clone(store), stored.key, stored.now);
-            async move { ok(store.delete(&key, None, now).await) }
+            let (store, key, left, now) = (Arc::clone(store), stored.key, left.clone(), stored.now);
+            async move { ok(store.delete(&key, left, now).await) }
         });
         let mut outcomes = all_at_once(tasks).await;
         outcomes.swap_remove(only_winner(&outcomes));
-        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Gone), "the others find nothing: {outcomes:?}");
-        assert_nothing(&**store, &stored.key, stored.now).await;
+        let found = left.map_or(Outcome::Gone, Outcome::Retired);
+        assert!(outcomes.iter().all(|outcome| *outcome == found), "the others find {found:?}: {outcomes:?}");
+        assert!(live(&**store, &stored.key, stored.now).await.is_none());
     }
 }
 
@@ -211,7 +213,7 @@ pub async fn nothing_is_live_after_a_delete_that_followed_the_forward(store: &Ar
                 match role {
                     0 => {
                         come_late(round).await;
-                        destroy(&*store, &renewal, now).await
+                        destroy(&*store, &renewal, ends_with_forward(round), now).await
                     }
                     1 => renew_until_settled(&*store, renewal, now).await,
                     2 => touch_both(&*store, &renewal, now).await,
@@ -238,7 +240,7 @@ pub async fn nothing_is_live_after_a_delete_during_updates_and_touches(store: &A
                 match role {
                     0 => {
                         come_late(round).await;
-                        destroy(&*store, &renewal, now).await
+                        destroy(&*store, &renewal, ends_with_forward(round), now).await
                     }
                     1 => touch_both(&*store, &renewal, now).await,
                     _ => update_until_gone(&*store, &renewal, now).await,
@@ -246,7 +248,7 @@ pub async fn nothing_is_live_after_a_delete_during_updates_and_touches(store: &A
             }
         });
         all_at_once(tasks).await;
-        assert_nothing(&**store, &stored.key, now).await;
+        assert!(live(&**store, &stored.key, now).await.is_none(), "a session is live after it was destroyed");
     }
 }
 
@@ -279,10 +281,16 @@ pub(super) async fn come_late(round: usize) {
     }
 }
 
+/// Whether the session of a round is ended with a forward.
+pub(super) fn ends_with_forward(round: usize) -> bool {
+    !round.is_multiple_of(2)
+}
+
 /// Ends a session as the layer does.
-async fn destroy(store: &impl Store, renewal: &Renewal, now: Timestamp) {
-    if let Outcome::Retired(_) = ok(store.delete(&renewal.old, None, now).await) {
-        ok(store.delete(&renewal.new, None, now).await);
+async fn destroy(store: &impl Store, renewal: &Renewal, with_forward: bool, now: Timestamp) {
+    let left = with_forward.then(|| Forward { successor: None, ..forward(now) });
+    if let Outcome::Retired(_) = ok(store.delete(&renewal.old, left.clone(), now).await) {
+        ok(store.delete(&renewal.new, left, now).await);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use super::test_user::*;
-use crate::store::{Handle, Outcome, Renewal, Store};
+use crate::store::{Forward, Handle, Outcome, Renewal, Store};
 
 /// The given sessions are gone and returned, the others stay, and a second call finds none.
 pub async fn a_revocation_ends_the_given_sessions_and_no_others(store: &Arc<impl Store>) {
@@ -64,6 +64,28 @@ pub async fn nothing_revives_a_revoked_session(store: &Arc<impl Store>) {
     }
     assert_nothing(&**store, &key, now).await;
     user.assert_has([]).await;
+}
+
+/// Each key holds the forward, also that of a session that was renewed, and no list shows it.
+pub async fn a_revocation_leaves_a_forward_under_the_key_of_each_session(store: &Arc<impl Store>) {
+    let Some(user) = TestUser::new(store) else { return };
+    let (now, stored) = (user.now, user.begin_sessions(4).await);
+    let renewal = stored[0].renew(&**store).await;
+    let left = Forward { successor: None, ..forward(now) };
+    let mut asked: Vec<_> = stored[..3].iter().map(|stored| stored.record.handle).collect();
+    let mut ended = ok(store.revoke(&user.principal, &asked, Some(left.clone()), now).await);
+    ended.sort();
+    asked.sort();
+    assert_eq!(ended, asked);
+    for key in [renewal.new, stored[1].key, stored[2].key] {
+        assert_retired(&**store, &key, &left, now).await;
+        assert!(!ok(store.create(&key, Arc::new(user.record()), now).await), "a create revived a revoked session");
+    }
+    assert_retired(&**store, &stored[0].key, &renewal.forward, now).await;
+    user.assert_has([&stored[3].record]).await;
+    assert_eq!(ok(store.revoke(&user.principal, &asked, Some(forward(now)), now).await), []);
+    assert_retired(&**store, &stored[1].key, &left, now).await;
+    assert_nothing(&**store, &stored[1].key, left.expires_at).await;
 }
 
 /// A session that was renewed three times is ended, and no old key leads to it.
