@@ -45,8 +45,9 @@ impl SessionLayer {
 /// login is listed as soon as its response is sent, and an ended session is not.
 ///
 /// A revoked session ends at once on every node: its next request is anonymous, and a request in flight fails with
-/// [`Ended`](crate::ErrorKind::Ended) if it changes anything. Its parts in stores and tables are removed. Parts in
-/// cookies that are bound to it no longer open.
+/// [`Ended`](crate::ErrorKind::Ended) if it changes anything, as does, for a minute, a later one with its ID. A login
+/// is accepted at once. Its parts in stores and tables are removed. Parts in cookies that are bound to it no longer
+/// open.
 ///
 /// Sessions in cookies cannot be looked up by their principal; [`Revocations`](crate::Revocations) ends those.
 ///

@@ -68,12 +68,13 @@ pub enum SessionEvent {
         /// Which timeout ended it.
         expiry: Expiry,
     },
-    /// A client sent an ID that was renewed and whose grace is over, or, where the state lives in the cookie [and can
-    /// be revoked](crate::CookieState::with_revocation), the cookie of a session that was ended. Either the client
-    /// missed a response, or the ID was stolen.
+    /// A client sent an ID that was renewed and whose grace is over, or that of a session that was ended less than a
+    /// minute ago, or, where the state lives in the cookie [and can be revoked](crate::CookieState::with_revocation),
+    /// the cookie of a session that was ended. Either the client missed a response, or the session was revoked, or the
+    /// ID was stolen.
     RetiredIdUsed,
-    /// A client sent an ID that the store does not know: that of a session that was ended, or has expired and was
-    /// swept, or a forged one. The request is anonymous.
+    /// A client sent an ID that the store does not know: that of a session that was ended more than a minute ago, or
+    /// has expired and was swept, or a forged one. The request is anonymous.
     UnknownIdUsed,
     /// A client sent the cookie more than once: one may be planted. The request is anonymous.
     DuplicateCookie,

@@ -197,9 +197,10 @@ impl<M: 'static> Session<M> {
 
     /// Ends the session: removes the record and the cookie.
     ///
-    /// Concurrent requests of the session cannot revive it. Values written after this call, such as a goodbye message,
-    /// begin a new session. Parts in cookies that are bound to the session are removed with it; those with a retention
-    /// stay.
+    /// Concurrent requests of the session cannot revive it. For a minute, a request that comes with its ID and writes
+    /// gets [`Ended`](crate::ErrorKind::Ended) (409), unless it logs in. Values written after this call, such as a
+    /// goodbye message, begin a new session. Parts in cookies that are bound to the session are removed with it; those
+    /// with a retention stay.
     ///
     /// # Security
     ///

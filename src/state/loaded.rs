@@ -15,12 +15,13 @@ pub(crate) enum Loaded {
     Stored(StoredSession),
     /// A session in the client's cookie.
     Sealed(SealedSession),
-    /// Another request has ended the session, or renewed its ID without grace. This request writes nothing more: a
-    /// write could overwrite the session that the other request began.
+    /// Another request has ended the session during this one, or renewed its ID without grace. This request writes
+    /// nothing more: a write could overwrite the session that the other request began.
     Ended,
-    /// The ID that the request came with has just been replaced by the given one, in a login. Nothing is written for
-    /// this request, as in [`Ended`](Self::Ended), unless it logs in the same principal.
-    Replaced(Box<SessionId>),
+    /// The ID that the request came with has just died. Nothing is written for this request, as in
+    /// [`Ended`](Self::Ended), unless it logs in. If a login has replaced the ID by a `successor`, only the same
+    /// principal can log in.
+    Dead { successor: Option<Box<SessionId>> },
 }
 
 /// A session that was loaded from a store.
@@ -74,7 +75,7 @@ impl Binding {
 impl Loaded {
     pub(crate) fn record(&self) -> Option<&Arc<Record>> {
         match self {
-            Self::Nothing | Self::Ended | Self::Replaced(_) => None,
+            Self::Nothing | Self::Ended | Self::Dead { .. } => None,
             Self::Stored(stored) => Some(&stored.record),
             Self::Sealed(sealed) => Some(&sealed.record),
         }
@@ -82,7 +83,7 @@ impl Loaded {
 
     pub(super) fn record_mut(&mut self) -> Option<&mut Arc<Record>> {
         match self {
-            Self::Nothing | Self::Ended | Self::Replaced(_) => None,
+            Self::Nothing | Self::Ended | Self::Dead { .. } => None,
             Self::Stored(stored) => Some(&mut stored.record),
             Self::Sealed(sealed) => Some(&mut sealed.record),
         }
@@ -94,7 +95,7 @@ impl Loaded {
 
     /// Returns the ID that has just replaced the request's in a login.
     pub(super) fn replaced_by(&self) -> Option<&SessionId> {
-        if let Self::Replaced(successor) = self { Some(successor) } else { None }
+        if let Self::Dead { successor } = self { successor.as_deref() } else { None }
     }
 
     pub(super) fn needs_seal(&self) -> bool {

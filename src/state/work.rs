@@ -180,8 +180,9 @@ impl Work {
     /// Returns the next step of a commit.
     pub(crate) fn next(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Next {
         match (&self.loaded, &self.pending) {
-            (Loaded::Replaced(_), _) if self.changes.logs_in() => Next::ContinueLogin,
-            (Loaded::Ended | Loaded::Replaced(_), _) => Next::Lose,
+            (Loaded::Dead { successor: Some(_) }, _) if self.changes.logs_in() => Next::ContinueLogin,
+            (Loaded::Dead { .. }, _) if !self.changes.logs_in() => Next::Lose,
+            (Loaded::Ended, _) => Next::Lose,
             // The outcome of an update is irrelevant to a session that ends.
             (_, PendingWrite::Update(_)) if !self.changes.ends_session => Next::Resolve,
             (_, PendingWrite::New(_)) => Next::Resolve,

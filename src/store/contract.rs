@@ -126,8 +126,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Deletes the live sessions of a principal that have one of these handles, whatever their versions and even if
-    /// they are renewed meanwhile. Leaves `forward` under the key of each, as [`delete`](Self::delete) does. Returns the
-    /// handles of the sessions that this call deleted.
+    /// they are renewed meanwhile. Leaves `forward` under the key of each, as [`delete`](Self::delete) does. Returns
+    /// the handles of the sessions that this call deleted.
     ///
     /// The layer passes at most a hundred handles.
     fn revoke(

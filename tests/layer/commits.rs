@@ -261,7 +261,7 @@ async fn a_save_dropped_while_it_waits_leaves_the_session_unchanged() {
         .await;
     assert_eq!(visit.set_cookies().len(), 1);
     assert_eq!(before.clone().get(&app, "n").await, None, "the logout ends the session that was loaded");
-    assert_eq!(app.events(), ["Created", "Destroyed", "UnknownIdUsed"]);
+    assert_eq!(app.events(), ["Created", "Destroyed", "RetiredIdUsed"]);
 }
 
 #[tokio::test]

@@ -127,6 +127,8 @@ impl Death {
         };
         if self == Self::Revocation {
             assert_eq!(app.layer.sessions().unwrap().revoke_all("alice").await.unwrap(), 1);
+            // The ID is dead for the victim too.
+            *victim = Browser::default();
         }
         act_in(app, victim, kill, at_once.then_some("secret")).await;
         if !at_once {

@@ -337,6 +337,9 @@ impl Judge<'_> {
         let (mut browser, mut seen) = (self.scene.browser.clone(), seen);
         if seen.is_new && self.plan.authenticates() {
             seen = self.judge_replaced(&mut browser).await;
+        } else if seen.is_new && self.plan != Plan::Create {
+            self.expect_rejected(&mut browser).await;
+            browser = Browser::default();
         }
         let status = self.write(&mut browser).await.status;
         self.expect(status == StatusCode::OK, format!("the browser gets {status}"));
@@ -349,10 +352,7 @@ impl Judge<'_> {
     /// Checks that the client, which still has the replaced ID, cannot write but can repeat its login. Returns what it
     /// sees then.
     async fn judge_replaced(&mut self, browser: &mut Browser) -> Seen {
-        let rejected = self.write(browser).await;
-        let is_rejected = rejected.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
-        let is_right = is_rejected && rejected.status == StatusCode::CONFLICT && rejected.set_cookies().is_empty();
-        self.expect(is_right, format!("a write with the replaced ID gets {} {:?}", rejected.status, rejected.headers));
+        self.expect_rejected(browser).await;
         let principal = self.scene.principal_after(self.plan);
         let login = browser.visit(&self.scene.app, |session| async move { session.login(principal) });
         let status = login.await.status;
@@ -360,6 +360,14 @@ impl Judge<'_> {
         let (seen, expected) = (self.scene.see(browser).await, self.scene.after_second_login(self.plan));
         self.expect(seen == expected, format!("after a second login there is {seen:?} instead of {expected:?}"));
         seen
+    }
+
+    /// Checks that a write with an ID that has just died is rejected.
+    async fn expect_rejected(&mut self, browser: &mut Browser) {
+        let rejected = self.write(browser).await;
+        let is_rejected = rejected.error.as_ref().is_some_and(|error| *error.kind() == ErrorKind::Ended);
+        let is_right = is_rejected && rejected.status == StatusCode::CONFLICT && rejected.set_cookies().is_empty();
+        self.expect(is_right, format!("a write with the dead ID gets {} {:?}", rejected.status, rejected.headers));
     }
 
     async fn write(&self, browser: &mut Browser) -> Visit<()> {

@@ -193,6 +193,11 @@ async fn a_call_that_keeps_failing_is_503_and_leaves_the_session_unchanged_or_fu
             // Unanswered changes cause no events.
             assert!(!app.events().contains(&"LoggedIn".to_owned()), "{story}");
 
+            if kind == Kind::Replace && took_place && call == Call::Delete {
+                let rejected = kind.request(&browser, &app).await;
+                assert_eq!(rejected.status, StatusCode::CONFLICT, "{story}: the ID has just died");
+                app.pass(Duration::from_secs(60));
+            }
             let again = kind.request(&browser, &app).await;
             browser.receive(&again);
             assert_eq!(again.status, StatusCode::OK, "{story}");

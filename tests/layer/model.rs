@@ -21,8 +21,8 @@ use crate::random::Random;
 const IDLE: u64 = 100;
 const ABSOLUTE: u64 = 400;
 const GRACE: u64 = 10;
-/// How long after its death an ID is known to have just been replaced.
-const JUST_REPLACED: u64 = 60;
+/// How long after its death an ID is known to have just died.
+const JUST_DIED: u64 = 60;
 const NAME: &str = "__Host-Http-id";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,17 +69,12 @@ enum Good {
     /// A session.
     For(Known),
     /// The target of another cookie, until this time.
-    Leads {
-        to: usize,
-        until: u64,
-    },
+    Leads { to: usize, until: u64 },
     /// No session, since a login has put another cookie in its place. Until this time, a login of the same principal
     /// continues from that one's session.
-    Replaced {
-        by: usize,
-        until: u64,
-    },
-    ForNothing,
+    Replaced { by: usize, until: u64 },
+    /// No session, since it was ended: until this time the cookie is known.
+    Ended { until: u64 },
 }
 
 /// The state that a request comes to.
@@ -87,7 +82,7 @@ enum Good {
 enum Opened {
     /// A session, and the cookie it is stored under, which is another one after a renewal.
     Session(usize, Known),
-    /// An ID that has just died, in a login that sent another one, or after its grace.
+    /// An ID that has just died: in a login that sent another one, after its grace, or with its session.
     Dead {
         replaced_by: Option<usize>,
     },
@@ -129,7 +124,8 @@ impl Model {
         match &self.cookies[cookie] {
             Good::For(known) if known.is_live(self.now) => Opened::Session(cookie, known.clone()),
             Good::Leads { to, until } if self.now < *until => self.open(*to),
-            Good::Leads { until, .. } if self.now < *until + JUST_REPLACED => Opened::Dead { replaced_by: None },
+            Good::Leads { until, .. } if self.now < *until + JUST_DIED => Opened::Dead { replaced_by: None },
+            Good::Ended { until } if self.now < *until => Opened::Dead { replaced_by: None },
             Good::Replaced { by, until } if self.now < *until => Opened::Dead { replaced_by: Some(*by) },
             _ => Opened::Nothing,
         }
@@ -140,7 +136,7 @@ impl Model {
         match &self.cookies[cookie] {
             Good::For(known) => known.is_live(self.now).then(|| (cookie, known.clone())),
             Good::Leads { to: next, .. } | Good::Replaced { by: next, .. } => self.latest(*next),
-            Good::ForNothing => None,
+            Good::Ended { .. } => None,
         }
     }
 
@@ -209,11 +205,11 @@ impl Model {
             self.cookies[here] = Good::For(draft.known);
             return if was_led_here || is_remembered { Cookie::Set(here) } else { Cookie::Untouched };
         }
-        if draft.is_new {
+        if draft.is_new && !draft.logs_in {
             self.forget(found);
         } else if draft.logs_in {
             if let Some(found) = found.filter(|_| self.is_server) {
-                self.cookies[found] = Good::Replaced { by: next, until: self.now + JUST_REPLACED };
+                self.cookies[found] = Good::Replaced { by: next, until: self.now + JUST_DIED };
             }
         } else if self.is_server
             && let Some(found) = found
@@ -232,12 +228,15 @@ impl Model {
         if acts.is_empty() {
             return Cookie::Untouched;
         }
-        let principal = acts.iter().rev().find_map(|act| act.login());
-        let latest = replaced_by.and_then(|by| self.latest(by));
-        let Some((found, known)) = latest.filter(|(_, known)| principal.is_some() && known.principal == principal)
-        else {
-            return Cookie::Rejected;
+        let Some(principal) = acts.iter().rev().find_map(|act| act.login()) else { return Cookie::Rejected };
+        let Some((found, known)) = replaced_by.and_then(|by| self.latest(by)) else {
+            let mut draft = self.begin(None);
+            acts.iter().for_each(|act| self.act(&mut draft, *act));
+            return self.commit(None, None, draft);
         };
+        if known.principal != Some(principal) {
+            return Cookie::Rejected;
+        }
         let mut draft = self.begin(Some(known));
         let handover = handover(&acts);
         for (place, act) in acts.iter().enumerate() {
@@ -274,7 +273,7 @@ impl Model {
     /// A sent cookie keeps its target, unless the server can forget it.
     fn forget(&mut self, cookie: Option<usize>) {
         if let Some(cookie) = cookie.filter(|_| self.is_server) {
-            self.cookies[cookie] = Good::ForNothing;
+            self.cookies[cookie] = Good::Ended { until: self.now + JUST_DIED };
         }
     }
 }

@@ -107,7 +107,7 @@ async fn a_revoked_session_is_gone_and_the_others_stay() {
     assert!(!sessions.revoke("alice", handles[0]).await.unwrap(), "the session has ended already");
     assert_eq!(app.events(), ["Revoked"]);
     assert_eq!(are_live(&devices, &app).await, [false, true, true]);
-    assert_eq!(app.events(), ["UnknownIdUsed"]);
+    assert_eq!(app.events(), ["RetiredIdUsed"]);
 }
 
 #[tokio::test]

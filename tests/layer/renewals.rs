@@ -197,7 +197,7 @@ async fn a_slow_request_cannot_revive_a_logged_out_session() {
     assert!(slow.set_cookies().is_empty());
     assert!(store.is_empty());
     assert_eq!(browser.get(&app, "n").await, None);
-    assert_eq!(app.events(), ["Created", "Destroyed", "ChangesDiscarded", "RequestFailed", "UnknownIdUsed"]);
+    assert_eq!(app.events(), ["Created", "Destroyed", "ChangesDiscarded", "RequestFailed", "RetiredIdUsed"]);
 }
 
 #[tokio::test]

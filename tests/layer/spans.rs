@@ -134,6 +134,7 @@ async fn session_events_are_logged_with_handles_and_without_secrets() {
     });
     assert_eq!(discarded.await.status, StatusCode::CONFLICT);
     assert_eq!(browser.get(&app, "n").await, None);
+    assert_eq!(browser.get(&App::memory(), "n").await, None);
     browser.jar.insert("__Host-Http-id".into(), "a-value".into());
     assert_eq!(browser.get(&app, "n").await, None);
     browser.jar.insert("other".into(), "1; __Host-Http-id=a-value".into());
@@ -155,6 +156,7 @@ async fn session_events_are_logged_with_handles_and_without_secrets() {
         session("INFO session_state: message=logged out"),
         session("DEBUG session_state: message=session destroyed"),
         session("DEBUG session_state: message=changes discarded"),
+        "WARN session_state: message=retired id used".to_owned(),
         "DEBUG session_state: message=unknown id used".to_owned(),
         "WARN session_state: message=invalid cookie".to_owned(),
         "WARN session_state: message=duplicate cookie".to_owned(),
@@ -276,6 +278,7 @@ async fn a_request_that_fails_is_told_once_at_the_level_of_its_kind_with_the_sou
         session.insert("n", 3).unwrap();
     });
     assert_eq!(ended.await.status, StatusCode::CONFLICT);
+    let mut browser = Browser::default();
     browser.set(&app, "n", 1).await;
     for needs_login in [true, false] {
         let visit = browser.send_raw(&app, move |extensions| async move {

@@ -121,9 +121,10 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Ends the loaded session, following renewals of its ID. Returns whether this request ended it.
-    pub(super) async fn delete_latest(&self) -> Result<bool, Error> {
-        let records = self.records;
+    /// Ends the loaded session, following renewals of its ID. Returns whether this request ended it. For a while its ID
+    /// leads to `login`, the ID of the session that replaces it in a login.
+    pub(super) async fn delete_latest(&self, login: Option<&SessionId>) -> Result<bool, Error> {
+        let (records, domain) = (self.records, self.records.config.id_domain);
         let (session, was_asked) = self.work.with(|work| {
             work.forget_pending_update();
             (work.loaded.stored().cloned(), mem::replace(&mut work.is_ending, true))
@@ -131,17 +132,19 @@ impl<W: SharedWork> Commit<'_, W> {
         let mut id = session.map(|session| session.id);
         for _ in 0..MAX_ATTEMPTS {
             let Some(current) = &id else { break };
-            let is_ended =
-                match records.delete(current, Forward::ended(records.config.now()), records.config.now()).await? {
-                    Outcome::Retired(forward) => {
-                        id = successor(records.config.id_domain, current, &forward);
-                        continue;
-                    }
-                    Outcome::Done => true,
-                    // A record that is gone after an unanswered call was ended by that call.
-                    Outcome::Gone => was_asked,
-                    Outcome::Conflict(_) => false,
-                };
+            let now = records.config.now();
+            let left = Forward { successor: login.map(|new| current.seal_successor(new)), ..Forward::ended(now) };
+            let is_ended = match records.delete(current, left.clone(), now).await? {
+                Outcome::Done => true,
+                // A session that is gone after an unanswered call was ended by that call.
+                Outcome::Gone => was_asked,
+                Outcome::Retired(found) if found.died_at_once() => was_asked && found.successor == left.successor,
+                Outcome::Retired(forward) => {
+                    id = successor(domain, current, &forward);
+                    continue;
+                }
+                Outcome::Conflict(_) => false,
+            };
             self.work.with(|work| work.is_ending = false);
             return Ok(is_ended);
         }

@@ -71,11 +71,11 @@ pub(in crate::state) async fn load(records: Records<'_>, received: &Received) ->
 /// Returns what a request with a dead ID has loaded: no session, and for a while nothing that it could write to.
 #[cold]
 fn dead(config: &Config, id: &SessionId, forward: &Forward, now: Timestamp) -> Loaded {
-    if let Some(successor) = login_successor(config.id_domain, id, forward, now) {
-        return Loaded::Replaced(Box::new(successor));
-    }
     let until = if forward.died_at_once() { forward.expires_at } else { forward.grace_until.after(Forward::JUST_DIED) };
-    if now < until { Loaded::Ended } else { Loaded::Nothing }
+    if now >= until {
+        return Loaded::Nothing;
+    }
+    Loaded::Dead { successor: login_successor(config.id_domain, id, forward, now).map(Box::new) }
 }
 
 fn received_id(config: &Config, received: &Received) -> Option<SessionId> {

@@ -66,7 +66,7 @@ impl<W: SharedWork> Commit<'_, W> {
     async fn refuse_login(&self) -> Result<(), Error> {
         let config = self.records.config;
         let ends_session = self.work.with(|work| work.changes.ends_session && work.loaded.record().is_some());
-        if ends_session && self.delete_latest().await? {
+        if ends_session && self.delete_latest(None).await? {
             self.work.with(|work| work.note_ended()).release(config);
         } else if ends_session {
             self.work.with(|work| work.loaded = Loaded::Ended);

@@ -25,10 +25,17 @@ impl<W: SharedWork> Commit<'_, W> {
     /// Continues from the session that another login of the same principal has left, `id` being the ID that it replaced
     /// or a later one. Without such a session the changes are lost.
     pub(super) async fn continue_login(&mut self, id: SessionId) -> Result<Progress, Error> {
+        match self.find_logged_in(id).await? {
+            Some(found) => self.continue_from(found).await,
+            None => self.lose().await,
+        }
+    }
+
+    /// Continues from the session that another login has left, if this one is of the same principal.
+    async fn continue_from(&mut self, (id, record): (SessionId, Arc<Record>)) -> Result<Progress, Error> {
         let authenticated = |work: &mut Work| work.draft.principal().cloned().filter(|_| work.changes.authenticates());
-        let Some(principal) = self.work.with(authenticated) else { return self.lose().await };
-        let Some((id, record)) = self.find_logged_in(id).await? else { return self.lose().await };
-        if record.principal.as_ref() != Some(&principal) {
+        let principal = self.work.with(authenticated);
+        if principal.is_none() || record.principal != principal {
             return self.lose().await;
         }
         let base = self.work.with(|work| work.loaded.record().cloned());
@@ -44,12 +51,17 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::Again)
     }
 
-    /// Does so for a request that came with the replaced ID.
+    /// Does so for a request that came with the replaced ID. If that login's session has ended, this login begins a new
+    /// one.
     pub(super) async fn continue_replaced(&mut self) -> Result<Progress, Error> {
-        match self.work.with(|work| work.loaded.replaced_by().cloned()) {
-            Some(successor) => self.continue_login(successor).await,
-            None => self.lose().await,
+        let Some(successor) = self.work.with(|work| work.loaded.replaced_by().cloned()) else {
+            return self.lose().await;
+        };
+        if let Some(found) = self.find_logged_in(successor).await? {
+            return self.continue_from(found).await;
         }
+        self.work.with(|work| work.loaded = Loaded::Dead { successor: None });
+        Ok(Progress::Again)
     }
 
     async fn find_logged_in(&self, mut id: SessionId) -> Result<Option<(SessionId, Arc<Record>)>, Error> {

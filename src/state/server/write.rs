@@ -237,7 +237,7 @@ impl<W: SharedWork> Commit<'_, W> {
     pub(super) async fn end(&mut self) -> Result<Progress, Error> {
         let config = self.records.config;
         let ended = self.work.with(|work| work.loaded.record().cloned());
-        if !self.delete_latest().await? {
+        if !self.delete_latest(None).await? {
             return self.lose().await;
         }
         let note = |work: &mut Work| {
@@ -254,8 +254,8 @@ impl<W: SharedWork> Commit<'_, W> {
 
     /// Ends the session that a new one replaces. Returns the progress if another request has ended it first.
     pub(super) async fn end_replaced(&mut self, new: &SessionId, now: Timestamp) -> Result<Option<Progress>, Error> {
-        let ended = self.work.with(|work| work.loaded.record().cloned());
-        if !self.delete_latest().await? {
+        let (ended, logs_in) = self.work.with(|work| (work.loaded.record().cloned(), work.changes.logs_in()));
+        if !self.delete_latest(logs_in.then_some(new)).await? {
             self.records.delete(new, Forward::ended(now), now).await?;
             return self.lose().await.map(Some);
         }

@@ -74,6 +74,12 @@ fn told(number: usize, request: &Request) -> Vec<Told> {
                 unsaved.append(&mut of_task);
                 continue;
             }
+            // What it wrote to that session is gone with it.
+            Note::EndedOwn => {
+                told.retain(|told: &Told| !told.mark.is_own);
+                unsaved.retain(|(mark, _)| !mark.is_own);
+                continue;
+            }
             Note::GaveUp => {
                 has_given_up = true;
                 continue;
@@ -259,13 +265,13 @@ impl Judge<'_> {
         let has_login = run.requests.iter().any(Request::may_log_in);
         let ended = run.requests.iter().filter(|request| request.ends() && request.is_answered()).count();
         // A logout from before a login does not end the session of the principal.
-        self.expect(run.has_ended || ended == 0 || has_login, "4: a logout was answered, and the session exists");
-        self.expect(!run.has_ended || ours.is_none(), format!("4: the session has ended and is open: {ours:?}"));
+        self.expect(run.has_ended() || ended == 0 || has_login, "4: a logout was answered, and the session exists");
+        self.expect(!run.has_ended() || ours.is_none(), format!("4: the session has ended and is open: {ours:?}"));
         let may_end = run.requests.iter().any(Request::ends);
-        self.expect(!run.has_ended || may_end, "1: the session was lost");
+        self.expect(!run.has_ended() || may_end, "1: the session was lost");
         let may_move =
             run.requests.iter().any(|request| request.may_log_in() && !matches!(request.answer, Some(Answer::Ok)));
-        self.expect(run.has_ended || ours.is_some() || may_move, "1: no cookie opens the session any more");
+        self.expect(run.has_ended() || ours.is_some() || may_move, "1: no cookie opens the session any more");
         let has_logged_in = run.requests.iter().any(|request| request.logs_in() && request.is_answered());
         let first = open(&run.outside, &run.first);
         self.expect(!has_logged_in || first.is_none(), "4: an old id opens a session after a login");
@@ -345,7 +351,7 @@ impl Judge<'_> {
         let browser = cookies.next_back().unwrap_or(&run.first).clone();
         let opened = open(&run.outside, &browser);
         let is_unheard = |request: &Request| (request.may_log_in() || request.ends()) && !request.is_answered();
-        let may_be_dead = run.has_ended || run.requests.iter().any(is_unheard);
+        let may_be_dead = run.has_ended() || run.requests.iter().any(is_unheard);
         if browser.id().is_some() {
             self.expect(opened.is_some() || may_be_dead, "7: the browser is left with a dead id");
         }

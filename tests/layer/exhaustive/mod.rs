@@ -16,6 +16,7 @@
 //! - A new session whose key is taken counts as written, whichever attempt took the key.
 //! - A renewal, or a write of a part, that a store's client has repeated by itself counts as refused.
 //! - A request that gives up takes back parts that its unanswered write refers to.
+//! - An end leaves nothing under the ID of the session, so that a create that takes place late brings it back.
 //! - A planned write is made although a task of the request has logged in since, or has changed a part that was written
 //!   ahead.
 
@@ -55,6 +56,7 @@ const SAVE: Script = &[Act::Part, Act::Save, Act::Value, Act::Part];
 const RENEW_AND_SAVE: Script = &[Act::Renew, Act::Part, Act::Save, Act::Value, Act::Part];
 const LOGIN_AND_SAVE: Script = &[Act::Login("alice"), Act::Part, Act::Save, Act::Value, Act::Part];
 const LOGOUT_AND_SAVE: Script = &[Act::Logout, Act::Part, Act::Save, Act::Value, Act::Part];
+const LOGOUT_TWICE: Script = &[Act::Logout, Act::Value, Act::Part, Act::Save, Act::Logout];
 const SAVE_AND_LOGIN: Script = &[Act::Value, Act::Part, Act::Save, Act::Login("alice"), Act::Part];
 const SPAWN: Script = &[Act::Part, Act::Spawn(&[Act::Value, Act::Part]), Act::Save, Act::Value];
 const SPAWN_BESIDE_BOTH: Script = &[Act::Value, Act::Part, Act::Spawn(&[Act::Part]), Act::Save, Act::Value];
@@ -244,7 +246,10 @@ fn two_requests_end_well_in_every_order() {
 
 /// Tries a fault at every call, for the scenes with the most failure modes.
 const WITH_FAULTS: &[(Scene, &[Script])] = &[
-    (scene(None, true), &[PART, BOTH, LOGIN_AND_WRITE, SAVE, RENEW_AND_SAVE, LOGIN_AND_SAVE, LOGOUT_AND_SAVE]),
+    (
+        scene(None, true),
+        &[PART, BOTH, LOGIN_AND_WRITE, SAVE, RENEW_AND_SAVE, LOGIN_AND_SAVE, LOGOUT_AND_SAVE, LOGOUT_TWICE],
+    ),
     (scene(None, false), &[BOTH, LOGIN_AND_WRITE]),
     (scene(Some("alice"), true), &[PART, TAKEOVER, LOGOUT]),
 ];

@@ -1,5 +1,6 @@
 //! One run: an application, its session, and concurrent requests with the same cookie.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -90,8 +91,8 @@ pub(super) struct Run<'r> {
     pub(super) requests: Vec<Request>,
     /// The requests in the order in which they finished.
     pub(super) finished: Vec<usize>,
-    /// Whether the shared session was seen to be gone.
-    pub(super) has_ended: bool,
+    /// The sessions that were seen to be live, and whether they are gone.
+    sessions_seen: BTreeMap<Handle, bool>,
     pub(super) has_fault: bool,
     pub(super) wrong: Vec<String>,
     last: Option<usize>,
@@ -133,7 +134,7 @@ impl<'r> Run<'r> {
             session,
             requests,
             finished: Vec::new(),
-            has_ended: false,
+            sessions_seen: BTreeMap::from([(session, false)]),
             has_fault: false,
             wrong: Vec::new(),
             last: None,
@@ -214,11 +215,25 @@ impl<'r> Run<'r> {
 
     /// A session that was seen to be gone must not be revived.
     fn watch(&mut self) {
-        let is_live = self.sessions.records().iter().any(|record| record.handle == self.session);
-        if is_live && self.has_ended {
+        let live: Vec<_> = self.sessions.records().iter().map(|record| record.handle).collect();
+        if live.iter().any(|handle| self.is_gone(handle)) {
             self.wrong.push("4: an ended session was revived".into());
         }
-        self.has_ended |= !is_live;
+        for handle in &live {
+            self.sessions_seen.entry(*handle).or_default();
+        }
+        for (handle, is_gone) in &mut self.sessions_seen {
+            *is_gone |= !live.contains(handle);
+        }
+    }
+
+    fn is_gone(&self, session: &Handle) -> bool {
+        self.sessions_seen.get(session).is_some_and(|is_gone| *is_gone)
+    }
+
+    /// Whether the shared session was seen to be gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_gone(&self.session)
     }
 
     fn poll(&mut self, number: usize) {
@@ -244,9 +259,12 @@ impl<'r> Run<'r> {
             browser
         });
         let opened = cookie.as_ref().and_then(|browser| open(&self.outside, browser));
+        // Its own session, saved before, has ended without an answer.
+        let may_be_dead = visit.error.is_some() && self.requests[number].ends_own_session();
         if let Some(browser) = &cookie
             && browser.id().is_some()
             && opened.is_none()
+            && !may_be_dead
         {
             self.wrong.push("7: a dead id was sent".into());
         }
@@ -298,6 +316,10 @@ impl Request {
 
     fn go_away(&mut self) {
         (self.future, self.answer) = (None, Some(Answer::None));
+    }
+
+    fn ends_own_session(&self) -> bool {
+        self.notes.lock().unwrap().iter().any(|note| matches!(note, Note::EndedOwn))
     }
 
     pub(super) fn has_come(&self) -> bool {

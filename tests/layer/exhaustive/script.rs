@@ -64,6 +64,8 @@ pub(super) enum Note {
     Seen(Option<String>, Vec<u32>),
     /// It has ended its session, or will with its response.
     Ended,
+    /// It has ended a session that it began itself, or will with its response.
+    EndedOwn,
     /// It has logged in.
     LoggedIn,
     /// A task of it has logged in, perhaps too late for the commit that is under way.
@@ -129,9 +131,7 @@ pub(super) async fn run(
                 session.login(*name);
             }
             Act::Logout => {
-                if !is_own {
-                    note(Note::Ended);
-                }
+                note(if is_own { Note::EndedOwn } else { Note::Ended });
                 session.logout();
                 is_own = true;
             }
