@@ -76,7 +76,10 @@ fn a_write_does_not_revive_a_dead_id() {
         let dead = visitor.id().to_owned();
         visitor.post("/logout", json!({}));
         let mut late = probe.visitor_with(dead.clone());
-        late.set("k", 2);
+        let response = late.send(Request::post("/set", &json!({ "key": "k", "value": 2 })));
+        assert_eq!((response.status, response.set_cookies()), (409, vec![]), "a minute long");
+        assert!(!late.is_live());
+        late.post("/login", json!({ "principal": "alice" }));
         assert_ne!(late.id(), dead);
         assert!(!probe.visitor_with(dead).is_live());
     });
