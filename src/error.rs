@@ -275,7 +275,7 @@ impl fmt::Display for Message<'_> {
             ErrorKind::Unavailable => f.write_str("the session store is unavailable"),
             ErrorKind::Conflict => f.write_str("the session was changed by another request at the same time"),
             ErrorKind::Ended => f.write_str(
-                "the session ended, or another request logged in, while this one was under way: its changes were dropped",
+                "the session ended, or another request logged in, during this one or just before it: its changes were dropped",
             ),
             ErrorKind::Abandoned => {
                 f.write_str("the request ended without a response: its unsaved changes were dropped")

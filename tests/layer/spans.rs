@@ -296,8 +296,8 @@ async fn a_request_that_fails_is_told_once_at_the_level_of_its_kind_with_the_sou
         "ERROR session_state: message=request failed error=the session store is unavailable \
          sources=the memory store failed: an injected fault",
         "WARN session_state: message=request failed error=the session was changed by another request at the same time",
-        "INFO session_state: message=request failed error=the session ended, or another request logged in, while this \
-         one was under way: its changes were dropped",
+        "INFO session_state: message=request failed error=the session ended, or another request logged in, during this \
+         one or just before it: its changes were dropped",
         "DEBUG session_state: message=request failed error=no principal is logged in",
         "ERROR session_state: message=request failed error=the session's value \"n\" cannot be decoded as \
          `alloc::string::String` sources=a field or type does not match, at line 1 column 1",
