@@ -320,8 +320,8 @@ async fn update_until_gone(store: &impl Store, renewal: &Renewal, now: Timestamp
         let next = next_version(&current, number(7));
         match ok(store.update(&key, current.version, next, now).await) {
             Outcome::Done | Outcome::Conflict(_) => {}
-            Outcome::Retired(_) => key = renewal.new,
-            Outcome::Gone => return,
+            Outcome::Retired(forward) if forward.successor.is_some() => key = renewal.new,
+            Outcome::Retired(_) | Outcome::Gone => return,
         }
     }
 }
