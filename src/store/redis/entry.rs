@@ -3,7 +3,7 @@
 //! | bytes | of a session | of a forward |
 //! | --- | --- | --- |
 //! | 0 | `L`, or `S` if it was placed by a renewal in two steps | `F` |
-//! | 1 to 8 | version | version of the successor |
+//! | 1 to 8 | version | version of the successor, or 0 if the session was deleted |
 //! | 9 to 16 | last seen | end of the grace |
 //! | 17 to 24 | deadline | deadline |
 //! | 25 on | [`Record::encode`] | the sealed successor, if there is one |
@@ -12,7 +12,8 @@
 //! before the record, so that a script that has only a key can return the owner.
 //!
 //! Numbers are big-endian. The numbers in the head override those in the record, since a touch changes only the head.
-//! The tombstone of a deleted session of kind `S` or `Q` is a single `D`. Another layout would use other letters.
+//! The tombstone of a session of kind `S` or `Q` that was deleted without a forward is a single `D`. Another layout
+//! would use other letters.
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ const OWNED: u8 = b'P';
 const OWNED_SUCCESSOR: u8 = b'Q';
 const FORWARD: u8 = b'F';
 
-/// The entry that replaces a deleted session of kind `S` or `Q` for a while.
-pub(super) const TOMBSTONE: &[u8] = b"D";
+/// The entry that replaces a session of kind `S` or `Q` for a while. The scripts write it.
+const TOMBSTONE: &[u8] = b"D";
 
 /// Returns the bytes of a session.
 pub(super) fn live(record: &Record) -> Vec<u8> {
@@ -52,7 +53,17 @@ fn session([anonymous, owned]: [u8; 2], record: &Record) -> Vec<u8> {
 
 /// Returns the bytes of a forward to a record.
 pub(super) fn forward(forward: &Forward, record: &Record) -> Vec<u8> {
-    let numbers = [record.version.as_u64(), forward.grace_until.as_millis(), forward.expires_at.as_millis()];
+    forward_with(record.version.as_u64(), forward)
+}
+
+/// Returns the bytes of the forward that a deleted session leaves. No renewal takes it for its own, since no record has
+/// the version 0.
+pub(super) fn forward_of_ended(forward: &Forward) -> Vec<u8> {
+    forward_with(0, forward)
+}
+
+fn forward_with(version: u64, forward: &Forward) -> Vec<u8> {
+    let numbers = [version, forward.grace_until.as_millis(), forward.expires_at.as_millis()];
     head(FORWARD, numbers, &[forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice)])
 }
 
@@ -143,7 +154,7 @@ mod tests {
         Record { principal: Some("alice".into()), ..record() }
     }
 
-    fn forward_with(successor: Option<[u8; 32]>) -> Forward {
+    fn forward_to(successor: Option<[u8; 32]>) -> Forward {
         let [grace_until, expires_at] = [4_000, 5_000].map(Timestamp::from_millis);
         Forward { successor, grace_until, expires_at }
     }
@@ -157,8 +168,10 @@ mod tests {
             assert_eq!(read(&bytes), Ok(Some(Entry::Live(Arc::new(owned_record())))));
         }
         for sealed in [None, Some([0; 32]), Some(SUCCESSOR_ID)] {
-            let expected = forward_with(sealed);
-            assert_eq!(read(&forward(&expected, &record())), Ok(Some(Entry::Retired(expected))));
+            let expected = forward_to(sealed);
+            for bytes in [forward(&expected, &record()), forward_of_ended(&expected)] {
+                assert_eq!(read(&bytes), Ok(Some(Entry::Retired(expected.clone()))));
+            }
         }
         assert_eq!(read(TOMBSTONE), Ok(None));
     }
@@ -174,7 +187,7 @@ mod tests {
 
     #[test]
     fn malformed_entries_are_rejected() {
-        let (session, forward) = (live(&record()), forward(&forward_with(Some(SUCCESSOR_ID)), &record()));
+        let (session, forward) = (live(&record()), forward(&forward_to(Some(SUCCESSOR_ID)), &record()));
         for cut in (0..HEAD + 10).chain([session.len() - 1]) {
             assert!(read(&session[..cut]).is_err(), "{cut}");
         }
@@ -201,9 +214,10 @@ mod tests {
             assert_eq!(bytes, [letter, head.as_slice(), &HASH_OF_ALICE, &[7; 16], &record_of_alice].concat());
         }
         let head = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\x0f\xa0\0\0\0\0\0\0\x13\x88";
-        let bytes = forward(&forward_with(Some(SUCCESSOR_ID)), &record());
+        let bytes = forward(&forward_to(Some(SUCCESSOR_ID)), &record());
         assert_eq!(bytes, [b"F", head.as_slice(), &SUCCESSOR_ID].concat());
-        assert_eq!(forward(&forward_with(None), &record()), [b"F", head.as_slice()].concat());
+        assert_eq!(forward(&forward_to(None), &record()), [b"F", head.as_slice()].concat());
+        assert_eq!(forward_of_ended(&forward_to(None)), [b"F\0\0\0\0\0\0\0\0", &head[8..]].concat());
     }
 
     #[test]
@@ -214,7 +228,7 @@ mod tests {
         assert_eq!(expires_at.as_millis(), 3_000);
         assert!(matches!(EntryHead::read(&owned[..EntryHead::LEN - 1]), EntryHead::Other));
         assert!(matches!(EntryHead::read(&anonymous), EntryHead::Other));
-        assert!(matches!(EntryHead::read(&forward(&forward_with(None), &record())), EntryHead::Forward));
+        assert!(matches!(EntryHead::read(&forward(&forward_to(None), &record())), EntryHead::Forward));
         assert!(matches!(EntryHead::read(TOMBSTONE), EntryHead::Other));
     }
 

@@ -10,14 +10,14 @@ use futures_util::stream::{self, StreamExt as _};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Value};
 
-use super::args::{TOMBSTONE_TTL, bytes, millis};
-use super::entry::{self, EntryHead};
+use super::args::deletion;
+use super::entry::EntryHead;
 use super::owner::{Member, Owner};
 use super::reply::{NAME, Reply, failed, reply, unexpected};
 use super::script;
 use super::store::RedisStore;
 use crate::clock::Timestamp;
-use crate::store::{Entry, Handle, Outcome, Record, StoreError};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, StoreError};
 
 /// How many sessions are requested concurrently.
 const CONCURRENCY: usize = 100;
@@ -88,25 +88,27 @@ where
         &self,
         principal: &str,
         sessions: &[Handle],
+        forward: Option<&Forward>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
         let owner = Owner::new(principal, &Handle::from_bytes([0; 16]));
         let sessions: HashSet<&Handle> = sessions.iter().collect();
         let mut members = self.members(&owner, now).await?;
         members.retain(|member| sessions.contains(&member.handle()));
-        self.revoke_members(&owner, members, now).await
+        self.revoke_members(&owner, members, forward, now).await
     }
 
-    /// Deletes the sessions of members, even if they are renewed meanwhile, and returns the handles of those that were
-    /// live.
+    /// Deletes the sessions of members, even if they are renewed meanwhile, and leaves a forward under the key of each,
+    /// if there is one. Returns the handles of those that were live.
     pub(super) async fn revoke_members(
         &self,
         owner: &Owner,
         members: Vec<Member>,
+        forward: Option<&Forward>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
         let ended = Mutex::new(Vec::new());
-        let search = self.search(owner, members, |member| self.end(owner, member, &ended, now), now).await;
+        let search = self.search(owner, members, |member| self.end(owner, member, forward, &ended, now), now).await;
         let mut gone = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut removed: Vec<Handle> = gone.iter().map(Member::handle).collect();
         gone.extend(search.as_ref().map_or(&[][..], |search| search.stale.as_slice()).iter().cloned());
@@ -200,16 +202,18 @@ where
         Ok((member, seen))
     }
 
-    /// Deletes the session of a member if it exists, and records it.
+    /// Deletes the session of a member if it exists, leaves a forward, if there is one, and records the member.
     async fn end(
         &self,
         owner: &Owner,
         member: Member,
+        forward: Option<&Forward>,
         ended: &Mutex<Vec<Member>>,
         now: Timestamp,
     ) -> Result<(Member, Lookup<()>), StoreError> {
         let theirs = owner.with_handle(&member.handle());
-        let args: [&[u8]; 4] = [&bytes(now), entry::TOMBSTONE, &millis(TOMBSTONE_TTL), theirs.as_bytes()];
+        let [a, b, c] = &deletion(forward, now);
+        let args: [&[u8]; 4] = [a, b, c, theirs.as_bytes()];
         let answer = self.run(&script::DELETE, &[&self.key_of(&member)], &args).await.map_err(failed)?;
         let seen = match reply(&answer)? {
             Reply::Ended(Outcome::Done, _) => {

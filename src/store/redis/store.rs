@@ -51,8 +51,8 @@ const MAX_PREFIX: usize = 64;
 /// and then retires the old key, which takes two round trips; the first renewal of a process takes one more to detect
 /// the Cluster.
 ///
-/// A session that was renewed in a Cluster and then deleted leaves a tombstone of one byte for five minutes, so that a
-/// delayed renewal cannot revive it.
+/// In a Cluster the key of a renewed session keeps its next forward for at least five minutes, or a tombstone of one
+/// byte after a delete without a forward, so that a delayed renewal cannot revive the session.
 ///
 /// # Finding the sessions of a principal
 ///
@@ -204,8 +204,8 @@ where
         self.renew_at(&renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.delete_at(key, now).await
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.delete_at(key, forward.as_ref(), now).await
     }
 
     async fn list(
@@ -226,10 +226,10 @@ where
         &self,
         principal: &str,
         sessions: &[Handle],
-        _: Option<Forward>,
+        forward: Option<Forward>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        self.revoke_at(principal, sessions, now).await
+        self.revoke_at(principal, sessions, forward.as_ref(), now).await
     }
 }
 

@@ -4,14 +4,14 @@ use futures_util::future::join;
 use redis::Value;
 use redis::aio::ConnectionLike;
 
-use super::args::{TOMBSTONE_TTL, bytes, millis, ttl};
+use super::args::{bytes, deletion, ttl};
 use super::entry;
 use super::owner::Owner;
 use super::reply::{Reply, failed, reply, unexpected};
 use super::script::{self, Script};
 use super::store::RedisStore;
 use crate::clock::Timestamp;
-use crate::store::{Outcome, Record, StoreError, StoreKey, Version};
+use crate::store::{Forward, Outcome, Record, StoreError, StoreKey, Version};
 
 /// The last argument of the scripts: whether the index has the deadline.
 const UNKNOWN: &[u8] = b"";
@@ -103,9 +103,14 @@ where
         Ok(outcome)
     }
 
-    pub(super) async fn delete_at(&self, key: &StoreKey, now: Timestamp) -> Result<Outcome, StoreError> {
-        let args: [&[u8]; 3] = [&bytes(now), entry::TOMBSTONE, &millis(TOMBSTONE_TTL)];
-        let Reply::Ended(outcome, owner) = self.change(&script::DELETE, &self.key(key), &args).await? else {
+    pub(super) async fn delete_at(
+        &self,
+        key: &StoreKey,
+        forward: Option<&Forward>,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let [a, b, c] = &deletion(forward, now);
+        let Reply::Ended(outcome, owner) = self.change(&script::DELETE, &self.key(key), &[a, b, c]).await? else {
             return Err(unexpected());
         };
         match owner {
@@ -123,7 +128,7 @@ where
         if let Ok(others) = self.index_remove_and_find_others(owner, key, now).await
             && !others.is_empty()
         {
-            let _ = self.revoke_members(owner, others, now).await;
+            let _ = self.revoke_members(owner, others, None, now).await;
         }
     }
 

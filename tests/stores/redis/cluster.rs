@@ -8,7 +8,7 @@ use session_state::store::{Entry, Forward, Outcome, Renewal, Store as _, Version
 
 use super::failover::{self, Load};
 use super::servers::{Cluster, url};
-use super::{HOUR, MINUTE, PREFIX, ask, beside, key, keys, keys_without_ttl, now, prefix, record};
+use super::{HOUR, MINUTE, PREFIX, ask, beside, ended, key, keys, keys_without_ttl, now, prefix, record};
 
 /// A Cluster that the tests of this process share.
 pub(super) struct Shared;
@@ -106,6 +106,30 @@ async fn a_repeated_renewal_revives_nothing() {
         }
         again.await.unwrap();
         assert_eq!(version_at(&store, n + 1000).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_delayed_renewal_revives_nothing_whose_forward_has_expired() {
+    let Some(urls) = Shared.shared() else { return };
+    let store = open(&urls).await;
+    for n in 0..20 {
+        let (old, new) = (n, n + 1000);
+        assert!(store.create(&key(old), Arc::new(record(n, 1)), now()).await.unwrap());
+        let first = renewal(old, 1, new, 2);
+        assert_eq!(store.renew(first.clone(), now()).await.unwrap(), Outcome::Done);
+        let soon = now().after(std::time::Duration::from_millis(1));
+        let outcome = if n % 2 == 0 {
+            store.delete(&key(new), Some(Forward { expires_at: soon, ..ended() }), now()).await
+        } else {
+            let mut next = renewal(new, 2, n + 2000, 3);
+            next.forward.expires_at = soon;
+            store.renew(next, now()).await
+        };
+        assert_eq!(outcome.unwrap(), Outcome::Done);
+        while store.load(&key(new), now()).await.unwrap().is_some() {}
+        assert_eq!(store.renew(first.clone(), now()).await.unwrap(), Outcome::Retired(first.forward));
+        assert_eq!(version_at(&store, new).await, None);
     }
 }
 

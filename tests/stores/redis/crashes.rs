@@ -9,7 +9,7 @@ use session_state::store::{Entry, Outcome, Store as _, StoreKey, Version};
 
 use super::cluster::{Shared, drop_after};
 use super::principals::{ALICE, SLACK, handle, handles, hers, renewal, sign_in_and_change};
-use super::{HOUR, MINUTE, key, now, prefix};
+use super::{HOUR, MINUTE, ended, key, now, prefix};
 
 struct CrashScene {
     store: RedisStore,
@@ -85,18 +85,20 @@ async fn a_login_is_listed_only_once_it_is_written() {
 #[tokio::test]
 async fn an_unfinished_renewal_is_one_session_and_ends_with_it() {
     let Some(mut it) = CrashScene::begin().await else { return };
-    for end_at_once in [false, true] {
-        let old = if end_at_once { 1 } else { 11 };
+    for (old, is_revoked, left) in
+        [(1, true, None), (11, false, None), (21, true, Some(ended())), (31, false, Some(ended()))]
+    {
         it.create(1, old).await;
         it.create(1, old + 1).await;
         assert_eq!(handles(&it.store).await, [handle(1)]);
-        if end_at_once {
-            assert_eq!(it.store.revoke(ALICE, &[handle(1)], None, now()).await.unwrap(), [handle(1)]);
+        if is_revoked {
+            assert_eq!(it.store.revoke(ALICE, &[handle(1)], left.clone(), now()).await.unwrap(), [handle(1)]);
         } else {
-            assert_eq!(it.store.delete(&key(old), None, now()).await.unwrap(), Outcome::Done);
+            assert_eq!(it.store.delete(&key(old), left.clone(), now()).await.unwrap(), Outcome::Done);
         }
         assert_eq!(handles(&it.store).await, []);
         assert!(!it.is_live(old).await && !it.is_live(old + 1).await);
+        assert_eq!(it.store.load(&key(old), now()).await.unwrap(), left.map(Entry::Retired));
         assert_eq!(it.members(), [b""; 0]);
     }
 }
@@ -125,6 +127,33 @@ async fn an_ended_session_is_not_found_despite_its_index_entry() {
     let both = [handle(1), handle(2)];
     assert_eq!(it.store.revoke(ALICE, &both, None, now()).await.unwrap(), [handle(2)]);
     assert_eq!(handles(&it.store).await, []);
+}
+
+/// Replaced by a forward, or created late under a key with one, but in the index.
+#[tokio::test]
+async fn a_forward_in_the_index_is_not_found_and_its_entry_is_removed() {
+    let Some(mut it) = CrashScene::begin().await else { return };
+    for n in 0..4 {
+        it.create(n, n).await;
+        let (is_revoked, is_late) = (n % 2 == 0, n < 2);
+        if is_revoked {
+            assert_eq!(it.store.revoke(ALICE, &[handle(n)], Some(ended()), now()).await.unwrap(), [handle(n)]);
+        } else {
+            assert_eq!(it.store.delete(&key(n), Some(ended()), now()).await.unwrap(), Outcome::Done);
+        }
+        assert_eq!(it.members(), [b""; 0]);
+        if is_late {
+            assert!(!it.store.create(&key(n), Arc::new(hers(n, 1)), now()).await.unwrap());
+        } else {
+            it.enlist(n, n);
+        }
+        assert_eq!(it.members().len(), 1);
+        assert_eq!(it.store.count(ALICE, now()).await.unwrap(), 0);
+        assert_eq!(it.members(), [b""; 0]);
+        it.enlist(n, n);
+        assert_eq!(it.store.revoke(ALICE, &[handle(n)], Some(ended()), now()).await.unwrap(), []);
+        assert_eq!(it.members(), [b""; 0]);
+    }
 }
 
 /// Ended by another request just before.
@@ -177,7 +206,8 @@ async fn logins_and_logouts_leave_no_trace() {
         let last = n + 10_000;
         assert_eq!(it.store.renew(renewal(n + 1, 3, last, hers(n, 4)), now()).await.unwrap(), Outcome::Done);
         assert_eq!(it.members().len(), 1);
-        assert_eq!(it.store.delete(&key(last), None, now()).await.unwrap(), Outcome::Done);
+        let left = (n % 4 == 0).then(ended);
+        assert_eq!(it.store.delete(&key(last), left, now()).await.unwrap(), Outcome::Done);
         assert_eq!(it.members(), [b""; 0]);
     }
 }
@@ -210,14 +240,15 @@ async fn calls_dropped_at_any_point_hide_no_session() {
                 .is_none(),
         );
         assert_eq!(handles(store).await, [handle(n)]);
+        let left = (n % 2 == 0).then(ended);
         if n % 3 == 0 {
-            note(drop_after(chances, store.delete(&new, None, now())).await.is_none());
-            store.delete(&new, None, now()).await.unwrap();
+            note(drop_after(chances, store.delete(&new, left.clone(), now())).await.is_none());
+            store.delete(&new, left.clone(), now()).await.unwrap();
         } else {
-            note(drop_after(chances, store.revoke(ALICE, &[handle(n)], None, now())).await.is_none());
-            store.revoke(ALICE, &[handle(n)], None, now()).await.unwrap();
+            note(drop_after(chances, store.revoke(ALICE, &[handle(n)], left.clone(), now())).await.is_none());
+            store.revoke(ALICE, &[handle(n)], left.clone(), now()).await.unwrap();
         }
-        assert!(!it.is_live(n + 1_000).await);
+        assert_eq!(store.load(&new, now()).await.unwrap(), left.map(Entry::Retired));
         assert_eq!(handles(store).await, []);
     }
     assert!(dropped > 100, "only {dropped} were dropped");

@@ -9,7 +9,7 @@ use session_state::store::{Entry, Outcome, Store as _, StoreError, StoreErrorKin
 
 use tokio::time::Instant;
 
-use super::{ask, beside, key, keys, now, open, record};
+use super::{ask, beside, ended, key, keys, now, open, record};
 use crate::harness::engines::{REDIS, REDIS_PING, find};
 use crate::harness::process::{Server, Spec};
 use crate::harness::proxy::{Fault, Proxy};
@@ -146,6 +146,7 @@ async fn a_write_to_a_replica_is_an_error() {
 #[tokio::test]
 async fn a_full_server_rejects_new_sessions_and_accepts_logouts() {
     let Some((server, store)) = begin().await else { return };
+    assert!(store.create(&key(3), Arc::new(record(1, 1)), now()).await.unwrap());
     let mut connection = beside(&REDIS.url(server.address()));
     ask::<()>(&mut connection, "CONFIG SET maxmemory-policy noeviction");
     ask::<()>(&mut connection, "CONFIG SET maxmemory 1");
@@ -153,7 +154,11 @@ async fn a_full_server_rejects_new_sessions_and_accepts_logouts() {
     assert_failed(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await);
     assert!(store.load(&key(1), now()).await.unwrap().is_some());
     assert_eq!(store.delete(&key(1), None, now()).await.unwrap(), Outcome::Done);
-    assert_eq!(keys(&mut connection, ""), [""; 0]);
+    assert_eq!(store.load(&key(1), now()).await.unwrap(), None);
+    let left = ended();
+    assert_eq!(store.delete(&key(3), Some(left.clone()), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.load(&key(3), now()).await.unwrap(), Some(Entry::Retired(left)));
+    assert_eq!(keys(&mut connection, "").len(), 1);
 }
 
 #[tokio::test]

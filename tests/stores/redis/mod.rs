@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use redis::{Connection, FromRedisValue};
-use session_state::store::{Handle, Record, StoreKey, Values, Version};
+use session_state::store::{Forward, Handle, Record, StoreKey, Values, Version};
 use session_state::{Clock as _, RedisStore, SystemClock, Timestamp};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -90,6 +90,11 @@ fn record(n: u64, version: u64) -> Record {
     record.version = Version::from_u64(version);
     record.values = Values::from_pairs([("n", n.to_string().as_bytes())]);
     record
+}
+
+/// Returns the forward of a session that has just ended.
+fn ended() -> Forward {
+    Forward { successor: None, grace_until: Timestamp::default(), expires_at: now().after(MINUTE) }
 }
 
 /// Returns a record with these last-seen time and deadline.

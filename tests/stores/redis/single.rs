@@ -8,7 +8,7 @@ use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store as _,
 use session_state::test_kit::conformance::{check, compare_with_model};
 
 use super::{
-    HOUR, MINUTE, PREFIX, ask, beside, key, keys, keys_without_ttl, now, open, prefix, record, record_between,
+    HOUR, MINUTE, PREFIX, ask, beside, ended, key, keys, keys_without_ttl, now, open, prefix, record, record_between,
 };
 use crate::harness::engines::REDIS;
 use crate::harness::proxy::Proxy;
@@ -73,7 +73,7 @@ async fn every_call_takes_one_round_trip() {
             store.touch(&key(old), Version::from_u64(2), now, now.after(2 * HOUR), now).await.unwrap() == Outcome::Done,
         );
         count(store.renew(renewal(old, 2, new, record(3, 3)), now).await.unwrap() == Outcome::Done);
-        count(store.delete(&key(new), None, now).await.unwrap() == Outcome::Done);
+        count(store.delete(&key(new), Some(ended()), now).await.unwrap() == Outcome::Done);
         let learning = [2, 1, 2, 1, 2, 2, 2];
         assert_eq!(trips, if n == 0 { learning } else { [1; 7] });
     }
@@ -111,6 +111,10 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
     renewal.forward.expires_at = now.after(HOUR);
     assert_eq!(store.renew(renewal, now).await.unwrap(), Outcome::Done);
     assert_ttl(2, 3 * HOUR);
+    let left = Forward { expires_at: now.after(2 * HOUR), ..ended() };
+    store.delete(&key(2), Some(left), now).await.unwrap();
+    assert_ttl(2, 2 * HOUR);
+    assert!(store.create(&key(2), ends(3 * HOUR), now.after(2 * HOUR)).await.unwrap());
     store.delete(&key(2), None, now).await.unwrap();
     assert_ttl(1, HOUR);
     store.update(&key(1), Version::FIRST, ends(HOUR), now).await.unwrap();

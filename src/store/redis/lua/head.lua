@@ -24,6 +24,14 @@ local function is_live(version)
   return is_there and is_session and head:sub(2, 9) == version
 end
 
+-- Writes the entry that replaces the session. Where a renewal in two steps has placed the session, a delayed repetition
+-- must not place it again: the entry stays for longer than any command can be in flight.
+local was_placed, LONGEST_FLIGHT = kind == 'S' or kind == 'Q', 300000
+local function leave(entry, ttl)
+  if was_placed and tonumber(ttl) < LONGEST_FLIGHT then ttl = LONGEST_FLIGHT end
+  redis.call('SET', KEYS[1], entry, 'PX', ttl)
+end
+
 -- Returns the member of a session in an index.
 local function member(owner, key)
   return owner:sub(33) .. key:sub(-43)

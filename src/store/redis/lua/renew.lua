@@ -3,7 +3,7 @@
 if not is_there then return false end
 if not is_live(ARGV[2]) then return redis.call('GET', KEYS[1]) end
 if KEYS[2] then redis.call('SET', KEYS[2], ARGV[5], 'PX', ARGV[6]) end
-redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+leave(ARGV[3], ARGV[4])
 if KEYS[3] then
   local next_owner = owner_of(ARGV[5])
   local is_theirs = owner and owner:sub(1, 32) == next_owner:sub(1, 32)

@@ -8,7 +8,7 @@ if next_owner and not KEYS[2] and ARGV[5] == '' then
   if next_owner ~= owner or number(deadline) - number(head:sub(18, 25)) > SLACK then return {0, next_owner} end
 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-if kind == 'S' or kind == 'Q' then redis.call('SETRANGE', KEYS[1], 0, next_owner and 'Q' or 'S') end
+if was_placed then redis.call('SETRANGE', KEYS[1], 0, next_owner and 'Q' or 'S') end
 if KEYS[2] then index_add(KEYS[2], member(next_owner, KEYS[1]), deadline) end
 if owner and owner ~= next_owner then return {1, owner} end
 return 1
