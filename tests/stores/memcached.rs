@@ -1,5 +1,6 @@
 //! Sessions in memcached.
 
+use std::ops::Range;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use session_state::Timestamp;
 use session_state::store::{
-    Entry, MemcachedStore, Outcome, Record, Store, StoreError, StoreErrorKind, StoreKey, Values, Version,
+    Entry, Forward, MemcachedStore, Outcome, Record, Store, StoreError, StoreErrorKind, StoreKey, Values, Version,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -17,7 +18,8 @@ use crate::harness::engines::{MEMCACHED, find};
 use crate::harness::process::{Ping, Place, Server, Spec};
 use crate::harness::proxy::{Fault, Proxy};
 use crate::records::{
-    HOUR, assert_dropped_calls_do_not_answer, assert_no_revival, key, live, next, now, number_in, record, renewal,
+    HOUR, assert_dropped_calls_do_not_answer, assert_no_revival, ended, key, live, next, now, number_in, record,
+    renewal,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -92,9 +94,15 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
     drop(loaded);
     let renewed = live(&store, &key(2)).await.unwrap();
     took();
-    assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.delete(&key(2), Some(ended()), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(took(), 1, "a delete with a forward");
+    drop(renewed);
+    assert!(store.create(&key(3), record(3), now()).await.unwrap());
+    let renewed = live(&store, &key(3)).await.unwrap();
+    took();
+    assert_eq!(store.delete(&key(3), None, now()).await.unwrap(), Outcome::Done);
     assert_eq!(took(), 1, "a delete");
-    assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Gone);
+    assert_eq!(store.delete(&key(3), Some(ended()), now()).await.unwrap(), Outcome::Gone);
     assert_eq!(took(), 1, "a delete of nothing");
     drop(renewed);
     assert_eq!(proxy.connections(), 1, "one call after the other needs one connection");
@@ -118,6 +126,23 @@ async fn a_write_of_another_node_is_never_overwritten_from_a_cache() {
     assert_eq!(there.delete(&key(1), None, now()).await.unwrap(), Outcome::Done);
     assert_eq!(here.update(&key(1), Version::from_u64(2), next(&current, 4), now()).await.unwrap(), Outcome::Gone);
     assert_eq!(live(&there, &key(1)).await, None);
+}
+
+#[tokio::test]
+async fn a_late_renewal_does_not_revive_a_session_that_ended_under_its_new_key() {
+    let Some(address) = MEMCACHED.shared() else { return };
+    let prefix = format!("late-{}:", std::process::id());
+    let node = async || MemcachedStore::connect(&address).await.unwrap().with_key_prefix(&prefix).unwrap();
+    let (here, there) = (node().await, node().await);
+    here.create(&key(1), record(1), now()).await.unwrap();
+    // It has checked the old key.
+    let known = live(&here, &key(1)).await.unwrap();
+    let renewal = renewal(key(1), key(2), &known);
+    let left = ended();
+    assert_eq!(there.renew(renewal.clone(), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(there.delete(&key(2), Some(left.clone()), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(here.renew(renewal.clone(), now()).await.unwrap(), Outcome::Retired(renewal.forward));
+    assert_eq!(there.load(&key(2), now()).await.unwrap(), Some(Entry::Retired(left)));
 }
 
 #[tokio::test]
@@ -174,8 +199,9 @@ async fn evicted_sessions_are_gone_and_the_rest_is_unchanged() {
 }
 
 #[tokio::test]
-async fn a_server_without_eviction_reports_that_it_is_full() {
-    let Some(server) = server(&["-m", "2", "-M"]) else { return };
+async fn a_server_without_eviction_reports_that_it_is_full_and_accepts_logouts() {
+    // Forwards take as much memory as sessions.
+    let Some(server) = server(&["-m", "2", "-M", "-n", "5000"]) else { return };
     let store = open(&url(&server)).await;
     let filler = vec![b'x'; 4_000];
     let mut refused = None;
@@ -189,6 +215,9 @@ async fn a_server_without_eviction_reports_that_it_is_full() {
     }
     assert_eq!(refused.as_ref().map(StoreError::kind), Some(StoreErrorKind::Full));
     assert!(live(&store, &key(0)).await.is_some(), "existing sessions stay");
+    assert_eq!(store.delete(&key(0), Some(ended()), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(store.load(&key(0), now()).await.unwrap(), None, "there is no room for the forward");
+    assert_eq!(store.delete(&key(1), None, now()).await.unwrap(), Outcome::Done);
 }
 
 #[tokio::test]
@@ -213,14 +242,24 @@ async fn the_server_keeps_an_entry_until_it_expires() {
         let key = key(0xabcd_0000 + n);
         let text = key_text(&key);
         let _ = ask(&address, &format!("md session:{text}\r\n")).await;
+        let forward = Forward { expires_at: record.expires_at, ..ended() };
         assert!(store.create(&key, Arc::new(record), now).await.unwrap());
-        let left = ask(&address, &format!("mg session:{text} t\r\n")).await;
-        let left: i64 =
-            left.trim_end().strip_prefix("HD t").unwrap_or_else(|| panic!("{lifetime:?}: {left}")).parse().unwrap();
-        match expected {
-            Some(range) => assert!(range.contains(&left), "{lifetime:?}: {left} seconds are left"),
-            None => assert_eq!(left, -1, "{lifetime:?}"),
-        }
+        assert_time_left(&address, &text, lifetime, expected.clone()).await;
+        let mut longer = Record::clone(&self::record(n));
+        longer.expires_at = now.after(2 * lifetime);
+        assert_eq!(store.update(&key, Version::FIRST, Arc::new(longer), now).await.unwrap(), Outcome::Done);
+        assert_eq!(store.delete(&key, Some(forward), now).await.unwrap(), Outcome::Done);
+        assert_time_left(&address, &text, lifetime, expected).await;
+    }
+}
+
+async fn assert_time_left(address: &str, key: &str, lifetime: Duration, expected: Option<Range<i64>>) {
+    let left = ask(address, &format!("mg session:{key} t\r\n")).await;
+    let left: i64 =
+        left.trim_end().strip_prefix("HD t").unwrap_or_else(|| panic!("{lifetime:?}: {left}")).parse().unwrap();
+    match expected {
+        Some(range) => assert!(range.contains(&left), "{lifetime:?}: {left} seconds are left"),
+        None => assert_eq!(left, -1, "{lifetime:?}"),
     }
 }
 
@@ -331,6 +370,14 @@ async fn a_call_with_a_lost_reply_can_be_retried() {
     proxy.cut_reply(0, 0);
     assert!(store.delete(&key(3), None, now()).await.is_err());
     assert_eq!(store.delete(&key(3), None, now()).await.unwrap(), Outcome::Gone);
+    drop(loaded);
+
+    store.create(&key(4), record(4), now()).await.unwrap();
+    let loaded = live(&store, &key(4)).await.unwrap();
+    let (left, later) = (ended(), ended());
+    proxy.cut_reply(0, 0);
+    assert!(store.delete(&key(4), Some(left.clone()), now()).await.is_err());
+    assert_eq!(store.delete(&key(4), Some(later), now()).await.unwrap(), Outcome::Retired(left));
     drop(loaded);
 }
 

@@ -54,6 +54,11 @@ pub(crate) fn renewal(old: StoreKey, new: StoreKey, record: &Record) -> Renewal 
     Renewal { old, expected: record.version, new, record: next(record, 99), forward }
 }
 
+/// Returns the forward of a session that has just ended.
+pub(crate) fn ended() -> Forward {
+    Forward { successor: None, grace_until: Timestamp::default(), expires_at: now().after(HOUR) }
+}
+
 /// Returns the live record under a key.
 pub(crate) async fn live(store: &impl Store, key: &StoreKey) -> Option<Arc<Record>> {
     match store.load(key, now()).await.unwrap() {
@@ -89,15 +94,15 @@ pub(crate) async fn assert_dropped_calls_do_not_answer(store: &impl Store, proxy
 /// one renews, about half touch, and the others update.
 pub(crate) async fn assert_no_revival<S: Store + Clone>(nodes: &[S], rounds: u64, tasks: usize) {
     for round in 0..rounds {
-        let (old, new) = (key(2 * round), key(2 * round + 1));
+        let (old, new, left) = (key(2 * round), key(2 * round + 1), (round % 2 == 0).then(ended));
         nodes[0].create(&old, record(0), now()).await.unwrap();
         let mut running = JoinSet::new();
         for n in 0..tasks {
-            let node = nodes[n % nodes.len()].clone();
+            let (node, left) = (nodes[n % nodes.len()].clone(), left.clone());
             running.spawn(async move {
                 if n == 0 {
-                    if let Outcome::Retired(_) = node.delete(&old, None, now()).await.unwrap() {
-                        node.delete(&new, None, now()).await.unwrap();
+                    if let Outcome::Retired(_) = node.delete(&old, left.clone(), now()).await.unwrap() {
+                        node.delete(&new, left, now()).await.unwrap();
                     }
                     return;
                 }

@@ -9,7 +9,7 @@ use super::entry;
 use super::pool::Pool;
 use crate::base64url;
 use crate::clock::{Clock as _, SystemClock, Timestamp, whole_millis};
-use crate::store::{Entry, Record, StoreError, StoreKey};
+use crate::store::{Entry, Forward, Record, StoreError, StoreKey};
 
 pub(super) const NAME: &str = "memcached";
 
@@ -113,6 +113,10 @@ pub(super) struct Value<'v> {
 impl Value<'_> {
     pub(super) fn of_record(record: &Record) -> Self {
         Self { bytes: entry::encode_record(record).into(), expires_at: record.expires_at }
+    }
+
+    pub(super) fn of_forward(forward: &Forward) -> Self {
+        Self { bytes: entry::encode_forward(forward).into(), expires_at: forward.expires_at }
     }
 
     pub(super) fn borrow(&self) -> Value<'_> {

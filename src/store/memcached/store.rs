@@ -4,13 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::connection::ClientError;
-use super::entry;
 use super::items::{Found, Items, MAX_ATTEMPTS, Mode, NAME, Value, failed};
 use super::pool::Pool;
 use super::recent::Recent;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreErrorKind, StoreKey, Version};
 
 const DEFAULT_PORT: u16 = 11_211;
 const DEFAULT_CONNECTIONS: usize = 32;
@@ -44,7 +43,8 @@ const MAX_PREFIX: usize = 200;
 ///
 /// A record that is larger than an item of the server (`-I`, 1 MiB by default) is rejected with
 /// [`StoreErrorKind::TooLarge`](crate::store::StoreErrorKind::TooLarge) before it is sent, and the stored record stays.
-/// A full server that must not evict (`-M`) returns [`StoreErrorKind::Full`](crate::store::StoreErrorKind::Full).
+/// A full server that must not evict (`-M`) returns [`StoreErrorKind::Full`](crate::store::StoreErrorKind::Full). It
+/// accepts every delete, but may have no room for the [`Forward`]; then it is as if the forward had been evicted.
 ///
 /// # Security
 ///
@@ -260,23 +260,35 @@ impl Store for MemcachedStore {
             Ok(known) => known,
             Err(outcome) => return Ok(outcome),
         };
-        // An entry under the new key is left from an earlier attempt: no other call has this key.
-        let inserted = self.items.insert(&new, Value::of_record(&record), |_| true, now).await?;
+        // A record under the new key is left from an earlier attempt: no other call has this key. A forward means that
+        // the session has moved there and moved on, or ended.
+        let is_record = |found: &Found| matches!(found.entry, Entry::Live(_));
+        let inserted = self.items.insert(&new, Value::of_record(&record), is_record, now).await?;
         self.recent.remember(&old, cas, &current);
-        let retired = Value { bytes: entry::encode_forward(&forward).into(), expires_at: forward.expires_at };
+        let retired = Value::of_forward(&forward);
         let outcome = self.change(&old, Some(expected), now, |_| Change::Put(retired.borrow())).await?;
         match (&outcome, inserted) {
             (Outcome::Done, Some(cas)) => self.recent.remember(&new, cas, &record),
-            (Outcome::Done, None) => {}
             (Outcome::Retired(found), _) if *found == forward => {}
+            (_, None) => {}
             // No forward leads to the new key.
-            _ => drop(self.items.remove(&new, None).await?),
+            (_, Some(_)) => drop(self.items.remove(&new, None).await?),
         }
         Ok(outcome)
     }
 
-    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.change(key, None, now, |_| Change::Remove).await
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        let remove = || self.change(key, None, now, |_| Change::Remove);
+        let Some(forward) = forward else { return remove().await };
+        let retired = Value::of_forward(&forward);
+        match self.change(key, None, now, |_| Change::Put(retired.borrow())).await {
+            // The session ends all the same. The server may have removed it together with the value that it rejected.
+            Err(error) if error.kind() == StoreErrorKind::Full => match remove().await? {
+                Outcome::Gone => Ok(Outcome::Done),
+                outcome => Ok(outcome),
+            },
+            outcome => outcome,
+        }
     }
 }
 
