@@ -21,7 +21,7 @@ pub(super) const EXPIRES_AT: &str = "expires_at";
 pub(super) const PURGE_AT: &str = "purge_at";
 /// The attempt of a renewal that wrote the document.
 pub(super) const RENEWED_BY: &str = "renewed_by";
-/// The revocation that expired the session, which is then deleted.
+/// The revocation that ended the session, and is about to remove the rest of it.
 pub(super) const REVOKED_BY: &str = "revoked_by";
 
 const CREATED_AT: &str = "created_at";
@@ -62,9 +62,9 @@ pub(super) fn of_record(key: &StoreKey, record: &Record, purge_at: DateTime) -> 
     document
 }
 
-pub(super) fn of_forward(key: &StoreKey, forward: &Forward, purge_at: DateTime) -> Document {
+/// Returns the document of a forward without its key.
+pub(super) fn of_forward(forward: &Forward, purge_at: DateTime) -> Document {
     let mut document = doc! {
-        ID: binary(key.as_bytes()),
         GRACE_UNTIL: millis(forward.grace_until),
         EXPIRES_AT: millis(forward.expires_at),
         PURGE_AT: purge_at,
@@ -191,7 +191,7 @@ mod tests {
             documents.push((Entry::Live(record.clone().into()), of_record(&key, &record, purge_at)));
         }
         for forward in [forward(None), forward(Some([2; 32]))] {
-            documents.push((Entry::Retired(forward.clone()), of_forward(&key, &forward, purge_at)));
+            documents.push((Entry::Retired(forward.clone()), of_forward(&forward, purge_at)));
         }
         documents
     }

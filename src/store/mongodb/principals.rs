@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
-use mongodb::options::{Collation, IndexOptions};
+use mongodb::options::{Collation, IndexOptions, UpdateModifications};
 use mongodb::{Collection, IndexModel};
 
 use super::document::{self, EXPIRES_AT, HANDLE, ID, PRINCIPAL, PURGE_AT, REVOKED_BY, VALUES, binary, millis};
-use super::query::{NAME, failed, purge_at};
+use super::query::{self, NAME, and, failed, purge_at};
 use crate::clock::Timestamp;
-use crate::store::{DecodeRecordError, Handle, Record, StoreError};
+use crate::store::{DecodeRecordError, Forward, Handle, Record, StoreError};
 
 const SESSIONS: &str = "sessions";
 
-/// How long revoked documents are kept for the revocation to read them.
+/// How long revoked documents are kept at least for the revocation to read them.
 const READ_WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// Returns the index over principals. It contains only documents with a principal, so no forwards.
@@ -83,28 +83,28 @@ pub(super) async fn count(
     sum.and_then(|sum| sum.try_into().ok()).ok_or_else(|| StoreError::undecodable(NAME, DecodeRecordError::malformed()))
 }
 
-/// Expires the sessions first, with one command that also writes the ID of this revocation: an expired document does
-/// not exist for any other call. Then reads the documents with this ID, and deletes them.
+/// Ends the sessions first, with one command that also writes the ID of this revocation: each document becomes a
+/// forward, or expires, so that no other call takes it for a session. Then reads the documents with this ID, and
+/// removes the rest of the sessions.
 ///
 /// A session that is renewed while the server updates the documents may be missed. The read then finds it live, under
-/// one of its two keys, and the revocation starts over. A renewal that finds its old key expired deletes the new one by
-/// itself.
+/// one of its two keys, and the revocation starts over. A renewal that finds no session under its old key deletes the
+/// new one by itself.
 pub(super) async fn revoke(
     sessions: &Collection<Document>,
     principal: &str,
     handles: &[Handle],
+    forward: Option<&Forward>,
     now: Timestamp,
 ) -> Result<Vec<Handle>, StoreError> {
     let handles: Vec<Bson> = handles.iter().map(|handle| binary(handle.as_bytes())).collect();
     let of_principal = doc! { PRINCIPAL: principal, HANDLE: { "$in": handles } };
-    let (revocation, past) = (ObjectId::new(), millis(Timestamp::from_millis(0)));
-    let (is_live, is_ended) = (doc! { EXPIRES_AT: { "$gt": millis(now) } }, doc! { REVOKED_BY: revocation });
+    let revocation = ObjectId::new();
+    let (is_live, is_ended) = (query::live(now), doc! { REVOKED_BY: revocation });
     let live = and(&of_principal, is_live.clone());
     let ended = and(&of_principal, is_ended.clone());
     let either = and(&of_principal, doc! { "$or": [is_live, is_ended] });
-    // Late enough that the engine does not delete the documents before they are read.
-    let soon = purge_at(now.after(READ_WINDOW), now);
-    let end = doc! { "$set": { EXPIRES_AT: past, PURGE_AT: soon, REVOKED_BY: revocation } };
+    let end = end(revocation, forward, now);
     let mut removed = HashSet::new();
     loop {
         sessions.update_many(live.clone(), end.clone()).collation(bytewise()).await.map_err(failed)?;
@@ -124,20 +124,48 @@ pub(super) async fn revoke(
         }
     }
     if !removed.is_empty() {
-        sessions.delete_many(ended).collation(bytewise()).await.map_err(failed)?;
+        finish(sessions, ended, forward, now).await?;
     }
     Ok(removed.into_iter().collect())
 }
 
-fn and(one: &Document, other: Document) -> Document {
-    let mut both = one.clone();
-    both.extend(other);
-    both
+/// Returns the update that ends a session. A forward keeps the fields that the revocation finds it by.
+fn end(revocation: ObjectId, forward: Option<&Forward>, now: Timestamp) -> UpdateModifications {
+    // Late enough that the engine does not delete the documents before they are read.
+    let soon = now.after(READ_WINDOW);
+    let Some(forward) = forward else {
+        let past = millis(Timestamp::from_millis(0));
+        let ended = doc! { EXPIRES_AT: past, PURGE_AT: purge_at(soon, now), REVOKED_BY: revocation };
+        return doc! { "$set": ended }.into();
+    };
+    let mut ended = document::of_forward(forward, purge_at(forward.expires_at.max(soon), now));
+    for kept in [ID, PRINCIPAL, HANDLE] {
+        ended.insert(kept, format!("${kept}"));
+    }
+    ended.insert(REVOKED_BY, revocation);
+    vec![doc! { "$replaceWith": ended }].into()
+}
+
+/// Deletes the documents of revoked sessions, or removes from their forwards what those of renewals do not have.
+async fn finish(
+    sessions: &Collection<Document>,
+    ended: Document,
+    forward: Option<&Forward>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(forward) = forward else {
+        return sessions.delete_many(ended).collation(bytewise()).await.map(drop).map_err(failed);
+    };
+    let rest = doc! {
+        "$unset": { PRINCIPAL: "", HANDLE: "", REVOKED_BY: "" },
+        "$set": { PURGE_AT: purge_at(forward.expires_at, now) },
+    };
+    sessions.update_many(ended, rest).collation(bytewise()).await.map(drop).map_err(failed)
 }
 
 /// Returns the filter for the live records of a principal.
 fn live_of(principal: &str, now: Timestamp) -> Document {
-    doc! { PRINCIPAL: principal, EXPIRES_AT: { "$gt": millis(now) } }
+    and(&doc! { PRINCIPAL: principal }, query::live(now))
 }
 
 /// Returns the collation that compares byte by byte, whatever the default of the collection.

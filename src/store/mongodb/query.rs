@@ -7,7 +7,7 @@ use mongodb::error::{Error as DriverError, ErrorKind, WriteFailure};
 
 use super::document::{self, EXPIRES_AT, ID, VERSION, binary, millis};
 use crate::clock::{Clock as _, SystemClock, Timestamp, whole_millis};
-use crate::store::{Record, StoreError, StoreKey, Version};
+use crate::store::{Forward, Record, StoreError, StoreKey, Version};
 
 pub(super) const NAME: &str = "mongodb";
 
@@ -24,7 +24,19 @@ pub(super) fn by_key(key: &StoreKey) -> Document {
     doc! { ID: binary(key.as_bytes()) }
 }
 
-/// Returns the filter for the live record of a version. A forward has no version.
+/// Returns the filter for live records. A forward has no version.
+pub(super) fn live(now: Timestamp) -> Document {
+    doc! { VERSION: { "$exists": true }, EXPIRES_AT: { "$gt": millis(now) } }
+}
+
+/// Returns the filter that both filters match.
+pub(super) fn and(one: &Document, other: Document) -> Document {
+    let mut both = one.clone();
+    both.extend(other);
+    both
+}
+
+/// Returns the filter for the live record of a version. A forward has none.
 pub(super) fn by_version(key: &StoreKey, expected: Version, now: Timestamp) -> Document {
     doc! { ID: binary(key.as_bytes()), VERSION: expected.as_u64().cast_signed(), EXPIRES_AT: { "$gt": millis(now) } }
 }
@@ -32,6 +44,11 @@ pub(super) fn by_version(key: &StoreKey, expected: Version, now: Timestamp) -> D
 pub(super) fn to_document(key: &StoreKey, record: &Record, now: Timestamp) -> Result<Document, StoreError> {
     check_size(record)?;
     Ok(document::of_record(key, record, purge_at(record.expires_at, now)))
+}
+
+/// Returns the document that replaces that of a session.
+pub(super) fn to_forward(forward: &Forward, now: Timestamp) -> Document {
+    document::of_forward(forward, purge_at(forward.expires_at, now))
 }
 
 pub(super) fn check_size(record: &Record) -> Result<(), StoreError> {
@@ -48,6 +65,12 @@ pub(super) fn purge_at(expires_at: Timestamp, now: Timestamp) -> DateTime {
 
 pub(super) fn is_duplicate_key(error: &DriverError) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
+}
+
+/// Returns whether an update failed since its upsert found the key taken.
+pub(super) fn is_taken(answer: &Document) -> bool {
+    let first = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document());
+    first.is_some_and(|error| error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY))
 }
 
 pub(super) fn failed(error: DriverError) -> StoreError {

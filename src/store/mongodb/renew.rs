@@ -4,8 +4,8 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{doc, serialize_to_bson};
 use mongodb::options::{ReadPreference, SelectionCriteria};
 
-use super::document::{self, EXPIRES_AT, RENEWED_BY, millis};
-use super::query::{NAME, Refused, by_key, by_version, check_size, failed, purge_at};
+use super::document::{self, RENEWED_BY};
+use super::query::{NAME, Refused, and, by_key, by_version, check_size, failed, is_taken, live, purge_at, to_forward};
 use super::store::MongodbStore;
 use crate::clock::Timestamp;
 use crate::store::{Entry, Outcome, Renewal, StoreError};
@@ -27,6 +27,11 @@ impl MongodbStore {
         let inserted = match self.move_record(renewal, attempt, now).await? {
             Moved::Wholly => return Ok(Outcome::Done),
             Moved::NotFromOld { inserted } => inserted,
+            Moved::NotAtAll => {
+                let outcome = self.outcome(&renewal.old, now).await?;
+                let is_live = matches!(outcome, Outcome::Conflict(_));
+                return if is_live { Err(StoreError::failed(NAME, Refused)) } else { Ok(outcome) };
+            }
         };
         let outcome = self.outcome(&renewal.old, now).await?;
         let mut left_over = by_key(&renewal.new);
@@ -49,23 +54,24 @@ impl MongodbStore {
         let Renewal { old, expected, new, record, forward } = renewal;
         let mut record = document::of_record(new, record, purge_at(record.expires_at, now));
         record.insert(RENEWED_BY, attempt);
-        let forward = document::of_forward(old, forward, purge_at(forward.expires_at, now));
         let write_concern = serialize_to_bson(&self.write_concern).map_err(|error| StoreError::failed(NAME, error))?;
-        // A live document under the new key is left from an earlier attempt: no other call has this key. One that was
-        // revoked meanwhile is not revived: the filter does not match, and the insert of the upsert fails.
-        let mut free_or_live = by_key(new);
-        free_or_live.insert(EXPIRES_AT, doc! { "$gt": millis(now) });
+        // A live record under the new key is left from an earlier attempt: no other call has this key. One that has
+        // moved on or ended meanwhile is not revived: the filter does not match, and the insert of the upsert fails.
+        let free_or_live = and(&by_key(new), live(now));
         let command = doc! {
             "update": self.sessions.name(),
             "ordered": true,
             "updates": [
                 { "q": free_or_live, "u": record, "upsert": true },
-                { "q": by_version(old, *expected, now), "u": forward },
+                { "q": by_version(old, *expected, now), "u": to_forward(forward, now) },
             ],
             "writeConcern": write_concern,
         };
         let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
         let answer = self.database.run_command(command).selection_criteria(primary).await.map_err(failed)?;
+        if is_taken(&answer) {
+            return Ok(Moved::NotAtAll);
+        }
         if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
             return Err(StoreError::failed(NAME, Refused));
         }
@@ -83,4 +89,6 @@ enum Moved {
     NotFromOld {
         inserted: bool,
     },
+    /// The new key has a forward, or a document that is being revoked.
+    NotAtAll,
 }

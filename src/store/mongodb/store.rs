@@ -10,9 +10,9 @@ use mongodb::options::{
 };
 use mongodb::{Client, Collection, Database, IndexModel};
 
-use super::document::{self, EXPIRES_AT, ID, LAST_SEEN_AT, PURGE_AT, VERSION, binary, millis};
+use super::document::{self, EXPIRES_AT, ID, LAST_SEEN_AT, PURGE_AT, binary, millis};
 use super::principals;
-use super::query::{NAME, by_key, by_version, failed, is_duplicate_key, purge_at, to_document};
+use super::query::{NAME, and, by_key, by_version, failed, is_duplicate_key, live, purge_at, to_document, to_forward};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
 use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
@@ -24,7 +24,7 @@ const DEFAULT_COLLECTION: &str = "sessions";
 ///
 /// A session is one document. Its `_id` is the key, a hash of the session's ID; times are milliseconds since the Unix
 /// epoch; `version`, `generation`, `handle`, `principal` and `label` are fields; `values` is opaque. A renewal leaves a
-/// document with `grace_until` under the old key.
+/// document with `grace_until` under the old key, and an end one under the last key.
 ///
 /// Every write is one command with the expected version and the deadline as conditions. Nothing needs a transaction, so
 /// a standalone server is enough.
@@ -258,12 +258,16 @@ impl Store for MongodbStore {
         self.renew_record(&renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
-        let mut live = by_key(key);
-        live.insert(VERSION, doc! { "$exists": true });
-        live.insert(EXPIRES_AT, doc! { "$gt": millis(now) });
-        let result = self.sessions.delete_one(live).await.map_err(failed)?;
-        if result.deleted_count == 1 {
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        let live = and(&by_key(key), live(now));
+        let ended = match forward {
+            None => self.sessions.delete_one(live).await.map_err(failed)?.deleted_count,
+            Some(forward) => {
+                let forward = to_forward(&forward, now);
+                self.sessions.replace_one(live, forward).await.map_err(failed)?.matched_count
+            }
+        };
+        if ended == 1 {
             return Ok(Outcome::Done);
         }
         match self.outcome(key, now).await? {
@@ -291,10 +295,10 @@ impl Store for MongodbStore {
         &self,
         principal: &str,
         sessions: &[Handle],
-        _: Option<Forward>,
+        forward: Option<Forward>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        principals::revoke(&self.sessions, principal, sessions, now).await
+        principals::revoke(&self.sessions, principal, sessions, forward.as_ref(), now).await
     }
 }
 

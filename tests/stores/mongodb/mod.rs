@@ -11,7 +11,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection};
 use session_state::Timestamp;
 use session_state::store::{
-    Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values, Version,
+    Entry, Forward, Handle, MongodbStore, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values, Version,
 };
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,8 +20,8 @@ use crate::harness::engines::MONGODB;
 use crate::harness::process::Server;
 use crate::harness::proxy::{Fault, Proxy};
 use crate::records::{
-    HOUR, assert_dropped_calls_do_not_answer, assert_no_revival, key, live, next, now, number, number_in, record,
-    renewal,
+    HOUR, assert_dropped_calls_do_not_answer, assert_no_revival, ended, key, live, next, now, number, number_in,
+    record, renewal,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -88,6 +88,10 @@ async fn calls_take_the_round_trips_that_the_guide_promises() {
     assert_eq!(took(), 2, "a renewal");
     assert_eq!(store.delete(&key(2), None, now()).await.unwrap(), Outcome::Done);
     assert_eq!(took(), 1, "a delete");
+    store.create(&key(3), record(3), now()).await.unwrap();
+    took();
+    assert_eq!(store.delete(&key(3), Some(ended()), now()).await.unwrap(), Outcome::Done);
+    assert_eq!(took(), 1, "a delete with a forward");
 }
 
 #[tokio::test]
@@ -206,6 +210,42 @@ async fn documents_match_the_guide_and_have_an_expiry_date() {
     collection.update_one(doc! {}, doc! { "$set": { "values": "changed by hand" } }).await.unwrap();
     let error = store.load(&key(1), then).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Undecodable);
+}
+
+#[tokio::test]
+async fn a_session_that_ended_leaves_the_document_that_a_renewal_leaves() {
+    let Some(address) = MONGODB.shared() else { return };
+    let store = open(&address).await;
+    let collection = collection(&store, &address).await;
+    let then = Timestamp::from_millis(1_000_000);
+    let mut full = Record::new(Handle::from_bytes([1; 16]), then, then.after(5 * HOUR));
+    (full.principal, full.label, full.authenticated_at) = (Some("alice".into()), Some("label".into()), Some(then));
+    (full.idle_timeout, full.absolute_timeout) = (Some(HOUR), Some(HOUR));
+    for successor in [None, Some([7; 32])] {
+        let left = Forward { successor, grace_until: then.after(HOUR), expires_at: then.after(2 * HOUR) };
+        let renewal = Renewal { forward: left.clone(), ..renewal(key(1), key(4), &full) };
+        let mut documents = Vec::new();
+        for n in 1..=3 {
+            store.create(&key(n), Arc::new(full.clone()), then).await.unwrap();
+            // The fields of a record that was renewed.
+            let set = doc! { "$set": { "renewed_by": mongodb::bson::oid::ObjectId::new() } };
+            collection.update_many(doc! { "handle": { "$exists": true } }, set).await.unwrap();
+            match n {
+                1 => drop(store.renew(renewal.clone(), then).await.unwrap()),
+                2 => drop(store.delete(&key(2), Some(left.clone()), then).await.unwrap()),
+                _ => drop(store.revoke("alice", &[full.handle], Some(left.clone()), then).await.unwrap()),
+            }
+            assert_eq!(store.load(&key(n), then).await.unwrap(), Some(Entry::Retired(left.clone())));
+            let mut document = collection.find_one(doc! { "grace_until": { "$exists": true } }).await.unwrap().unwrap();
+            document.remove("_id");
+            let purge_at = document.remove("purge_at").unwrap().as_datetime().unwrap().timestamp_millis() as u64;
+            let lifetime = Timestamp::from_millis(purge_at).since(now());
+            assert!(lifetime > 2 * HOUR - MINUTE && lifetime <= 2 * HOUR, "{lifetime:?}");
+            documents.push(document);
+            collection.delete_many(doc! {}).await.unwrap();
+        }
+        assert_eq!(documents[1..], [documents[0].clone(), documents[0].clone()]);
+    }
 }
 
 #[tokio::test]

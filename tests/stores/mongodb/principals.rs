@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use mongodb::Client;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{Collation, CollationStrength};
+use tokio::task::JoinHandle;
 
 use super::*;
 
@@ -78,9 +79,11 @@ async fn finding_sessions_takes_the_round_trips_that_the_guide_promises() {
     assert_eq!(store.count(ALICE, now()).await.unwrap(), 20);
     assert_eq!(took(), 1, "a count");
     let sessions: Vec<_> = (1..=20).map(handle).collect();
-    assert_eq!(store.revoke(ALICE, &sessions, None, now()).await.unwrap().len(), 20);
-    assert_eq!(took(), 3, "a revocation of twenty");
-    assert_eq!(store.revoke(ALICE, &sessions, None, now()).await.unwrap(), []);
+    assert_eq!(store.revoke(ALICE, &sessions[..10], None, now()).await.unwrap().len(), 10);
+    assert_eq!(took(), 3, "a revocation of ten");
+    assert_eq!(store.revoke(ALICE, &sessions[10..], Some(ended()), now()).await.unwrap().len(), 10);
+    assert_eq!(took(), 3, "a revocation of ten with a forward");
+    assert_eq!(store.revoke(ALICE, &sessions, Some(ended()), now()).await.unwrap(), []);
     assert_eq!(took(), 2, "a revocation of unknown sessions");
 }
 
@@ -178,6 +181,14 @@ async fn interrupted<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
     meanwhile: impl Future<Output = ()>,
 ) -> T {
+    let call = interrupt(proxy, call).await;
+    meanwhile.await;
+    proxy.heal();
+    call.await.unwrap()
+}
+
+/// Makes a call through a proxy that is a black hole after its first round trip.
+async fn interrupt<T: Send + 'static>(proxy: &Proxy, call: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let before = proxy.round_trips();
     proxy.set(Fault::Delay(Duration::from_millis(300)));
     let call = tokio::spawn(call);
@@ -185,9 +196,7 @@ async fn interrupted<T: Send + 'static>(
         tokio::task::yield_now().await;
     }
     proxy.set(Fault::BlackHole);
-    meanwhile.await;
-    proxy.heal();
-    call.await.unwrap()
+    call
 }
 
 /// A store with open connections, and the same store without the proxy.
@@ -207,18 +216,51 @@ async fn a_late_renewal_does_not_revive_a_revoked_session() {
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
     let record = of(Some(ALICE), 1);
-    slow.create(&key(1), Arc::clone(&record), now()).await.unwrap();
-    let renewal = renewal(key(1), key(2), &record);
-    let forward = renewal.forward.clone();
-    let late = renewal.clone();
-    let call = async move { slow.renew(late, now()).await.unwrap() };
-    let outcome = interrupted(&proxy, call, async {
-        assert_eq!(fast.renew(renewal, now()).await.unwrap(), Outcome::Done);
-        assert_eq!(fast.revoke(ALICE, &[handle(1)], None, now()).await.unwrap(), [handle(1)]);
-    });
-    assert_eq!(outcome.await, Outcome::Retired(forward));
-    assert_eq!(live(&fast, &key(2)).await, None);
-    assert_eq!(handles(&fast, ALICE).await, []);
+    for (old, is_revoked, left) in [(1, true, None), (11, true, Some(ended())), (21, false, Some(ended()))] {
+        let (old, new) = (key(old), key(old + 1));
+        slow.create(&old, Arc::clone(&record), now()).await.unwrap();
+        let renewal = renewal(old, new, &record);
+        let forward = renewal.forward.clone();
+        let (slow, late) = (slow.clone(), renewal.clone());
+        let call = async move { slow.renew(late, now()).await.unwrap() };
+        let outcome = interrupted(&proxy, call, async {
+            assert_eq!(fast.renew(renewal, now()).await.unwrap(), Outcome::Done);
+            if is_revoked {
+                assert_eq!(fast.revoke(ALICE, &[handle(1)], left.clone(), now()).await.unwrap(), [handle(1)]);
+            } else {
+                assert_eq!(fast.delete(&new, left.clone(), now()).await.unwrap(), Outcome::Done);
+            }
+        });
+        assert_eq!(outcome.await, Outcome::Retired(forward));
+        assert_eq!(fast.load(&new, now()).await.unwrap(), left.map(Entry::Retired));
+        assert_eq!(handles(&fast, ALICE).await, []);
+    }
+}
+
+/// By a crash or a time limit, when it has ended the sessions and not yet read them.
+#[tokio::test]
+async fn a_revocation_that_stops_halfway_has_ended_the_sessions() {
+    let Some(server) = MONGODB.server() else { return };
+    let proxy = Proxy::start(server.address()).await;
+    let (slow, fast) = two_ways(server, &proxy).await;
+    for (n, left) in [(1, None), (2, Some(ended()))] {
+        let (place, record) = (key(n.into()), of(Some(ALICE), n));
+        slow.create(&place, Arc::clone(&record), now()).await.unwrap();
+        let (slow, forward) = (slow.clone(), left.clone());
+        let call = async move { slow.revoke(ALICE, &[handle(n)], forward, now()).await };
+        interrupt(&proxy, call).await.abort();
+        proxy.heal();
+        let expected = left.clone().map_or(Outcome::Gone, Outcome::Retired);
+        assert_eq!(fast.load(&place, now()).await.unwrap(), left.clone().map(Entry::Retired));
+        assert_eq!(handles(&fast, ALICE).await, []);
+        assert_eq!(fast.count(ALICE, now()).await.unwrap(), 0);
+        assert_eq!(fast.revoke(ALICE, &[handle(n)], Some(ended()), now()).await.unwrap(), []);
+        assert_eq!(fast.update(&place, Version::FIRST, next(&record, 2), now()).await.unwrap(), expected);
+        assert_eq!(fast.delete(&place, Some(ended()), now()).await.unwrap(), expected);
+        assert_eq!(fast.renew(renewal(place, key(9), &record), now()).await.unwrap(), expected);
+        assert_eq!(fast.create(&place, record, now()).await.unwrap(), left.is_none());
+        fast.delete(&place, None, now()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -271,9 +313,9 @@ async fn a_retried_renewal_does_not_revive_a_revoked_session() {
             // A renewal of a session that is being removed may fail.
             tasks.spawn(async move { drop(store.renew(renewal, now()).await) });
         }
-        let revoking = store.clone();
+        let (revoking, left) = (store.clone(), (round % 2 == 0).then(ended));
         tasks.spawn(async move {
-            let removed = revoking.revoke(ALICE, &[handle(1)], None, now()).await.unwrap();
+            let removed = revoking.revoke(ALICE, &[handle(1)], left, now()).await.unwrap();
             assert_eq!(removed, [handle(1)]);
         });
         tasks.join_all().await;
@@ -307,14 +349,15 @@ async fn nothing_is_live_after_a_revocation_despite_concurrent_renewals() {
             }
             panic!("the session survived its revocation");
         });
+        let left = (round % 2 == 0).then(ended);
         let revocations: Vec<_> = (0..3)
             .map(|_| {
-                let store = store.clone();
+                let (store, left) = (store.clone(), left.clone());
                 tokio::spawn(async move {
                     for _ in 0..round % 7 {
                         tokio::task::yield_now().await;
                     }
-                    store.revoke(ALICE, &[session], None, now()).await.unwrap()
+                    store.revoke(ALICE, &[session], left, now()).await.unwrap()
                 })
             })
             .collect();
@@ -328,7 +371,7 @@ async fn nothing_is_live_after_a_revocation_despite_concurrent_renewals() {
         assert!(removals >= 1, "round {round}");
         claimed.insert(removals);
         let (last, outcome) = renewals.await.unwrap();
-        assert_eq!(outcome, Outcome::Gone, "round {round}");
+        assert_eq!(outcome, left.map_or(Outcome::Gone, Outcome::Retired), "round {round}");
         for step in 0..=last + 1 {
             assert_eq!(live(&store, &at(step)).await, None, "round {round}, step {step} of {last}");
         }
