@@ -61,10 +61,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         self.renew_on(&mut self.executor(), &renewal, now).await
     }
 
-    async fn delete(&self, key: &StoreKey, _: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
-        let call = Call { key: Some(key), now, ..Call::default() };
-        let executor = &mut self.executor();
-        let outcome = self.change(executor, &self.inner.statements.delete, &call).await?;
+    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
+        let call = Call { key: Some(key), forward: forward.as_ref(), now, ..Call::default() };
+        let delete = self.inner.statements.delete.for_call(&call);
+        let outcome = self.change(&mut self.executor(), delete, &call).await?;
         // The session was gone already, and another one was created under the key since.
         Ok(if let Outcome::Conflict(_) = outcome { Outcome::Gone } else { outcome })
     }
@@ -101,10 +101,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         &self,
         principal: &str,
         sessions: &[Handle],
-        _: Option<Forward>,
+        forward: Option<Forward>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        self.revoke_sessions(principal, sessions, now).await
+        self.revoke_sessions(principal, sessions, forward.as_ref(), now).await
     }
 }
 

@@ -28,6 +28,9 @@ const FIRST_RENEWED_COLUMN: usize = 1;
 /// The condition for a live record of the expected version. A forward has no version.
 pub(crate) const IS_EXPECTED: &str = "id_hash = :key AND version = :expected AND expires_at > :now";
 
+/// The condition for a live record of any version.
+pub(crate) const IS_LIVE: &str = "id_hash = :key AND version IS NOT NULL AND expires_at > :now";
+
 /// Returns an `INSERT` of a record under the parameter `key`, without the clause for a conflict.
 pub(crate) fn insert_record(name: &str, key: &str) -> String {
     format!("INSERT INTO {name} (id_hash, {}) VALUES ({})", COLUMNS.join(", "), record_values(key))
@@ -86,4 +89,13 @@ pub(crate) fn renew_by_upsert(name: &str, typed: impl Fn(&str, String) -> String
         typed("id_hash", ":key".to_owned()),
         renewal_assignments()
     )
+}
+
+/// Replaces the rows that `from` selects by forwards.
+///
+/// A `REPLACE` deletes a row and inserts another, as far as the foreign keys of other tables are concerned.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) fn retire_by_replace(name: &str, typed: impl Fn(&str, String) -> String, from: &str) -> String {
+    let forward = COLUMNS.map(|column| typed(column, forward_value(column))).join(", ");
+    format!("REPLACE INTO {name} (id_hash, {}) SELECT id_hash, {forward} {from}", COLUMNS.join(", "))
 }

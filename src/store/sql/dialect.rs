@@ -2,6 +2,7 @@
 
 use sqlx::Pool;
 
+use super::columns::IS_LIVE;
 use super::engine::Engine;
 use super::statement::Syntax;
 use super::table::Table;
@@ -35,8 +36,8 @@ pub(crate) trait Dialect: Engine + Syntax {
     /// ordered by [`ORDER_BY`](Self::ORDER_BY).
     const IS_AFTER: &'static str = "principal = :principal AND handle > :after";
     const ORDER_BY: &'static str = "handle";
-    /// Whether a `DELETE` can return the deleted rows.
-    const DELETE_RETURNS_ROWS: bool = true;
+    /// Whether one statement can delete sessions, insert forwards and return the handles.
+    const REVOKES_AT_ONCE: bool = false;
 
     /// Returns whether an error code means that a value or a row violates a constraint. By default the code is an
     /// SQLSTATE.
@@ -70,6 +71,18 @@ pub(crate) trait Dialect: Engine + Syntax {
     /// A renewal with another handle replaces the session: its row is deleted, and the record is a new row. If the
     /// statement cannot do that, it changes nothing, and `Statements::delete_old` and `Statements::insert_new` do it.
     fn renew(table: &Table) -> String;
+
+    /// Returns the statement that deletes the session under `:key` and inserts a forward in its place. It returns a row
+    /// as `returning` does.
+    fn retire(table: &Table) -> String {
+        Self::retire_all(table, IS_LIVE)
+    }
+
+    /// Returns the statement that deletes the sessions that fulfil a condition, and inserts a forward in place of each.
+    /// It returns their handles if [`REVOKES_AT_ONCE`](Self::REVOKES_AT_ONCE) is set.
+    ///
+    /// A forward is a new row, since rows of other tables may refer to that of the session.
+    fn retire_all(table: &Table, condition: &str) -> String;
 
     /// Returns the statement that deletes up to `:limit` expired rows.
     fn sweep(table: &Table) -> String;

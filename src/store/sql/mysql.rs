@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{MySql, MySqlPool};
 
-use super::columns::renew_by_upsert;
+use super::columns::{renew_by_upsert, retire_by_replace};
 use super::dialect::Dialect;
 use super::statement::Syntax;
 use super::store::SqlStore;
@@ -27,7 +27,7 @@ use crate::store::StoreError;
 /// ```
 ///
 /// Tested on MariaDB 10.11. It needs MariaDB 10.6 or MySQL 8.0, with InnoDB. Each call is one atomic statement,
-/// including a renewal; a call that changes nothing loads the reason with a second statement. A login that replaces
+/// including a renewal and a logout; a call that changes nothing loads the reason with a second statement. A login that replaces
 /// another principal takes a transaction, with four more round trips. Revoking sessions of a principal takes a
 /// transaction too, with five round trips for each hundred sessions.
 ///
@@ -98,8 +98,6 @@ impl Dialect for MySql {
         "principal = :principal AND CAST(principal AS BINARY) = CAST(:principal AS BINARY)";
     const IS_AFTER: &'static str = "principal = :principal AND handle > :after \
                                      AND CAST(principal AS BINARY) = CAST(:principal AS BINARY)";
-    /// MariaDB has `DELETE ... RETURNING`, but MySQL does not.
-    const DELETE_RETURNS_ROWS: bool = false;
 
     /// Strict mode turns warnings into errors, which keep their SQLSTATE.
     fn is_constraint_violation(code: &str) -> bool {
@@ -118,6 +116,12 @@ impl Dialect for MySql {
     /// Locks the row while it is read. Otherwise two concurrent renewals deadlock.
     fn renew(table: &Table) -> String {
         renew_by_upsert(&table.quoted(Self::QUOTE), typed, "FOR UPDATE ON DUPLICATE KEY UPDATE")
+    }
+
+    /// Locks the rows while they are read, as [`renew`](Dialect::renew) does.
+    fn retire_all(table: &Table, condition: &str) -> String {
+        let from = format!("FROM {} WHERE {condition} FOR UPDATE", Self::by_key(table));
+        retire_by_replace(&table.quoted(Self::QUOTE), typed, &from)
     }
 
     fn sweep(table: &Table) -> String {

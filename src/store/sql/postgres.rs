@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
-use super::columns::{COLUMNS, IS_EXPECTED, forward_value, record_value, renewal_assignments};
+use super::columns::{COLUMNS, IS_EXPECTED, IS_LIVE, forward_value, record_value, renewal_assignments};
 use super::dialect::Dialect;
 use super::statement::Syntax;
 use super::store::SqlStore;
@@ -133,6 +133,7 @@ impl Dialect for Postgres {
                                      AND left(principal, 500) <= left(:principal, 500) \
                                      AND COALESCE(principal = :principal, FALSE)";
     const ORDER_BY: &'static str = "left(principal, 500), handle";
+    const REVOKES_AT_ONCE: bool = true;
 
     /// A named statement exists on one connection to the server, and a pooler in transaction mode switches connections.
     /// `statement_cache_capacity(0)` disables names; only the debug output shows it. sqlx itself would still name each
@@ -160,6 +161,14 @@ impl Dialect for Postgres {
              RETURNING 1)"
         );
         with_current_row(table, &change)
+    }
+
+    fn retire(table: &Table) -> String {
+        with_current_row(table, &retired(table, IS_LIVE))
+    }
+
+    fn retire_all(table: &Table, condition: &str) -> String {
+        format!("WITH {} SELECT handle FROM gone", retired(table, condition))
     }
 
     fn sweep(table: &Table) -> String {
@@ -216,6 +225,16 @@ INSERT INTO {versions} (version) VALUES (1) ON CONFLICT DO NOTHING;
 }
 
 const ESCAPE: char = '\u{1b}';
+
+/// Returns the CTE `gone`, which deletes sessions, and the CTE `done`, which inserts a forward in place of each.
+fn retired(table: &Table, condition: &str) -> String {
+    let (name, columns) = (table.quoted(Postgres::QUOTE), COLUMNS.join(", "));
+    let forward = COLUMNS.map(forward_value).join(", ");
+    format!(
+        "gone AS (DELETE FROM {name} WHERE {condition} RETURNING id_hash, handle), \
+         done AS (INSERT INTO {name} (id_hash, {columns}) SELECT id_hash, {forward} FROM gone RETURNING 1)"
+    )
+}
 
 /// Returns a statement that makes a change, whose rows are the CTE `done`, and returns the present row if the change
 /// affected none. It sees that row as of the beginning of the statement.

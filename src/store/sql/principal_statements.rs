@@ -2,7 +2,7 @@
 
 use super::columns::COLUMNS;
 use super::dialect::Dialect;
-use super::statement::Statement;
+use super::statement::{Delete, Statement};
 use super::table::Table;
 
 /// The statements about the sessions of a principal.
@@ -17,14 +17,14 @@ pub(crate) struct PrincipalStatements {
 #[derive(Debug)]
 pub(super) enum Revoke {
     /// One statement, which returns the handles of the deleted sessions.
-    OneStatement(Statement),
+    AtOnce(Delete),
     /// Three statements, which delete the sessions by their keys.
     ByKey {
         /// Returns the handles and keys of the sessions.
         find: Statement,
-        /// Returns those that still have these keys, and locks them until the transaction ends.
+        /// Returns those of the sessions that still have these keys, and locks them until the transaction ends.
         lock: Statement,
-        delete: Statement,
+        delete: Delete,
     },
 }
 
@@ -42,17 +42,23 @@ impl PrincipalStatements {
                 "SELECT {columns} FROM {by_principal} WHERE {behind} AND {live} ORDER BY {order} LIMIT :limit"
             )),
             count: statement(format!("SELECT COUNT(*) FROM {by_principal} WHERE {theirs} AND {live}")),
-            revoke: if D::DELETE_RETURNS_ROWS {
-                Revoke::OneStatement(statement(format!("DELETE FROM {name} WHERE {asked} RETURNING handle")))
+            revoke: if D::REVOKES_AT_ONCE {
+                Revoke::AtOnce(Delete {
+                    alone: statement(format!("DELETE FROM {name} WHERE {asked} RETURNING handle")),
+                    with_forward: statement(D::retire_all(table, &asked)),
+                })
             } else {
                 let by_key = D::by_key(table);
                 Revoke::ByKey {
                     find: statement(format!("SELECT handle, id_hash FROM {name} WHERE {asked}")),
                     lock: statement(format!(
-                        "SELECT handle, id_hash FROM {by_key} WHERE id_hash IN (:keys) AND {theirs} AND {live}{}",
+                        "SELECT handle, id_hash FROM {by_key} WHERE id_hash IN (:keys) AND {asked}{}",
                         D::FOR_UPDATE
                     )),
-                    delete: statement(format!("DELETE FROM {name} WHERE id_hash IN (:keys)")),
+                    delete: Delete {
+                        alone: statement(format!("DELETE FROM {name} WHERE id_hash IN (:keys)")),
+                        with_forward: statement(D::retire_all(table, "id_hash IN (:keys)")),
+                    },
                 }
             },
         }

@@ -1,11 +1,12 @@
 //! The sessions of a principal: listed, counted and ended.
 //!
-//! A renewal keeps the handle in the row of a session. In PostgreSQL and SQLite one `DELETE` finds the rows by their
-//! handles and returns the deleted ones: after waiting for a renewal it sees the row as it is then.
+//! A renewal keeps the handle in the row of a session. In PostgreSQL one statement finds the rows by their handles and
+//! returns those that it has deleted: after waiting for a renewal it sees the row as it is then.
 //!
-//! MySQL has no `DELETE ... RETURNING`. A MySQL statement that locks rows while it finds them by their handles misses a
-//! session that is renewed several times meanwhile, or deadlocks with the renewal. So the rows are found without locks,
-//! then locked and deleted by their keys, and those that were renewed in between are found again.
+//! In SQLite no statement can insert forwards and return the handles, and MySQL has no `DELETE ... RETURNING`. A MySQL
+//! statement that locks rows while it finds them by their handles misses a session that is renewed several times
+//! meanwhile, or deadlocks with the renewal. So the rows are found without locks, then locked and deleted by their keys,
+//! and those that were renewed in between are found again.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -22,7 +23,7 @@ use super::statement::{Call, MAX_SESSIONS, Statement};
 use super::store::SqlStore;
 use crate::clock::Timestamp;
 use crate::record::{Handle, Record, StoreKey};
-use crate::store::StoreError;
+use crate::store::{Forward, StoreError};
 
 /// The handle of a session and its key.
 type Found = (Handle, StoreKey);
@@ -54,18 +55,19 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         principal: &str,
         sessions: &[Handle],
+        forward: Option<&Forward>,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
         let mut removed = Vec::new();
         for sessions in sessions.chunks(MAX_SESSIONS) {
-            let call = Call { principal: Some(principal), sessions, now, ..Call::default() };
+            let call = Call { principal: Some(principal), sessions, forward, now, ..Call::default() };
             match &self.inner.statements.principals.revoke {
-                Revoke::OneStatement(revoke) => {
-                    let rows = self.fetch_all(revoke, &call).await.map_err(Self::failed)?;
+                Revoke::AtOnce(delete) => {
+                    let rows = self.fetch_all(delete.for_call(&call), &call).await.map_err(Self::failed)?;
                     removed.extend(rows.iter().map(read::handle::<D>).collect::<Result<Vec<_>, _>>()?);
                 }
                 Revoke::ByKey { find, lock, delete } => {
-                    removed.extend(self.revoke_by_key(find, [lock, delete], &call).await?);
+                    removed.extend(self.revoke_by_key(find, [lock, delete.for_call(&call)], &call).await?);
                 }
             }
         }
@@ -141,9 +143,7 @@ impl<D: Dialect> SqlStore<D> {
         let of_keys = Call { keys: &keys(found), ..*call };
         let rows = executor.fetch_all(lock, &of_keys).await?;
         let locked = rows.iter().map(read::handle_and_key::<D>).collect::<Result<Vec<_>, _>>();
-        let mut locked = locked.map_err(|error| SqlxError::Decode(error.into()))?;
-        // Another session may have the key by now.
-        locked.retain(|locked| found.contains(locked));
+        let locked = locked.map_err(|error| SqlxError::Decode(error.into()))?;
         if !locked.is_empty() {
             let of_keys = Call { keys: &keys(&locked), ..*call };
             executor.run(remove, &of_keys).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool};
 
-use super::columns::renew_by_upsert;
+use super::columns::{renew_by_upsert, retire_by_replace};
 use super::dialect::Dialect;
 use super::statement::Syntax;
 use super::store::SqlStore;
@@ -31,8 +31,8 @@ use crate::store::StoreError;
 /// ```
 ///
 /// Tested with the SQLite that sqlx bundles (3.51); it needs 3.37. Each call is one atomic statement, including a
-/// renewal; only a login that replaces another principal takes a transaction. Foreign keys of your own tables need
-/// `PRAGMA foreign_keys`, which sqlx turns on by default.
+/// renewal and a logout; only a login that replaces another principal and a revocation take a transaction. Foreign keys
+/// of your own tables need `PRAGMA foreign_keys`, which sqlx turns on by default.
 ///
 /// # The pool
 ///
@@ -98,6 +98,11 @@ impl Dialect for Sqlite {
 
     fn renew(table: &Table) -> String {
         renew_by_upsert(&table.quoted(Self::QUOTE), |_, value| value, "ON CONFLICT (id_hash) DO UPDATE SET")
+    }
+
+    fn retire_all(table: &Table, condition: &str) -> String {
+        let name = table.quoted(Self::QUOTE);
+        retire_by_replace(&name, |_, value| value, &format!("FROM {name} WHERE {condition}"))
     }
 
     fn sweep(table: &Table) -> String {

@@ -147,6 +147,20 @@ impl Statement {
     }
 }
 
+/// A statement that deletes sessions, and another that also inserts a forward in place of each.
+#[derive(Debug)]
+pub(crate) struct Delete {
+    pub(super) alone: Statement,
+    pub(super) with_forward: Statement,
+}
+
+impl Delete {
+    /// Returns the statement for a call with a forward or without one.
+    pub(super) fn for_call(&self, call: &Call<'_>) -> &Statement {
+        if call.forward.is_some() { &self.with_forward } else { &self.alone }
+    }
+}
+
 /// Returns the number of the placeholder for a parameter, and adds the parameter if it is new.
 fn number<D: Syntax>(parameters: &mut Vec<Parameter>, parameter: Parameter) -> usize {
     let known = parameters.iter().position(|known| D::NUMBERED && *known == parameter);

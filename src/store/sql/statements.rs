@@ -1,9 +1,9 @@
 //! The statements of a store.
 
-use super::columns::{COLUMNS, IS_EXPECTED, RECORD_COLUMNS, assignments, forward_value, insert_record};
+use super::columns::{COLUMNS, IS_EXPECTED, IS_LIVE, RECORD_COLUMNS, assignments, forward_value, insert_record};
 use super::dialect::Dialect;
 use super::principal_statements::PrincipalStatements;
-use super::statement::Statement;
+use super::statement::{Delete, Statement};
 use super::table::Table;
 
 /// The statements of one store.
@@ -22,7 +22,7 @@ pub(crate) struct Statements {
     pub(crate) delete_old: Statement,
     /// Inserts the session under the new key, and the forward.
     pub(crate) insert_new: Statement,
-    pub(crate) delete: Statement,
+    pub(crate) delete: Delete,
     pub(crate) sweep: Statement,
     pub(crate) principals: PrincipalStatements,
 }
@@ -50,9 +50,10 @@ impl Statements {
             renew: Statement::new::<D>(&D::renew(table)),
             delete_old: Statement::new::<D>(&format!("DELETE FROM {name} WHERE {IS_EXPECTED} AND handle <> :handle")),
             insert_new: Statement::new::<D>(&format!("{}, (:key, {forward})", insert_record(&name, ":new_key"))),
-            delete: returning(format!(
-                "DELETE FROM {name} WHERE id_hash = :key AND version IS NOT NULL AND expires_at > :now"
-            )),
+            delete: Delete {
+                alone: returning(format!("DELETE FROM {name} WHERE {IS_LIVE}")),
+                with_forward: Statement::new::<D>(&D::retire(table)),
+            },
             sweep: Statement::new::<D>(&D::sweep(table)),
             principals: PrincipalStatements::new::<D>(table),
         }

@@ -21,7 +21,7 @@ use crate::store::StoreError;
 ///
 /// The table is `session_state`, or [the one you name](Self::with_table). [`migrate`](Self::migrate) creates it, and
 /// [`schema`](Self::schema) prints the SQL. Each session is one row; a renewal changes its `id_hash` and keeps the row.
-/// Each old ID has a row of its own until its forward expires:
+/// The ID of a session that was renewed or has ended has a row of its own until its forward expires:
 ///
 /// | column | holds |
 /// | --- | --- |
@@ -35,7 +35,7 @@ use crate::store::StoreError;
 /// | `principal` | the principal; indexed, together with the `handle` |
 /// | `label` | the name of the session in lists |
 /// | `data` | the values, as the text of one JSON object |
-/// | `successor`, `grace_until` | the forward of a renewed ID, whose row has no values in the columns of a session |
+/// | `successor`, `grace_until` | the forward of a renewed or ended ID, whose row has no values in the columns of a session |
 ///
 /// Times are whole milliseconds since 1970 in UTC, as integers, so no time zone of a server or a connection affects
 /// them. Only the clock of the caller decides whether a row has expired. A deadline that is later than the integer can

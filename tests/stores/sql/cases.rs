@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use session_state::store::{Entry, Generation, Handle, Outcome, Record, Store, StoreError, StoreKey, Values, Version};
+use session_state::store::{
+    Entry, Forward, Generation, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Values, Version,
+};
 use session_state::{Clock as _, SystemClock, Timestamp};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -149,11 +151,14 @@ macro_rules! tests_of_sql_store {
         async fn a_forward_has_no_column_of_the_session() {
             let Some(scene) = Scene::migrated().await else { return };
             cases::renew(&scene.store).await;
+            let deleted = scene.store.delete(&cases::key(2), Some(cases::ended()), cases::now()).await;
+            assert_eq!(deleted.unwrap(), Outcome::Done);
             assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 2);
             let nothing = "handle IS NULL AND version IS NULL AND generation = 0 AND principal IS NULL AND label IS NULL \
                            AND data IS NULL AND created_at IS NULL AND authenticated_at IS NULL AND idle_timeout IS NULL";
             let forwards = format!("SELECT COUNT(*) FROM @t WHERE {nothing} AND grace_until IS NOT NULL");
-            assert_eq!(scene.number(&forwards).await, 1);
+            assert_eq!(scene.number(&forwards).await, 2);
+            assert_eq!(scene.number("SELECT COUNT(*) FROM @t WHERE successor IS NULL AND grace_until = 0").await, 1);
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -275,11 +280,15 @@ pub(crate) async fn place(store: &impl Store) -> (StoreKey, Record) {
 }
 
 pub(crate) async fn renew(store: &impl Store) {
-    use session_state::store::{Forward, Renewal};
     let (old, record) = place(store).await;
-    let forward = Forward { successor: Some([7; 32]), grace_until: now(), expires_at: now().after(HOUR) };
+    let forward = Forward { successor: Some([7; 32]), ..ended() };
     let renewal = Renewal { old, expected: record.version, new: key(2), record: Arc::new(record), forward };
     assert_eq!(store.renew(renewal, now()).await.unwrap(), Outcome::Done);
+}
+
+/// Returns the forward of a session that has ended.
+pub(crate) fn ended() -> Forward {
+    Forward { successor: None, grace_until: Timestamp::from_millis(0), expires_at: now().after(HOUR) }
 }
 
 /// Drops a future at a poll, and returns whether it was still pending.
@@ -321,7 +330,7 @@ pub(crate) async fn call(store: &impl Store, call: InTransaction, n: u64) {
         InTransaction::CreateOverExpired => drop(store.create(&key(n), Arc::new(record), now()).await.unwrap()),
         InTransaction::Revoke => {
             let earlier = Timestamp::from_millis(now().as_millis() - 60_000);
-            drop(store.revoke("alice", &[record.handle], None, earlier).await.unwrap());
+            drop(store.revoke("alice", &[record.handle], Some(ended()), earlier).await.unwrap());
         }
     }
 }
@@ -337,7 +346,6 @@ pub(crate) const WRITERS: i64 = 6;
 /// Writers renew and touch their own sessions and leave expired ones behind, during concurrent sweeps. No call may
 /// fail.
 pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
-    use session_state::store::{Forward, Renewal};
     const STEPS: u64 = 40;
     let of = |writer| writer * 1_000_000;
     let begin = now();

@@ -78,6 +78,7 @@ fn races_end_well_with_read_committed_isolation() {
     check(open(), rules::one_of_concurrent_renewals_of_one_session_is_done);
     check(open(), rules::one_of_a_concurrent_update_and_renewal_is_done);
     check(open(), rules::one_of_concurrent_creates_of_one_key_succeeds);
+    check(open(), rules::one_of_concurrent_deletes_of_one_session_is_done);
     check(open(), rules::nothing_is_live_after_a_delete_that_followed_the_forward);
 }
 
@@ -113,8 +114,9 @@ async fn work(scene: &Scene) -> u64 {
     counts.iter().map(|(_, count)| count.parse::<u64>().unwrap()).sum()
 }
 
-/// A row is read once; to remove it, it is read twice more, first to lock it. Reading the counters counts too.
-const WORK_PER_ROW: u64 = 4;
+/// A row is read once; to replace it by a forward, it is read three times more, first to lock it. Reading the counters
+/// counts too.
+const WORK_PER_ROW: u64 = 5;
 
 /// Like [`pool_at`], with one connection, whose counters are those of the store.
 async fn counting_pool() -> Option<Pool> {

@@ -88,6 +88,8 @@ fn races_end_as_well_at_stricter_isolation_levels() {
         check(open(), rules::one_of_concurrent_updates_of_one_version_is_done);
         check(open(), rules::one_of_a_concurrent_update_and_renewal_is_done);
         check(open(), rules::one_of_concurrent_creates_of_one_key_succeeds);
+        check(open(), rules::one_of_concurrent_deletes_of_one_session_is_done);
+        check(open(), rules::nothing_is_live_after_a_delete_that_followed_the_forward);
         check(open(), rules::nothing_is_live_after_a_revocation_during_renewals);
         check(open(), rules::concurrent_sweeps_are_safe);
     }

@@ -42,7 +42,8 @@ macro_rules! tests_of_principals {
             for batch in 0..20 {
                 let handles = principals::page(&scene.store, None).await;
                 let before = work(&scene).await;
-                let ended = scene.store.revoke("busy", &handles, None, principals::NOW).await.unwrap();
+                let forward = (batch % 2 == 0).then(cases::ended);
+                let ended = scene.store.revoke("busy", &handles, forward, principals::NOW).await.unwrap();
                 let done = work(&scene).await - before;
                 assert!(done <= most(100), "batch {batch} took {done}");
                 assert_eq!(principals::sorted(ended), handles);
@@ -53,15 +54,18 @@ macro_rules! tests_of_principals {
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn referencing_rows_are_deleted_by_a_revocation() {
-            let Some(scene) = Scene::with_lines().await else { return };
-            let (key, record) = cases::place(&scene.store).await;
-            let other = cases::create(&scene.store, 2, record.expires_at).await;
-            scene.add_lines().await;
-            let ended = scene.store.revoke("alice", &[record.handle], None, record.created_at).await;
-            assert_eq!(ended.unwrap(), [record.handle]);
-            assert_eq!(scene.lines().await, 3, "those of the other session are left");
-            assert_eq!(scene.store.load(&key, record.created_at).await.unwrap(), None);
-            assert!(scene.store.load(&other, record.created_at).await.unwrap().is_some());
+            for forward in [None, Some(cases::ended())] {
+                let Some(scene) = Scene::with_lines().await else { return };
+                let (key, record) = cases::place(&scene.store).await;
+                let other = cases::create(&scene.store, 2, record.expires_at).await;
+                scene.add_lines().await;
+                let ended = scene.store.revoke("alice", &[record.handle], forward.clone(), record.created_at).await;
+                assert_eq!(ended.unwrap(), [record.handle]);
+                assert_eq!(scene.lines().await, 3, "those of the other session are left");
+                let left = scene.store.load(&key, record.created_at).await.unwrap();
+                assert_eq!(left, forward.map(session_state::store::Entry::Retired));
+                assert!(scene.store.load(&other, record.created_at).await.unwrap().is_some());
+            }
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -72,8 +76,9 @@ macro_rules! tests_of_principals {
             let mut handles: Vec<_> = handles.iter().map(|record| record.handle).collect();
             let left = handles.pop();
             assert_eq!(scene.store.revoke("busy", &[], None, principals::NOW).await.unwrap(), []);
-            let ended = scene.store.revoke("busy", &handles, None, principals::NOW).await.unwrap();
+            let ended = scene.store.revoke("busy", &handles, Some(cases::ended()), principals::NOW).await.unwrap();
             assert_eq!(principals::sorted(ended), handles);
+            assert_eq!(scene.number("SELECT COUNT(*) FROM @t WHERE grace_until = 0").await, 344, "one forward each");
             assert_eq!(principals::page(&scene.store, None).await.first().copied(), left);
         }
 
@@ -99,14 +104,15 @@ macro_rules! tests_of_principals {
     };
     ([waiting]) => {
         /// Makes a revocation of the session of `alice` wait for a transaction with these changes. Returns how many
-        /// sessions it has ended.
+        /// sessions it has ended, each of which leaves a forward.
         async fn revoke_meanwhile(scene: &Scene, changes: &str, end: &str) -> usize {
             let mut transaction = scene.pool.acquire().await.unwrap();
             let begun = format!("BEGIN; {}", changes.replace("@t", &scene.table));
             sqlx::raw_sql(sqlx::AssertSqlSafe(begun)).execute(&mut *transaction).await.unwrap();
             let handle = cases::record(1, cases::now()).handle;
             let store = scene.store.clone();
-            let revocation = tokio::spawn(async move { store.revoke("alice", &[handle], None, cases::now()).await });
+            let revoke = async move { store.revoke("alice", &[handle], Some(cases::ended()), cases::now()).await };
+            let revocation = tokio::spawn(revoke);
             while scene.number(WAITING).await == 0 {
                 assert!(!revocation.is_finished(), "the revocation waits");
                 tokio::task::yield_now().await;
@@ -129,10 +135,14 @@ macro_rules! tests_of_principals {
                      INSERT INTO @t (id_hash, expires_at, grace_until) VALUES ({old}, 9000000000000, 0)"
                 );
                 assert_eq!(revoke_meanwhile(&scene, &renewal, "ROLLBACK").await, 1, "the renewal is undone");
+                assert_eq!(scene.number("SELECT COUNT(*) FROM @t WHERE handle IS NULL").await, 1, "under the old key");
+                scene.run("DELETE FROM @t").await;
                 cases::place(&scene.store).await;
                 assert_eq!(revoke_meanwhile(&scene, &renewal, "COMMIT").await, 1, "the renewal is done");
                 assert_eq!(scene.number(LIVE).await, 0);
-                assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 1, "the forward stays");
+                let left = format!("SELECT COUNT(*) FROM @t WHERE id_hash = {new}");
+                assert_eq!(scene.number(&left).await, 1, "the session leaves a forward under its new key");
+                assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 2, "the forward of the renewal stays");
                 scene.run("DELETE FROM @t").await;
             }
         }

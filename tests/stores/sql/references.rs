@@ -71,8 +71,9 @@ macro_rules! tests_of_references {
             scene.add_lines().await;
             browser.visit(&app, async |session| session.logout()).await.value();
             assert_eq!(scene.lines().await, 3, "those of the other session are left");
+            assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 3, "one session and two forwards");
             let now = session_state::Clock::now(&app.clock);
-            assert_eq!(scene.store.sweep(now.after(HOUR * 24 * 1_000), 10).await.unwrap(), 2);
+            assert_eq!(scene.store.sweep(now.after(HOUR * 24 * 1_000), 10).await.unwrap(), 3);
             assert_eq!(scene.lines().await, 0);
         }
 

@@ -129,8 +129,8 @@ async fn work(_: &Scene) -> u64 {
     STEPS.load(Ordering::SeqCst)
 }
 
-/// The number of steps to read a row, or to remove it from the table and its indexes.
-const WORK_PER_ROW: u64 = 100;
+/// The number of steps to find a row twice, remove it from the table and its indexes and insert a forward.
+const WORK_PER_ROW: u64 = 125;
 
 /// A pool whose statements are counted, for one test.
 async fn counting_pool() -> Option<Pool> {
