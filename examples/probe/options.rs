@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) insecure: bool,
     /// Values are encrypted with the keys before a store gets them.
     pub(crate) encrypt_at_rest: bool,
+    /// Values that were stored before that are still read.
+    pub(crate) accept_plain: bool,
 }
 
 /// Where the state lives.
@@ -97,7 +99,8 @@ impl Options {
         let (mut renewal, mut grace, mut store_timeout) = (None, None, None);
         let mut revocation = None;
         let (mut conflict, mut part_place) = (ConflictPolicy::Merge, PartPlace::Record);
-        let (mut max_sessions, mut insecure, mut encrypt_at_rest) = (None, false, false);
+        let (mut max_sessions, mut insecure) = (None, false);
+        let (mut encrypt_at_rest, mut accept_plain) = (false, false);
         let (mut cookie_name, mut cookie_domain, mut cookie_path, mut cookie_lifetime) = (None, None, None, None);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} has no value"));
@@ -117,6 +120,7 @@ impl Options {
                 "--cookie-max-age" => cookie_lifetime = Some(cookie_max_age(&name, &value()?)?),
                 "--insecure" => insecure = true,
                 "--encrypt-at-rest" => encrypt_at_rest = true,
+                "--accept-plain" => accept_plain = true,
                 "--max-sessions" => max_sessions = Some(parsed(&name, &value()?)?),
                 "--revocation" => revocation = Some(state_of(&name, &value()?)?),
                 "--conflict" => conflict = conflict_policy(&name, &value()?)?,
@@ -146,6 +150,7 @@ impl Options {
             cookie_lifetime,
             insecure,
             encrypt_at_rest,
+            accept_plain,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The session layer that the options ask for.
 
+use std::time::{Duration, SystemTime};
+
 use axum::Router;
 use session_state::{
     ConfigError, CookieConfig, CookieState, InCookie, InStore, Key, KeyRing, MemoryStore, SessionEvent, SessionLayer,
@@ -10,6 +12,9 @@ use crate::options::{Error, Options, PartPlace, State};
 use crate::stores::Opened;
 use crate::wizard::{Unreadable, Wizard};
 use crate::{devices, stores};
+
+/// The end of the year 9999, since 1970.
+const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// The layers that the options ask for, and the routes that only some states have.
 pub(crate) struct Layers {
@@ -27,6 +32,9 @@ impl Layers {
         let mut layer = layer.with_cookie(cookie)?.add_observer(log);
         if options.encrypt_at_rest {
             layer = layer.with_encryption_at_rest(keys.clone())?;
+        }
+        if options.accept_plain {
+            layer = layer.with_plain_records_until(SystemTime::UNIX_EPOCH + YEAR_9999)?;
         }
         if let Some(most) = options.max_sessions {
             layer = layer.with_max_sessions(most, SessionLimitPolicy::EvictOldest)?;

@@ -10,6 +10,7 @@
 //! - [`recipes`]: short answers, from a login in a test to state in cookies behind nginx.
 //! - [`stores`]: the stores, their contract, and how to write one.
 //! - [`events`]: session events, and which ones to alert on.
+//! - [`deploys`]: a release that changes an option, and the visitors of the release before it.
 //! - [`security`]: the security rules, their sources, and the limitations.
 //! - [`design`]: the reasons for the design.
 //! - [`comparison`]: other crates, compared by their sources.
@@ -45,6 +46,9 @@ pub mod stores {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("events.md"))]
 pub mod events {}
+
+#[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("deploys.md"))]
+pub mod deploys {}
 
 #[cfg_attr(any(feature = "axum", not(doctest)), doc = include_str!("security.md"))]
 pub mod security {}

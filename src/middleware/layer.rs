@@ -15,7 +15,6 @@ use crate::event::{Observers, SessionEvent};
 use crate::part::{Placement, SessionPart};
 use crate::record::id::IdDomain;
 use crate::record::lifetime::Timeouts;
-use crate::seal::KeyRing;
 use crate::session::{Main, Marker};
 use crate::state::{Config, ConflictPolicy, CookieState, ServerErrorPolicy, ServerState, Setup, State};
 use crate::store::{ErasedStore, Store};
@@ -75,47 +74,6 @@ impl SessionLayer {
     /// [`CookieState`].
     pub fn client(state: CookieState) -> Self {
         Self::new(|writer| State::Client(state.into_state(writer.clone())))
-    }
-
-    /// Encrypts the values of sessions before the store gets them, with XAES-256-GCM.
-    ///
-    /// The key is derived from the key ring and the session's ID, of which the store has only a hash: a dump of the
-    /// store reveals no values, even together with the key ring. Each record is bound to its row and version. The
-    /// fields that a store uses stay readable: times, the handle, the principal's name, the label and the size.
-    ///
-    /// It works with every store. All nodes need it, with the same keys. Turning it on or off, or dropping the last key
-    /// that opens a record, makes records unreadable: their users become anonymous, and observers get the event
-    /// [`UndecodableRecord`](SessionEvent::UndecodableRecord). After a [rotation](KeyRing) a record is sealed with the
-    /// new key at its next write, so keep the old key until the longest absolute timeout has passed.
-    ///
-    /// Parts in [stores](crate::InStore) are encrypted too, with a key derived from the key ring alone. Rows of parts
-    /// in tables are not encrypted: their columns belong to the application.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] when the state lives in the cookie, which has its own seal.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use session_state::{Key, KeyRing, MemoryStore, SessionLayer};
-    ///
-    /// # let text = Key::generate()?.to_base64();
-    /// let keys = KeyRing::new(Key::from_base64(&text)?);
-    /// let sessions = SessionLayer::server(MemoryStore::new()).with_encryption_at_rest(keys)?;
-    /// # let _ = sessions;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn with_encryption_at_rest(mut self, keys: impl Into<KeyRing>) -> Result<Self, ConfigError> {
-        match &mut self.config_mut().state {
-            State::Server(server) => server.set_encryption_at_rest(keys.into()),
-            State::Client(_) => {
-                return Err(ConfigError::new(
-                    "encryption at rest is for state in a store: this state is in the cookie",
-                ));
-            }
-        }
-        Ok(self)
     }
 
     /// Sets the place of the part `T`. Default: the session's record, or its cookie.

@@ -9,6 +9,7 @@
 //!
 //! A panic of the handler commits nothing, and neither does a response future that is dropped before its commit.
 
+mod at_rest;
 mod error_body;
 mod future;
 mod insecure_page;

@@ -1,8 +1,10 @@
 //! Parts in separate records.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::seal::KeyRing;
+use crate::error::ConfigError;
+use crate::seal::{AtRest, KeyRing};
 use crate::store::{ErasedStore, Store};
 
 /// Places a part in a separate record, in any [store](crate::store): the session's, or another.
@@ -64,7 +66,7 @@ use crate::store::{ErasedStore, Store};
 #[derive(Clone, Debug)]
 pub struct InStore {
     pub(crate) store: Arc<dyn ErasedStore>,
-    pub(crate) keys: Option<KeyRing>,
+    pub(crate) at_rest: Option<AtRest>,
 }
 
 impl InStore {
@@ -74,7 +76,7 @@ impl InStore {
     /// [sweeper](crate::SessionLayer::sweeper) sweeps the stores of parts too.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
-        Self { store: Arc::new(store), keys: None }
+        Self { store: Arc::new(store), at_rest: None }
     }
 
     /// Encrypts the part with XAES-256-GCM under these keys before the store gets it. Default: the keys of the layer's
@@ -83,7 +85,30 @@ impl InStore {
     /// All nodes need the same keys.
     #[must_use]
     pub fn with_encryption_at_rest(mut self, keys: impl Into<KeyRing>) -> Self {
-        self.keys = Some(keys.into());
+        self.at_rest = Some(AtRest::encrypting(keys.into()));
         self
+    }
+
+    /// Opens the part if it is encrypted under one of these keys, and writes it unencrypted; see the layer's
+    /// [`with_decryption_at_rest`](crate::SessionLayer::with_decryption_at_rest). Default: as the layer.
+    #[must_use]
+    pub fn with_decryption_at_rest(mut self, keys: impl Into<KeyRing>) -> Self {
+        self.at_rest = Some(AtRest::decrypting(keys.into()));
+        self
+    }
+
+    /// Also reads parts that are not encrypted, until a time; see the layer's
+    /// [`with_plain_records_until`](crate::SessionLayer::with_plain_records_until). Default: as the layer.
+    ///
+    /// A plain part is encrypted with its next change, or when its lifetime is extended with its session's. So a time
+    /// two idle timeouts after the deploy is enough.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] unless the place has keys of its own, from
+    /// [`with_encryption_at_rest`](Self::with_encryption_at_rest).
+    pub fn with_plain_records_until(mut self, until: SystemTime) -> Result<Self, ConfigError> {
+        self.at_rest = AtRest::reading_plain(self.at_rest, until)?;
+        Ok(self)
     }
 }

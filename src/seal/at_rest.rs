@@ -5,6 +5,8 @@
 //! seal is bound to the row and to the version of the record, so rows cannot be exchanged, nor an older state of a row
 //! be put in the place of a newer one.
 
+use std::time::SystemTime;
+
 use hmac::{KeyInit as _, Mac as _};
 use xaes_256_gcm::Xaes256Gcm;
 use zeroize::Zeroizing;
@@ -14,9 +16,48 @@ use super::envelope::{HEADER_LEN, HEADER_TEXT_LEN, MAGIC, VERSION};
 use super::key::{KeyId, SubKeys};
 use super::{KeyRing, encrypted};
 use crate::base64url;
+use crate::clock::Timestamp;
+use crate::error::ConfigError;
 
 /// Next to the algorithms of cookies, so that no seal of one kind is one of the other.
 const ALGORITHM: u8 = 3;
+
+/// How the values of a store's records are encrypted, and which records are read.
+#[derive(Clone, Debug)]
+pub(crate) struct AtRest {
+    pub(crate) keys: KeyRing,
+    /// Whether values are sealed when they are written, and not only opened.
+    pub(crate) seals: bool,
+    /// Until when records that are not sealed are read too.
+    plain_until: Timestamp,
+}
+
+impl AtRest {
+    /// Seals all records, and reads no other.
+    pub(crate) fn encrypting(keys: KeyRing) -> Self {
+        Self { keys, seals: true, plain_until: Timestamp::from_millis(0) }
+    }
+
+    /// Opens sealed records, and seals none.
+    pub(crate) fn decrypting(keys: KeyRing) -> Self {
+        Self { keys, seals: false, plain_until: Timestamp::from_millis(u64::MAX) }
+    }
+
+    /// Also reads records that are not sealed, until a time.
+    pub(crate) fn reading_plain(this: Option<Self>, until: SystemTime) -> Result<Option<Self>, ConfigError> {
+        match this {
+            Some(at_rest) if at_rest.seals => Ok(Some(Self { plain_until: until.into(), ..at_rest })),
+            _ => Err(ConfigError::new(
+                "plain records are read anyway where none are encrypted: call `with_encryption_at_rest` first",
+            )),
+        }
+    }
+
+    /// Returns `true` if records that are not sealed are read at `now`.
+    pub(crate) fn reads_plain(&self, now: Timestamp) -> bool {
+        now < self.plain_until
+    }
+}
 
 /// The place of a seal: the row, the version of its record, and the bytes that the session's ID adds to the key.
 #[derive(Clone, Copy)]
@@ -37,8 +78,8 @@ pub(crate) fn seal_row(ring: &KeyRing, row: Row<'_>, plaintext: &[u8], nonce: &[
     out
 }
 
-/// Opens values that were sealed for this row by a key of the ring.
-pub(crate) fn open_row(ring: &KeyRing, row: Row<'_>, text: &[u8]) -> Option<Vec<u8>> {
+/// Opens values that were sealed for this row by a key of the ring. Returns them, and whether that is the primary key.
+pub(crate) fn open_row(ring: &KeyRing, row: Row<'_>, text: &[u8]) -> Option<(Vec<u8>, bool)> {
     let (header_text, body) = text.split_at_checked(HEADER_TEXT_LEN)?;
     let found: [u8; HEADER_LEN] = base64url::decode_array(header_text)?;
     let [_, _, id @ ..] = found;
@@ -46,8 +87,8 @@ pub(crate) fn open_row(ring: &KeyRing, row: Row<'_>, text: &[u8]) -> Option<Vec<
     if found != header(id) {
         return None;
     }
-    let (key, _) = ring.find(id)?;
-    encrypted::open(&cipher(key, row), &aad(&found, row), body)
+    let (key, by_primary) = ring.find(id)?;
+    Some((encrypted::open(&cipher(key, row), &aad(&found, row), body)?, by_primary))
 }
 
 fn header(id: KeyId) -> [u8; HEADER_LEN] {

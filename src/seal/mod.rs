@@ -35,7 +35,7 @@ mod signed;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use at_rest::{Row, open_row, seal_row};
+pub(crate) use at_rest::{AtRest, Row, open_row, seal_row};
 pub(crate) use envelope::{Algorithm, Context, Place, open, seal_onto, sealed_len};
 pub use key::Key;
 pub use key_ring::KeyRing;

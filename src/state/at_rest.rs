@@ -4,13 +4,34 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::clock::Timestamp;
 use crate::random;
 use crate::record::id::SessionId;
 use crate::record::{DecodeRecordError, Record, StoreKey, Values, Version};
-use crate::seal::{KeyRing, Row, open_row, seal_row};
+use crate::seal::{AtRest, Row, open_row, seal_row};
 
-/// The only key of a sealed record: its value holds all sealed values.
-const SEALED: &str = "sealed";
+/// The only key of a sealed record, which is [reserved](crate::record::key). Its value, a string, holds all sealed
+/// values. In a plain record it may be the reference to a part of this name, which is no string.
+const SEALED: &str = "#sealed";
+
+/// A record that was read, with its values opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) record: Arc<Record>,
+    pub(super) form: Form,
+}
+
+/// The form in which a record was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// It would be written in the same form.
+    Current,
+    /// It was sealed with a fallback key, or would no longer be sealed. It is rewritten when it is next touched: while
+    /// nodes with other settings run, each would else rewrite it in turn.
+    Outdated,
+    /// It is plain and must be sealed, at once.
+    Unsealed,
+}
 
 /// The row that a seal is bound to.
 pub(super) struct SealedRow<'r> {
@@ -34,21 +55,46 @@ impl<'r> SealedRow<'r> {
     }
 }
 
-/// Returns the record with its values sealed for a row.
-pub(super) fn seal(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Arc<Record> {
-    let row = row.of_version(record.version);
-    let text = seal_row(keys, row, record.values.as_frames(), &random::nonce());
+/// Returns the record as it is written: with its values sealed for a row, if those of the store are.
+pub(super) fn seal<'r>(
+    at_rest: Option<&AtRest>,
+    row: impl FnOnce() -> SealedRow<'r>,
+    record: &Arc<Record>,
+) -> Arc<Record> {
+    let Some(AtRest { keys, seals: true, .. }) = at_rest else { return Arc::clone(record) };
+    let text = seal_row(keys, row().of_version(record.version), record.values.as_frames(), &random::nonce());
     // Base64url needs no escaping in a JSON string.
     let json = [b"\"", &*text, b"\""].concat();
-    let values = Values::from_pairs([(SEALED, &*json)]);
-    Arc::new(Record { values, principal: record.principal.clone(), label: record.label.clone(), ..*record })
+    Arc::new(with_values(record, Values::from_pairs([(SEALED, &*json)])))
 }
 
-/// Returns the record with its values opened. Fails unless they are sealed for this row.
-pub(super) fn open(keys: &KeyRing, row: &SealedRow<'_>, record: &Record) -> Result<Arc<Record>, DecodeRecordError> {
-    let row = row.of_version(record.version);
-    let text = record.values.get(SEALED).and_then(|json| json.strip_prefix(b"\"")?.strip_suffix(b"\""));
-    let frames = text.and_then(|text| open_row(keys, row, text)).map(Zeroizing::new);
-    let values = frames.and_then(|frames| Values::from_frames(&frames)).ok_or(DecodeRecordError::malformed())?;
-    Ok(Arc::new(Record { values, principal: record.principal.clone(), label: record.label.clone(), ..*record }))
+/// Opens the values of a record. Fails if they are sealed for another row or with another key, if they are sealed and
+/// there are no keys, and if they are plain and only sealed ones are read.
+pub(super) fn open<'r>(
+    at_rest: Option<&AtRest>,
+    row: impl FnOnce() -> SealedRow<'r>,
+    record: Arc<Record>,
+    now: Timestamp,
+) -> Result<Opened, DecodeRecordError> {
+    let Some(text) = sealed_text(&record) else {
+        let is_read = at_rest.is_none_or(|at_rest| at_rest.reads_plain(now));
+        let form = if at_rest.is_some_and(|at_rest| at_rest.seals) { Form::Unsealed } else { Form::Current };
+        return is_read.then_some(Opened { record, form }).ok_or(DecodeRecordError::malformed());
+    };
+    let at_rest = at_rest.ok_or(DecodeRecordError::malformed())?;
+    let opened = open_row(&at_rest.keys, row().of_version(record.version), text);
+    let (frames, by_primary) = opened.ok_or(DecodeRecordError::malformed())?;
+    let values = Values::from_frames(&Zeroizing::new(frames)).ok_or(DecodeRecordError::malformed())?;
+    let form = if at_rest.seals && by_primary { Form::Current } else { Form::Outdated };
+    Ok(Opened { record: Arc::new(with_values(&record, values)), form })
+}
+
+/// Returns the sealed values of a record, unless it is plain.
+fn sealed_text(record: &Record) -> Option<&[u8]> {
+    let (key, json) = record.values.iter().next()?;
+    if key == SEALED { json.strip_prefix(b"\"")?.strip_suffix(b"\"") } else { None }
+}
+
+fn with_values(record: &Record, values: Values) -> Record {
+    Record { values, principal: record.principal.clone(), label: record.label.clone(), ..*record }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::at_rest::Form;
 use crate::record::id::SessionId;
 use crate::record::{Generation, Handle, Record};
 
@@ -30,6 +31,14 @@ pub(crate) struct StoredSession {
     pub(crate) record: Arc<Record>,
     pub(crate) id: SessionId,
     pub(crate) client: ClientId,
+    pub(super) form: Form,
+}
+
+impl StoredSession {
+    /// Returns a session whose record is in the form of the layer's writes.
+    pub(super) fn new(record: Arc<Record>, id: SessionId, client: ClientId) -> Self {
+        Self { record, id, client, form: Form::Current }
+    }
 }
 
 /// Which ID the client holds.
@@ -99,7 +108,11 @@ impl Loaded {
     }
 
     pub(super) fn needs_seal(&self) -> bool {
-        matches!(self, Self::Sealed(SealedSession { needs_seal: true, .. }))
+        match self {
+            Self::Sealed(sealed) => sealed.needs_seal,
+            Self::Stored(stored) => stored.form == Form::Unsealed,
+            Self::Nothing | Self::Ended | Self::Dead { .. } => false,
+        }
     }
 
     /// Returns `true` if the response must carry the ID.

@@ -156,11 +156,11 @@ impl Work {
         (is_lost, Aftermath { events: events.into_iter().collect(), discarded })
     }
 
-    /// Moves the times of the loaded record and keeps its version.
-    pub(crate) fn note_touched(&mut self, last_seen_at: Timestamp, expires_at: Timestamp) {
+    /// Moves the times of the loaded record, last use and deadline, and keeps its version.
+    pub(crate) fn note_touched(&mut self, times: (Timestamp, Timestamp)) {
         if let Some(record) = self.loaded.record_mut() {
             let record = Arc::make_mut(record);
-            (record.last_seen_at, record.expires_at) = (last_seen_at, expires_at);
+            (record.last_seen_at, record.expires_at) = times;
         }
     }
 

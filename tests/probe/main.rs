@@ -9,6 +9,8 @@ mod support;
 mod adoption;
 mod answers;
 mod concurrency;
+#[cfg(feature = "sqlite")]
+mod deploys;
 mod devices;
 mod headers;
 mod lifetimes;

@@ -60,6 +60,7 @@ fn an_invalid_command_line_exits_with_status_64_and_a_reason() {
         (memory(&["--cookie-path", "app", "--insecure"]), "app"),
         (memory(&["--cookie-max-age", "60"]), "--cookie-max-age 60"),
         (vec!["--state", "cookie-signed", "--listen", "127.0.0.1:0", "--encrypt-at-rest"], "encryption at rest"),
+        (memory(&["--accept-plain"]), "with_encryption_at_rest"),
     ] {
         let (status, stdout, stderr) = run(&arguments);
         assert_eq!((status, stdout.as_str()), (Some(64), ""), "{arguments:?}");

@@ -176,7 +176,7 @@ pub(in crate::state) async fn load_part(
         FoundPart::Text(StoredText { text, version, expires_at, .. }) => {
             let needed = config.timeouts.expires_at_of_part((&*session).into());
             if expires_at < needed {
-                record.touch(version, needed).await?;
+                record.keep_until(needed).await;
             }
             (Some(text), Some(version))
         }

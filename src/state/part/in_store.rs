@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::super::at_rest::{self, SealedRow};
+use super::super::at_rest::{self, Form, Opened, SealedRow};
 use super::super::config::{Config, State};
 use super::super::loaded::Binding;
 use super::super::retry::{Calls, LostReplyError, MAX_ATTEMPTS, pause};
@@ -24,7 +24,7 @@ use crate::random;
 use crate::record::external::{PartRef, Prepared, Slot};
 use crate::record::json_text::JsonText;
 use crate::record::{Handle, Record, StoreKey, Values, Version};
-use crate::seal::KeyRing;
+use crate::seal::AtRest;
 use crate::store::{Entry, Outcome, StoreError, StoreErrorKind};
 
 /// The record of a part of one session.
@@ -34,7 +34,7 @@ pub(crate) struct PartRecord<'c> {
     name: &'static str,
     key: StoreKey,
     handle: Handle,
-    keys: Option<&'c KeyRing>,
+    at_rest: Option<&'c AtRest>,
 }
 
 /// Result of loading a part.
@@ -93,12 +93,12 @@ pub(crate) struct PartWrite<'t> {
 impl<'c> PartRecord<'c> {
     pub(crate) fn new(config: &'c Config, place: &'c InStore, name: &'static str, session: Handle) -> Self {
         let (key, handle) = StoreKey::of_part(session, name);
-        let keys_of_layer = match &config.state {
+        let of_layer = match &config.state {
             State::Server(server) => server.at_rest.as_ref(),
             State::Client(_) => None,
         };
-        let (calls, keys) = (Calls::new(config, &*place.store), place.keys.as_ref().or(keys_of_layer));
-        Self { config, calls, name, key, handle, keys }
+        let (calls, at_rest) = (Calls::new(config, &*place.store), place.at_rest.as_ref().or(of_layer));
+        Self { config, calls, name, key, handle, at_rest }
     }
 
     /// Loads the text that a session refers to.
@@ -107,7 +107,7 @@ impl<'c> PartRecord<'c> {
         if is_ahead_of(&record, session) {
             return Ok(FoundPart::Moved);
         }
-        let (version, expires_at, opened) = (record.version, record.expires_at, self.open(&record)?);
+        let (version, expires_at, opened) = (record.version, record.expires_at, self.open(record)?.record);
         let Some(text) = JsonText::of(&opened, &slot_key(slot)) else { return Ok(FoundPart::Moved) };
         let is_contested = !is_latest(&opened, slot);
         Ok(FoundPart::Text(StoredText { text, version, is_contested, expires_at }))
@@ -124,13 +124,13 @@ impl<'c> PartRecord<'c> {
         if is_ahead_of(&record, session) {
             return Ok(Standing::Ahead);
         }
-        let opened = self.open(&record)?;
+        let (version, opened) = (record.version, self.open(record)?.record);
         let is_alone = own.map_or(opened.values.iter().next().is_none(), |own| is_latest(&opened, own));
         let is_changed = own.is_some_and(|own| opened.values.get(&slot_key(own)) != base.map(JsonText::as_bytes));
         Ok(match (is_alone, is_changed) {
-            (true, _) => Standing::Alone(record.version),
+            (true, _) => Standing::Alone(version),
             (false, true) => Standing::Changed,
-            (false, false) => Standing::Contested(record.version),
+            (false, false) => Standing::Contested(version),
         })
     }
 
@@ -237,7 +237,8 @@ impl<'c> PartRecord<'c> {
         Ok(self.write(write).await?.then_some(version))
     }
 
-    /// Extends the record's lifetime to at least `expires_at`. Returns `true` if it lives that long.
+    /// Extends the record's lifetime to at least `expires_at`, and rewrites a record that is in another [form](Form)
+    /// than it would be written. Returns `true` if it lives that long.
     pub(crate) async fn keep_until(&self, expires_at: Timestamp) -> bool {
         match self.try_keep_until(expires_at).await {
             Ok(is_kept) => is_kept,
@@ -251,13 +252,30 @@ impl<'c> PartRecord<'c> {
     async fn try_keep_until(&self, expires_at: Timestamp) -> Result<bool, Error> {
         for attempt in 0..MAX_ATTEMPTS {
             let Some(record) = self.find().await? else { return Ok(false) };
-            match record.expires_at < expires_at {
-                true if self.touch(record.version, expires_at).await? => return Ok(true),
-                true => pause(attempt).await?,
-                false => return Ok(true),
+            if record.expires_at >= expires_at
+                || self.rewrite_outdated(&record, expires_at).await
+                || self.touch(record.version, expires_at).await?
+            {
+                return Ok(true);
             }
+            pause(attempt).await?;
         }
         Ok(false)
+    }
+
+    /// Rewrites the record if it is in another form than it would be written. Keeps its version, which other requests
+    /// expect: the texts stay the same. Returns whether it is written; else it can be touched as it is.
+    async fn rewrite_outdated(&self, record: &Arc<Record>, expires_at: Timestamp) -> bool {
+        let Ok(Opened { record, form }) = self.open(Arc::clone(record)) else { return false };
+        if form == Form::Current {
+            return false;
+        }
+        let (version, now) = (record.version, self.config.now());
+        let rewritten = self.seal(Record { expires_at, ..Record::clone(&record) });
+        let done = self.calls.ask(|store| store.update(&self.key, version, Arc::clone(&rewritten), now)).await;
+        let is_done = matches!(done, Ok(Outcome::Done));
+        self.tell_failure(done.map(drop));
+        is_done
     }
 
     /// Removes the part of an ended session. If this fails, the part is unreachable and expires.
@@ -322,17 +340,13 @@ impl<'c> PartRecord<'c> {
         Ok(found.and_then(|entry| if let Entry::Live(record) = entry { Some(record) } else { None }))
     }
 
-    fn open(&self, record: &Arc<Record>) -> Result<Arc<Record>, Error> {
-        let Some(keys) = self.keys else { return Ok(Arc::clone(record)) };
-        at_rest::open(keys, &SealedRow::of_part(&self.key), record)
+    fn open(&self, record: Arc<Record>) -> Result<Opened, Error> {
+        at_rest::open(self.at_rest, || SealedRow::of_part(&self.key), record, self.config.now())
             .map_err(|source| self.error(StoreError::undecodable(self.calls.store.name(), source)))
     }
 
     fn seal(&self, record: Record) -> Arc<Record> {
-        match self.keys {
-            Some(keys) => at_rest::seal(keys, &SealedRow::of_part(&self.key), &record),
-            None => Arc::new(record),
-        }
+        at_rest::seal(self.at_rest, || SealedRow::of_part(&self.key), &Arc::new(record))
     }
 
     fn error(&self, error: StoreError) -> Error {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::Database;
 
 use super::super::config::{Config, State};
-use super::super::loaded::{ClientId, Loaded};
+use super::super::loaded::{ClientId, Loaded, StoredSession};
 use super::super::replay::replay_onto;
 use super::super::retry::{MAX_ATTEMPTS, is_store_failure};
 use super::super::work::SharedWork;
@@ -120,11 +120,9 @@ pub(crate) fn note_checkout(
         let session = work.kept_session().filter(|session| session.record.handle == record.handle)?;
         Some((session, work.draft.external().cloned().unwrap_or_default()))
     });
-    let Some((mut session, mut external)) = begun else { return Ok(()) };
-    if session.id != id {
-        (session.id, session.client) = (id, ClientId::Older);
-    }
-    session.record = record;
+    let Some((session, mut external)) = begun else { return Ok(()) };
+    let client = if session.id == id { session.client } else { ClientId::Older };
+    let session = StoredSession::new(record, id, client);
     external.load(part, Medium::Tables, None, None);
     replay_onto(work, Loaded::Stored(session), Some(Box::new(external)))
 }

@@ -165,7 +165,7 @@ async fn find_newer(
         WriteOutcome::Gone => return Ok(None),
         WriteOutcome::Conflict(Some(record)) => {
             let record = records.open(&id, record)?;
-            return Ok(Some(StoredSession { record, id, client }));
+            return Ok(Some(StoredSession::new(record, id, client)));
         }
         WriteOutcome::Done | WriteOutcome::Conflict(None) => id,
         WriteOutcome::Retired(forward) => {
@@ -177,7 +177,7 @@ async fn find_newer(
         }
     };
     let found = reload(records, start).await?;
-    Ok(found.map(|(id, record)| StoredSession { record, id, client }))
+    Ok(found.map(|(id, record)| StoredSession::new(record, id, client)))
 }
 
 /// Loads the record of an ID that this request has loaded before. Follows renewals even after their grace period.

@@ -1,5 +1,6 @@
 //! Loads the session of a request, and its parts.
 
+use super::super::at_rest::Opened;
 use super::super::config::Config;
 use super::super::loaded::{Binding, ClientId, Loaded, StoredSession};
 use super::super::part::{FoundPart, PartRecord, PlacedIn, PlacedPart, load_rows};
@@ -43,12 +44,12 @@ pub(in crate::state) async fn load(records: Records<'_>, received: &Received) ->
                     config.tell(&SessionEvent::Expired { session: found.record().handle, expiry });
                     break;
                 }
-                let Ok(record) = records.open(&id, found) else {
+                let Ok(Opened { record, form }) = records.open_noting_form(&id, found) else {
                     config.tell(&SessionEvent::UndecodableRecord);
                     break;
                 };
                 let client = if hops > 0 { ClientId::Older } else { ClientId::Current };
-                return Ok(Loaded::Stored(StoredSession { record, id, client }));
+                return Ok(Loaded::Stored(StoredSession { record, id, client, form }));
             }
             Ok(Some(Found::Retired(forward))) => match successor(config.id_domain, &id, &forward) {
                 Some(successor) if now < forward.grace_until => (id, hops) = (successor, hops + 1),

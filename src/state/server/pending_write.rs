@@ -41,7 +41,7 @@ impl<W: SharedWork> Commit<'_, W> {
         let version = update.record.version;
         match records.load(&session.id, records.config.now()).await? {
             Some(Found::Live(found)) if found.record().version == version => {
-                let session = StoredSession { record: update.record, ..session };
+                let session = StoredSession::new(update.record, session.id, session.client);
                 let note =
                     |work: &mut Work| work.note_written(Plan::Update, Loaded::Stored(session), update.parts.as_deref());
                 self.work.with(note).release(records.config);
@@ -75,7 +75,7 @@ impl<W: SharedWork> Commit<'_, W> {
         let outcome = self.records.update(&session.id, session.record.version, &record, None, now).await?;
         let is_done = outcome == Outcome::Done;
         if is_done {
-            self.work.with(|work| work.note_version(StoredSession { record, ..session }));
+            self.work.with(|work| work.note_version(StoredSession::new(record, session.id, session.client)));
         }
         Ok(is_done)
     }
@@ -127,7 +127,7 @@ impl<W: SharedWork> Commit<'_, W> {
             (Plan::Renew { grace: true }, Some(StoredSession { client: ClientId::Dead, .. })) => ClientId::Dead,
             _ => ClientId::Older,
         };
-        let session = StoredSession { record: new.record, id: new.id, client };
+        let session = StoredSession::new(new.record, new.id, client);
         let note = |work: &mut Work| work.note_written(new.plan, Loaded::Stored(session), new.parts.as_deref());
         self.work.with(note).release(config);
         // The work is not based on later writes of other requests.

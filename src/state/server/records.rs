@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::at_rest::{self, SealedRow};
+use super::super::at_rest::{self, Opened, SealedRow};
 use super::super::config::Config;
 use super::super::loaded::StoredSession;
 use super::super::part::Rows;
@@ -91,8 +91,13 @@ impl<'c> Records<'c> {
 
     /// Decrypts a record's values.
     pub(in crate::state) fn open(self, id: &SessionId, record: Unopened) -> Result<Arc<Record>, StoreError> {
-        let Some(keys) = &self.server.at_rest else { return Ok(record.0) };
-        at_rest::open(keys, &SealedRow::of_session(id), &record.0)
+        self.open_noting_form(id, record).map(|opened| opened.record)
+    }
+
+    /// Does so, and tells the form of the record.
+    pub(super) fn open_noting_form(self, id: &SessionId, record: Unopened) -> Result<Opened, StoreError> {
+        let (at_rest, row) = (self.server.at_rest.as_ref(), || SealedRow::of_session(id));
+        at_rest::open(at_rest, row, record.0, self.config.now())
             .map_err(|error| StoreError::undecodable(self.server.store.name(), error))
     }
 
@@ -160,10 +165,7 @@ impl<'c> Records<'c> {
 
     /// Returns the record to store, encrypted if so configured.
     pub(super) fn sealed(self, id: &SessionId, record: &Arc<Record>) -> Arc<Record> {
-        match &self.server.at_rest {
-            Some(keys) => at_rest::seal(keys, &SealedRow::of_session(id), record),
-            None => Arc::clone(record),
-        }
+        at_rest::seal(self.server.at_rest.as_ref(), || SealedRow::of_session(id), record)
     }
 
     fn with_rows<'a>(

@@ -47,7 +47,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
         let external = self.reload_parts(base.as_deref(), &record).await?;
         drop(self.work.with(Work::continue_login));
-        replay_onto(self.work, Loaded::Stored(StoredSession { record, id, client: ClientId::Older }), external)?;
+        replay_onto(self.work, Loaded::Stored(StoredSession::new(record, id, ClientId::Older)), external)?;
         Ok(Progress::Again)
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::local_locks::LocalLocks;
 use crate::random;
-use crate::seal::KeyRing;
+use crate::seal::AtRest;
 use crate::store::{ErasedStore, Store};
 
 /// State of a layer that keeps sessions in a store.
@@ -14,8 +14,8 @@ pub(crate) struct ServerState {
     pub(crate) store: Arc<dyn ErasedStore>,
     /// ID of the next write. It starts at random, so that two nodes seldom use the same.
     write_ids: Arc<AtomicU32>,
-    /// Keys for encryption at rest, if it is enabled.
-    pub(in crate::state) at_rest: Option<KeyRing>,
+    /// Encryption at rest, if it is enabled.
+    pub(crate) at_rest: Option<AtRest>,
     /// Turns of sessions, for commits that keep losing conflicts.
     pub(super) turns: LocalLocks,
 }
@@ -24,10 +24,6 @@ impl ServerState {
     pub(crate) fn new(store: impl Store) -> Self {
         let write_ids = AtomicU32::new(u32::from_ne_bytes(random::nonce()));
         Self { store: Arc::new(store), write_ids: Arc::new(write_ids), at_rest: None, turns: LocalLocks::new() }
-    }
-
-    pub(crate) fn set_encryption_at_rest(&mut self, keys: KeyRing) {
-        self.at_rest = Some(keys);
     }
 
     /// Returns an ID that distinguishes concurrent writes of the same version.

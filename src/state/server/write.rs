@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::super::at_rest::Form;
 use super::super::config::Config;
 use super::super::loaded::{ClientId, Loaded, StoredSession};
 use super::super::work::{Aftermath, PendingUpdate, PendingWrite, SharedWork, Work};
@@ -60,14 +61,25 @@ impl<W: SharedWork> Commit<'_, W> {
         let (config, store) = (self.records.config, &self.records.server.store);
         let Some((Some(mut session), parts)) = self.begin_keep(Plan::Touch, now) else { return Ok(Progress::Again) };
         let must_be_live = parts.as_ref().is_some_and(|parts| parts.change_bound_cookie() || parts.change_server());
-        let expires_at = self.work.with(|work| config.timeouts.expires_at(work.draft.age(&config.timeouts, now)));
-        let (key, version) = (session.id.store_key(), session.record.version);
-        let touched = self.records.calls().ask(|_| store.touch(key, version, now, expires_at, now)).await;
+        // Not `now` if the session is only written to be sealed.
+        let age = self.work.with(|work| work.draft.age(&config.timeouts, now));
+        let times = (age.last_seen_at, config.timeouts.expires_at(age));
+        let rewritten = match session.form {
+            Form::Current => None,
+            Form::Outdated | Form::Unsealed => Box::pin(self.rewrite(&mut session, times, now)).await,
+        };
+        let touched = match rewritten {
+            Some(outcome) => Ok(outcome),
+            None => {
+                let (key, version) = (session.id.store_key(), session.record.version);
+                self.records.calls().ask(|_| store.touch(key, version, times.0, times.1, now)).await
+            }
+        };
         let cookie = match touched.map(WriteOutcome::from) {
             Ok(WriteOutcome::Done) => {
-                self.work.with(|work| work.note_touched(now, expires_at));
+                self.work.with(|work| work.note_touched(times));
                 let record = Arc::make_mut(&mut session.record);
-                (record.last_seen_at, record.expires_at) = (now, expires_at);
+                (record.last_seen_at, record.expires_at) = times;
                 moved_cookie(config, &session, now)
             }
             // A task that holds the session goes on from what is there now, or its next touch would miss it again.
@@ -86,6 +98,32 @@ impl<W: SharedWork> Commit<'_, W> {
             }
         };
         self.finish_kept(parts, cookie, now).await
+    }
+
+    /// Writes a record in the form in which the layer now writes, instead of touching it: after one idle timeout, every
+    /// live session has that form. Returns `None` if this fails, and the record can be touched as it is: sealed, it may
+    /// be too large for its store.
+    async fn rewrite(
+        &self,
+        session: &mut StoredSession,
+        (last_seen_at, expires_at): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> Option<Outcome> {
+        let (before, records) = (&session.record, self.records);
+        let version = before.version.next(records.server.write_id());
+        let record = Arc::new(Record { version, last_seen_at, expires_at, ..Record::clone(before) });
+        match records.update(&session.id, before.version, &record, None, now).await {
+            Ok(Outcome::Done) => {
+                (session.record, session.form) = (record, Form::Current);
+                self.work.with(|work| work.note_version(session.clone()));
+                Some(Outcome::Done)
+            }
+            Ok(outcome) => Some(outcome),
+            Err(error) => {
+                records.config.tell(&SessionEvent::StoreFailed { error: error.into() });
+                None
+            }
+        }
     }
 
     /// Begins a commit that leaves the record as it is, if `plan` is still current.
@@ -185,7 +223,7 @@ impl<W: SharedWork> Commit<'_, W> {
         {
             return Ok(Progress::Again);
         }
-        let session = StoredSession { record, id, client: ClientId::Current };
+        let session = StoredSession::new(record, id, ClientId::Current);
         if plan == Plan::Replace
             && let Some(progress) = Box::pin(self.end_replaced(&session.id, now)).await?
         {
@@ -223,7 +261,7 @@ impl<W: SharedWork> Commit<'_, W> {
         }
         let client = if grace && old.client == ClientId::Dead { ClientId::Dead } else { ClientId::Current };
         let has_moved = old.record.handle != record.handle;
-        self.finish_new(plan, StoredSession { record, id, client }, parts.as_deref(), now);
+        self.finish_new(plan, StoredSession::new(record, id, client), parts.as_deref(), now);
         if has_moved {
             self.delete_parts_of(&old.record).await;
             return Ok(Progress::Done);
@@ -298,7 +336,7 @@ impl Work {
         now: Timestamp,
     ) -> Aftermath {
         if let Loaded::Stored(session) = &mut self.loaded {
-            session.record = Arc::clone(record);
+            (session.record, session.form) = (Arc::clone(record), Form::Current);
             let cookie = moved_cookie(config, session, now);
             self.set_cookie(cookie);
         }
