@@ -66,10 +66,10 @@ impl SessionLayer {
 
     /// Also reads records that are not encrypted, until a time. Default: none, from the first request on.
     ///
-    /// It keeps the users logged in when [encryption at rest](Self::with_encryption_at_rest) is turned on. A plain record
-    /// is encrypted at its first use, so a time one idle timeout after the deploy is enough. Count the longest timeout
-    /// that sessions have of their own, and twice that for parts in [stores](crate::InStore). From then on a plain record
-    /// is unreadable.
+    /// It keeps the users logged in when [encryption at rest](Self::with_encryption_at_rest) is turned on. A plain
+    /// record is encrypted at its first use, so a time one idle timeout after the deploy is enough. Count the longest
+    /// timeout that sessions have of their own, and twice that for parts in [stores](crate::InStore). From then on a
+    /// plain record is unreadable.
     ///
     /// # Errors
     ///

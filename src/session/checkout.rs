@@ -10,6 +10,7 @@ use sqlx::Database;
 use super::{Main, Part, Shared};
 use crate::error::Error;
 use crate::part::{Mapped, RowDialect, SessionPart};
+use crate::record::external::Medium;
 use crate::state::{Checkout, SharedWork as _};
 
 /// A transaction in which the rows of a part become data of the application: a cart becomes an order.
@@ -83,6 +84,10 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         let mapped = placed.and_then(|placed| placed.tables()).ok_or_else(|| Error::no_tables(T::NAME))?;
         let mapped: Option<&Mapped<D>> = mapped.as_any().downcast_ref();
         let mapped = mapped.ok_or_else(|| Error::no_tables(T::NAME))?;
+        if shared.with(|work| work.draft.unmoved(T::NAME, Medium::Tables).is_some()) {
+            // Its rows are not in the tables yet.
+            self.update(|_| ());
+        }
         shared.save().await?;
         let Some(session) = shared.with(|work| work.kept_session()) else { return Ok(None) };
         let Some(checkout) = Checkout::begin(shared.config(), mapped, session.id).await? else { return Ok(None) };

@@ -30,6 +30,7 @@ mod panics;
 mod part_failures;
 mod part_kit;
 mod part_merges;
+mod part_moves;
 mod part_removals;
 mod part_rivals;
 mod part_round_trips;

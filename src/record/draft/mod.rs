@@ -1,5 +1,6 @@
 //! A record as a request sees it: the loaded record with the changes of the request so far.
 
+mod moved;
 mod to_record;
 
 use std::convert::Infallible;
@@ -98,7 +99,9 @@ impl Draft {
                 | Change::Update { key, .. } => {
                     self.put(key, before.get(key).map(Arc::from));
                 }
-                Change::UpdateExternal { .. } | Change::RemoveExternal { .. } => {}
+                Change::UpdateExternal { part, medium, .. } | Change::RemoveExternal { part, medium } => {
+                    self.follow_former(&before, part, *medium);
+                }
                 // The other changes cannot fail.
                 change => drop(self.apply(change)),
             }
@@ -130,11 +133,11 @@ impl Draft {
                 self.put(key, Some(value));
             }
             Change::UpdateExternal { part, medium, update } => {
-                let before = self.external.as_ref().and_then(|external| external.text(part));
+                let before = self.external_text(part, *medium);
                 let value = update(part, before.as_ref().map(JsonText::as_bytes))?;
-                self.external_mut().put(part, *medium, JsonText::Own(value));
+                self.put_external(part, *medium, value);
             }
-            Change::RemoveExternal { part, medium } => self.external_mut().reset(part, *medium),
+            Change::RemoveExternal { part, medium } => self.reset_external(part, *medium),
             Change::Login { principal, .. } => {
                 if self.is_taken_over_by(change) {
                     self.forget_values();
@@ -302,21 +305,12 @@ impl Draft {
         self.external.get_or_insert_default()
     }
 
-    /// Returns the value at a location.
-    #[inline]
-    pub(crate) fn get_at(&self, location: &Location) -> Option<&[u8]> {
-        match location {
-            Location::Record(key) => self.get(key),
-            Location::External(part, _) => self.external.as_ref()?.find(part)?.value.as_ref().map(JsonText::as_bytes),
-        }
-    }
-
     /// Returns the value at a location, which can be used without this draft.
     #[inline]
     pub(crate) fn text_at(&self, location: &Location) -> Option<JsonText> {
         match location {
             Location::Record(key) => self.text(key),
-            Location::External(part, _) => self.external.as_ref()?.text(part),
+            Location::External(part, medium) => self.external_text(part, *medium),
         }
     }
 
@@ -337,12 +331,12 @@ impl Draft {
             self.put_found(limit, key, value, Found::Base(frame.clone()))?;
             return Ok(true);
         }
-        if self.get_at(location) != before.map(JsonText::as_bytes) {
+        if self.text_at(location).as_ref().map(JsonText::as_bytes) != before.map(JsonText::as_bytes) {
             return Ok(false);
         }
         match location {
             Location::Record(key) => self.put_within(limit, key, value)?,
-            Location::External(part, medium) => self.external_mut().put(part, *medium, JsonText::Own(value)),
+            Location::External(part, medium) => self.put_external(part, *medium, value),
         }
         Ok(true)
     }

@@ -97,7 +97,7 @@ macro_rules! tests_of_principals {
             assert_eq!(scene.text("SELECT principal FROM @t WHERE version IS NOT NULL").await, "alice");
             assert_eq!(scene.text("SELECT label FROM @t WHERE version IS NOT NULL").await, "laptop");
             let data = scene.text("SELECT data FROM @t WHERE version IS NOT NULL").await;
-            assert!(data.starts_with("{\"sealed\":"), "{data}");
+            assert!(data.starts_with("{\"#sealed\":"), "{data}");
             let label = browser.visit(&app, async |session| session.label()).await.value();
             assert_eq!(label.as_deref(), Some("laptop"));
         }

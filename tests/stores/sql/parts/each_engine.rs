@@ -143,8 +143,9 @@ macro_rules! tests_of_parts {
             let text = TEXT;
             scene.run(&format!("CREATE TABLE @t_orders (sku {text} NOT NULL, quantity BIGINT NOT NULL)")).await;
             let (cart, seats) = (cart.check::<Cart>().await.unwrap(), seats.check::<Seats>().await.unwrap());
+            let former = App::new(SessionLayer::server(store.clone()));
             let layer = SessionLayer::server(store).with_part::<Cart>(cart).unwrap().with_part::<Seats>(seats).unwrap();
-            Shop { app: App::new(layer), database: Arc::new(scene) }
+            Shop { app: App::new(layer), former, database: Arc::new(scene) }
         }
 
         fn own((before, after): (&str, &str)) -> (String, String) {
@@ -187,6 +188,10 @@ macro_rules! tests_of_parts {
                 with_the_fail_policy_requests_conflict_by_row_and_not_by_part
                 twenty_requests_at_once_lose_no_row
                 a_row_that_violates_a_constraint_is_409_and_the_request_saves_nothing
+            }
+            moves {
+                a_part_that_leaves_the_record_moves_into_its_tables_with_its_first_change
+                a_part_that_is_still_in_the_record_is_checked_out_once
             }
             lifetimes {
                 rows_go_with_their_session

@@ -1,7 +1,7 @@
 //! Parts in tables, through a layer, on each engine.
 //!
 //! `rows` tests which rows are written and which request wins, `lifetimes` when rows are deleted, `dead_ids` requests
-//! with dead IDs, `checkouts` how rows become data of the application, `closures` closures during a checkout, `drops`
+//! with dead IDs, `moves` parts that were in the record, `checkouts` how rows become data of the application, `closures` closures during a checkout, `drops`
 //! dropped requests, and `network` network faults and round trips.
 
 use std::future::Future;
@@ -23,6 +23,7 @@ pub(crate) mod closures;
 pub(crate) mod dead_ids;
 pub(crate) mod drops;
 pub(crate) mod lifetimes;
+pub(crate) mod moves;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod network;
 pub(crate) mod rows;
@@ -107,6 +108,8 @@ impl Cart {
 /// An application that keeps both parts in tables, and its database.
 pub(crate) struct Shop {
     pub(crate) app: App,
+    /// A release that kept them in the session's record.
+    pub(crate) former: App,
     pub(crate) database: Arc<dyn Database>,
 }
 
@@ -289,7 +292,8 @@ impl Shop {
     pub(crate) async fn open_checkout(&self, browser: &Browser, end: End) -> Slow {
         let ((is_open, opened), (go_on, may_go_on)) = (oneshot::channel(), oneshot::channel());
         let plan = Plan { end, gate: Some(Gate { is_open, go_on: may_go_on }) };
-        let (shop, browser) = (Self { app: self.app.clone(), database: Arc::clone(&self.database) }, browser.clone());
+        let shop = Self { app: self.app.clone(), former: self.former.clone(), database: Arc::clone(&self.database) };
+        let browser = browser.clone();
         let visit = tokio::spawn(async move { shop.check_out_by(&browser, plan).await });
         opened.await.expect("the transaction is opened");
         Slow { go_on, visit }

@@ -177,7 +177,8 @@ pub(crate) async fn dead_connections_fail_no_checkout(shop: Shop, proxy: Proxy) 
     for dies_within in [false, true] {
         let browser = shop.begin().await;
         // Several connections are idle.
-        let shop = Arc::new(Shop { app: shop.app.clone(), database: Arc::clone(&shop.database) });
+        let (app, former) = (shop.app.clone(), shop.former.clone());
+        let shop = Arc::new(Shop { app, former, database: Arc::clone(&shop.database) });
         let looks = (0..6).map(|_| {
             let (shop, browser) = (Arc::clone(&shop), browser.clone());
             tokio::spawn(async move { shop.cart(&browser).await })
