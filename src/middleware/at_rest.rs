@@ -21,7 +21,8 @@ impl SessionLayer {
     /// [`with_decryption_at_rest`](Self::with_decryption_at_rest).
     ///
     /// After a [rotation](KeyRing) a record is sealed with the new key at its next write or touch. So keep the old key
-    /// until the longest idle timeout has passed, including timeouts that sessions have of their own.
+    /// until the longest idle timeout has passed, including timeouts that sessions have of their own, and for parts in
+    /// stores twice that.
     ///
     /// Parts in [stores](crate::InStore) are encrypted too, with a key derived from the key ring alone. Rows of parts
     /// in tables are not encrypted: their columns belong to the application.
@@ -58,7 +59,8 @@ impl SessionLayer {
     ///
     /// # Security
     ///
-    /// It reads plain records, so whoever can write to the store can change sessions, as without encryption.
+    /// It reads plain records, so an attacker with write access to the store can change sessions, as without
+    /// encryption.
     pub fn with_decryption_at_rest(mut self, keys: impl Into<KeyRing>) -> Result<Self, ConfigError> {
         *self.at_rest_mut()? = Some(AtRest::decrypting(keys.into()));
         Ok(self)
@@ -77,8 +79,9 @@ impl SessionLayer {
     ///
     /// # Security
     ///
-    /// Until then, encryption hides values and does not protect them: whoever can write to the store can replace an
-    /// encrypted record by a plain one with values of their own. Remove the call when the time has passed.
+    /// Until then, encryption hides values and does not protect them: an attacker with write access to the store can
+    /// replace an encrypted record by a plain one with values of their choice. Remove the call when the time has
+    /// passed.
     ///
     /// # Examples
     ///

@@ -66,8 +66,8 @@ pub struct Part<T: SessionPart, M = Main> {
 
 /// A [`Part<T>`] that begins with the default if the stored part cannot be decoded as a `T`.
 ///
-/// For handlers that must work with any stored value, as `PartOrDefault(part)`. An unreadable part is removed when the
-/// request is committed, even if the handler does not write to the part.
+/// For handlers that must work with any stored value, as `PartOrDefault(part)`. The first change replaces an unreadable
+/// part; until then it stays stored.
 ///
 /// # Examples
 ///

@@ -10,6 +10,7 @@ mod closures;
 mod commits;
 mod cookies;
 mod dead_ids;
+mod deploys;
 mod discards;
 mod dropped;
 mod drops;

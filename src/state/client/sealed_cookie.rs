@@ -181,11 +181,8 @@ impl SealedCookie {
         (from..chunks_before).map(|index| self.chunk(index).removal())
     }
 
-    /// Returns the number of chunks up to the last one the client sent. Zero for a cookie that may not be split.
+    /// Returns the number of chunks up to the last one the client sent. A former release may have allowed more.
     pub(crate) fn received_chunks(&self, received: &Received) -> usize {
-        if self.max_chunks == 1 {
-            return 0;
-        }
         match find_chunks(received.iter(), self.writer.name().as_bytes()) {
             FoundChunks::Chunks(found) => found.carried().last().map_or(0, |last| last + 1),
             FoundChunks::Duplicate => 0,

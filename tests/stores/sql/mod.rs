@@ -14,6 +14,8 @@ pub(crate) mod parts;
 mod principals;
 #[macro_use]
 mod references;
+#[cfg(feature = "sqlite")]
+mod deploys;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "mysql")]

@@ -40,7 +40,7 @@ mod parts {
 const HANDLE: &str = "BLOB";
 
 /// One file per test, since writers in one file wait for each other. The files are removed however this process ends.
-fn file() -> PathBuf {
+pub(super) fn file() -> PathBuf {
     static DIRECTORY: LazyLock<(PathBuf, Child)> = LazyLock::new(|| {
         let directory = std::env::temp_dir().join(format!("session-state-sqlite-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();

@@ -1,8 +1,8 @@
 //! Parts in tables, through a layer, on each engine.
 //!
 //! `rows` tests which rows are written and which request wins, `lifetimes` when rows are deleted, `dead_ids` requests
-//! with dead IDs, `moves` parts that were in the record, `checkouts` how rows become data of the application, `closures` closures during a checkout, `drops`
-//! dropped requests, and `network` network faults and round trips.
+//! with dead IDs, `moves` parts that were in the record, `checkouts` how rows become data of the application,
+//! `closures` closures during a checkout, `drops` dropped requests, and `network` network faults and round trips.
 
 use std::future::Future;
 use std::pin::Pin;
