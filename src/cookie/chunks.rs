@@ -19,12 +19,12 @@ const AFTER_COUNT: u8 = b'~';
 /// The chunks of a name in a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-#[expect(clippy::large_enum_variant, reason = "it lives on the stack of one call and is taken apart at once")]
 pub(crate) enum FoundChunks<'h> {
-    /// Each name occurs at most once.
+    /// Each name has one value.
     Chunks(Chunks<'h>),
-    /// A name occurs several times, or the list is too long to be sure that none does.
-    Duplicate,
+    /// A name has different values, or the list is too long to be sure that none has. Only the numbers of the chunks
+    /// count.
+    Duplicate(Chunks<'h>),
 }
 
 /// The chunks that a request carried.
@@ -39,20 +39,19 @@ pub(crate) struct Chunks<'h> {
 /// All of [`MAX_CHUNKS`] are looked for whatever the budget is now, so that those of an earlier, larger one are known.
 pub(crate) fn find_chunks<'h>(headers: impl Iterator<Item = &'h HeaderValue>, name: &[u8]) -> FoundChunks<'h> {
     let mut chunks = Chunks::default();
+    let mut is_duplicate = false;
     let mut room = MAX_SCANNED;
     for header in headers {
-        let Some(left) = room.checked_sub(header.len() + 1) else { return FoundChunks::Duplicate };
+        let Some(left) = room.checked_sub(header.len() + 1) else { return FoundChunks::Duplicate(chunks) };
         room = left;
         for pair in pairs(header.as_bytes()) {
             let Some(rest) = trim_start(pair).strip_prefix(name) else { continue };
             let Some((index, rest)) = split_index(rest) else { continue };
             let Some(value) = value_after_name(rest) else { continue };
-            if chunks.values[index].replace(value).is_some() {
-                return FoundChunks::Duplicate;
-            }
+            is_duplicate |= chunks.values[index].replace(value).is_some_and(|other| other != value);
         }
     }
-    FoundChunks::Chunks(chunks)
+    if is_duplicate { FoundChunks::Duplicate(chunks) } else { FoundChunks::Chunks(chunks) }
 }
 
 impl<'h> Chunks<'h> {
@@ -150,7 +149,7 @@ mod tests {
     fn found(lines: &[&str]) -> Option<(Vec<usize>, Option<Vec<u8>>)> {
         let headers: Vec<_> = lines.iter().map(|line| HeaderValue::from_str(line).unwrap()).collect();
         match find_chunks(headers.iter(), b"id") {
-            FoundChunks::Duplicate => None,
+            FoundChunks::Duplicate(_) => None,
             FoundChunks::Chunks(chunks) => Some((chunks.carried().collect(), chunks.join(4).map(Cow::into_owned))),
         }
     }
@@ -185,17 +184,31 @@ mod tests {
     }
 
     #[test]
-    fn any_chunk_twice_is_a_duplicate() {
+    fn any_chunk_with_two_values_is_a_duplicate() {
         let too_long = "x".repeat(MAX_SCANNED);
         for lines in [
-            &["id=a; id=a"][..],
-            &["id=2~a; id.1=b; id.1=b"],
-            &["id=a; id.7=", "id.7="],
+            &["id=a; id=b"][..],
+            &["id=2~a; id.1=b; id.1=c; id.1=b"],
+            &["id=a; id.7=", "id.7=x"],
             &["id.15=x", "id=a", "id.15=y"],
             &["id=a", &too_long],
         ] {
             assert_eq!(found(lines), None);
         }
+    }
+
+    #[test]
+    fn chunks_with_the_same_value_twice_are_joined() {
+        let joined = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(found(&["id=a; id=a"]), Some((vec![0], joined("a"))));
+        assert_eq!(found(&["id=2~a; id.1=b", "id.1=b; id=2~a"]), Some((vec![0, 1], joined("ab"))));
+    }
+
+    #[test]
+    fn a_duplicate_tells_which_chunks_the_request_carried() {
+        let header = HeaderValue::from_static("id=2~a; id.1=b; id=x; id.3=c");
+        let FoundChunks::Duplicate(chunks) = find_chunks([&header].into_iter(), b"id") else { panic!("a duplicate") };
+        assert_eq!(chunks.carried().collect::<Vec<_>>(), [0, 1, 3]);
     }
 
     #[test]

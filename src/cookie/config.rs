@@ -103,10 +103,15 @@ impl CookieConfig {
     /// Fails when the name is empty, longer than 256 bytes, or has a character that is not one of a token (letters,
     /// digits and ``!#$%&'*+-.^_`|~``; RFC 9110 §5.6.2).
     ///
+    /// A changed name begins all sessions anew. The former cookie stays in browsers until it expires.
+    ///
     /// # Security
     ///
     /// Without a prefix, another host of the same domain, or anyone on the network path, can plant a cookie of this
     /// name in a visitor's browser.
+    ///
+    /// Without the prefix `__Host-` or `__Host-Http-`, the name must be used by no other application of the domain: a
+    /// login or logout also removes cookies of this name that were set with a parent domain or another path.
     pub fn with_name(mut self, name: impl Into<Cow<'static, str>>) -> Result<Self, ConfigError> {
         self.name = name.into();
         check_name(&self.name)?;
@@ -117,6 +122,9 @@ impl CookieConfig {
     ///
     /// Set it when several hosts share one session; the name must then be one without the `__Host-` and
     /// `__Host-Http-` prefix.
+    ///
+    /// A changed domain keeps sessions: a login, a logout or a new ID also removes the former release's cookie. That
+    /// needs the public host name in the request's `Host`. Other writes of state in the cookie do not, and begin anew.
     ///
     /// # Errors
     ///
@@ -137,6 +145,9 @@ impl CookieConfig {
     ///
     /// Set it when several applications live under one host. The name must then be one without the `__Host-` and
     /// `__Host-Http-` prefix.
+    ///
+    /// A changed path keeps sessions as a changed [domain](Self::with_domain) does, if the request's path lies under
+    /// both. Change the name too when domain and path change at once: otherwise only a second login takes.
     ///
     /// # Errors
     ///
@@ -168,6 +179,8 @@ impl CookieConfig {
     }
 
     /// Keeps a separate cookie for each site the application is embedded in (CHIPS). Default: off.
+    ///
+    /// Turned on later, it keeps sessions. Change the name when turning it off: otherwise only a second login takes.
     #[must_use]
     pub fn with_partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;
@@ -191,6 +204,9 @@ impl CookieConfig {
     /// without certificates. An application behind a proxy that ends TLS does not need it. Chromium and Firefox accept
     /// `Secure` cookies from `http://localhost`; Safari does not. Browsers drop them on any other page over plain HTTP,
     /// of which observers are warned once ([`SetupWarning`](crate::SessionEvent::SetupWarning)).
+    ///
+    /// Change the name when a site leaves HTTPS: browsers let no page over plain HTTP replace a `Secure` cookie, so the
+    /// former one would lock its users out. The default name changes by itself.
     ///
     /// # Security
     ///
@@ -276,6 +292,17 @@ impl CookieConfig {
             return Err(ConfigError::new(format!("cookie {name:?} is partitioned and must be secure")));
         }
         Ok(())
+    }
+
+    /// Returns whether the prefix of the name lets browsers hold only one cookie of it for a host.
+    pub(super) fn is_bound_to_host(&self) -> bool {
+        Prefix::of(&self.name).is_some_and(Prefix::is_bound_to_host)
+    }
+
+    /// Sends the cookie only to the host that sets it.
+    pub(super) fn without_domain(mut self) -> Self {
+        self.domain = None;
+        self
     }
 
     /// Makes the cookie of a part: the same attributes and prefix, then the name of the part.

@@ -16,9 +16,9 @@ pub(super) const MAX_SCANNED: usize = 128 * 1024;
 pub(crate) enum Found<'h> {
     /// No cookie has the name.
     Absent,
-    /// One cookie has the name; these are the bytes of its value.
+    /// One cookie has the name, or several with the same value; these are the bytes of it.
     One(&'h [u8]),
-    /// Several cookies have the name, or the list is too long to be sure that only one has.
+    /// Cookies of the name have different values, or the list is too long to be sure that none have.
     Duplicate,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn find<'h>(headers: impl Iterator<Item = &'h HeaderValue>, name: &[u
         room = left;
         for pair in pairs(header.as_bytes()) {
             if let Some(value) = value_of(pair, name)
-                && found.replace(value).is_some()
+                && found.replace(value).is_some_and(|other| other != value)
             {
                 return Found::Duplicate;
             }
@@ -91,7 +91,8 @@ pub(super) fn trim_start(mut bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cookie::{Found, FoundChunks, MAX_CHUNKS, find, find_chunks};
+    use crate::cookie::chunks::find_chunks;
+    use crate::cookie::{FoundChunks, MAX_CHUNKS};
 
     const NAME: &[u8] = b"__Host-Http-id";
 
@@ -165,15 +166,32 @@ mod tests {
     }
 
     #[test]
-    fn the_name_twice_is_a_duplicate_even_when_the_values_are_equal_or_empty() {
-        let lists: [&[&[u8]]; 7] = [
-            &[b"__Host-Http-id=v; __Host-Http-id=w"],
+    fn the_same_value_twice_is_one_cookie() {
+        let lists: [&[&[u8]]; 5] = [
             &[b"__Host-Http-id=v; __Host-Http-id=v"],
+            &[b"__Host-Http-id=v", b"__Host-Http-id=v"],
+            &[b"__Host-Http-id=v; a=b", b"", b"c=d;\t__Host-Http-id =v "],
+            &[b"__Host-Http-id=v;__Host-Http-id=v;__Host-Http-id=v"],
+            &[b"__Host-Http-id=v; __Host-Http-id2=w; __Host-Http-id=v"],
+        ];
+        for list in lists {
+            assert_found(list, Found::One(b"v"));
+        }
+        assert_found(&[b"__Host-Http-id=; __Host-Http-id="], Found::One(b""));
+    }
+
+    #[test]
+    fn different_values_are_a_duplicate() {
+        let lists: [&[&[u8]]; 9] = [
+            &[b"__Host-Http-id=v; __Host-Http-id=w"],
             &[b"__Host-Http-id=; __Host-Http-id=v"],
             &[b"__Host-Http-id=v; a=b; __Host-Http-id="],
-            &[b"__Host-Http-id=v", b"__Host-Http-id=v"],
-            &[b"__Host-Http-id=v; a=b", b"", b"c=d;\t__Host-Http-id =v"],
-            &[b"__Host-Http-id=v;__Host-Http-id=v;__Host-Http-id=v"],
+            &[b"__Host-Http-id=v", b"__Host-Http-id=V"],
+            &[b"__Host-Http-id=v; a=b", b"", b"c=d;\t__Host-Http-id =vv"],
+            &[b"__Host-Http-id=v;__Host-Http-id=v;__Host-Http-id=w"],
+            &[b"__Host-Http-id=v;__Host-Http-id=w;__Host-Http-id=v"],
+            &[b"__Host-Http-id=v; __Host-Http-id=\"v\""],
+            &[b"__Host-Http-id=v; __Host-Http-id=%76"],
         ];
         for list in lists {
             assert_found(list, Found::Duplicate);
@@ -263,8 +281,9 @@ mod tests {
         let mut values = Vec::new();
         for pair in lines.join(&b"; "[..]).split(|&byte| byte == b';') {
             let Some(equals) = pair.iter().position(|&byte| byte == b'=') else { continue };
-            if trimmed(&pair[..equals]) == name {
-                values.push(trimmed(&pair[equals + 1..]));
+            let value = trimmed(&pair[equals + 1..]);
+            if trimmed(&pair[..equals]) == name && !values.contains(&value) {
+                values.push(value);
             }
         }
         values
@@ -336,10 +355,13 @@ mod tests {
 
             let names = (0..MAX_CHUNKS).map(|index| if index == 0 { "id".into() } else { format!("id.{index}") });
             let expected: Vec<_> = names.map(|name| reference(&lines, name.as_bytes())).collect();
+            let carried: Vec<_> = (0..MAX_CHUNKS).filter(|&index| !expected[index].is_empty()).collect();
             match find_chunks(values.iter(), b"id") {
-                FoundChunks::Duplicate => assert!(expected.iter().any(|values| values.len() > 1), "{:?}", shown()),
+                FoundChunks::Duplicate(chunks) => {
+                    assert!(expected.iter().any(|values| values.len() > 1), "{:?}", shown());
+                    assert_eq!(chunks.carried().collect::<Vec<_>>(), carried, "{:?}", shown());
+                }
                 FoundChunks::Chunks(chunks) => {
-                    let carried: Vec<_> = (0..MAX_CHUNKS).filter(|&index| !expected[index].is_empty()).collect();
                     assert!(expected.iter().all(|values| values.len() <= 1), "{:?}", shown());
                     assert_eq!(chunks.carried().collect::<Vec<_>>(), carried, "{:?}", shown());
                 }

@@ -9,12 +9,13 @@ use super::read::{pairs, trim, value_of};
 const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Adds a `Set-Cookie` and takes out any of the same name that is there: a response has never two of one name
-/// (RFC 6265bis §4.1.1). Those of other names stay, in their order.
+/// Adds a `Set-Cookie` and takes out any that is there for the same cookie: of the same name, domain and path
+/// (RFC 6265bis §4.1.1, §5.7). All others stay, in their order.
 pub(crate) fn put(headers: &mut HeaderMap, cookie: HeaderValue) {
     let name = cookie.as_bytes().split(|&byte| byte == b'=').next().unwrap_or_default();
-    if headers.get_all(SET_COOKIE).iter().any(|earlier| sets(earlier, name)) {
-        let others: Vec<_> = headers.get_all(SET_COOKIE).iter().filter(|other| !sets(other, name)).cloned().collect();
+    let is_same = |other: &HeaderValue| sets(other, name) && Scope::of(other) == Scope::of(&cookie);
+    if headers.get_all(SET_COOKIE).iter().any(is_same) {
+        let others: Vec<_> = headers.get_all(SET_COOKIE).iter().filter(|other| !is_same(other)).cloned().collect();
         headers.remove(SET_COOKIE);
         for other in others {
             headers.append(SET_COOKIE, other);
@@ -52,6 +53,33 @@ pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
         }
         Entry::Occupied(vary) if vary.iter().any(says_so) => {}
         Entry::Occupied(mut vary) => vary.append(COOKIE),
+    }
+}
+
+/// The attributes that tell cookies of one name apart.
+#[derive(PartialEq, Eq)]
+struct Scope<'h> {
+    domain: Option<Vec<u8>>,
+    path: Option<&'h [u8]>,
+    is_partitioned: bool,
+}
+
+impl<'h> Scope<'h> {
+    /// The last attribute of a name counts, and a domain without its leading dot (RFC 6265bis §5.6).
+    fn of(set_cookie: &'h HeaderValue) -> Self {
+        let mut scope = Self { domain: None, path: None, is_partitioned: false };
+        for attribute in pairs(set_cookie.as_bytes()).skip(1) {
+            let mut parts = attribute.splitn(2, |&byte| byte == b'=').map(trim);
+            let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            if name.eq_ignore_ascii_case(b"domain") {
+                scope.domain = Some(value.strip_prefix(b".").unwrap_or(value).to_ascii_lowercase());
+            } else if name.eq_ignore_ascii_case(b"path") {
+                scope.path = Some(value);
+            } else if name.eq_ignore_ascii_case(b"partitioned") {
+                scope.is_partitioned = true;
+            }
+        }
+        scope
     }
 }
 
@@ -106,11 +134,41 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_replaces_those_of_its_name_and_leaves_the_others_in_order() {
+    fn a_cookie_replaces_the_one_of_its_name_domain_and_path() {
+        let cases: [(&[&'static str], &[&'static str], &[&str]); 5] = [
+            (
+                &["id=a; Path=/; HttpOnly", "x=1"],
+                &["id=b; Max-Age=1; PATH = / "],
+                &["x=1", "id=b; Max-Age=1; PATH = / "],
+            ),
+            (
+                &["id=a; Path=/", "id=b; Path=/app", "id=c"],
+                &["id=d; Path=/"],
+                &["id=b; Path=/app", "id=c", "id=d; Path=/"],
+            ),
+            (
+                &["id=a; domain=.Example.com; Path=/", "id=b; Path=/"],
+                &["id=c; Path=/; Domain=example.com"],
+                &["id=b; Path=/", "id=c; Path=/; Domain=example.com"],
+            ),
+            (&["id=; Partitioned; Path=/"], &["id=c; Path=/"], &["id=; Partitioned; Path=/", "id=c; Path=/"]),
+            (&["id=a; Path=/app; Path=/"], &["id=; Path=/app", "id=b; Path=/"], &["id=; Path=/app", "id=b; Path=/"]),
+        ];
+        for (before, cookies, after) in cases {
+            let mut headers = headers(&SET_COOKIE, before);
+            for cookie in cookies {
+                put(&mut headers, HeaderValue::from_static(cookie));
+            }
+            assert_eq!(lines(&headers, &SET_COOKIE), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_leaves_those_of_other_names_in_order() {
         let cases: [(&[&'static str], &[&str]); 6] = [
             (&[], &["id=new"]),
             (&["a=1; Path=/", "b=2"], &["a=1; Path=/", "b=2", "id=new"]),
-            (&["id=old; Path=/"], &["id=new"]),
+            (&["id=old; Secure"], &["id=new"]),
             (&["a=1", "id=old", "b=2", " id =older; Secure", "a=3"], &["a=1", "b=2", "a=3", "id=new"]),
             (&["a=1", "id=; Max-Age=0"], &["a=1", "id=new"]),
             (

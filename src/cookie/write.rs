@@ -33,6 +33,9 @@ pub(crate) struct CookieWriter {
     attributes: Arc<str>,
     /// The text after the `=` of a removal.
     removal: Arc<str>,
+    /// Whether a browser may hold several cookies of the name: it has no prefix that binds it to the host, or may be
+    /// partitioned or not.
+    has_variants: bool,
 }
 
 impl CookieWriter {
@@ -47,7 +50,8 @@ impl CookieWriter {
         cookie.set_max_age(time::Duration::ZERO);
         cookie.set_expires(time::OffsetDateTime::UNIX_EPOCH);
         let removal = cookie.to_string()[start.len()..].into();
-        Ok(Self { start, attributes, removal })
+        let has_variants = config.is_partitioned() || !config.is_bound_to_host();
+        Ok(Self { start, attributes, removal, has_variants })
     }
 
     /// Makes the writer of another name with the same attributes.
@@ -56,7 +60,12 @@ impl CookieWriter {
             start: format!("{name}=").into(),
             attributes: Arc::clone(&self.attributes),
             removal: Arc::clone(&self.removal),
+            has_variants: self.has_variants,
         }
+    }
+
+    pub(crate) fn has_variants(&self) -> bool {
+        self.has_variants
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -76,7 +76,8 @@ pub enum SessionEvent {
     /// A client sent an ID that the store does not know: that of a session that was ended more than a minute ago, or
     /// has expired and was swept, or a forged one. The request is anonymous.
     UnknownIdUsed,
-    /// A client sent the cookie more than once: one may be planted. The request is anonymous.
+    /// A client sent the cookie with several values: one may be planted, or be left over from a release that set it
+    /// with another domain or path. The request is anonymous.
     DuplicateCookie,
     /// A client sent a cookie that is no session ID, is sealed by none of the ring's keys, was changed, or holds a part
     /// that is bound to another session or an earlier login. The request is anonymous, or the part is the default.

@@ -333,7 +333,7 @@ impl fmt::Debug for SessionLayer {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Response};
+    use http::{HeaderMap, Response, Uri};
 
     use super::*;
     use crate::middleware::future::{Unfinished, commit};
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn the_commit_of_a_request_is_a_small_allocation() {
         let layer = SessionLayer::server(MemoryStore::new());
-        let shared = Arc::new(Shared::new(layer.config, &HeaderMap::new()));
+        let shared = Arc::new(Shared::new(layer.config, &HeaderMap::new(), &Uri::default()));
         let commit = commit(Unfinished::new(shared), Response::new(String::new()));
         assert!(size_of_val(&commit) <= 1024, "{} bytes", size_of_val(&commit));
     }

@@ -46,7 +46,7 @@ where
             // A layer that is applied twice, as happens with nested routers, gives a request one session.
             None
         } else {
-            let shared = Arc::new(Shared::new(Arc::clone(&self.config), request.headers()));
+            let shared = Arc::new(Shared::new(Arc::clone(&self.config), request.headers(), request.uri()));
             insecure_page::warn(&self.config, &request);
             Slots::insert(request.extensions_mut(), self.marker, &shared);
             Some(shared)

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::Effects;
@@ -67,8 +67,9 @@ impl SharedWork for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, headers: &HeaderMap) -> Self {
-        let (received, turn) = (Received::from_headers(headers), AsyncMutex::const_new(()));
+    pub(crate) fn new(config: Arc<Config>, headers: &HeaderMap, uri: &Uri) -> Self {
+        let received = Received::new(headers, uri, config.cookie_writer.has_variants());
+        let turn = AsyncMutex::const_new(());
         Self { config, received, inner: Mutex::default(), turn, takeovers: AtomicU32::new(0) }
     }
 
@@ -229,7 +230,7 @@ impl Shared {
             return None;
         }
         inner.response_sent = true;
-        let cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
+        let cookies = state::take_cookies(&self.config, &self.received, inner.work.as_deref_mut(), Vec::new());
         let (looked, returned) = (inner.looked || inner.work.is_some(), inner.returned.take());
         Some(Effects { cookies, looked, error: None, returned })
     }
@@ -254,14 +255,11 @@ impl Shared {
         state::commit(&self.config, self, true).await?;
         let mut inner = self.lock();
         let of_parts = match self.config.parts.is_empty() {
-            true => None,
-            false => Some(state::finish_parts(&self.config, &self.received, inner.work.as_deref())?),
+            true => Vec::new(),
+            false => state::finish_parts(&self.config, &self.received, inner.work.as_deref())?,
         };
         inner.response_sent = true;
-        let mut cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
-        if let Some(of_parts) = of_parts {
-            cookies.extend(of_parts);
-        }
+        let cookies = state::take_cookies(&self.config, &self.received, inner.work.as_deref_mut(), of_parts);
         Ok(Effects { cookies, looked: true, error: None, returned: inner.returned.take() })
     }
 
@@ -272,9 +270,10 @@ impl Shared {
             inner.response_sent = true;
             let looked = inner.looked || inner.work.is_some();
             let discarded = inner.discard(reason);
-            let mut cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
             let of_parts = state::finish_parts(&self.config, &self.received, inner.work.as_deref());
-            let failure = of_parts.map(|of_parts| cookies.extend(of_parts)).err();
+            let (of_parts, failure) =
+                of_parts.map_or_else(|error| (Vec::new(), Some(error)), |cookies| (cookies, None));
+            let cookies = state::take_cookies(&self.config, &self.received, inner.work.as_deref_mut(), of_parts);
             let returned = inner.returned.take();
             (Effects { cookies, looked, error: None, returned }, discarded, failure)
         };

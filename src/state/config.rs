@@ -180,6 +180,11 @@ impl Config {
         self.parts.iter().find(|placed| placed.part == part)
     }
 
+    /// Returns whether a part has a cookie of this name.
+    pub(crate) fn is_cookie_of_part(&self, cookie: &str) -> bool {
+        self.parts.iter().filter_map(PlacedPart::cookie).any(|part| part.name() == cookie)
+    }
+
     /// Returns the place of the part with this name, unless it lives in the session's record.
     pub(crate) fn part_named(&self, name: &str) -> Option<&PlacedPart> {
         self.parts.iter().find(|placed| placed.name == name)

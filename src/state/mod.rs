@@ -9,6 +9,7 @@
 mod at_rest;
 mod client;
 mod config;
+mod cookies;
 mod loaded;
 mod notes;
 mod part;
@@ -31,6 +32,7 @@ pub use client::CookieState;
 pub(crate) use client::{Revocation, RevocationList};
 pub(crate) use config::{Config, State};
 pub use config::{ConflictPolicy, ServerErrorPolicy};
+pub(crate) use cookies::take_cookies;
 pub(crate) use loaded::{Binding, Loaded};
 pub(crate) use part::{PartCookie, PlacedPart};
 pub use server::SessionLimitPolicy;

@@ -154,11 +154,20 @@ impl Work {
         if config.parts.is_empty() {
             return false;
         }
-        let has_moved = self.origin != self.loaded.record().map(|record| Binding::of(record));
         let is_to_send = |part: &ExternalPart| part.is_unsent || part.cookie.needs_seal;
         let external = self.draft.external();
         let has_cookie = external.is_some_and(|parts| parts.change_cookie() || parts.iter().any(is_to_send));
-        self.has_ended_session || has_moved || has_cookie
+        self.has_ended_session || self.has_moved() || has_cookie
+    }
+
+    /// Returns whether the session is another one than the request came with, or has been logged in to.
+    fn has_moved(&self) -> bool {
+        self.origin != self.loaded.record().map(|record| Binding::of(record))
+    }
+
+    /// Returns whether the request has begun or ended a session or a login.
+    pub(super) fn has_begun_or_ended(&self) -> bool {
+        self.has_ended_session || self.has_moved()
     }
 
     #[inline]

@@ -137,7 +137,7 @@ async fn session_events_are_logged_with_handles_and_without_secrets() {
     assert_eq!(browser.get(&App::memory(), "n").await, None);
     browser.jar.insert("__Host-Http-id".into(), "a-value".into());
     assert_eq!(browser.get(&app, "n").await, None);
-    browser.jar.insert("other".into(), "1; __Host-Http-id=a-value".into());
+    browser.jar.insert("other".into(), "1; __Host-Http-id=another-value".into());
     assert_eq!(browser.get(&app, "n").await, None);
 
     let session = |text: &str| format!("{text} session={handle}");

@@ -140,12 +140,13 @@ fn several_cookie_headers_are_one_list() {
 }
 
 #[test]
-fn a_duplicate_session_cookie_is_anonymous_with_any_values() {
+fn a_session_cookie_with_two_values_is_anonymous() {
     in_every_state(&[], |probe| {
-        let value = live_cookie(probe);
-        let [ours, empty, junk, bare] =
-            [value.as_str(), "", "junk", "\"\""].map(|value| format!("{COOKIE}={value}").into_bytes());
-        for other in [&ours, &empty, &junk, &bare] {
+        let (value, other) = (live_cookie(probe), live_cookie(probe));
+        let quoted = format!("\"{value}\"");
+        let [ours, other, empty, junk, quoted] =
+            [value.as_str(), &other, "", "junk", &quoted].map(|value| format!("{COOKIE}={value}").into_bytes());
+        for other in [&other, &empty, &junk, &quoted] {
             assert_anonymous(probe, &[&[&ours[..], b"; ", other].concat()]);
             assert_anonymous(probe, &[&[&other[..], b"; ", &ours].concat()]);
             assert_anonymous(probe, &[&[&other[..], b";a=b;\t", &ours, b"; c=d"].concat()]);
@@ -153,9 +154,21 @@ fn a_duplicate_session_cookie_is_anonymous_with_any_values() {
             assert_anonymous(probe, &[other, b"a=b", &ours]);
             assert_anonymous(probe, &[&ours, other, &ours]);
         }
-        let spaced = [COOKIE.as_bytes(), b" =", value.as_bytes()].concat();
-        assert_anonymous(probe, &[&[&ours[..], b"; ", &spaced].concat()]);
         assert_live(probe, &[&ours]);
+    });
+}
+
+#[test]
+fn the_same_session_cookie_twice_is_one() {
+    in_every_state(&[], |probe| {
+        let value = live_cookie(probe);
+        let ours = format!("{COOKIE}={value}").into_bytes();
+        let spaced = [COOKIE.as_bytes(), b" =", value.as_bytes(), b" "].concat();
+        for other in [&ours, &spaced] {
+            assert_live(probe, &[&[&ours[..], b"; ", other].concat()]);
+            assert_live(probe, &[&[&other[..], b";a=b;\t", &ours, b"; c=d"].concat()]);
+            assert_live(probe, &[&ours, b"a=b", other, &ours]);
+        }
     });
 }
 
@@ -163,13 +176,41 @@ fn a_duplicate_session_cookie_is_anonymous_with_any_values() {
 fn a_write_beside_a_planted_duplicate_begins_a_session_of_its_own() {
     in_every_state(&[], |probe| {
         let value = live_cookie(probe);
-        let twice = format!("{COOKIE}={value}; {COOKIE}={value}");
+        let twice = format!("{COOKIE}={value}; {COOKIE}=planted");
         let response = probe.exchange(Request::post("/set", &json!({ "key": "k", "value": 1 })).cookie(twice));
         let fresh = response.cookie().expect("a session begins").value;
         assert_ne!(fresh, value);
         assert_eq!(probe.visitor_with(fresh).dump()["values"], json!({ "k": 1 }));
         assert_eq!(probe.visitor_with(value).dump()["values"], json!({ "secret": "tea" }));
     });
+}
+
+/// Otherwise the login would answer 200 and not take, for as long as the browser keeps both cookies.
+#[test]
+fn a_login_with_two_cookies_of_the_name_leaves_one() {
+    const REMOVED: &str = "; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+    for (options, attributes) in [
+        (&["--cookie-name", "sid"][..], "; HttpOnly; SameSite=Lax; Secure; Path=/"),
+        (&["--cookie-name", "sid", "--insecure"], "; HttpOnly; SameSite=Lax; Path=/"),
+    ] {
+        in_every_state(options, |probe| {
+            let mut visitor = probe.visitor().with_cookie_name("sid");
+            visitor.set("k", 1);
+            let cookies = format!("sid={}; sid=planted", visitor.id());
+            let login = Request::post("/login", &json!({ "principal": "alice" })).cookie(cookies);
+            let response = probe.exchange(login.header("Origin", "https://app.example.com"));
+            let mut lines = response.set_cookies();
+            let set = lines.pop().expect("the session's cookie comes last");
+            assert_eq!((&*set.name, set.attributes), ("sid", attributes.to_owned()));
+            let variants = ["; Domain=app.example.com", "; Domain=example.com"];
+            for variant in variants.map(|domain| format!("{attributes}{domain}{REMOVED}")) {
+                assert!(lines.iter().any(|line| line.attributes == variant), "{variant}: {lines:?}");
+            }
+            assert!(lines.iter().all(|line| line.name == "sid" && line.attributes.ends_with(REMOVED)), "{lines:?}");
+            visitor.cookie = Some(set.value);
+            assert_eq!(visitor.principal().as_deref(), Some("alice"));
+        });
+    }
 }
 
 #[test]

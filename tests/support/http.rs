@@ -185,6 +185,12 @@ impl SetCookie {
         self.value.is_empty()
     }
 
+    /// What tells it apart in a browser: its name, domain and path.
+    fn scope(&self) -> (&str, Vec<&str>) {
+        let is_scope = |part: &&str| part.starts_with("Domain=") || part.starts_with("Path=");
+        (&self.name, self.attributes.split("; ").filter(is_scope).collect())
+    }
+
     pub(crate) fn max_age(&self) -> Option<u64> {
         let number = self.attributes.split("; Max-Age=").nth(1)?.split(';').next()?;
         Some(number.parse().expect("Max-Age is a number"))
@@ -231,8 +237,11 @@ impl Response {
     /// Asserts the invariants of every response.
     fn check(&self) {
         let cookies = self.set_cookies();
-        let names: HashSet<_> = cookies.iter().map(|cookie| &cookie.name).collect();
-        assert_eq!(names.len(), cookies.len(), "two cookies of one name: {self:?}");
+        let set: Vec<_> = cookies.iter().filter(|cookie| !cookie.is_removal()).collect();
+        let names: HashSet<_> = set.iter().map(|cookie| &cookie.name).collect();
+        assert_eq!(names.len(), set.len(), "two cookies of one name: {self:?}");
+        let scopes: HashSet<_> = cookies.iter().map(SetCookie::scope).collect();
+        assert_eq!(scopes.len(), cookies.len(), "two lines for one cookie: {self:?}");
         if cookies.iter().any(|cookie| cookie.attributes.contains("HttpOnly")) {
             assert_eq!(self.lines("cache-control"), ["no-store"], "a shared cache may keep a cookie: {self:?}");
             assert!(self.lines("vary").contains(&"Cookie".to_owned()), "its handler used the session: {self:?}");

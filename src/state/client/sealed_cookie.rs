@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::clock::Timestamp;
-use crate::cookie::{CookieConfig, CookieWriter, Found, FoundChunks, Received, find, find_chunks};
+use crate::cookie::{Chunks, CookieConfig, CookieWriter, Found, FoundChunks, Received};
 use crate::error::{ConfigError, Error};
 use crate::event::SessionEvent;
 use crate::random;
@@ -84,8 +84,8 @@ impl SealedCookie {
     ) -> Result<Opened, Option<SessionEvent>> {
         let name = self.writer.name().as_bytes();
         let (text, chunks) = if self.max_chunks > 1 {
-            match find_chunks(received.iter(), name) {
-                FoundChunks::Duplicate => return Err(Some(SessionEvent::DuplicateCookie)),
+            match received.find_chunks(name) {
+                FoundChunks::Duplicate(_) => return Err(Some(SessionEvent::DuplicateCookie)),
                 FoundChunks::Chunks(found) => {
                     let Some(last) = found.carried().last() else { return Err(None) };
                     let Some(text) = found.join(self.max_chunks) else { return Err(Some(SessionEvent::InvalidCookie)) };
@@ -93,7 +93,7 @@ impl SealedCookie {
                 }
             }
         } else {
-            match find(received.iter(), name) {
+            match received.find(name) {
                 Found::Absent => return Err(None),
                 Found::Duplicate => return Err(Some(SessionEvent::DuplicateCookie)),
                 Found::One(text) => (Cow::Borrowed(text), 1),
@@ -181,19 +181,19 @@ impl SealedCookie {
         (from..chunks_before).map(|index| self.chunk(index).removal())
     }
 
-    /// Returns the number of chunks up to the last one the client sent. A former release may have allowed more.
+    /// Returns the number of chunks up to the last one the client sent, also those of a release that allowed more.
     pub(crate) fn received_chunks(&self, received: &Received) -> usize {
-        match find_chunks(received.iter(), self.writer.name().as_bytes()) {
-            FoundChunks::Chunks(found) => found.carried().last().map_or(0, |last| last + 1),
-            FoundChunks::Duplicate => 0,
-        }
+        self.find_chunks(received).carried().last().map_or(0, |last| last + 1)
     }
 
     /// Returns the removals of the cookies of this name that the client sent.
     pub(crate) fn removals_of_received(&self, received: &Received) -> Vec<HeaderValue> {
-        match find_chunks(received.iter(), self.writer.name().as_bytes()) {
-            FoundChunks::Chunks(found) => found.carried().map(|index| self.chunk(index).removal()).collect(),
-            FoundChunks::Duplicate => vec![self.writer.removal()],
+        self.find_chunks(received).carried().map(|index| self.chunk(index).removal()).collect()
+    }
+
+    fn find_chunks<'r>(&self, received: &'r Received) -> Chunks<'r> {
+        match received.find_chunks(self.writer.name().as_bytes()) {
+            FoundChunks::Chunks(found) | FoundChunks::Duplicate(found) => found,
         }
     }
 

@@ -11,7 +11,7 @@ use super::conflict::successor;
 use super::records::{Found, Records};
 use super::second_login::login_successor;
 use crate::clock::Timestamp;
-use crate::cookie::{Found as FoundCookie, Received, find};
+use crate::cookie::{Found as FoundCookie, Received};
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::external::PartRef;
@@ -80,7 +80,7 @@ fn dead(config: &Config, id: &SessionId, forward: &Forward, now: Timestamp) -> L
 }
 
 fn received_id(config: &Config, received: &Received) -> Option<SessionId> {
-    let id = match find(received.iter(), config.cookie_writer.name().as_bytes()) {
+    let id = match received.find(config.cookie_writer.name().as_bytes()) {
         FoundCookie::Absent => return None,
         FoundCookie::Duplicate => Err(SessionEvent::DuplicateCookie),
         FoundCookie::One(text) => config.id_domain.parse(text).ok_or(SessionEvent::InvalidCookie),

@@ -1,0 +1,71 @@
+//! The cookies of a response, and the removal of their variants.
+
+use std::mem;
+
+use http::HeaderValue;
+
+use super::config::{Config, State};
+use super::work::Work;
+use crate::cookie::{Found, Likely, Received, removals_of_variants};
+
+/// Takes the cookies to send: the session's, those of parts, and the removals of variants that the browser may hold
+/// beside them, so that its next request carries one cookie of each name.
+#[inline]
+pub(crate) fn take_cookies(
+    config: &Config,
+    received: &Received,
+    work: Option<&mut Work>,
+    of_parts: Vec<HeaderValue>,
+) -> Vec<HeaderValue> {
+    let Some(work) = work else { return of_parts };
+    let mut cookies = mem::take(&mut work.cookies);
+    cookies.extend(of_parts);
+    if cookies.is_empty() || !(received.has_duplicate() || received.target().is_some()) {
+        return cookies;
+    }
+    with_removals(config, received, work, cookies)
+}
+
+/// Adds the removals of variants. They come before a cookie that is set, since some clients take two cookies of one
+/// name for the same.
+#[cold]
+fn with_removals(config: &Config, received: &Received, work: &Work, cookies: Vec<HeaderValue>) -> Vec<HeaderValue> {
+    let (count, mut all) = (cookies.len(), Vec::new());
+    for cookie in cookies {
+        let (name, value) = name_and_value(&cookie);
+        let likely = likely_variants(config, received, work, (name, value));
+        let removals = likely
+            .map(|likely| removals_of_variants(&config.cookie, received.target(), name, likely, count))
+            .unwrap_or_default();
+        if value.is_empty() {
+            all.push(cookie);
+            all.extend(removals);
+        } else {
+            all.extend(removals);
+            all.push(cookie);
+        }
+    }
+    all
+}
+
+/// Returns which variants of a cookie the browser may keep beside the one it gets, or `None` if that should be none.
+fn likely_variants(config: &Config, received: &Received, work: &Work, cookie: (&str, &[u8])) -> Option<Likely> {
+    let (name, value) = cookie;
+    match received.find(name.as_bytes()) {
+        Found::Absent => None,
+        Found::Duplicate => Some(Likely::Any),
+        // It may have been set by a release with other attributes. State in cookies changes its value with each write:
+        // without a login, a session that such a cookie holds is given up for shorter responses.
+        Found::One(before) => {
+            let is_state = matches!(config.state, State::Client(_)) && !config.is_cookie_of_part(name);
+            let is_replaced = before != value && (!is_state || work.has_begun_or_ended());
+            is_replaced.then_some(Likely::OneChange)
+        }
+    }
+}
+
+fn name_and_value(cookie: &HeaderValue) -> (&str, &[u8]) {
+    let pair = cookie.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    let (name, value) = pair.split_at(pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len()));
+    (str::from_utf8(name).unwrap_or_default(), value.strip_prefix(b"=").unwrap_or_default())
+}
