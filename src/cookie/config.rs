@@ -11,7 +11,8 @@ const INSECURE_NAME: &str = "id";
 /// The name and the attributes of the session's cookie.
 ///
 /// The default is named `__Host-Http-id`, is `Secure`, `HttpOnly`, `SameSite=Lax` and `Path=/`, has no `Domain`, and is
-/// gone when the browser is closed (OWASP ASVS 5.0, V3.3). `HttpOnly` is always on: no script needs a session's cookie.
+/// gone when the browser is closed, unless the session was given a longer timeout (OWASP ASVS 5.0, V3.3). `HttpOnly` is
+/// always on: no script needs a session's cookie.
 ///
 /// Names and values of attributes are checked by the setters; rules that bind several of them, such as those of a
 /// name's prefix, when the layer is built.
@@ -59,13 +60,17 @@ pub enum SameSite {
 
 /// How long a browser keeps the cookie.
 ///
-/// This is a hint to the browser only. The session's own timeouts are judged by the server in either case.
+/// This is a hint to the browser only, and apart from how long the session lasts: the server judges its timeouts in any
+/// case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieLifetime {
-    /// Until the browser is closed. The default.
-    #[default]
+    /// Until the browser is closed, also that of a session with a longer timeout of its own. For shared computers.
     BrowserSession,
+    /// Until the browser is closed, or [persistent](Self::Persistent) if the session was given a longer idle or
+    /// absolute timeout than the layer's, as for "remember me". The default.
+    #[default]
+    PersistentIfLonger,
     /// As long as the session has left to live, at most 400 days, also when the browser is closed in between.
     Persistent,
 }
@@ -81,7 +86,7 @@ impl CookieConfig {
             same_site: SameSite::Lax,
             secure: true,
             partitioned: false,
-            lifetime: CookieLifetime::BrowserSession,
+            lifetime: CookieLifetime::PersistentIfLonger,
         }
     }
 
@@ -187,7 +192,10 @@ impl CookieConfig {
         self
     }
 
-    /// Sets how long a browser keeps the cookie. Default: [`CookieLifetime::BrowserSession`].
+    /// Sets how long a browser keeps the cookie. Default: [`CookieLifetime::PersistentIfLonger`].
+    ///
+    /// A changed lifetime keeps sessions. It applies from the next cookie that a session is sent, at the latest with
+    /// its next login or renewal; a cookie becomes persistent with the next touch.
     ///
     /// # Security
     ///
@@ -534,7 +542,7 @@ mod tests {
     fn setters_are_read_back() {
         let cookie = CookieConfig::default();
         assert_eq!((cookie.name(), cookie.domain(), cookie.path()), ("__Host-Http-id", None, "/"));
-        assert_eq!((cookie.same_site(), cookie.lifetime()), (SameSite::Lax, CookieLifetime::BrowserSession));
+        assert_eq!((cookie.same_site(), cookie.lifetime()), (SameSite::Lax, CookieLifetime::PersistentIfLonger));
         assert_eq!((cookie.is_secure(), cookie.is_partitioned()), (true, false));
         let cookie = cookie.with_lifetime(CookieLifetime::Persistent).with_partitioned(true);
         assert_eq!((cookie.lifetime(), cookie.is_partitioned()), (CookieLifetime::Persistent, true));

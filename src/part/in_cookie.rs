@@ -12,7 +12,8 @@ use crate::seal::{Algorithm, KeyRing};
 ///
 /// By default the part is bound to its session and to the session's last login: it opens only together with them, is
 /// rejected in any other session, and is removed when the session ends. The response to a login reseals it for that
-/// login. A part with a [retention](Self::with_retention) is independent of the session.
+/// login. A part with a [retention](Self::with_retention) is independent of the session. Where browsers keep the
+/// [session's cookie](crate::CookieLifetime) when they are closed, they keep a bound part that is set then or later.
 ///
 /// A request that changes a bound part, and nothing else of a session in a store, makes one call of the store to check
 /// that the session is still live.

@@ -101,6 +101,13 @@ impl Timeouts {
         (record.is_expired(now) || now >= earliest(deadlines, age)).then_some(Expiry::Idle)
     }
 
+    /// Returns whether the session has an idle or absolute timeout of its own that is longer than the layer's. None is
+    /// longer than the lack of a timeout.
+    pub(crate) fn are_exceeded_by(&self, record: &Record) -> bool {
+        let is_longer = |own: Option<Duration>, layers: Option<Duration>| own > layers && layers.is_some();
+        is_longer(record.idle_timeout, self.idle) || is_longer(record.absolute_timeout, self.absolute)
+    }
+
     /// Returns `true` if the times of a sealed record are in the future by more than the accepted clock skew.
     pub(crate) fn is_from_the_future(record: &Record, now: Timestamp) -> bool {
         let limit = now.after(CLOCK_SKEW);
@@ -208,6 +215,28 @@ mod tests {
             assert_eq!(timeouts.expires_at((&record).into()), at(end));
             assert_eq!(timeouts.expiry(&record, Timestamp::from_millis(end * 1000 - 1)), None);
             assert_eq!(timeouts.expiry(&record, at(end)), Some(expiry));
+        }
+    }
+
+    #[test]
+    fn a_sessions_own_timeout_exceeds_the_layers_of_the_same_kind() {
+        let cases = [
+            (Some(10), Some(100), None, None, false),
+            (Some(10), Some(100), Some(9), Some(99), false),
+            (Some(10), Some(100), Some(10), Some(100), false),
+            (Some(10), Some(100), Some(11), None, true),
+            (Some(10), Some(100), None, Some(101), true),
+            (Some(10), Some(100), Some(11), Some(50), true),
+            (Some(10), None, Some(9), Some(u64::MAX), false),
+            (None, Some(100), Some(u64::MAX), Some(100), false),
+            (None, None, Some(u64::MAX), Some(u64::MAX), false),
+        ];
+        for (idle, absolute, own_idle, own_absolute, exceeds) in cases {
+            let mut record = record(0, 0);
+            record.idle_timeout = own_idle.map(Duration::from_secs);
+            record.absolute_timeout = own_absolute.map(Duration::from_secs);
+            let case = format!("{idle:?} {absolute:?} {own_idle:?} {own_absolute:?}");
+            assert_eq!(timeouts(idle, absolute).are_exceeded_by(&record), exceeds, "{case}");
         }
     }
 

@@ -215,8 +215,10 @@ impl<M: 'static> Session<M> {
 
     /// Sets the idle timeout of this session, instead of the layer's.
     ///
-    /// The cookie of a session with its own timeout survives a restart of the browser ("remember me"). The absolute
-    /// timeout still ends it: see [`set_absolute_timeout`](Self::set_absolute_timeout).
+    /// The absolute timeout still ends the session: see [`set_absolute_timeout`](Self::set_absolute_timeout).
+    ///
+    /// With a timeout longer than the layer's, the cookie survives a restart of the browser ("remember me"), unless the
+    /// [`CookieLifetime`](crate::CookieLifetime) says otherwise. A shorter one leaves the cookie as it is.
     ///
     /// # Examples
     ///
@@ -236,7 +238,8 @@ impl<M: 'static> Session<M> {
 
     /// Sets the absolute timeout of this session, instead of the layer's.
     ///
-    /// It counts from when the session began or its principal logged in. The idle timeout still applies.
+    /// It counts from when the session began or its principal logged in. The idle timeout still applies. A timeout
+    /// longer than the layer's keeps the cookie, as for [`set_idle_timeout`](Self::set_idle_timeout).
     pub fn set_absolute_timeout(&self, timeout: Duration) {
         self.shared.change(Change::AbsoluteTimeout(Some(timeout)));
     }

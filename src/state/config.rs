@@ -16,7 +16,7 @@ use crate::event::{Observers, SessionEvent};
 use crate::part::{AnyPlacement, SessionPart};
 use crate::record::Record;
 use crate::record::id::IdDomain;
-use crate::record::lifetime::Timeouts;
+use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
 use crate::store::ErasedStore;
 
 /// Where the state lives.
@@ -191,11 +191,23 @@ impl Config {
     }
 
     /// Returns the `Max-Age` of the session's cookie: `None` for a cookie that ends with the browser session.
-    ///
-    /// A session with its own timeout gets a persistent cookie: this is how "remember me" works.
     pub(crate) fn max_age(&self, record: &Record, now: Timestamp) -> Option<Duration> {
-        let has_own_timeout = record.idle_timeout.is_some() || record.absolute_timeout.is_some();
-        let is_persistent = has_own_timeout || self.cookie.lifetime() == CookieLifetime::Persistent;
-        is_persistent.then(|| record.expires_at.since(now))
+        self.keeps_cookie(record).then(|| record.expires_at.since(now))
+    }
+
+    /// Returns the `Max-Age` of the cookie of a part that is bound to the session. Later uses of the session do not
+    /// send it again, so it lasts as long as the session can.
+    pub(crate) fn max_age_of_bound_part(&self, record: &Record, now: Timestamp) -> Option<Duration> {
+        let deadline = self.timeouts.absolute_deadline(record.into());
+        self.keeps_cookie(record).then(|| deadline.map_or(LONGEST_UNUSED, |deadline| deadline.since(now)))
+    }
+
+    /// Returns whether browsers keep the session's cookie when they are closed.
+    pub(crate) fn keeps_cookie(&self, record: &Record) -> bool {
+        match self.cookie.lifetime() {
+            CookieLifetime::BrowserSession => false,
+            CookieLifetime::PersistentIfLonger => self.timeouts.are_exceeded_by(record),
+            CookieLifetime::Persistent => true,
+        }
     }
 }

@@ -114,6 +114,7 @@ pub(crate) fn finish_parts(
     let nothing = Work::default();
     let (work, now) = (work.unwrap_or(&nothing), config.now());
     let session = work.loaded.record().map(|record| Binding::of(record));
+    let max_age = work.loaded.record().and_then(|record| config.max_age_of_bound_part(record, now));
     let is_lost = matches!(work.loaded, Loaded::Ended);
     let (none, mut cookies) = (ExternalParts::default(), Vec::new());
     let external = work.draft.external().unwrap_or(&none);
@@ -121,7 +122,7 @@ pub(crate) fn finish_parts(
         let Some(cookie) = placed.cookie() else { continue };
         let sent = match external.find(placed.name) {
             Some(_) if cookie.is_bound && is_lost => Vec::new(),
-            Some(part) => cookie.to_send(part, received, session, now)?,
+            Some(part) => cookie.to_send(part, received, session.map(|session| (session, max_age)), now)?,
             None => Vec::new(),
         };
         if !sent.is_empty() || !cookie.is_bound || is_lost {
@@ -130,7 +131,7 @@ pub(crate) fn finish_parts(
         }
         match (work.origin, session) {
             (Some(before), Some(after)) if before.session == after.session && before != after => {
-                cookies.extend(cookie.rebind(received, before, after, now)?);
+                cookies.extend(cookie.rebind(received, before, (after, max_age), now)?);
             }
             _ if work.has_ended_session => cookies.extend(cookie.removals(received)),
             _ => {}

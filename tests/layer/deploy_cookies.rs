@@ -198,7 +198,12 @@ async fn a_changed_lifetime_keeps_the_session_and_comes_with_the_next_cookie() {
     let browser = CookieConfig::new().with_lifetime(CookieLifetime::BrowserSession);
     let persistent = CookieConfig::new().with_lifetime(CookieLifetime::Persistent);
     for place in Place::both() {
-        for (former, present) in [(&browser, &persistent), (&persistent, &browser)] {
+        for (former, present) in [
+            (&browser, &persistent),
+            (&persistent, &browser),
+            (&CookieConfig::new(), &persistent),
+            (&persistent, &CookieConfig::new()),
+        ] {
             deploy(&place, former, present, PAGE, true).await;
             let (before, after) = (place.release(former), place.release(present));
             let mut jar = visitor(&before, PAGE).await;

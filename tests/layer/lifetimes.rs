@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use session_state::test_kit::{Call, Fault, FaultyStore};
-use session_state::{CookieConfig, CookieLifetime, MemoryStore, SessionLayer};
+use session_state::{CookieConfig, CookieLifetime, MemoryStore, Session, SessionLayer};
 
 use crate::browser::{App, Browser};
 
@@ -146,6 +146,74 @@ async fn without_timeouts_a_session_stays() {
         assert_eq!(browser.get(&app, "n").await, Some(1));
         let lifetime = browser.visit(&app, |session| async move { session.lifetime() }).await.value();
         assert_eq!((lifetime.idle_timeout, lifetime.absolute_remaining), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_shorter_timeout_of_a_session_leaves_the_cookie_to_the_browser_session() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 10, 1000);
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        for (idle, absolute) in [(9, 999), (10, 1000), (1, 1000)] {
+            let set = move |session: Session| async move {
+                session.set_idle_timeout(seconds(idle));
+                session.set_absolute_timeout(seconds(absolute));
+            };
+            let visit = browser.visit(&app, set).await;
+            assert!(visit.set_cookies().iter().all(|cookie| !cookie.contains("Max-Age")), "{visit:?}");
+        }
+        app.pass(seconds(1));
+        assert_eq!(browser.get(&app, "n").await, None, "it ends the session all the same");
+    }
+}
+
+#[tokio::test]
+async fn the_cookie_of_a_session_that_is_no_longer_remembered_is_gone_with_the_browser() {
+    for app in App::everywhere() {
+        let app = with_timeouts(app, 10, 1000);
+        let changes: [fn(Session); 3] = [
+            |session| session.reset_timeouts(),
+            |session| session.set_idle_timeout(seconds(5)),
+            |session| session.set_idle_timeout(seconds(10)),
+        ];
+        for change in changes {
+            let mut browser = Browser::default();
+            let kept = browser.visit(&app, |session| async move { session.set_idle_timeout(seconds(100)) }).await;
+            assert!(kept.set_cookies()[0].ends_with("; Max-Age=100"), "{kept:?}");
+            let reset = browser.visit(&app, move |session| async move { change(session) }).await;
+            let [cookie] = reset.set_cookies()[..] else { panic!("the cookie without a Max-Age: {reset:?}") };
+            assert!(!cookie.contains("Max-Age"), "{cookie}");
+            let read = browser.visit(&app, |_| async {}).await;
+            assert!(read.set_cookies().iter().all(|cookie| !cookie.contains("Max-Age")), "{:?}", read.set_cookies());
+        }
+    }
+}
+
+#[tokio::test]
+async fn whether_the_browser_keeps_the_cookie_is_apart_from_how_long_the_session_lasts() {
+    for (lifetime, longer, shorter) in [
+        (CookieLifetime::BrowserSession, false, false),
+        (CookieLifetime::PersistentIfLonger, true, false),
+        (CookieLifetime::Persistent, true, true),
+    ] {
+        for app in App::everywhere() {
+            let cookie = CookieConfig::new().with_lifetime(lifetime);
+            let app = with_timeouts(app, 10, 1000).with(|layer| layer.with_cookie(cookie).unwrap());
+            for (idle, is_kept) in [(100, longer), (5, shorter)] {
+                let mut browser = Browser::default();
+                let visit = browser.visit(&app, move |session| async move {
+                    session.insert("n", 1).unwrap();
+                    session.set_idle_timeout(seconds(idle));
+                });
+                let visit = visit.await;
+                assert_eq!(visit.set_cookies()[0].contains("; Max-Age="), is_kept, "{lifetime:?}: {visit:?}");
+                app.pass(seconds(idle) - MILLISECOND);
+                assert_eq!(browser.get(&app, "n").await, Some(1), "{lifetime:?}");
+                app.pass(seconds(idle));
+                assert_eq!(browser.get(&app, "n").await, None, "{lifetime:?}");
+            }
+        }
     }
 }
 

@@ -61,6 +61,11 @@ impl Known {
     fn is_live(&self, now: u64) -> bool {
         now < self.seen_at + self.idle.unwrap_or(IDLE) && now < self.created_at + ABSOLUTE
     }
+
+    /// Whether the browser keeps the cookie, which then moves with the deadline.
+    fn is_remembered(&self) -> bool {
+        self.idle.is_some_and(|idle| idle > IDLE)
+    }
 }
 
 /// The target of a cookie.
@@ -195,15 +200,17 @@ impl Model {
             self.forget(found.filter(|_| draft.ended));
             return if draft.ended { Cookie::Removed } else { Cookie::Untouched };
         }
-        let is_remembered = draft.known.idle.is_some();
+        let is_remembered = draft.known.is_remembered();
         let was_led_here = found != cookie;
         let next = self.cookies.len();
         let here = found.filter(|_| !draft.is_new && !draft.logs_in && (!draft.renews || was_led_here));
         if self.is_server
             && let Some(here) = here
         {
+            let was_remembered = matches!(&self.cookies[here], Good::For(known) if known.is_remembered());
             self.cookies[here] = Good::For(draft.known);
-            return if was_led_here || is_remembered { Cookie::Set(here) } else { Cookie::Untouched };
+            let is_set = was_led_here || is_remembered || was_remembered;
+            return if is_set { Cookie::Set(here) } else { Cookie::Untouched };
         }
         if draft.is_new && !draft.logs_in {
             self.forget(found);

@@ -1,6 +1,7 @@
 //! Parts: typed, each in its place.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::StatusCode;
@@ -396,5 +397,33 @@ async fn a_part_tells_where_it_lives() {
         let info = visit::<Cart, _>(&mut browser, &app, |cart| cart.info()).await.value();
         assert_eq!((info.place, info.size), (place, r#"{"lines":["pen"],"note":""}"#.len()));
         assert!(info.created_at.unwrap() < info.expires_at.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_browser_keeps_a_bound_part_as_long_as_the_session_can_last() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    for app in [App::memory(), App::encrypted()] {
+        let place = InCookie::encrypted(KeyRing::generate().unwrap());
+        let app = app.with(|layer| layer.with_part::<Cart>(place).unwrap());
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await;
+        let stored = visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("pen".into())).await;
+        let of_part = |cookies: Vec<&str>| {
+            let mut of_part = cookies.into_iter().filter(|cookie| cookie.starts_with("__Host-Http-cart="));
+            of_part.next().expect("a cookie of the part").to_owned()
+        };
+        assert!(!of_part(stored.set_cookies()).contains("Max-Age"), "{stored:?}");
+        let login = browser.visit(&app, |session| async move {
+            session.login("alice");
+            session.set_idle_timeout(14 * DAY);
+            session.set_absolute_timeout(90 * DAY);
+        });
+        let login = login.await;
+        assert!(of_part(login.set_cookies()).ends_with("; Max-Age=7776000"), "{login:?}");
+        app.pass(DAY);
+        let stored = visit::<Cart, _>(&mut browser, &app, |cart| cart.lines.push("ink".into())).await;
+        assert!(of_part(stored.set_cookies()).ends_with("; Max-Age=7689600"), "{stored:?}");
+        assert_eq!(cart(&mut browser, &app).await.lines, ["pen", "ink"]);
     }
 }

@@ -40,8 +40,8 @@ fn every_cookie_has_exactly_the_documented_attributes() {
             for (path, body) in [("/login", json!({ "principal": "alice" })), ("/renew", json!({}))] {
                 assert_eq!(without_values(&visitor.post(path, body)), [cookie(name, "…", attributes)], "{path}");
             }
-            let remembered = visitor.post("/remember", json!({ "seconds": 60 }));
-            assert_eq!(without_values(&remembered), [cookie(name, "…", &format!("{attributes}; Max-Age=60"))]);
+            let remembered = visitor.post("/remember", json!({ "seconds": 3600 }));
+            assert_eq!(without_values(&remembered), [cookie(name, "…", &format!("{attributes}; Max-Age=3600"))]);
             assert!(visitor.is_live());
             let removal = format!("{attributes}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
             assert_eq!(visitor.post("/logout", json!({})).set_cookies(), [cookie(name, "", &removal)]);
@@ -51,9 +51,22 @@ fn every_cookie_has_exactly_the_documented_attributes() {
 
 #[test]
 fn the_browser_keeps_the_cookie_as_long_as_the_option_says() {
-    for (kept, age) in [("browser", None), ("session", Some(60))] {
-        in_every_state(&["--idle", "60s", "--cookie-max-age", kept], |probe| {
-            assert_eq!(probe.visitor().set("k", 1).cookie().unwrap().max_age(), age);
+    for (option, kept, remembered, shortened) in [
+        (&["--cookie-max-age", "browser"][..], None, None, None),
+        (&[], None, Some(100), None),
+        (&["--cookie-max-age", "session"], Some(60), Some(100), Some(30)),
+    ] {
+        in_every_state(&[&["--idle", "60s"], option].concat(), |probe| {
+            for (seconds, age) in [(100, remembered), (30, shortened)] {
+                let mut visitor = probe.visitor();
+                assert_eq!(visitor.set("k", 1).cookie().unwrap().max_age(), kept, "{option:?}");
+                let remember = visitor.post("/remember", json!({ "seconds": seconds }));
+                // Where nothing changes for the browser, a session in a store needs no cookie.
+                assert_eq!(remember.cookie().and_then(|cookie| cookie.max_age()), age, "{option:?}, {seconds} s");
+                assert_eq!(visitor.get("/lifetime").json()["idle_seconds"], seconds);
+                let login = visitor.post("/login", json!({ "principal": "alice" }));
+                assert_eq!(login.cookie().unwrap().max_age(), age, "{option:?}, {seconds} s");
+            }
         });
     }
 }

@@ -66,7 +66,7 @@ fn a_request_from_before_a_login_neither_learns_nor_changes_anything() {
             ("/set", json!({ "key": "k", "value": "planted" })),
             ("/add", json!({ "key": "n", "by": 1 })),
             ("/fail-renew", json!({ "status": 200 })),
-            ("/remember", json!({ "seconds": 1000 })),
+            ("/remember", json!({ "seconds": 10_000 })),
             ("/login", json!({ "principal": "mallory" })),
             ("/logout", json!({})),
         ] {
@@ -306,7 +306,7 @@ fn a_slow_reader_of_a_remembered_session_does_not_put_an_old_id_in_place_of_a_ne
         for (path, body) in [("/renew", json!({})), ("/login", json!({ "principal": "alice" })), ("/logout", json!({}))]
         {
             let mut visitor = probe.visitor();
-            visitor.post("/remember", json!({ "seconds": 1000 }));
+            visitor.post("/remember", json!({ "seconds": 10_000 }));
             let held = visitor.hold("/remove", json!({ "key": "none" }));
             visitor.post(path, body);
             assert_eq!(held.release().set_cookies(), [], "{path}");
@@ -340,7 +340,7 @@ fn a_dead_id_does_not_learn_its_successor_even_in_a_remembered_session() {
             ("/fail-renew", json!({ "status": 200 })),
         ] {
             let mut visitor = probe.visitor();
-            visitor.post("/remember", json!({ "seconds": 1000 }));
+            visitor.post("/remember", json!({ "seconds": 10_000 }));
             let held = visitor.hold(path, body);
             visitor.post("/renew", json!({}));
             assert_eq!(held.release().set_cookies(), [], "{path}");
@@ -353,7 +353,7 @@ fn a_dead_id_does_not_learn_its_successor_even_in_a_remembered_session() {
 fn every_new_id_of_a_remembered_session_is_kept_as_long() {
     in_states(&["memory"], &["--grace", "1h", "--touch-interval", "0s"], |probe| {
         let mut visitor = probe.visitor();
-        visitor.post("/remember", json!({ "seconds": 1000 }));
+        visitor.post("/remember", json!({ "seconds": 10_000 }));
         let mut old = visitor.clone();
         for response in [
             visitor.post("/renew", json!({})),
@@ -363,7 +363,7 @@ fn every_new_id_of_a_remembered_session_is_kept_as_long() {
             visitor.post("/login", json!({ "principal": "alice" })),
         ] {
             let cookie = response.cookie().expect("the deadline moves");
-            assert!((998..=1000).contains(&cookie.max_age().expect("the cookie is kept")), "{cookie:?}");
+            assert!((9998..=10_000).contains(&cookie.max_age().expect("the cookie is kept")), "{cookie:?}");
         }
     });
 }

@@ -92,12 +92,13 @@ impl PartCookie {
         }
     }
 
-    /// Returns the cookies that update the client's copy of a part. `session` is the request's final session.
+    /// Returns the cookies that update the client's copy of a part. `session` is the request's final session, with the
+    /// `Max-Age` of cookies that are bound to it.
     pub(crate) fn to_send(
         &self,
         part: &ExternalPart,
         received: &Received,
-        session: Option<Binding>,
+        session: Option<(Binding, Option<Duration>)>,
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, Error> {
         if !is_to_be_sent(part) {
@@ -110,7 +111,9 @@ impl PartCookie {
                 let max_age = Some(record.expires_at.since(now));
                 self.cookie.seal(&record, None, max_age, part.cookie.chunks, room(part))
             }
-            (true, Some(_)) => self.cookie.seal(&record, session, None, part.cookie.chunks, room(part)),
+            (true, Some((session, max_age))) => {
+                self.cookie.seal(&record, Some(session), max_age, part.cookie.chunks, room(part))
+            }
             // The part ended with its session.
             (true, None) => Ok(Vec::new()),
         }
@@ -121,11 +124,11 @@ impl PartCookie {
         &self,
         received: &Received,
         before: Binding,
-        after: Binding,
+        (after, max_age): (Binding, Option<Duration>),
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, Error> {
         match self.cookie.open(received, Some(before), &self.timeouts, now) {
-            Ok(opened) => self.cookie.seal(&opened.record, Some(after), None, opened.chunks, 0),
+            Ok(opened) => self.cookie.seal(&opened.record, Some(after), max_age, opened.chunks, 0),
             Err(_) => Ok(Vec::new()),
         }
     }

@@ -336,8 +336,13 @@ impl Work {
         now: Timestamp,
     ) -> Aftermath {
         if let Loaded::Stored(session) = &mut self.loaded {
+            let was_kept = config.keeps_cookie(&session.record);
             (session.record, session.form) = (Arc::clone(record), Form::Current);
-            let cookie = moved_cookie(config, session, now);
+            let mut cookie = moved_cookie(config, session, now);
+            if cookie.is_none() && was_kept && session.client != ClientId::Dead {
+                // With timeouts that are no longer longer, the cookie goes with the browser session again.
+                cookie = Some(id_cookie(config, session, now));
+            }
             self.set_cookie(cookie);
         }
         self.note_write(Plan::Update, record, parts)
@@ -372,7 +377,7 @@ pub(super) fn is_same_renewal(one: &Forward, other: &Forward) -> bool {
 pub(super) fn moved_cookie(config: &Config, session: &StoredSession, now: Timestamp) -> Option<HeaderValue> {
     let needs_cookie = match session.client {
         ClientId::Older => true,
-        ClientId::Current => config.max_age(&session.record, now).is_some(),
+        ClientId::Current => config.keeps_cookie(&session.record),
         ClientId::Dead => false,
     };
     needs_cookie.then(|| id_cookie(config, session, now))
