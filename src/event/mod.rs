@@ -55,7 +55,9 @@ pub enum SessionEvent {
         /// Why.
         cause: RevocationCause,
     },
-    /// A session was ended by the application, or by the login of another principal, which begins a new session.
+    /// A session was ended by the application, or by the login of another principal, which begins a new session. With
+    /// state in the cookie, each login or reauthentication also ends the session under its former handle, and
+    /// [`Created`](Self::Created) with the new one follows.
     Destroyed {
         /// The session.
         session: Handle,

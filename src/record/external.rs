@@ -63,6 +63,8 @@ pub(crate) struct ReceivedPart {
     pub(crate) record: Option<Arc<Record>>,
     /// Whether it must be resealed: it was sealed with a fallback key or long ago.
     pub(crate) needs_seal: bool,
+    /// When the request has opened it.
+    pub(crate) opened_at: Timestamp,
     /// The number of its cookies.
     pub(crate) chunks: usize,
 }

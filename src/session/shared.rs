@@ -18,7 +18,7 @@ use crate::record::changes::{Change, Discarded, Location, UpdateFn};
 use crate::record::json_text::JsonText;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use crate::record::{Record, id::SessionId};
-use crate::state::{self, Config, PlacedPart, ServerErrorPolicy, SharedWork, Work};
+use crate::state::{self, Config, Moment, PlacedPart, ServerErrorPolicy, SharedWork, Work};
 
 /// How often a closure is run again because its value has changed within the same request.
 pub(super) const MAX_RUNS: u32 = 100;
@@ -188,7 +188,7 @@ impl Shared {
         let (name, medium) = (placed.name, placed.medium());
         let (is_known, session) = self.with(|work| {
             let is_known = work.draft.external().is_some_and(|parts| parts.find(name).is_some());
-            (is_known, work.kept_binding())
+            (is_known, work.kept_binding(&self.config))
         });
         if !is_known {
             let (value, received, event) = state::open_part(&self.config, &self.received, cookie, session);
@@ -252,7 +252,7 @@ impl Shared {
         if status.is_server_error() && self.config.server_error_policy == ServerErrorPolicy::Discard {
             drop(self.with(Work::discard_data));
         }
-        state::commit(&self.config, self, true).await?;
+        state::commit(&self.config, self, Moment::Response).await?;
         let mut inner = self.lock();
         let of_parts = match self.config.parts.is_empty() {
             true => Vec::new(),
@@ -305,7 +305,7 @@ impl Shared {
     /// Commits the changes so far. After an error it can be called again.
     pub(crate) async fn save(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
-        let may_set_cookie = {
+        let moment = {
             let mut inner = self.lock();
             if let Some(error) = inner.dropped.take().or_else(|| inner.take_failure()) {
                 return Err(error);
@@ -313,10 +313,10 @@ impl Shared {
             if inner.work.is_none() {
                 return Ok(());
             }
-            !inner.response_sent
+            if inner.response_sent { Moment::AfterResponse } else { Moment::Save }
         };
         let saving = Saving(self);
-        let saved = state::commit(&self.config, self, may_set_cookie).await;
+        let saved = state::commit(&self.config, self, moment).await;
         let is_abandoned = self.discard_abandoned(None);
         drop(saving);
         match saved {

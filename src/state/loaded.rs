@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::at_rest::Form;
+use crate::clock::Timestamp;
 use crate::record::id::SessionId;
 use crate::record::{Generation, Handle, Record};
 
@@ -58,6 +59,8 @@ pub(crate) struct SealedSession {
     pub(crate) record: Arc<Record>,
     /// Whether it was sealed with a fallback key.
     pub(crate) needs_seal: bool,
+    /// When the request has loaded it.
+    pub(crate) loaded_at: Timestamp,
 }
 
 /// A session and the generation of its last login.
@@ -100,6 +103,11 @@ impl Loaded {
 
     pub(crate) fn stored(&self) -> Option<&StoredSession> {
         if let Self::Stored(stored) = self { Some(stored) } else { None }
+    }
+
+    /// Returns when the request has loaded the session from its cookie.
+    pub(super) fn sealed_at(&self) -> Option<Timestamp> {
+        if let Self::Sealed(sealed) = self { Some(sealed.loaded_at) } else { None }
     }
 
     /// Returns the ID that has just replaced the request's in a login.

@@ -42,7 +42,7 @@ use server::{Commit, Records};
 pub(crate) use server::{Principals, ServerState, SessionLimit};
 pub(crate) use setup::Setup;
 use work::Next;
-pub(crate) use work::{SharedWork, Work};
+pub(crate) use work::{Moment, SharedWork, Work};
 
 /// Loads the session of a request. Returns it with the number of cookies in which the client holds its state.
 pub(crate) async fn load(config: &Config, received: &Received) -> Result<(Loaded, usize), Error> {
@@ -77,15 +77,16 @@ pub(crate) fn is_settled(config: &Config, work: &Work) -> bool {
         && matches!(work.next(config, true, config.now()), Next::CarryOut(Plan::Keep))
 }
 
-/// Commits the changes of a request. `may_set_cookie` is `false` once the response head has been sent.
+/// Commits the changes of a request.
 ///
 /// A request runs one commit at a time. A commit can be dropped at any point and run again.
-pub(crate) async fn commit(config: &Config, work: &impl SharedWork, may_set_cookie: bool) -> Result<(), Error> {
+pub(crate) async fn commit(config: &Config, work: &impl SharedWork, moment: Moment) -> Result<(), Error> {
+    let may_set_cookie = moment.may_set_cookie();
     if !config.parts.is_empty() {
         check_part_cookies(config, work, may_set_cookie)?;
     }
     match &config.state {
-        State::Client(client) => client::commit(config, client, work, may_set_cookie).await,
+        State::Client(client) => client::commit(config, client, work, moment).await,
         State::Server(server) => Commit::new(Records { config, server }, work, may_set_cookie).run().await,
     }
 }
@@ -129,8 +130,8 @@ pub(crate) fn finish_parts(
             cookies.extend(sent);
             continue;
         }
-        match (work.origin, session) {
-            (Some(before), Some(after)) if before.session == after.session && before != after => {
+        match (work.received_binding(config), session) {
+            (Some(before), Some(after)) if before != after => {
                 cookies.extend(cookie.rebind(received, before, (after, max_age), now)?);
             }
             _ if work.has_ended_session => cookies.extend(cookie.removals(received)),

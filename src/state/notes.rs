@@ -181,6 +181,7 @@ impl Work {
 
     /// Returns the events of a write.
     fn events_of(&self, plan: Plan, session: Handle) -> Vec<SessionEvent> {
+        let former = self.loaded.record().map(|record| record.handle);
         let mut events = Vec::new();
         match plan {
             Plan::Create => events.push(SessionEvent::Created { session }),
@@ -191,6 +192,11 @@ impl Work {
             // A change of principal makes a new session with a new handle.
             Plan::Renew { .. } if self.draft.kept_handle().is_none() => {
                 events = self.events_of_end();
+                events.push(SessionEvent::Created { session });
+            }
+            // State in the cookie gets a new handle in each login.
+            Plan::Renew { .. } if former.is_some_and(|former| former != session) => {
+                events.extend(former.map(|session| SessionEvent::Destroyed { session }));
                 events.push(SessionEvent::Created { session });
             }
             Plan::Renew { .. } => events.push(SessionEvent::Renewed { session }),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::Config;
 use super::loaded::{Binding, Loaded, StoredSession};
+use super::{Config, State};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::SessionEvent;
@@ -90,6 +90,23 @@ pub(crate) enum Next {
     ContinueLogin,
 }
 
+/// When a commit takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The request saves before its response.
+    Save,
+    /// The response is being sent.
+    Response,
+    /// The head of the response has been sent, so no cookie can be set.
+    AfterResponse,
+}
+
+impl Moment {
+    pub(crate) fn may_set_cookie(self) -> bool {
+        self != Self::AfterResponse
+    }
+}
+
 /// Work left for after the lock: events for the observers, and closures of the application to drop.
 #[must_use = "release it where no lock is held"]
 #[derive(Debug, Default)]
@@ -144,9 +161,17 @@ impl Work {
         (self.loaded, self.chunks, self.is_peeked) = (loaded, chunks, is_peeked);
     }
 
-    /// Returns the binding of the loaded session, if the request keeps that session.
-    pub(crate) fn kept_binding(&self) -> Option<Binding> {
-        self.draft.kept_handle().and(self.loaded.record()).map(|record| Binding::of(record))
+    /// Returns the binding of the parts that the request came with, if it keeps its session.
+    pub(crate) fn kept_binding(&self, config: &Config) -> Option<Binding> {
+        self.draft.kept_handle().and(self.received_binding(config))
+    }
+
+    /// Returns the binding of the parts that the request came with, if they belong to the present session.
+    pub(crate) fn received_binding(&self, config: &Config) -> Option<Binding> {
+        let session = self.loaded.record()?.handle;
+        // A login gives state in the cookie another handle.
+        let may_differ = matches!(config.state, State::Client(_)) && !self.has_ended_session;
+        self.origin.filter(|origin| may_differ || origin.session == session)
     }
 
     /// Returns `true` if the response must carry cookies of parts.
@@ -262,6 +287,11 @@ impl Work {
         let discarded = self.changes.discard();
         self.draft = Draft::of(self.loaded.record().cloned(), self.external_of_loaded());
         discarded
+    }
+
+    /// Returns `true` if the request neither changes the session's record nor asks for a renewal.
+    pub(crate) fn only_reads(&self) -> bool {
+        !self.draft.is_changed() && !self.changes.renews
     }
 
     /// Returns `true` if dropping the work would lose changes.

@@ -59,6 +59,18 @@ impl App {
         self
     }
 
+    /// Returns `true` if sessions live in the cookie.
+    pub(crate) fn is_in_cookie(&self) -> bool {
+        self.layer.sessions().is_err()
+    }
+
+    /// Returns the name of the events of a session that goes on after a login: with state in the cookie it gets another
+    /// handle.
+    pub(crate) fn events_of_login(&self, last: &str) -> Vec<String> {
+        let moved: &[&str] = if self.is_in_cookie() { &["Destroyed", "Created"] } else { &["Renewed"] };
+        moved.iter().chain([&last]).map(|name| (*name).to_owned()).collect()
+    }
+
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.advance(time);
     }

@@ -174,6 +174,8 @@ impl Model {
                     known.values.clear();
                     known.idle = known.idle.filter(|_| draft.set_idle);
                     known.name = self.new_name();
+                } else if !self.is_server {
+                    known.name = self.new_name();
                 }
                 draft.logs_in = true;
                 (known.principal, known.created_at) = (Some(name), self.now);

@@ -10,7 +10,8 @@ use http::HeaderValue;
 use super::super::config::Config;
 use super::super::loaded::{Binding, Loaded, SealedSession};
 use super::super::part::PartRecord;
-use super::super::work::{SharedWork, Work};
+use super::super::work::{Moment, SharedWork, Work};
+use super::carry_over::CarryOver;
 use super::cookie_state::ClientState;
 use super::parts::{PartWrite, keep};
 use super::revocation::{Login, RevocationList};
@@ -21,6 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::SessionEvent;
 use crate::record::Record;
 use crate::record::external::ExternalParts;
+use crate::record::lifetime::RESEND_WINDOW;
 use crate::record::plan::Plan;
 
 /// State in a cookie needs no write ID: no concurrent writer has to be told apart.
@@ -32,10 +34,12 @@ pub(in crate::state) async fn load(
     client: &ClientState,
     received: &Received,
 ) -> Result<(Loaded, usize), Error> {
-    match client.cookie.open(received, None, &config.timeouts, config.now()) {
+    let now = config.now();
+    match client.cookie.open(received, None, &config.timeouts, now) {
         Ok(opened) => {
             let chunks = opened.chunks;
-            let session = SealedSession { record: Arc::new(opened.record), needs_seal: !opened.by_primary };
+            let session =
+                SealedSession { record: Arc::new(opened.record), needs_seal: !opened.by_primary, loaded_at: now };
             let loaded = Loaded::Sealed(session);
             match RevocationList::of_client(config, client) {
                 None => Ok((loaded, chunks)),
@@ -55,11 +59,15 @@ struct Begun {
     plan: Plan,
     /// The record to seal, if there is one.
     record: Option<Arc<Record>>,
-    /// The loaded record, if the session stays the same.
+    /// The loaded record, if its values and parts stay.
     before: Option<Arc<Record>>,
     /// The session that this commit ends.
     ended: Option<Arc<Record>>,
     logs_in: bool,
+    /// The principal has authenticated, which gives the session another handle.
+    authenticates: bool,
+    /// When the session was loaded, or began.
+    loaded_at: Timestamp,
     parts: Option<ExternalParts>,
     room: usize,
     chunks: usize,
@@ -70,21 +78,17 @@ pub(in crate::state) async fn commit(
     config: &Config,
     client: &ClientState,
     work: &impl SharedWork,
-    may_set_cookie: bool,
+    moment: Moment,
 ) -> Result<(), Error> {
     let now = config.now();
-    let mut begun = work.with(|work| Begun::new(config, work, may_set_cookie, now))?;
+    let Some(mut begun) = work.with(|work| Begun::new(config, work, moment, now))? else {
+        return lose(config, work);
+    };
     let list = RevocationList::of_client(config, client);
-    if let (Some(list), true) = (list, begun.logs_in) {
-        let principal = begun.record.as_ref().and_then(|record| record.principal.clone());
-        let session = begun.before.as_ref().map(|before| before.handle);
-        let login = Box::pin(list.login(principal.as_deref(), session, now)).await?;
-        if login == Login::InEnded {
-            return lose(config, work);
-        }
-        begun.stamp(login);
-    } else if list.is_some() {
-        begun.stamp(Login::None);
+    if let Some(list) = list
+        && !Box::pin(begun.check_in(list, now)).await?
+    {
+        return lose(config, work);
     }
     let cookies = begun.seal(config, &client.cookie, now)?;
     if let Some(list) = list
@@ -92,11 +96,16 @@ pub(in crate::state) async fn commit(
     {
         return lose(config, work);
     }
-    if config.parts.iter().any(|placed| placed.in_store().is_some()) {
-        match Box::pin(begun.write_parts(config, list, work)).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Ended) => return lose(config, work),
-            written => written?,
-        }
+    let written = if begun.has_moved() {
+        Box::pin(begun.carry_over(config, list, work)).await
+    } else if config.parts.iter().any(|placed| placed.in_store().is_some()) {
+        Box::pin(begun.write_parts(config, list, work)).await
+    } else {
+        Ok(())
+    };
+    match written {
+        Err(error) if matches!(error.kind(), ErrorKind::Ended) => return lose(config, work),
+        written => written?,
     }
     let aftermath = work.with(|work| {
         if let Some(cookies) = cookies {
@@ -104,7 +113,8 @@ pub(in crate::state) async fn commit(
         }
         match begun.record {
             Some(record) => {
-                let loaded = Loaded::Sealed(SealedSession { record, needs_seal: false });
+                let loaded_at = begun.loaded_at;
+                let loaded = Loaded::Sealed(SealedSession { record, needs_seal: false, loaded_at });
                 work.note_written(begun.plan, loaded, begun.parts.as_ref())
             }
             None if begun.plan == Plan::Destroy => work.note_ended(),
@@ -123,49 +133,71 @@ fn lose(config: &Config, work: &impl SharedWork) -> Result<(), Error> {
 }
 
 impl Begun {
-    fn new(config: &Config, work: &mut Work, may_set_cookie: bool, now: Timestamp) -> Result<Self, Error> {
-        if let Loaded::Ended = work.loaded {
-            let is_lost = work.has_unsaved_changes();
-            return if is_lost { Err(Error::ended()) } else { Ok(Self::nothing(work)) };
+    /// Returns `None` if the session has ended. A login then begins another one.
+    fn new(config: &Config, work: &mut Work, moment: Moment, now: Timestamp) -> Result<Option<Self>, Error> {
+        if matches!(work.loaded, Loaded::Ended) && !work.changes.logs_in() {
+            return Ok(None);
         }
-        let plan = match work.plan(config, may_set_cookie, now) {
-            Plan::Confirm => Plan::Keep,
-            plan if may_set_cookie => plan,
-            // Not requested by the handler, so the response head may go without it.
-            Plan::Keep | Plan::Touch => Plan::Keep,
+        let loaded_at = work.loaded.sealed_at().unwrap_or(now);
+        let plan = match work.plan(config, moment.may_set_cookie(), now) {
+            // Not requested by the handler. A late cookie could undo a logout.
+            Plan::Touch | Plan::Renew { .. }
+                if work.only_reads() && (moment != Moment::Response || now.since(loaded_at) > RESEND_WINDOW) =>
+            {
+                Plan::Keep
+            }
+            plan if moment.may_set_cookie() || matches!(plan, Plan::Keep | Plan::Confirm) => plan,
             _ => return Err(Error::too_late()),
         };
-        let mut begun = Self { plan, ..Self::nothing(work) };
-        begun.ended = work.loaded.record().filter(|_| work.ends_session()).cloned();
-        begun.before = work.loaded.record().filter(|_| work.draft.kept_handle().is_some()).cloned();
-        if !matches!(plan, Plan::Keep | Plan::Destroy) {
-            let mut record = work.make_record(config, NO_WRITE_ID, now)?;
+        let mut record = None;
+        if !matches!(plan, Plan::Keep | Plan::Confirm | Plan::Destroy) {
+            let made = record.insert(work.make_record(config, NO_WRITE_ID, now)?);
             if let Plan::Renew { .. } = plan {
-                Arc::make_mut(&mut record).renewed_at = now;
+                Arc::make_mut(made).renewed_at = now;
             }
-            begun.record = Some(record);
+            if work.draft.authenticates() {
+                Arc::make_mut(made).handle = work.new_handle()?;
+            }
         }
         work.changes.mark_attempted();
-        Ok(begun)
-    }
-
-    fn nothing(work: &Work) -> Self {
-        Self {
-            plan: Plan::Keep,
-            record: None,
-            before: None,
-            ended: None,
+        Ok(Some(Self {
+            plan,
+            record,
+            before: work.loaded.record().filter(|_| work.draft.kept_handle().is_some()).cloned(),
+            ended: work.loaded.record().filter(|_| work.ends_session()).cloned(),
             logs_in: work.changes.logs_in(),
+            authenticates: work.draft.authenticates(),
+            loaded_at,
             parts: work.draft.external().cloned(),
             room: if work.draft.is_changed() { ROOM_TO_GROW } else { 0 },
             chunks: work.chunks,
-        }
+        }))
     }
 
-    fn stamp(&mut self, login: Login) {
-        if let Some(record) = &mut self.record {
-            login.stamp(Arc::make_mut(record), self.before.as_deref());
+    /// Returns `true` if a login has given the session another handle.
+    fn has_moved(&self) -> bool {
+        let handles = self.before.as_ref().zip(self.record.as_ref());
+        handles.is_some_and(|(before, after)| before.handle != after.handle)
+    }
+
+    /// Stamps the record of a session that can be revoked. Returns `false` if another request has ended the session, as
+    /// far as this request asks for that: a login does, and a change that comes late.
+    async fn check_in(&mut self, list: RevocationList<'_>, now: Timestamp) -> Result<bool, Error> {
+        let before = self.before.as_deref();
+        let mut login = Login::None;
+        if let Some(record) = self.record.as_deref().filter(|_| self.authenticates) {
+            login = list.login(record, before, self.logs_in, now).await?;
+        } else if let Some(before) = before
+            && (self.plan == Plan::Confirm || self.record.is_some())
+            && now.since(self.loaded_at) > RESEND_WINDOW
+            && list.end_of(before).await?.is_some()
+        {
+            return Ok(false);
         }
+        if let Some(record) = &mut self.record {
+            login.stamp(Arc::make_mut(record), before);
+        }
+        Ok(login != Login::InEnded)
     }
 
     /// Returns the cookies for the response. `None` leaves the client's cookies as they are.
@@ -182,8 +214,9 @@ impl Begun {
 
     /// Writes the marks that must outlive the cookie. Returns `false` if another request has ended the session.
     async fn note_in(&self, list: RevocationList<'_>) -> Result<bool, Error> {
+        let before = self.before.as_deref().filter(|_| !self.has_moved());
         if let Some(record) = &self.record
-            && !list.lengthen(record, self.before.as_deref(), self.logs_in).await?
+            && !list.lengthen(record, before).await?
         {
             return Ok(false);
         }
@@ -191,6 +224,17 @@ impl Begun {
             list.end(ended).await?;
         }
         Ok(true)
+    }
+
+    /// Moves the session, with its parts in stores, to its new handle.
+    async fn carry_over(
+        &mut self,
+        config: &Config,
+        list: Option<RevocationList<'_>>,
+        work: &impl SharedWork,
+    ) -> Result<(), Error> {
+        let Some((before, after)) = self.before.as_deref().zip(self.record.as_deref()) else { return Ok(()) };
+        CarryOver { config, list, before, after }.run(work, self.parts.as_mut()).await
     }
 
     /// Writes the changed parts in stores, and removes the parts of a session that ends.
@@ -228,10 +272,7 @@ impl Begun {
                 }
             } else if let Some((before, after)) = self.before.as_deref().zip(self.record.as_deref()) {
                 let part = PartRecord::new(config, in_store, placed.name, after.handle);
-                let version = keep(config, &part, before, after).await;
-                if let (Some(version), Some(parts)) = (version, &mut self.parts) {
-                    parts.note_stored(placed.name, version);
-                }
+                keep(config, &part, before, after).await;
             }
         }
         Ok(())

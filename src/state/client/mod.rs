@@ -1,5 +1,6 @@
 //! State that lives in the client's cookie.
 
+mod carry_over;
 mod commit;
 mod cookie_state;
 mod parts;

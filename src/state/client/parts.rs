@@ -18,24 +18,17 @@ use crate::record::external::{ExternalPart, ExternalParts, PartRef, Prepared, Sl
 use crate::record::json_text::JsonText;
 use crate::record::{Record, Version};
 
-/// Extends the lifetime of a part to that of its session, and moves it to the generation of a new login. Returns the
-/// new version of the part's record, if it has changed.
-pub(super) async fn keep(config: &Config, part: &PartRecord<'_>, before: &Record, after: &Record) -> Option<Version> {
+/// Extends the lifetime of a part to that of its session.
+pub(super) async fn keep(config: &Config, part: &PartRecord<'_>, before: &Record, after: &Record) {
     let expires_at = config.timeouts.expires_at_of_part(after.into());
-    if before.generation != after.generation {
-        let version = part.restamp(Slot::ONLY, None, Binding::of(after), expires_at).await;
-        return version.filter(|version| *version != Version::NONE);
-    }
     if config.timeouts.expires_at_of_part(before.into()) < expires_at {
         part.keep_until(expires_at).await;
     }
-    None
 }
 
 /// A pending write of a part in a store, for a session that is sealed but not yet sent.
 pub(super) struct PartWrite<'p> {
     config: &'p Config,
-    placed: &'p PlacedPart,
     pub(super) part: PartRecord<'p>,
     session: Binding,
     expires_at: Timestamp,
@@ -53,7 +46,6 @@ impl<'p> PartWrite<'p> {
         let placed = config.part_named(part.name)?;
         Some(Self {
             config,
-            placed,
             part: PartRecord::new(config, placed.in_store()?, placed.name, session.handle),
             session: Binding::of(session),
             expires_at: config.timeouts.expires_at_of_part(session.into()),
@@ -104,7 +96,7 @@ impl<'p> PartWrite<'p> {
     /// Fails if the session has ended since it was loaded: a part created now would be unreachable.
     async fn check_revoked(&self) -> Result<(), Error> {
         match self.revocable {
-            Some((list, session)) if list.is_ended(session).await? => Err(Error::ended()),
+            Some((list, session)) if list.end_of(session).await?.is_some() => Err(Error::ended()),
             _ => Ok(()),
         }
     }
@@ -136,25 +128,35 @@ impl<'p> PartWrite<'p> {
 
     /// Replays the changes of a part on its current text.
     async fn rebase(&self, work: &impl SharedWork, part: &ExternalPart) -> Result<ExternalPart, Error> {
-        let (name, medium) = (part.name, self.placed.medium());
         let (value, stored) = match self.part.load(Slot::ONLY, self.session).await? {
             FoundPart::Text(StoredText { text, version, .. }) => (Some(text), Some(version)),
             FoundPart::Missing => (None, None),
             // A login came between.
             FoundPart::Moved => return Err(Error::conflict()),
         };
-        let (changes, mut external) = work.with(|work| {
-            let external = work.draft.external().cloned().unwrap_or_default();
-            (work.changes.attempted_of_part(name), external)
-        });
-        external.load(name, medium, value.clone(), stored);
-        replay_parts(work, Box::new(external))?;
-        let mut parts = ExternalParts::default();
-        parts.load(name, medium, value, stored);
-        let mut draft = Draft::with_external(Some(Box::new(parts)));
-        draft.apply_all(&changes)?;
-        draft.external_mut().find_mut(name).cloned().ok_or_else(Error::conflict)
+        replay_part(work, part, value, stored)
     }
+}
+
+/// Replays the changes of a part on another text.
+pub(super) fn replay_part(
+    work: &impl SharedWork,
+    part: &ExternalPart,
+    value: Option<JsonText>,
+    stored: Option<Version>,
+) -> Result<ExternalPart, Error> {
+    let (name, medium) = (part.name, part.medium);
+    let (changes, mut external) = work.with(|work| {
+        let external = work.draft.external().cloned().unwrap_or_default();
+        (work.changes.attempted_of_part(name), external)
+    });
+    external.load(name, medium, value.clone(), stored);
+    replay_parts(work, Box::new(external))?;
+    let mut parts = ExternalParts::default();
+    parts.load(name, medium, value, stored);
+    let mut draft = Draft::with_external(Some(Box::new(parts)));
+    draft.apply_all(&changes)?;
+    draft.external_mut().find_mut(name).cloned().ok_or_else(Error::conflict)
 }
 
 /// Loads a part in a store, unless it is loaded already.

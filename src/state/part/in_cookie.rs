@@ -12,7 +12,7 @@ use crate::event::SessionEvent;
 use crate::part::InCookie;
 use crate::record::external::{ExternalPart, ReceivedPart};
 use crate::record::json_text::JsonText;
-use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
+use crate::record::lifetime::{LONGEST_UNUSED, RESEND_WINDOW, Timeouts};
 use crate::record::{Handle, Record, Values};
 use crate::state::client::{ROOM_TO_GROW, SealedCookie};
 use crate::state::loaded::Binding;
@@ -78,7 +78,8 @@ impl PartCookie {
                 let is_due = !self.is_bound && self.timeouts.touch_is_due(&opened.record, now);
                 let (needs_seal, record) = (is_due || !opened.by_primary, Arc::new(opened.record));
                 let value = JsonText::of(&record, PART_KEY);
-                (value, ReceivedPart { record: Some(record), needs_seal, chunks: opened.chunks }, None)
+                let chunks = opened.chunks;
+                (value, ReceivedPart { record: Some(record), needs_seal, opened_at: now, chunks }, None)
             }
             Err(event) => (None, ReceivedPart::default(), event),
         }
@@ -87,7 +88,9 @@ impl PartCookie {
     /// Fails if a part does not fit its cookie.
     pub(crate) fn check_fit(&self, part: &ExternalPart, now: Timestamp) -> Result<(), Error> {
         match &part.value {
-            Some(value) if is_to_be_sent(part) => self.cookie.check_fit(&self.record(part, value, now), room(part)),
+            Some(value) if is_to_be_sent(part, now) => {
+                self.cookie.check_fit(&self.record(part, value, now), room(part))
+            }
             _ => Ok(()),
         }
     }
@@ -101,7 +104,7 @@ impl PartCookie {
         session: Option<(Binding, Option<Duration>)>,
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, Error> {
-        if !is_to_be_sent(part) {
+        if !is_to_be_sent(part, now) {
             return Ok(Vec::new());
         }
         let Some(value) = &part.value else { return Ok(self.removals(received)) };
@@ -148,9 +151,11 @@ impl PartCookie {
     }
 }
 
-/// Returns `true` if the client's copy of a part is outdated or sealed with a fallback key.
-fn is_to_be_sent(part: &ExternalPart) -> bool {
-    part.is_unsent || part.is_changed() || part.cookie.needs_seal
+/// Returns `true` if the client's copy of a part is outdated, or has just been opened and must be resealed. A late one
+/// could overwrite what another request has changed.
+fn is_to_be_sent(part: &ExternalPart, now: Timestamp) -> bool {
+    let may_resend = now.since(part.cookie.opened_at) <= RESEND_WINDOW;
+    part.is_unsent || part.is_changed() || (part.cookie.needs_seal && may_resend)
 }
 
 /// Returns the room that a new value must leave, so that requests that only read can reseal it with later times.

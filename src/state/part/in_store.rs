@@ -7,8 +7,8 @@
 //! [generation](Record::generation) in the part's record shows whether the part still belongs to the request's session.
 //!
 //! If the session is in the client's cookie, there are no references: any copy of the cookie may be the current one.
-//! The latest text is current, and the generation still applies: a cookie from before a login neither reads nor changes
-//! text written after it.
+//! The latest text is current. A login gives the session another handle, so its parts are written under that: a cookie
+//! from before the login neither reads nor changes them.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::record::external::{PartRef, Prepared, Slot};
 use crate::record::json_text::JsonText;
 use crate::record::{Handle, Record, StoreKey, Values, Version};
 use crate::seal::AtRest;
-use crate::store::{Entry, Outcome, StoreError, StoreErrorKind};
+use crate::store::{Entry, Forward, Outcome, StoreError, StoreErrorKind};
 
 /// The record of a part of one session.
 pub(crate) struct PartRecord<'c> {
@@ -137,6 +137,38 @@ impl<'c> PartRecord<'c> {
     /// Replaces the texts. Returns `false` on a conflict with another request.
     pub(crate) async fn write(&self, write: PartWrite<'_>) -> Result<bool, Error> {
         write.texts.iter().try_for_each(|(_, text)| self.check_size(text))?;
+        self.write_of_any_size(write).await
+    }
+
+    /// Writes the text of a part that no other request knows yet. Returns the version of its record.
+    ///
+    /// The text may be larger than the limit: it may have been stored under a larger one.
+    pub(crate) async fn put(&self, text: &JsonText, session: Binding, expires_at: Timestamp) -> Result<Version, Error> {
+        let mut expected = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let version = expected.unwrap_or(Version::NONE).next(u32::from_ne_bytes(random::bytes()?));
+            let texts = [(Slot::ONLY, text)];
+            if self.write_of_any_size(PartWrite { expected, texts: &texts, session, expires_at, version }).await? {
+                return Ok(version);
+            }
+            // An earlier attempt of this request has written it.
+            expected = self.find().await?.map(|record| record.version);
+        }
+        Err(Error::conflict())
+    }
+
+    /// Replaces a part that now belongs to `successor` by a record without text. For a while, requests that still come
+    /// with the cookie of the former session find the part ahead, and cannot begin another one.
+    ///
+    /// Returns `false` if another request has written the part since it had the version `expected`.
+    pub(crate) async fn retire(&self, expected: Version, successor: Binding) -> Result<bool, Error> {
+        let version = expected.next(u32::from_ne_bytes(random::bytes()?));
+        let expires_at = self.config.now().after(Forward::JUST_DIED);
+        let write = PartWrite { expected: Some(expected), texts: &[], session: successor, expires_at, version };
+        self.write(write).await
+    }
+
+    async fn write_of_any_size(&self, write: PartWrite<'_>) -> Result<bool, Error> {
         let (expected, version, now) = (write.expected, write.version, self.config.now());
         let sealed = self.seal(self.record(&write));
         let (outcome, was_repeated) = match expected {
@@ -191,50 +223,6 @@ impl<'c> PartRecord<'c> {
         let record = self.seal(self.record(&write));
         let done = self.calls.ask(|store| store.update(&self.key, prepared.version, Arc::clone(&record), now)).await;
         self.tell_failure(done.map(drop));
-    }
-
-    /// Moves the part to the generation of a new login, so that requests from before the login find it ahead. Drops the
-    /// texts they prepared. Returns the new version of the part's record.
-    pub(crate) async fn restamp(
-        &self,
-        slot: Slot,
-        mut known: Option<(Version, &JsonText)>,
-        session: Binding,
-        expires_at: Timestamp,
-    ) -> Option<Version> {
-        for attempt in 0..MAX_ATTEMPTS {
-            match self.try_restamp(slot, known.take(), session, expires_at).await {
-                Ok(None) => pause(attempt).await.ok()?,
-                Ok(version) => return version,
-                Err(error) => {
-                    self.config.tell(&SessionEvent::StoreFailed { error });
-                    return None;
-                }
-            }
-        }
-        None
-    }
-
-    async fn try_restamp(
-        &self,
-        slot: Slot,
-        known: Option<(Version, &JsonText)>,
-        session: Binding,
-        expires_at: Timestamp,
-    ) -> Result<Option<Version>, Error> {
-        let found = match known {
-            Some((version, text)) => (text.clone(), version, expires_at),
-            None => match self.load(slot, session).await? {
-                FoundPart::Text(found) => (found.text, found.version, found.expires_at),
-                // There is nothing to do.
-                FoundPart::Moved | FoundPart::Missing => return Ok(Some(Version::NONE)),
-            },
-        };
-        let (text, before, kept_until) = found;
-        let (texts, expires_at) = ([(slot, &text)], expires_at.max(kept_until));
-        let version = before.next(u32::from_ne_bytes(random::nonce()));
-        let write = PartWrite { expected: Some(before), texts: &texts, session, expires_at, version };
-        Ok(self.write(write).await?.then_some(version))
     }
 
     /// Extends the record's lifetime to at least `expires_at`, and rewrites a record that is in another [form](Form)

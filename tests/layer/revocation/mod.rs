@@ -5,6 +5,7 @@
 
 mod failures;
 mod from_outside;
+mod just_ended;
 mod logout;
 mod long_sessions;
 mod round_trips;

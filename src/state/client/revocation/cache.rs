@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn cutoff(until: u64) -> Option<Cutoff> {
-        Some(Cutoff { until: Timestamp::from_millis(until), except: None })
+        Some(Cutoff { until: Timestamp::from_millis(until), except: None, made_at: NOW })
     }
 
     #[test]

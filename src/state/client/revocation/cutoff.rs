@@ -20,11 +20,15 @@ pub(super) struct Cutoff {
     pub(super) until: Timestamp,
     /// The one session that stays valid, and its stamp: an older copy that was already rejected stays rejected.
     pub(super) except: Option<(Handle, Timestamp)>,
+    /// When it was made.
+    pub(super) made_at: Timestamp,
 }
 
 impl Cutoff {
-    /// The cutoff of a session that has ended.
-    pub(super) const ALL: Self = Self { until: Timestamp::from_millis(u64::MAX), except: None };
+    /// Returns the cutoff of a session that ended at `made_at`.
+    pub(super) fn of_ended(made_at: Timestamp) -> Self {
+        Self { until: Timestamp::from_millis(u64::MAX), except: None, made_at }
+    }
 
     /// Returns `true` if the session is rejected.
     pub(super) fn ends(&self, session: &Record) -> bool {
@@ -36,6 +40,7 @@ impl Cutoff {
     /// Returns the record that a store keeps for the cutoff.
     pub(super) fn to_record(self, key: &StoreKey, expires_at: Timestamp) -> Record {
         let mut record = Record::new(handle_of(key), self.until, expires_at);
+        record.last_seen_at = self.made_at;
         if let Some((handle, since)) = self.except {
             let (handle, since) = (format!("\"{handle}\""), since.as_millis().to_string());
             record.values = Values::from_pairs([(EXCEPT, handle.as_bytes()), (SINCE, since.as_bytes())]);
@@ -53,7 +58,7 @@ impl Cutoff {
                 Some((Handle::from_bytes(base64url::decode_array(handle)?), Timestamp::from_millis(since)))
             }
         };
-        Some(Self { until: record.created_at, except })
+        Some(Self { until: record.created_at, except, made_at: record.last_seen_at })
     }
 }
 
@@ -118,26 +123,26 @@ mod tests {
 
     #[test]
     fn a_cutoff_rejects_earlier_stamps_except_for_one_session_but_not_its_older_copies() {
-        let cutoff = Cutoff { until: at(10), except: None };
+        let cutoff = Cutoff { until: at(10), except: None, made_at: at(9) };
         assert_eq!([0, 10, 11].map(|stamp| cutoff.ends(&session(stamp))), [true, true, false]);
         let but_one = Cutoff { except: Some((SESSION, at(5))), ..cutoff };
         assert_eq!([4, 5, 10].map(|stamp| but_one.ends(&session(stamp))), [true, false, false]);
         let other = Record { handle: Handle::from_bytes([2; 16]), ..session(5) };
         assert!(but_one.ends(&other));
-        assert!(Cutoff::ALL.ends(&session(u64::MAX)));
+        assert!(Cutoff::of_ended(at(1)).ends(&session(u64::MAX)));
     }
 
     #[test]
     fn a_cutoff_survives_a_round_trip_through_its_record() {
         let key = StoreKey::of_not_before("alice");
         for except in [None, Some((SESSION, at(7)))] {
-            let cutoff = Cutoff { until: at(1_735_689_600_123), except };
+            let cutoff = Cutoff { until: at(1_735_689_600_123), except, made_at: at(1_735_689_540_122) };
             let record = cutoff.to_record(&key, at(1_735_689_700_000));
             assert_eq!(Cutoff::from_record(&record), Some(cutoff));
             let bytes = Record::decode(&record.encode()).expect("the encoded record");
             assert_eq!(Cutoff::from_record(&bytes), Some(cutoff));
         }
-        let mut broken = Cutoff { until: at(1), except: Some((SESSION, at(7))) }.to_record(&key, at(2));
+        let mut broken = Cutoff { until: at(1), except: Some((SESSION, at(7))), made_at: at(1) }.to_record(&key, at(2));
         broken.values = Values::from_pairs([(EXCEPT, b"\"x\"".as_slice()), (SINCE, b"7")]);
         assert_eq!(Cutoff::from_record(&broken), None);
     }

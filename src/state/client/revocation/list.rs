@@ -26,13 +26,17 @@ use super::super::super::retry::{Calls, MAX_ATTEMPTS, pause};
 use super::super::cookie_state::ClientState;
 use super::cutoff::{Cutoff, Login, handle_of, life_with, stamp_of};
 use super::settings::Revocation;
+use crate::base64url;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::{RevocationCause, SessionEvent};
 use crate::random;
 use crate::record::lifetime::{CLOCK_SKEW, Expiry, LONGEST_UNUSED};
-use crate::record::{Handle, Record, StoreKey, Version};
-use crate::store::{DecodeRecordError, Entry, Outcome, StoreError, StoreErrorKind};
+use crate::record::{Handle, Record, StoreKey, Values, Version};
+use crate::store::{DecodeRecordError, Entry, Forward, Outcome, StoreError, StoreErrorKind};
+
+/// The value of a session's mark that names the session which continues it after a login.
+const SUCCESSOR: &str = "successor";
 
 /// The marks in the store, with the layer's configuration.
 #[derive(Clone, Copy)]
@@ -55,44 +59,53 @@ impl<'c> RevocationList<'c> {
         client.revocation.as_ref().map(|revocation| Self::new(config, revocation))
     }
 
-    /// Returns the loaded session, or `Loaded::Nothing` if it was revoked.
+    /// Returns the loaded session, or what the request has loaded if that has ended.
     pub(in crate::state::client) async fn check(self, loaded: Loaded) -> Result<Loaded, Error> {
         let Some(record) = loaded.record() else { return Ok(loaded) };
-        let event = if self.config.now() >= record.last_seen_at.after(LONGEST_UNUSED) {
+        let now = self.config.now();
+        if now >= record.last_seen_at.after(LONGEST_UNUSED) {
             // No mark is older than this.
-            SessionEvent::Expired { session: record.handle, expiry: Expiry::Idle }
-        } else if self.is_ended(record).await? {
-            SessionEvent::RetiredIdUsed
-        } else {
-            return Ok(loaded);
-        };
-        self.config.tell(&event);
-        Ok(Loaded::Nothing)
+            self.config.tell(&SessionEvent::Expired { session: record.handle, expiry: Expiry::Idle });
+            return Ok(Loaded::Nothing);
+        }
+        let Some(ended_at) = self.end_of(record).await? else { return Ok(loaded) };
+        self.config.tell(&SessionEvent::RetiredIdUsed);
+        Ok(if now < ended_at.after(Forward::JUST_DIED) { Loaded::Ended } else { Loaded::Nothing })
     }
 
-    pub(in crate::state::client) async fn is_ended(self, session: &Record) -> Result<bool, StoreError> {
+    /// Returns when a session has ended, if it has.
+    pub(in crate::state::client) async fn end_of(self, session: &Record) -> Result<Option<Timestamp>, StoreError> {
         let mark = self.recall(StoreKey::of_ended(session.handle), read_mark);
         let limits = match &session.principal {
             Some(principal) => both(mark, self.recall(StoreKey::of_not_before(principal), Cutoff::from_record)).await?,
             None => (mark.await?, None),
         };
-        Ok([limits.0, limits.1].into_iter().flatten().any(|limit| limit.ends(session)))
+        let ends = [limits.0, limits.1].into_iter().flatten().filter(|limit| limit.ends(session));
+        Ok(ends.map(|limit| limit.made_at).min())
     }
 
-    /// Returns the stamp for a login, later than all earlier revocations of its principal.
+    /// Returns the stamp for the record of a login, or a reauthentication, in a session: later than all earlier
+    /// revocations of its principal. A revoked session can be logged in again, but not reauthenticated.
     pub(in crate::state::client) async fn login(
         self,
-        principal: Option<&str>,
-        session: Option<Handle>,
+        record: &Record,
+        session: Option<&Record>,
+        logs_in: bool,
         now: Timestamp,
     ) -> Result<Login, Error> {
-        let Some(principal) = principal else { return Ok(Login::None) };
+        let Some(principal) = &record.principal else { return Ok(Login::None) };
         let not_before = self.find(StoreKey::of_not_before(principal), Cutoff::from_record);
         let (ended, not_before) = match session {
-            Some(session) => both(self.find(StoreKey::of_ended(session), read_mark), not_before).await?,
+            Some(session) => both(self.find(StoreKey::of_ended(session.handle), read_mark), not_before).await?,
             None => (None, not_before.await?),
         };
-        if ended.is_some() {
+        let is_revoked = |session| not_before.is_some_and(|limit| limit.ends(session));
+        if !logs_in && session.is_some_and(is_revoked) {
+            return Ok(Login::InEnded);
+        }
+        if let Some(session) = session.filter(|_| ended.is_some())
+            && !self.is_replaced_by(StoreKey::of_ended(session.handle), record.handle).await?
+        {
             return Ok(Login::InEnded);
         }
         Ok(Login::At(not_before.map_or(now, |limit| now.max(just_after(limit.until)))))
@@ -104,11 +117,10 @@ impl<'c> RevocationList<'c> {
         self,
         record: &Record,
         before: Option<&Record>,
-        logs_in: bool,
     ) -> Result<bool, Error> {
         let timeouts = &self.config.timeouts;
         let life = life_with(record.absolute_timeout, timeouts);
-        let is_noted = |before: &Record| !logs_in && life <= life_with(before.absolute_timeout, timeouts);
+        let is_noted = |before: &Record| life <= life_with(before.absolute_timeout, timeouts);
         if life <= life_with(None, timeouts) || before.is_some_and(is_noted) {
             return Ok(true);
         }
@@ -126,23 +138,72 @@ impl<'c> RevocationList<'c> {
         self.mark(session.handle, life_with(session.absolute_timeout, &self.config.timeouts)).await
     }
 
+    /// Marks a session as ended by a login, which continues it under another handle. Returns `false` if another request
+    /// has ended it.
+    pub(in crate::state::client) async fn replace(self, session: &Record, successor: Handle) -> Result<bool, Error> {
+        let (key, now) = (StoreKey::of_ended(session.handle), self.config.now());
+        let life = life_with(session.absolute_timeout, &self.config.timeouts);
+        let mut mark = mark_of(&key, now, life);
+        mark.values = Values::from_pairs([(SUCCESSOR, format!("\"{successor}\"").as_bytes())]);
+        let mark = Arc::new(mark);
+        if !self.calls().ask(|store| store.create(&key, Arc::clone(&mark), now)).await? {
+            // An earlier attempt of this login may have written it.
+            if !self.is_replaced_by(key, successor).await? {
+                return Ok(false);
+            }
+        }
+        self.note(key, Some(Cutoff::of_ended(now)), now);
+        self.keep_as_long_as_noted(key, session.handle, life).await?;
+        Ok(true)
+    }
+
+    /// Returns `true` if the mark under a key is that of a login that gave the session the handle `successor`.
+    async fn is_replaced_by(self, key: StoreKey, successor: Handle) -> Result<bool, StoreError> {
+        let now = self.config.now();
+        let found = self.calls().ask(|store| store.load(&key, now)).await?;
+        Ok(matches!(found, Some(Entry::Live(mark)) if successor_of(&mark) == Some(successor)))
+    }
+
     /// Ends a session by its handle alone.
     pub(crate) async fn revoke(self, session: Handle) -> Result<(), Error> {
         self.mark(session, LONGEST_UNUSED).await?;
+        self.delete_parts(session).await;
+        self.config.tell(&SessionEvent::Revoked { session, cause: RevocationCause::Asked });
+        Ok(())
+    }
+
+    /// Marks a session as ended, and those that continue it after logins: such a login came first, and then the request
+    /// to end the session.
+    async fn mark(self, mut session: Handle, life: Duration) -> Result<(), Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (key, now) = (StoreKey::of_ended(session), self.config.now());
+            let is_new = self.keep(key, life).await?;
+            self.note(key, Some(Cutoff::of_ended(now)), now);
+            self.keep_as_long_as_noted(key, session, life).await?;
+            if is_new {
+                return Ok(());
+            }
+            let found = self.calls().ask(|store| store.load(&key, now)).await?;
+            let Some(Entry::Live(mark)) = found else { return Ok(()) };
+            let Some(successor) = successor_of(&mark) else { return Ok(()) };
+            self.delete_parts(successor).await;
+            session = successor;
+        }
+        Err(Error::conflict())
+    }
+
+    /// Removes the parts of an ended session in stores.
+    async fn delete_parts(self, session: Handle) {
         for placed in &self.config.parts {
             if let Some(in_store) = placed.in_store() {
                 PartRecord::new(self.config, in_store, placed.name, session).delete().await;
             }
         }
-        self.config.tell(&SessionEvent::Revoked { session, cause: RevocationCause::Asked });
-        Ok(())
     }
 
-    async fn mark(self, session: Handle, life: Duration) -> Result<(), Error> {
-        let (key, now) = (StoreKey::of_ended(session), self.config.now());
-        self.keep(key, life).await?;
-        self.note(key, Some(Cutoff::ALL), now);
-        let longer = StoreKey::of_longer(session);
+    /// Keeps the mark of a session that was given a longer lifetime, for that time.
+    async fn keep_as_long_as_noted(self, key: StoreKey, session: Handle, life: Duration) -> Result<(), Error> {
+        let (longer, now) = (StoreKey::of_longer(session), self.config.now());
         if life < LONGEST_UNUSED
             && let Some(Entry::Live(note)) = self.calls().ask(|store| store.load(&longer, now)).await?
         {
@@ -151,19 +212,19 @@ impl<'c> RevocationList<'c> {
         Ok(())
     }
 
-    /// Keeps an empty record under a key for at least `life`, even for nodes whose clocks are ahead.
-    async fn keep(self, key: StoreKey, life: Duration) -> Result<(), Error> {
+    /// Keeps a record under a key for at least `life`. Returns whether it is new.
+    async fn keep(self, key: StoreKey, life: Duration) -> Result<bool, Error> {
         let now = self.config.now();
-        let expires_at = now.after(life).after(CLOCK_SKEW);
-        let record = Arc::new(Record::new(handle_of(&key), now, expires_at));
+        let record = Arc::new(mark_of(&key, now, life));
+        let expires_at = record.expires_at;
         for attempt in 0..MAX_ATTEMPTS {
             if self.calls().ask(|store| store.create(&key, Arc::clone(&record), now)).await? {
-                return Ok(());
+                return Ok(true);
             }
             // It exists already. A touch only moves the deadline to a later time.
             let touched = self.calls().ask(|store| store.touch(&key, record.version, now, expires_at, now)).await?;
             if touched == Outcome::Done {
-                return Ok(());
+                return Ok(false);
             }
             pause(attempt).await?;
         }
@@ -200,6 +261,7 @@ impl<'c> RevocationList<'c> {
             except: except
                 .filter(|session| before.is_none_or(|before| !before.ends(session)))
                 .map(|session| (session.handle, stamp_of(session))),
+            made_at: now,
         };
         let mark = u32::from_ne_bytes(random::nonce());
         let mut record = limit.to_record(key, now.after(LONGEST_UNUSED).after(CLOCK_SKEW));
@@ -264,8 +326,19 @@ impl<'c> RevocationList<'c> {
 }
 
 /// The presence of a mark ends the session.
-fn read_mark(_: &Record) -> Option<Cutoff> {
-    Some(Cutoff::ALL)
+fn read_mark(mark: &Record) -> Option<Cutoff> {
+    Some(Cutoff::of_ended(mark.created_at))
+}
+
+/// Returns the session that continues the one of a mark after a login.
+fn successor_of(mark: &Record) -> Option<Handle> {
+    let handle = mark.values.get(SUCCESSOR)?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    base64url::decode_array(handle).map(Handle::from_bytes)
+}
+
+/// Returns a mark that is kept for at least `life`, even for nodes whose clocks are ahead.
+fn mark_of(key: &StoreKey, now: Timestamp, life: Duration) -> Record {
+    Record::new(handle_of(key), now, now.after(life).after(CLOCK_SKEW))
 }
 
 fn just_after(time: Timestamp) -> Timestamp {

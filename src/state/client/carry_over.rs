@@ -1,0 +1,188 @@
+//! A login gives a session in the cookie another handle. This carries the session's parts in stores over to it, and
+//! ends the session under its former handle.
+//!
+//! A copy of the cookie from before the login has the former handle, so it finds none of the parts, and a logout with it
+//! ends nothing. The steps:
+//!
+//! 1. Each part is read under the former handle, and written under the new one. If this fails, the client keeps its
+//!    cookie and its parts.
+//! 2. A session that was logged in before is marked as ended, if it can be revoked: a logout after the login would not
+//!    reach its copies. If another request has ended it, the login is lost.
+//! 3. The parts under the former handle are emptied. If another request has changed one since, it is copied again. A
+//!    failure leaves a copy behind, which expires with the session.
+
+use super::super::config::{Config, ConflictPolicy};
+use super::super::loaded::Binding;
+use super::super::part::{FoundPart, PartRecord};
+use super::super::retry::{MAX_ATTEMPTS, pause};
+use super::super::work::SharedWork;
+use super::parts::replay_part;
+use super::revocation::RevocationList;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::event::SessionEvent;
+use crate::record::external::{ExternalPart, ExternalParts, Slot};
+use crate::record::json_text::JsonText;
+use crate::record::{Record, Version};
+
+/// A session before and after a login.
+pub(super) struct CarryOver<'c> {
+    pub(super) config: &'c Config,
+    pub(super) list: Option<RevocationList<'c>>,
+    pub(super) before: &'c Record,
+    pub(super) after: &'c Record,
+}
+
+/// A part on its way from one handle to another.
+struct Carried<'c> {
+    name: &'static str,
+    from: PartRecord<'c>,
+    to: PartRecord<'c>,
+    /// The version that was read, if there was a text.
+    read: Option<Version>,
+    is_written: bool,
+}
+
+impl CarryOver<'_> {
+    /// Carries the session over. Fails with [`Ended`](crate::ErrorKind::Ended) if another request has ended it.
+    pub(super) async fn run(&self, work: &impl SharedWork, mut parts: Option<&mut ExternalParts>) -> Result<(), Error> {
+        let mut carried = Vec::new();
+        if let Err(error) = self.copy_all(&mut carried, work, parts.as_deref_mut()).await {
+            self.withdraw(&carried).await;
+            return Err(error);
+        }
+        if let Err(error) = self.end_former().await {
+            self.withdraw(&carried).await;
+            return Err(error);
+        }
+        for part in &mut carried {
+            if let Err(error) = self.retire(part, work, parts.as_deref_mut()).await {
+                self.config.tell(&SessionEvent::StoreFailed { error });
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_all<'c>(
+        &'c self,
+        carried: &mut Vec<Carried<'c>>,
+        work: &impl SharedWork,
+        mut parts: Option<&mut ExternalParts>,
+    ) -> Result<(), Error> {
+        for placed in &self.config.parts {
+            let Some(in_store) = placed.in_store() else { continue };
+            let record = |session: &Record| PartRecord::new(self.config, in_store, placed.name, session.handle);
+            let (from, to) = (record(self.before), record(self.after));
+            carried.push(Carried { name: placed.name, from, to, read: None, is_written: false });
+        }
+        if let Some(parts) = parts.as_deref() {
+            for part in &*carried {
+                let changed = parts.find(part.name).filter(|part| part.is_changed());
+                changed.and_then(|part| part.value.as_ref()).map_or(Ok(()), |text| part.to.check_size(text))?;
+            }
+        }
+        for part in carried {
+            self.copy(part, work, parts.as_deref_mut()).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a part under the new handle: as this request has changed it, or else as it is under the former one.
+    async fn copy(
+        &self,
+        carried: &mut Carried<'_>,
+        work: &impl SharedWork,
+        parts: Option<&mut ExternalParts>,
+    ) -> Result<(), Error> {
+        let known = parts.as_deref().and_then(|parts| parts.find(carried.name));
+        let changed = known.filter(|part| part.is_changed());
+        let found = match carried.from.load(Slot::ONLY, Binding::of(self.before)).await? {
+            FoundPart::Text(found) => Some((found.text, found.version)),
+            FoundPart::Missing => None,
+            // It has gone to the session of another login.
+            FoundPart::Moved if changed.is_some_and(|part| part.stored.is_some()) => return Err(Error::conflict()),
+            FoundPart::Moved => None,
+        };
+        carried.read = found.as_ref().map(|(_, version)| *version);
+        let changed = match changed {
+            Some(part) => Some(self.rebase(work, part, found.clone())?),
+            None => None,
+        };
+        let is_current = known.is_some_and(|part| part.stored == carried.read);
+        let text = match &changed {
+            Some(part) => part.value.clone(),
+            None => found.map(|(text, _)| text),
+        };
+        let stored = match &text {
+            Some(text) => Some(carried.to.put(text, Binding::of(self.after), self.expires_at()).await?),
+            None => None,
+        };
+        if carried.is_written && stored.is_none() {
+            carried.to.delete().await;
+        }
+        carried.is_written = stored.is_some();
+        match (parts, changed, stored) {
+            (Some(parts), Some(mut part), stored) => {
+                part.stored = stored;
+                parts.replace(part);
+            }
+            (Some(parts), None, Some(stored)) if is_current => parts.note_stored(carried.name, stored),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Returns a changed part, with its changes replayed on the text that was found, if that is another one.
+    fn rebase(
+        &self,
+        work: &impl SharedWork,
+        part: &ExternalPart,
+        found: Option<(JsonText, Version)>,
+    ) -> Result<ExternalPart, Error> {
+        let (text, version) = found.unzip();
+        if part.stored == version || part.is_reset() {
+            return Ok(part.clone());
+        }
+        self.config.tell(&SessionEvent::Conflict { session: self.before.handle });
+        if self.config.conflict_policy == ConflictPolicy::Fail {
+            return Err(Error::conflict());
+        }
+        replay_part(work, part, text, version)
+    }
+
+    /// Marks the session as ended under its former handle, if it was logged in. An anonymous one needs no mark: its
+    /// copies show nothing of the login.
+    async fn end_former(&self) -> Result<(), Error> {
+        let Some(list) = self.list.filter(|_| self.before.principal.is_some()) else { return Ok(()) };
+        if list.replace(self.before, self.after.handle).await? { Ok(()) } else { Err(Error::ended()) }
+    }
+
+    /// Empties a part under the former handle.
+    async fn retire(
+        &self,
+        carried: &mut Carried<'_>,
+        work: &impl SharedWork,
+        mut parts: Option<&mut ExternalParts>,
+    ) -> Result<(), Error> {
+        for attempt in 0..MAX_ATTEMPTS {
+            let Some(read) = carried.read else { return Ok(()) };
+            if carried.from.retire(read, Binding::of(self.after)).await? {
+                return Ok(());
+            }
+            self.copy(carried, work, parts.as_deref_mut()).await?;
+            pause(attempt).await?;
+        }
+        Err(Error::conflict())
+    }
+
+    /// Removes the copies of a login that has failed.
+    async fn withdraw(&self, carried: &[Carried<'_>]) {
+        for part in carried.iter().filter(|part| part.is_written) {
+            part.to.delete().await;
+        }
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        self.config.timeouts.expires_at_of_part(self.after.into())
+    }
+}
