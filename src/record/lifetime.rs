@@ -12,9 +12,9 @@ pub(crate) const LONGEST_UNUSED: Duration = Duration::from_secs(400 * 24 * 60 * 
 /// Largest accepted clock skew: times sealed by another node may be this far in the future.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// How long after a request has loaded a cookie that it leaves as it is, the response may send it again: to move its idle
-/// deadline, or sealed with another key. Later, another request may have logged out or changed it, and the cookie would
-/// undo that.
+/// How long after a request has loaded a cookie that it leaves as it is, the response may send it again: to move its
+/// idle deadline, or sealed with another key. Later, another request may have logged out or changed it, and the cookie
+/// would undo that.
 pub(crate) const RESEND_WINDOW: Duration = Duration::from_secs(1);
 
 /// The timeouts of a layer. Each of the first two can be overridden by a session.

@@ -88,6 +88,11 @@ impl Generation {
         self.count() < other.count()
     }
 
+    /// Returns `true` for the generation of a session's first login, which follows the [default](Self::default).
+    pub(crate) fn is_first(self) -> bool {
+        self.count() == 1
+    }
+
     /// Returns the generation that follows this one. `random` distinguishes it from another one that follows the same.
     pub(crate) fn next(self, random: u32) -> Self {
         let count = (self.count() + 1).min(GENERATION_COUNT);
@@ -138,6 +143,7 @@ mod tests {
     fn a_generation_is_older_than_those_of_later_logins_whatever_their_random_bits() {
         let (nobody, first) = (Generation::default(), Generation::default().next(u32::MAX));
         let second = first.next(0);
+        assert_eq!([nobody, first, second].map(Generation::is_first), [false, true, false]);
         assert!(nobody.is_older_than(first) && first.is_older_than(second) && nobody.is_older_than(second));
         assert!(!second.is_older_than(first) && !first.is_older_than(first));
         let (one, other) = (first.next(1), first.next(2));

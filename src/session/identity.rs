@@ -34,8 +34,8 @@ impl<M: 'static> Session<M> {
     ///
     /// State in the cookie has no ID to invalidate. Its session gets another [handle](Self::handle) instead, so that a
     /// copy of the cookie from before the login neither reads the parts of the session in other places nor ends it. The
-    /// copy itself stays valid until its timeouts: as an anonymous session, or, if the principal had logged in before, as
-    /// a logged-in one, unless [revocation](crate::CookieState::with_revocation) ends it as a logout does.
+    /// copy itself stays valid until its timeouts: as an anonymous session, or, if the principal had logged in before,
+    /// as a logged-in one, unless [revocation](crate::CookieState::with_revocation) ends it as a logout does.
     pub fn login(&self, principal: impl Into<String>) {
         self.begin_login(principal.into(), false);
     }
@@ -57,8 +57,8 @@ impl<M: 'static> Session<M> {
     ///
     /// Sets [`authenticated_at`](Self::authenticated_at) to now and gives the session a new ID; the old one is dead at
     /// once, as with a [login](Self::login) (OWASP ASVS 5.0, 7.2.4). Everything else stays, including the absolute
-    /// timeout. State in the cookie has no ID: it gets another [handle](Self::handle), and an older copy keeps its earlier
-    /// time, unless it can be [revoked](crate::CookieState::with_revocation).
+    /// timeout. State in the cookie has no ID: it gets another [handle](Self::handle), and an older copy keeps its
+    /// earlier time, unless it can be [revoked](crate::CookieState::with_revocation).
     ///
     /// # Errors
     ///
@@ -161,9 +161,9 @@ impl<M: 'static> Session<M> {
 
     /// Returns the public name of the session, for logs and lists. It grants no access.
     ///
-    /// For a session in a store it stays the same until the session ends or another principal takes it over. For a session
-    /// in the cookie it changes with each [login](Self::login) and [reauthentication](Self::mark_reauthenticated) as well,
-    /// once the login is saved.
+    /// For a session in a store it stays the same until the session ends or another principal takes it over. For a
+    /// session in the cookie it changes with each [login](Self::login) and
+    /// [reauthentication](Self::mark_reauthenticated) as well, once the login is saved.
     ///
     /// `None` for a session that this request creates.
     #[must_use]

@@ -75,6 +75,11 @@ impl Binding {
         Self { session: record.handle, generation: record.generation }
     }
 
+    /// Returns the binding of a session before its first login, if it has had only one.
+    pub(crate) fn before_first_login(record: &Record) -> Option<Self> {
+        record.generation.is_first().then(|| Self { session: record.handle, generation: Generation::default() })
+    }
+
     /// Returns the bytes that a seal is bound to.
     pub(crate) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];

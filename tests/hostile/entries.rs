@@ -74,8 +74,10 @@ pub(crate) fn cookie_headers(bytes: &[u8]) {
                 _ => {}
             }
         }
+        // The same value twice is one cookie.
         let sent = values_of_our_name(&headers);
-        assert_eq!(place.opens(&headers), sent == [place.cookie.as_slice()], "{headers:?}");
+        let is_good = !sent.is_empty() && sent.iter().all(|value| *value == place.cookie);
+        assert_eq!(place.opens(&headers), is_good, "{headers:?}");
     }
 }
 

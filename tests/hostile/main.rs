@@ -39,7 +39,7 @@ impl Random {
 }
 
 #[test]
-fn only_a_single_valid_cookie_of_the_exact_name_opens_the_session() {
+fn only_a_valid_cookie_of_the_exact_name_without_another_opens_the_session() {
     let mut random = Random(1);
     for _ in 0..20_000 {
         entries::cookie_headers(&random.bytes(12, b"\x01\x02\x03\x03\x04;;== \tx\"%\xe2"));

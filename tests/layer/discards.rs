@@ -27,11 +27,14 @@ enum Way {
     TakenOverMeanwhile,
     RevokedMeanwhile,
     ExpiredMeanwhile,
+    /// The same for state in the cookie with revocation, if more than a second has passed.
+    CookieLoggedOutMeanwhile,
     /// The ID has just died before the request.
     LoggedOutBefore,
     LoggedInBefore,
     RevokedBefore,
     GraceOverBefore,
+    CookieLoggedOutBefore,
     /// Another request has changed the same session, under a policy that does not merge.
     Conflict,
     /// The value depends on a login that is refused.
@@ -55,16 +58,18 @@ enum Way {
 }
 
 impl Way {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::LoggedOutMeanwhile,
         Self::LoggedInMeanwhile,
         Self::TakenOverMeanwhile,
         Self::RevokedMeanwhile,
         Self::ExpiredMeanwhile,
+        Self::CookieLoggedOutMeanwhile,
         Self::LoggedOutBefore,
         Self::LoggedInBefore,
         Self::RevokedBefore,
         Self::GraceOverBefore,
+        Self::CookieLoggedOutBefore,
         Self::Conflict,
         Self::LoginRefused,
         Self::EmptyPrincipal,
@@ -133,6 +138,10 @@ impl Scene {
         let faults = store.faults();
         let layer = match way {
             Way::CookieTooLarge => SessionLayer::client(CookieState::encrypted(KeyRing::generate().unwrap())),
+            Way::CookieLoggedOutMeanwhile | Way::CookieLoggedOutBefore => {
+                let state = CookieState::encrypted(KeyRing::generate().unwrap());
+                SessionLayer::client(state.with_revocation(MemoryStore::new()))
+            }
             _ => SessionLayer::server(store),
         };
         let layer = match way {
@@ -233,7 +242,9 @@ impl Scene {
     async fn before(&self, way: Way, tab: &mut Browser) {
         let app = &self.app;
         match way {
-            Way::LoggedOutBefore => tab.visit(app, |session| async move { session.logout() }).await.value(),
+            Way::LoggedOutBefore | Way::CookieLoggedOutBefore => {
+                tab.visit(app, |session| async move { session.logout() }).await.value();
+            }
             Way::LoggedInBefore => tab.visit(app, |session| async move { session.login("alice") }).await.value(),
             Way::RevokedBefore => drop(app.layer.sessions().unwrap().revoke_all("alice").await.unwrap()),
             Way::GraceOverBefore => {
@@ -248,6 +259,10 @@ impl Scene {
 /// What happens while the request is under way.
 async fn meanwhile(way: Way, app: &App, tab: &mut Browser) {
     match way {
+        Way::CookieLoggedOutMeanwhile => {
+            tab.visit(app, |session| async move { session.logout() }).await.value();
+            app.pass(Duration::from_secs(2));
+        }
         Way::LoggedOutMeanwhile => tab.visit(app, |session| async move { session.logout() }).await.value(),
         Way::LoggedInMeanwhile => tab.visit(app, |session| async move { session.login("alice") }).await.value(),
         Way::TakenOverMeanwhile => tab.visit(app, |session| async move { session.login("bob") }).await.value(),

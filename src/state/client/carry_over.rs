@@ -1,8 +1,8 @@
 //! A login gives a session in the cookie another handle. This carries the session's parts in stores over to it, and
 //! ends the session under its former handle.
 //!
-//! A copy of the cookie from before the login has the former handle, so it finds none of the parts, and a logout with it
-//! ends nothing. The steps:
+//! A copy of the cookie from before the login has the former handle, so it finds none of the parts, and a logout with
+//! it ends nothing. The steps:
 //!
 //! 1. Each part is read under the former handle, and written under the new one. If this fails, the client keeps its
 //!    cookie and its parts.

@@ -135,8 +135,10 @@ fn lose(config: &Config, work: &impl SharedWork) -> Result<(), Error> {
 impl Begun {
     /// Returns `None` if the session has ended. A login then begins another one.
     fn new(config: &Config, work: &mut Work, moment: Moment, now: Timestamp) -> Result<Option<Self>, Error> {
-        if matches!(work.loaded, Loaded::Ended) && !work.changes.logs_in() {
-            return Ok(None);
+        match work.loaded {
+            Loaded::Ended => return Ok(None),
+            Loaded::Dead { .. } if !work.changes.logs_in() => return Ok(None),
+            _ => {}
         }
         let loaded_at = work.loaded.sealed_at().unwrap_or(now);
         let plan = match work.plan(config, moment.may_set_cookie(), now) {

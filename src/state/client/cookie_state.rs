@@ -14,10 +14,11 @@ use crate::store::{ErasedStore, Store};
 /// Needs no storage, and no server failure loses a session. In return the state travels with each request, must fit a
 /// cookie of 4096 bytes, and is under the client's control.
 ///
-/// **A logout only removes the cookie from the browser**, unless there is a store for [revocations](Self::with_revocation).
-/// A request that loaded the session before the logout and writes to it sends a live cookie, and if its response arrives
-/// after that of the logout, the browser is logged in again. A request that only reads sends none once a second has
-/// passed since it loaded the session: the next request moves the idle deadline.
+/// **A logout only removes the cookie from the browser**, unless there is a store for
+/// [revocations](Self::with_revocation). A request that loaded the session before the logout and writes to it sends a
+/// live cookie, and if its response arrives after that of the logout, the browser is logged in again. A request that
+/// only reads sends none once a second has passed since it loaded the session: the next request moves the idle
+/// deadline.
 ///
 /// # Security
 ///
@@ -28,8 +29,8 @@ use crate::store::{ErasedStore, Store};
 ///   rejected at once. An older copy of a session that has *not* ended stays valid. Keep data that must not be undone
 ///   in a [store](crate::store).
 /// - Each [login](crate::Session::login) and reauthentication gives the session another [handle](crate::Handle). A copy
-///   of the cookie from before it stays what it was, but reads none of the session's parts outside the cookie, and cannot
-///   end the session.
+///   of the cookie from before it stays what it was, but reads none of the session's parts outside the cookie, and
+///   cannot end the session.
 /// - If concurrent requests change the state, the last response to arrive wins; changes are not merged.
 ///
 /// # Examples
@@ -104,15 +105,15 @@ impl CookieState {
     ///
     /// Cost: a request that uses its session makes one round trip to the store;
     /// [`with_revocation_delay`](Self::with_revocation_delay) reduces this. A login makes one more, a logout two more,
-    /// and setting an absolute timeout longer than the layer's two more. A login or reauthentication in a session that is
-    /// logged in already makes two more for the mark of the former one, and a request that writes more than a second after
-    /// it has loaded the session checks it once more. A request without a valid session cookie does not reach the store.
-    /// If the store is unavailable, the response is 503 and the client keeps its cookie: a session that may have been
-    /// revoked is rejected.
+    /// and setting an absolute timeout longer than the layer's two more. A login or reauthentication in a session that
+    /// is logged in already makes two more for the mark of the former one, and a request that writes more than a second
+    /// after it has loaded the session checks it once more. A request without a valid session cookie does not reach the
+    /// store. If the store is unavailable, the response is 503 and the client keeps its cookie: a session that may have
+    /// been revoked is rejected.
     ///
     /// For a minute after a session has ended, a request that comes with its cookie writes nothing: it fails with
-    /// [`Ended`](crate::ErrorKind::Ended) (409) and sets no cookie, which could overwrite that of the next login. One that
-    /// reads is anonymous, and a login begins another session. After that minute a write begins one too.
+    /// [`Ended`](crate::ErrorKind::Ended) (409) and sets no cookie, which could overwrite that of the next login. One
+    /// that reads is anonymous, and a login begins another session. After that minute a write begins one too.
     ///
     /// A mark is a small record. The mark of a logout stays for the absolute timeout of the layer, or the
     /// longest that the session was ever given, counted from the logout. Without an absolute timeout, and for sessions

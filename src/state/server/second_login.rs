@@ -46,7 +46,7 @@ impl<W: SharedWork> Commit<'_, W> {
             self.records.config.tell(&SessionEvent::Conflict { session: base.handle });
         }
         let external = self.reload_parts(base.as_deref(), &record).await?;
-        drop(self.work.with(Work::continue_login));
+        drop(self.work.with(|work| work.continue_login(&record)));
         replay_onto(self.work, Loaded::Stored(StoredSession::new(record, id, ClientId::Older)), external)?;
         Ok(Progress::Again)
     }

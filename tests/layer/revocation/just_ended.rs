@@ -1,5 +1,5 @@
-//! Requests with the cookie of a session that has ended: for a minute they write nothing, so that one that was under way
-//! cannot take the place of a login that followed.
+//! Requests with the cookie of a session that has ended: for a minute they write nothing, so that one that was under
+//! way cannot take the place of a login that followed.
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::record::lifetime::{LONGEST_UNUSED, Timeouts};
 use crate::record::{Handle, Record, StoreKey, Values, Version};
 
+const MADE_AT: &str = "made_at";
 const EXCEPT: &str = "except";
 const SINCE: &str = "since";
 
@@ -40,25 +41,29 @@ impl Cutoff {
     /// Returns the record that a store keeps for the cutoff.
     pub(super) fn to_record(self, key: &StoreKey, expires_at: Timestamp) -> Record {
         let mut record = Record::new(handle_of(key), self.until, expires_at);
-        record.last_seen_at = self.made_at;
-        if let Some((handle, since)) = self.except {
-            let (handle, since) = (format!("\"{handle}\""), since.as_millis().to_string());
-            record.values = Values::from_pairs([(EXCEPT, handle.as_bytes()), (SINCE, since.as_bytes())]);
-        }
+        let made_at = self.made_at.as_millis().to_string();
+        let made_at = (MADE_AT, made_at.as_bytes());
+        record.values = match self.except {
+            None => Values::from_pairs([made_at]),
+            Some((handle, since)) => {
+                let (handle, since) = (format!("\"{handle}\""), since.as_millis().to_string());
+                Values::from_pairs([made_at, (EXCEPT, handle.as_bytes()), (SINCE, since.as_bytes())])
+            }
+        };
         record
     }
 
     /// Reads a record written by [`to_record`](Self::to_record).
     pub(super) fn from_record(record: &Record) -> Option<Self> {
+        let time = |key| Some(Timestamp::from_millis(str::from_utf8(record.values.get(key)?).ok()?.parse().ok()?));
         let except = match record.values.get(EXCEPT) {
             None => None,
             Some(handle) => {
                 let handle = handle.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-                let since = str::from_utf8(record.values.get(SINCE)?).ok()?.parse().ok()?;
-                Some((Handle::from_bytes(base64url::decode_array(handle)?), Timestamp::from_millis(since)))
+                Some((Handle::from_bytes(base64url::decode_array(handle)?), time(SINCE)?))
             }
         };
-        Some(Self { until: record.created_at, except, made_at: record.last_seen_at })
+        Some(Self { until: record.created_at, except, made_at: time(MADE_AT)? })
     }
 }
 
@@ -143,7 +148,7 @@ mod tests {
             assert_eq!(Cutoff::from_record(&bytes), Some(cutoff));
         }
         let mut broken = Cutoff { until: at(1), except: Some((SESSION, at(7))), made_at: at(1) }.to_record(&key, at(2));
-        broken.values = Values::from_pairs([(EXCEPT, b"\"x\"".as_slice()), (SINCE, b"7")]);
+        broken.values = Values::from_pairs([(MADE_AT, b"1".as_slice()), (EXCEPT, b"\"x\""), (SINCE, b"7")]);
         assert_eq!(Cutoff::from_record(&broken), None);
     }
 

@@ -70,7 +70,7 @@ impl<'c> RevocationList<'c> {
         }
         let Some(ended_at) = self.end_of(record).await? else { return Ok(loaded) };
         self.config.tell(&SessionEvent::RetiredIdUsed);
-        Ok(if now < ended_at.after(Forward::JUST_DIED) { Loaded::Ended } else { Loaded::Nothing })
+        Ok(if now < ended_at.after(Forward::JUST_DIED) { Loaded::Dead { successor: None } } else { Loaded::Nothing })
     }
 
     /// Returns when a session has ended, if it has.
