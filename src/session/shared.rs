@@ -192,7 +192,7 @@ impl Shared {
         });
         if !is_known {
             let (value, received, event) = state::open_part(&self.config, &self.received, cookie, session);
-            self.with(|work| work.receive_part(name, medium, value, received));
+            self.with(|work| work.draft.external_mut().receive(name, medium, value, received));
             event.iter().for_each(|event| self.config.tell(event));
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::event::SessionEvent;
 use crate::record::changes::Change;
 use crate::record::draft::Draft;
-use crate::record::external::{ExternalParts, Medium, ReceivedPart};
+use crate::record::external::{ExternalParts, Medium};
 use crate::record::json_text::JsonText;
 use crate::record::plan::Plan;
 use crate::record::{Handle, Record, Version};
@@ -81,21 +81,6 @@ impl Work {
     ) {
         if self.draft.kept_handle() == Some(session.session) {
             self.draft.external_mut().load(name, medium, value, stored);
-        }
-    }
-
-    /// Notes a part that came in its cookie. A copy in the session's record is from before the part moved there.
-    pub(crate) fn receive_part(
-        &mut self,
-        name: &'static str,
-        medium: Medium,
-        value: Option<JsonText>,
-        received: ReceivedPart,
-    ) {
-        let former = value.as_ref().and_then(|_| self.draft.unmoved(name, medium));
-        self.draft.external_mut().receive(name, medium, value, received);
-        if let Some(key) = former {
-            self.change(Change::Remove { key });
         }
     }
 

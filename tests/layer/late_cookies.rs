@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use session_state::{Clock as _, CookieState, InCookie, Key, KeyRing, Part, Session, SessionLayer, Timestamp};
+use session_state::{
+    Clock as _, CookieState, InCookie, Key, KeyRing, MemoryStore, Part, Session, SessionLayer, Timestamp,
+};
 
 use crate::browser::{App, Browser};
 use crate::part_kit::{Having, Notes, Prefs, keys, login, read, write};
@@ -148,4 +150,30 @@ async fn a_slow_read_does_not_reseal_a_bound_part() {
         assert_eq!(visit.await.set_cookies().len(), sent, "{time:?}");
     }
     assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "early");
+}
+
+/// A touch that is due must not hide that the part needs a live session.
+#[tokio::test]
+async fn a_slow_change_of_a_bound_part_after_the_end_of_its_session_is_409() {
+    for is_touch_due in [false, true] {
+        let state = CookieState::encrypted(keys()).with_revocation(MemoryStore::new());
+        let app = App::new(SessionLayer::client(state).having::<Notes>(InCookie::encrypted(keys())));
+        let mut browser = Browser::default();
+        login(&mut browser, &app, "alice").await.value();
+        write::<Notes>(&mut browser, &app, "early").await.value();
+        if is_touch_due {
+            app.pass(2 * MINUTE);
+        }
+        let (mut tab, other) = (browser.clone(), app.clone());
+        let slow = browser.send_raw(&app, move |extensions| async move {
+            let mut part = Part::<Notes>::from_extensions(&extensions).await?;
+            tab.visit(&other, |session| async move { session.logout() }).await.value();
+            other.pass(2 * SECOND);
+            part.a = "late".to_owned();
+            Ok((StatusCode::OK, ()))
+        });
+        let slow = slow.await;
+        assert_eq!(slow.status, StatusCode::CONFLICT, "a touch is due: {is_touch_due}");
+        assert!(slow.set_cookies().is_empty(), "{:?}", slow.set_cookies());
+    }
 }

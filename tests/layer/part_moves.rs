@@ -1,5 +1,7 @@
 //! A part that a former release kept in the session's record, and that lives elsewhere now.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
 use session_state::{
@@ -56,7 +58,8 @@ impl Releases {
 
 #[tokio::test]
 async fn a_part_that_leaves_the_record_is_read_there_and_moves_with_its_first_change() {
-    for Releases { name, former, present, stored, .. } in &releases() {
+    for releases in &releases() {
+        let Releases { name, former, present, stored, .. } = releases;
         let mut browser = Browser::default();
         write::<Notes>(&mut browser, former, "kept").await.value();
         assert_eq!(read::<Notes>(&browser, present).await.unwrap(), "kept", "{name}");
@@ -72,8 +75,32 @@ async fn a_part_that_leaves_the_record_is_read_there_and_moves_with_its_first_ch
             let seen = crate::part_kit::visit(&mut browser, present, both).await.value();
             assert_eq!(seen, ("kept".to_owned(), "changed".to_owned()), "{name}");
         }
+        if releases.part_is_in_cookie() {
+            // The first change after the cookie has come back removes the copy.
+            let change = |part: &mut Part<Notes>| part.b = "again".to_owned();
+            crate::part_kit::visit(&mut browser, present, change).await.value();
+        }
         assert_eq!(read::<Notes>(&browser, former).await.unwrap(), "", "{name}: it has left the record");
         assert_eq!(browser.get(present, "n").await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn to_read_a_moved_part_is_no_write() {
+    for Releases { name, former, present, .. } in &releases() {
+        let mut browser = Browser::default();
+        write::<Notes>(&mut browser, former, "kept").await.value();
+        write::<Notes>(&mut browser, present, "changed").await.value();
+        let (mut tab, app) = (browser.clone(), present.clone());
+        let slow = browser.send_raw(present, move |extensions| async move {
+            let part = Part::<Notes>::from_extensions(&extensions).await?.a.clone();
+            tab.visit(&app, |session| async move { session.logout() }).await.value();
+            app.pass(Duration::from_secs(2));
+            Ok((StatusCode::OK, part))
+        });
+        let slow = slow.await;
+        assert!(slow.set_cookies().is_empty(), "{name}: {:?}", slow.set_cookies());
+        assert_eq!(slow.value(), "changed", "{name}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use session_state::{ErrorKind, MemoryStore, Session, SessionLayer};
+use session_state::{ErrorKind, KeyRing, MemoryStore, Session, SessionLayer};
 
 use crate::browser::{App, Browser, Visit};
 
@@ -255,4 +255,20 @@ async fn a_second_login_after_a_logout_in_the_same_request_does_not_end_the_firs
         assert_eq!(shown(&app, &first).await, expected);
         assert_eq!(shown(&app, &before).await, expected);
     }
+}
+
+/// Another node has encrypted the record of the first login at rest.
+#[tokio::test]
+async fn a_second_login_whose_predecessor_cannot_be_read_begins_a_new_session() {
+    let store = MemoryStore::new();
+    let app = App::new(SessionLayer::server(store.clone()));
+    let sealing = SessionLayer::server(store).with_encryption_at_rest(KeyRing::generate().unwrap()).unwrap();
+    let sealing = app.clone().with(|_| sealing.with_clock(app.clock.clone()));
+    let mut sealed = Browser::default();
+    sealed.set(&sealing, "cart", 1).await;
+    let mut old = sealed.clone();
+    sealed.visit(&sealing, |session| async move { session.login("alice") }).await.value();
+    old.visit(&app, |session| async move { session.login("alice") }).await.value();
+    assert_eq!(shown(&app, &old).await, (Some("alice".to_owned()), None));
+    assert_eq!(shown(&sealing, &sealed).await, (Some("alice".to_owned()), Some(1)));
 }

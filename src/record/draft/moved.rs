@@ -2,7 +2,7 @@
 //!
 //! Such a part is read from the record for as long as its present place has none. Its first change writes it to the
 //! present place and removes it from the record, in one commit. If that place is a cookie, the copy stays until the
-//! cookie comes back: the response that carries it may be lost.
+//! first change after the cookie has come back: the response that carries it may be lost.
 //!
 //! A part never moves into a cookie that outlives the session, which would show it to the next principal.
 
@@ -23,8 +23,10 @@ impl Draft {
 
     /// Sets a part outside the record.
     pub(super) fn put_external(&mut self, part: &'static str, medium: Medium, value: Arc<[u8]>) {
+        let received = self.external.as_ref().and_then(|external| external.find(part));
+        let has_come_back = received.is_some_and(|part| part.cookie.record.is_some());
         self.external_mut().put(part, medium, JsonText::Own(value));
-        if medium != Medium::BoundCookie {
+        if medium != Medium::BoundCookie || has_come_back {
             self.forget_former(part, medium);
         }
     }

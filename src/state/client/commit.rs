@@ -146,7 +146,9 @@ impl Begun {
             Plan::Touch | Plan::Renew { .. }
                 if work.only_reads() && (moment != Moment::Response || now.since(loaded_at) > RESEND_WINDOW) =>
             {
-                Plan::Keep
+                // A cookie that is bound to the session is sent only while that is live.
+                let binds = work.draft.external().is_some_and(ExternalParts::change_bound_cookie);
+                if binds { Plan::Confirm } else { Plan::Keep }
             }
             plan if moment.may_set_cookie() || matches!(plan, Plan::Keep | Plan::Confirm) => plan,
             _ => return Err(Error::too_late()),

@@ -12,7 +12,7 @@ use super::commit::{Commit, Progress};
 use super::preparation::Preparation;
 use super::records::{Found, WriteOutcome};
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::record::changes::Key;
 use crate::record::external::{ExternalParts, PartRef, Prepared, Slot};
 use crate::record::plan::Plan;
@@ -252,12 +252,15 @@ impl<W: SharedWork> Commit<'_, W> {
             let Some(reference) = PartRef::of(&session.record, placed.name) else { continue };
             let binding = Binding::of(&session.record);
             let record = PartRecord::new(self.records.config, in_store, placed.name, binding.session);
-            let (value, stored) = match record.load(reference.slot, binding).await? {
-                FoundPart::Text(found) => {
+            let (value, stored) = match record.load(reference.slot, binding).await {
+                Ok(FoundPart::Text(found)) => {
                     let expected = found.expected();
                     (Some(found.text), expected)
                 }
-                FoundPart::Moved | FoundPart::Missing => (None, None),
+                Ok(FoundPart::Moved | FoundPart::Missing) => (None, None),
+                // It stays as it is: a login must not fail because of a part that its handler may not even use.
+                Err(error) if matches!(error.kind(), ErrorKind::Decode { .. }) => (None, None),
+                Err(error) => return Err(error),
             };
             self.work.with(|work| work.note_part(binding, placed.name, placed.medium(), value, stored));
         }

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::Record;
 use crate::record::id::{IdDomain, SessionId};
-use crate::store::Forward;
+use crate::store::{Forward, StoreErrorKind};
 
 impl<W: SharedWork> Commit<'_, W> {
     /// Continues from the session that another login of the same principal has left, `id` being the ID that it replaced
@@ -68,17 +68,29 @@ impl<W: SharedWork> Commit<'_, W> {
         let (records, config) = (self.records, self.records.config);
         for _ in 0..MAX_ATTEMPTS {
             let now = config.now();
-            let next = match records.load(&id, now).await? {
-                Some(Found::Live(record)) => {
-                    let record = records.open(&id, record)?;
-                    return Ok(config.timeouts.expiry(&record, now).is_none().then_some((id, record)));
+            let opened = match records.load(&id, now).await {
+                Ok(Some(Found::Live(record))) => records.open(&id, record).map(Some),
+                Ok(Some(Found::Retired(forward))) => {
+                    let next = successor(config.id_domain, &id, &forward)
+                        .or_else(|| login_successor(config.id_domain, &id, &forward, now));
+                    let Some(next) = next else { return Ok(None) };
+                    id = next;
+                    continue;
                 }
-                Some(Found::Retired(forward)) => successor(config.id_domain, &id, &forward)
-                    .or_else(|| login_successor(config.id_domain, &id, &forward, now)),
-                None => None,
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
             };
-            let Some(next) = next else { return Ok(None) };
-            id = next;
+            return match opened {
+                Ok(record) => {
+                    let live = record.filter(|record| config.timeouts.expiry(record, now).is_none());
+                    Ok(live.map(|record| (id, record)))
+                }
+                Err(error) if error.kind() == StoreErrorKind::Undecodable => {
+                    config.tell(&SessionEvent::UndecodableRecord);
+                    Ok(None)
+                }
+                Err(error) => Err(error.into()),
+            };
         }
         Err(Error::conflict())
     }

@@ -5,8 +5,8 @@
 //!
 //! In SQLite no statement can insert forwards and return the handles, and MySQL has no `DELETE ... RETURNING`. A MySQL
 //! statement that locks rows while it finds them by their handles misses a session that is renewed several times
-//! meanwhile, or deadlocks with the renewal. So the rows are found without locks, then locked and deleted by their keys,
-//! and those that were renewed in between are found again.
+//! meanwhile, or deadlocks with the renewal. So the rows are found without locks, then locked and deleted by their
+//! keys, and those that were renewed in between are found again.
 
 use std::error::Error as StdError;
 use std::fmt;

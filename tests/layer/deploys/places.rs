@@ -6,7 +6,7 @@ use session_state::{InCookie, InStore, KeyRing, MemoryStore, Part, Placement, Se
 
 use super::Deploy;
 use crate::browser::{App, Browser};
-use crate::part_kit::{Having as _, Notes, read, session, visit, write};
+use crate::part_kit::{Having as _, Notes, read, remove, session, visit, write};
 
 /// The places of a part over the same stores and keys. Without a name it is the session's record.
 struct Places {
@@ -128,4 +128,26 @@ async fn a_part_is_moved_by_hand_from_any_place_to_any_other() {
         assert_eq!(read::<Notes>(&browser, &deploy.present).await.unwrap(), "");
         deploy.assert_keeps(&mut browser).await;
     }
+}
+
+/// Its keys were dropped. The handler of a login need not use the part.
+#[tokio::test]
+async fn a_login_takes_beside_a_part_that_cannot_be_read() {
+    let (sessions, parts) = (MemoryStore::new(), MemoryStore::new());
+    let layer = || {
+        let place = InStore::new(parts.clone()).with_encryption_at_rest(KeyRing::generate().unwrap());
+        SessionLayer::server(sessions.clone()).having::<Notes>(place)
+    };
+    let deploy = Deploy::new(layer(), layer());
+    let mut browser = deploy.visitor().await;
+    write::<Notes>(&mut browser, &deploy.former, "kept").await.value();
+    assert!(read::<Notes>(&browser, &deploy.present).await.is_err());
+    for _ in 0..2 {
+        browser.visit(&deploy.present, |session| async move { session.login("alice") }).await.value();
+        assert!(read::<Notes>(&browser, &deploy.present).await.is_err(), "it stays as it is");
+        assert_eq!(read::<Notes>(&browser, &deploy.former).await.unwrap(), "kept", "after a rollback");
+    }
+    remove(&browser, &deploy.present).await.value();
+    write::<Notes>(&mut browser, &deploy.present, "new").await.value();
+    assert_eq!(read::<Notes>(&browser, &deploy.present).await.unwrap(), "new");
 }
