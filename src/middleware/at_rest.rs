@@ -50,7 +50,7 @@ impl SessionLayer {
     /// Opens records that are encrypted at rest, and writes records that are not.
     ///
     /// It is the first step to turn [encryption](Self::with_encryption_at_rest) on while nodes of the former release
-    /// still run, and the only one to turn it off. A record that is encrypted is written as a plain one at its next
+    /// still run, and the last step to turn it off. A record that is encrypted is written as a plain one at its next
     /// write or touch. [Deploys](crate::guide::deploys#encryption-at-rest) shows the steps in order.
     ///
     /// # Errors

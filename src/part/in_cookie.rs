@@ -18,6 +18,9 @@ use crate::seal::{Algorithm, KeyRing};
 /// A request that changes a bound part, and nothing else of a session in a store, makes one call of the store to check
 /// that the session is still live.
 ///
+/// A cookie whose name has no prefix `__Host-` may have variants: cookies of its name with another domain or path. A
+/// response that sets another value than the request carried also removes these, which takes up to 16 more headers.
+///
 /// # Security
 ///
 /// A copy of an old cookie stays valid until the session ends or logs in again; with a retention, until it has been

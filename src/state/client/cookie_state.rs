@@ -29,9 +29,10 @@ use crate::store::{ErasedStore, Store};
 ///   rejected at once. An older copy of a session that has *not* ended stays valid. Keep data that must not be undone
 ///   in a [store](crate::store).
 /// - Each [login](crate::Session::login) and reauthentication gives the session another [handle](crate::Handle). A copy
-///   of the cookie from before it stays what it was, but reads none of the session's parts outside the cookie, and
-///   cannot end the session.
-/// - If concurrent requests change the state, the last response to arrive wins; changes are not merged.
+///   of the cookie from before it reads none of the session's parts outside the cookie, and a logout with it does not
+///   end the session, except within the [revocation delay](Self::with_revocation_delay).
+/// - If concurrent requests change the state, the last response to arrive wins; changes are not merged. So a request
+///   that is on its way while the visitor logs in can put the cookie of the anonymous session in place of the login's.
 ///
 /// # Examples
 ///
@@ -115,11 +116,11 @@ impl CookieState {
     /// [`Ended`](crate::ErrorKind::Ended) (409) and sets no cookie, which could overwrite that of the next login. One
     /// that reads is anonymous, and a login begins another session. After that minute a write begins one too.
     ///
-    /// A mark is a small record. The mark of a logout stays for the absolute timeout of the layer, or the
-    /// longest that the session was ever given, counted from the logout. Without an absolute timeout, and for sessions
-    /// revoked through `Revocations`, it stays for 400 days. A session that was not used for 400 days ends, whatever
-    /// its timeouts. So the number of marks is bounded by the logouts and the sessions with a longer timeout within
-    /// that time.
+    /// A mark is a small record. A logout leaves one, and so does each login or reauthentication of a session that was
+    /// logged in already. Such a mark stays for the absolute timeout of the layer, or the longest that the session was
+    /// ever given. Without an absolute timeout, and for sessions revoked through `Revocations`, it stays for 400 days.
+    /// A session that was not used for 400 days ends, whatever its timeouts. So the number of marks is bounded by the
+    /// logouts, these logins and the sessions with a longer timeout within that time.
     ///
     /// # Security
     ///
@@ -154,8 +155,9 @@ impl CookieState {
     /// asks the store on each request.
     ///
     /// Most requests then need no round trip. Sessions ended by another node are rejected after the delay at the
-    /// latest; those ended by this node, at once. The cache holds the most recent answers, between 32 768 and twice as
-    /// many, in about 11 MB. A login always asks the store.
+    /// latest; those ended by this node, at once. Within the delay, another node may also accept a copy of the cookie
+    /// from before a second login, and a logout with that copy ends the session. The cache holds the most recent
+    /// answers, between 32 768 and twice as many, in about 11 MB. A login always asks the store.
     #[must_use]
     pub fn with_revocation_delay(mut self, delay: Duration) -> Self {
         self.revocation_delay = delay;

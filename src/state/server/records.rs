@@ -94,7 +94,7 @@ impl<'c> Records<'c> {
         self.open_noting_form(id, record).map(|opened| opened.record)
     }
 
-    /// Does so, and tells the form of the record.
+    /// Decrypts a record's values and returns the form it was read in.
     pub(super) fn open_noting_form(self, id: &SessionId, record: Unopened) -> Result<Opened, StoreError> {
         let (at_rest, row) = (self.server.at_rest.as_ref(), || SealedRow::of_session(id));
         at_rest::open(at_rest, row, record.0, self.config.now())

@@ -51,8 +51,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(Progress::Again)
     }
 
-    /// Does so for a request that came with the replaced ID. If that login's session has ended, this login begins a new
-    /// one.
+    /// Continues from the session whose login replaced the ID of this request, if it is of the same principal. If that
+    /// session has ended, this login begins a new one.
     pub(super) async fn continue_replaced(&mut self) -> Result<Progress, Error> {
         let Some(successor) = self.work.with(|work| work.loaded.replaced_by().cloned()) else {
             return self.lose().await;

@@ -27,8 +27,8 @@ use crate::store::StoreError;
 /// ```
 ///
 /// Tested on MariaDB 10.11. It needs MariaDB 10.6 or MySQL 8.0, with InnoDB. Each call is one atomic statement,
-/// including a renewal and a logout; a call that changes nothing loads the reason with a second statement. A login that replaces
-/// another principal takes a transaction, with four more round trips. Revoking sessions of a principal takes a
+/// including a renewal and a logout; a call that changes nothing loads the reason with a second statement. A login that
+/// replaces another principal takes a transaction, with four more round trips. Revoking sessions of a principal takes a
 /// transaction too, with five round trips for each hundred sessions.
 ///
 /// # The pool
