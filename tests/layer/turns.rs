@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use session_state::store::StoreError;
 use session_state::test_kit::Call;
@@ -62,4 +63,35 @@ async fn a_request_that_is_slower_than_a_stream_of_others_takes_its_turn() {
 async fn add(app: &App, browser: &Browser) {
     let add = |session: session_state::Session| async move { session.update("n", |n: &mut u32| *n += 1).map(drop) };
     browser.send(app, add).await.value().unwrap();
+}
+
+/// Each call takes a while, such as in a store under load.
+#[derive(Clone, Debug)]
+struct SlowCalls;
+
+impl Pauses for SlowCalls {
+    async fn at(&self, _: Call, side: Side) -> Result<(), StoreError> {
+        if side == Side::Before {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        Ok(())
+    }
+}
+
+/// The last one waits for its turn much longer than for any holder of it.
+#[tokio::test(start_paused = true)]
+async fn a_hundred_requests_at_once_all_get_their_turn_in_a_slow_store() {
+    let app = App::new(SessionLayer::server(Paused::new(MemoryStore::new(), SlowCalls)));
+    let mut browser = Browser::default();
+    browser.set(&app, "n", 0).await.value();
+    let requests: Vec<_> = (0..100)
+        .map(|_| {
+            let (app, browser) = (app.clone(), browser.clone());
+            tokio::spawn(async move { add(&app, &browser).await })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap();
+    }
+    assert_eq!(browser.get(&app, "n").await, Some(100));
 }

@@ -11,8 +11,6 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::super::retry::{MAX_ATTEMPTS, is_store_failure, pause};
 use super::super::work::{Next, SharedWork, Work};
 use super::lease::Lease;
@@ -37,7 +35,7 @@ pub(in crate::state) struct Commit<'c, W> {
 /// Number of attempts after which a commit takes the turn of its session.
 const ATTEMPTS_BEFORE_TURN: u32 = 8;
 
-/// Longest wait for the turn: its holder may no longer be polled.
+/// Longest wait for a holder of the turn, who may no longer be polled.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// The turn of a session: later commits of the session in this process wait until it is released.
@@ -151,7 +149,7 @@ impl<'c, W: SharedWork> Commit<'c, W> {
 
     async fn take_turn(&mut self) {
         if let Some(session) = self.work.with(|work| turn_of(work)) {
-            self.turn = Turn::Taken(timeout(LONGEST_TURN, self.records.server.turns.lock(session)).await.ok());
+            self.turn = Turn::Taken(self.records.server.turns.lock_within(LONGEST_TURN, session).await);
         }
     }
 
