@@ -1,7 +1,6 @@
 //! What a request says about its cookies, kept until the session is asked for.
 
 use std::slice;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, Uri};
@@ -11,73 +10,58 @@ use super::read::{Found, find};
 use super::variants::Target;
 
 /// The `Cookie` headers of a request, and where it was sent.
+///
+/// Taking them copies no bytes. Most requests have one, and most layers need no more.
 #[derive(Debug)]
-pub(crate) struct Received {
-    headers: Headers,
-    /// Kept only if the request has cookies, and a browser may hold several of the layer's names.
-    target: Option<Box<Target>>,
-    /// A name was looked for that the request has twice.
-    has_duplicate: AtomicBool,
+pub(crate) enum Received {
+    One(Option<HeaderValue>),
+    More(Box<More>),
 }
 
-/// Taking them copies no bytes, and most requests have one.
+/// Several headers, or those of a layer whose cookie a browser may hold several times.
 #[derive(Debug)]
-enum Headers {
-    One(Option<HeaderValue>),
-    Several(Vec<HeaderValue>),
+pub(crate) struct More {
+    headers: Vec<HeaderValue>,
+    target: Option<Target>,
 }
 
 impl Received {
-    /// With `keeps_target` it also remembers where a request with cookies was sent.
-    pub(crate) fn new(headers: &HeaderMap, uri: &Uri, keeps_target: bool) -> Self {
-        let cookies = Headers::of(headers);
-        let has_cookies = !matches!(cookies, Headers::One(None));
-        let target = (keeps_target && has_cookies).then(|| Box::new(Target::new(headers, uri)));
-        Self { headers: cookies, target, has_duplicate: AtomicBool::new(false) }
+    /// With `has_variants` it also remembers where a request with cookies was sent.
+    #[inline(always)]
+    pub(crate) fn new(headers: &HeaderMap, uri: &Uri, has_variants: bool) -> Self {
+        let mut cookies = headers.get_all(COOKIE).iter();
+        let Some(first) = cookies.next() else { return Self::One(None) };
+        if !has_variants && cookies.next().is_none() {
+            return Self::One(Some(first.clone()));
+        }
+        Self::more(headers, has_variants.then_some(uri))
     }
 
+    #[cold]
+    fn more(headers: &HeaderMap, uri: Option<&Uri>) -> Self {
+        let target = uri.map(|uri| Target::new(headers, uri));
+        Self::More(Box::new(More { headers: headers.get_all(COOKIE).iter().cloned().collect(), target }))
+    }
+
+    #[inline(always)]
     pub(crate) fn find(&self, name: &[u8]) -> Found<'_> {
-        let found = find(self.iter(), name);
-        if matches!(found, Found::Duplicate) {
-            self.has_duplicate.store(true, Ordering::Relaxed);
-        }
-        found
+        find(self.iter(), name)
     }
 
     pub(crate) fn find_chunks(&self, name: &[u8]) -> FoundChunks<'_> {
-        let found = find_chunks(self.iter(), name);
-        if matches!(found, FoundChunks::Duplicate(_)) {
-            self.has_duplicate.store(true, Ordering::Relaxed);
-        }
-        found
+        find_chunks(self.iter(), name)
     }
 
-    /// Returns whether a name was looked for that the request has twice.
-    pub(crate) fn has_duplicate(&self) -> bool {
-        self.has_duplicate.load(Ordering::Relaxed)
-    }
-
+    /// Returns where the request was sent, if the browser may hold several cookies of one name.
+    #[inline(always)]
     pub(crate) fn target(&self) -> Option<&Target> {
-        self.target.as_deref()
+        if let Self::More(more) = self { more.target.as_ref() } else { None }
     }
 
     fn iter(&self) -> slice::Iter<'_, HeaderValue> {
-        match &self.headers {
-            Headers::One(header) => header.as_slice().iter(),
-            Headers::Several(headers) => headers.iter(),
-        }
-    }
-}
-
-impl Headers {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut cookies = headers.get_all(COOKIE).iter();
-        let first = cookies.next().cloned();
-        match (first, cookies.next()) {
-            (Some(first), Some(second)) => {
-                Self::Several([first, second.clone()].into_iter().chain(cookies.cloned()).collect())
-            }
-            (first, _) => Self::One(first),
+        match self {
+            Self::One(header) => header.as_slice().iter(),
+            Self::More(more) => more.headers.iter(),
         }
     }
 }

@@ -50,7 +50,8 @@ impl CookieWriter {
         cookie.set_max_age(time::Duration::ZERO);
         cookie.set_expires(time::OffsetDateTime::UNIX_EPOCH);
         let removal = cookie.to_string()[start.len()..].into();
-        let has_variants = config.is_partitioned() || !config.is_bound_to_host();
+        let may_be_partitioned = config.is_partitioned() || config.same_site() == SameSite::None;
+        let has_variants = may_be_partitioned || !config.is_bound_to_host();
         Ok(Self { start, attributes, removal, has_variants })
     }
 

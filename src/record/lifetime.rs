@@ -108,7 +108,12 @@ impl Timeouts {
 
     /// Returns whether the session has an idle or absolute timeout of its own that is longer than the layer's. None is
     /// longer than the lack of a timeout.
+    #[inline]
     pub(crate) fn are_exceeded_by(&self, record: &Record) -> bool {
+        // Seldom set, and asked for with each write.
+        if record.idle_timeout.is_none() && record.absolute_timeout.is_none() {
+            return false;
+        }
         let is_longer = |own: Option<Duration>, layers: Option<Duration>| own > layers && layers.is_some();
         is_longer(record.idle_timeout, self.idle) || is_longer(record.absolute_timeout, self.absolute)
     }

@@ -14,6 +14,9 @@ use crate::seal::{AtRest, Row, open_row, seal_row};
 /// values. In a plain record it may be the reference to a part of this name, which is no string.
 const SEALED: &str = "#sealed";
 
+/// How the [frames](Values::as_frames) of a sealed record begin.
+const SEALED_FRAME: &[u8] = b"\x07#sealed";
+
 /// A record that was read, with its values opened.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -70,14 +73,15 @@ pub(super) fn seal<'r>(
 
 /// Opens the values of a record. Fails if they are sealed for another row or with another key, if they are sealed and
 /// there are no keys, and if they are plain and only sealed ones are read.
+#[inline]
 pub(super) fn open<'r>(
     at_rest: Option<&AtRest>,
     row: impl FnOnce() -> SealedRow<'r>,
     record: Arc<Record>,
-    now: Timestamp,
+    now: impl FnOnce() -> Timestamp,
 ) -> Result<Opened, DecodeRecordError> {
     let Some(text) = sealed_text(&record) else {
-        let is_read = at_rest.is_none_or(|at_rest| at_rest.reads_plain(now));
+        let is_read = at_rest.is_none_or(|at_rest| at_rest.reads_plain(now()));
         let form = if at_rest.is_some_and(|at_rest| at_rest.seals) { Form::Unsealed } else { Form::Current };
         return is_read.then_some(Opened { record, form }).ok_or(DecodeRecordError::malformed());
     };
@@ -90,7 +94,11 @@ pub(super) fn open<'r>(
 }
 
 /// Returns the sealed values of a record, unless it is plain.
+#[inline]
 fn sealed_text(record: &Record) -> Option<&[u8]> {
+    if !record.values.as_frames().starts_with(SEALED_FRAME) {
+        return None;
+    }
     let (key, json) = record.values.iter().next()?;
     if key == SEALED { json.strip_prefix(b"\"")?.strip_suffix(b"\"") } else { None }
 }

@@ -212,15 +212,27 @@ impl Work {
     }
 
     /// Returns the next step of a commit.
+    #[inline]
     pub(crate) fn next(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Next {
-        match (&self.loaded, &self.pending) {
-            (Loaded::Dead { successor: Some(_) }, _) if self.changes.logs_in() => Next::ContinueLogin,
-            (Loaded::Dead { .. }, _) if !self.changes.logs_in() => Next::Lose,
-            (Loaded::Ended, _) => Next::Lose,
+        if let Loaded::Ended | Loaded::Dead { .. } = self.loaded
+            && let Some(next) = self.next_without_session()
+        {
+            return next;
+        }
+        match &self.pending {
             // The outcome of an update is irrelevant to a session that ends.
-            (_, PendingWrite::Update(_)) if !self.changes.ends_session => Next::Resolve,
-            (_, PendingWrite::New(_)) => Next::Resolve,
+            PendingWrite::Update(_) if !self.changes.ends_session => Next::Resolve,
+            PendingWrite::New(_) => Next::Resolve,
             _ => Next::CarryOut(self.plan(config, may_set_cookie, now)),
+        }
+    }
+
+    /// Returns the next step after the session has ended, or `None` for a login that needs no former session.
+    #[cold]
+    fn next_without_session(&self) -> Option<Next> {
+        match &self.loaded {
+            Loaded::Dead { successor } if self.changes.logs_in() => successor.as_ref().map(|_| Next::ContinueLogin),
+            _ => Some(Next::Lose),
         }
     }
 

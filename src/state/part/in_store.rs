@@ -329,7 +329,7 @@ impl<'c> PartRecord<'c> {
     }
 
     fn open(&self, record: Arc<Record>) -> Result<Opened, Error> {
-        at_rest::open(self.at_rest, || SealedRow::of_part(&self.key), record, self.config.now())
+        at_rest::open(self.at_rest, || SealedRow::of_part(&self.key), record, || self.config.now())
             .map_err(|source| self.error(StoreError::undecodable(self.calls.store.name(), source)))
     }
 

@@ -95,9 +95,10 @@ impl<'c> Records<'c> {
     }
 
     /// Decrypts a record's values and returns the form it was read in.
+    #[inline]
     pub(super) fn open_noting_form(self, id: &SessionId, record: Unopened) -> Result<Opened, StoreError> {
         let (at_rest, row) = (self.server.at_rest.as_ref(), || SealedRow::of_session(id));
-        at_rest::open(at_rest, row, record.0, self.config.now())
+        at_rest::open(at_rest, row, record.0, || self.config.now())
             .map_err(|error| StoreError::undecodable(self.server.store.name(), error))
     }
 

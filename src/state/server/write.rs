@@ -336,14 +336,17 @@ impl Work {
         now: Timestamp,
     ) -> Aftermath {
         if let Loaded::Stored(session) = &mut self.loaded {
-            let was_kept = config.keeps_cookie(&session.record);
-            (session.record, session.form) = (Arc::clone(record), Form::Current);
-            let mut cookie = moved_cookie(config, session, now);
-            if cookie.is_none() && was_kept && session.client != ClientId::Dead {
+            let needs_cookie = match session.client {
+                ClientId::Older => true,
                 // With timeouts that are no longer longer, the cookie goes with the browser session again.
-                cookie = Some(id_cookie(config, session, now));
+                ClientId::Current => config.keeps_cookie(&session.record) || config.keeps_cookie(record),
+                ClientId::Dead => false,
+            };
+            (session.record, session.form) = (Arc::clone(record), Form::Current);
+            if needs_cookie {
+                let cookie = id_cookie(config, session, now);
+                self.set_cookie(Some(cookie));
             }
-            self.set_cookie(cookie);
         }
         self.note_write(Plan::Update, record, parts)
     }
