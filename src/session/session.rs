@@ -116,7 +116,12 @@ impl<M: 'static> Session<M> {
     /// The removal is of the value that this request has seen: if another request changes the value at the same time,
     /// its value stays. [`update`](Self::update) changes lists element by element.
     pub fn remove(&self, key: &str) -> bool {
-        self.remove_seen(key).is_some()
+        let is_there = self.remove_seen(key).is_some();
+        if !is_there {
+            // Without effect, unless the session has just ended or got another ID: then the request is told.
+            self.shared.with(|work| work.remove_without_session(Key::new(storage_key(key))));
+        }
+        is_there
     }
 
     /// Removes the value of `key` and returns it: for messages that are shown once.

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::random;
-use crate::record::changes::{Change, Changes, Discarded, Location, UpdateFn};
+use crate::record::changes::{Change, Changes, Discarded, Key, Location, UpdateFn};
 use crate::record::draft::Draft;
 use crate::record::external::{ExternalPart, ExternalParts, PartRef};
 use crate::record::id::SessionId;
@@ -264,6 +264,13 @@ impl Work {
             self.changes.push(location.clone().update(kept(compute)));
         }
         Ok(is_current)
+    }
+
+    /// Notes the removal of a value by a request whose ID has just died. The session that goes on may have the value.
+    pub(crate) fn remove_without_session(&mut self, key: Key) {
+        if let Loaded::Dead { .. } = self.loaded {
+            self.changes.push(Change::Remove { key });
+        }
     }
 
     /// Prepares the changes for a session that another login of the principal has left. That session is not the one

@@ -233,9 +233,15 @@ impl Model {
     fn commit_dead(&mut self, replaced_by: Option<usize>, acts: &[Act]) -> Cookie {
         // The end of a session that it does not have ends none.
         let begin = acts.iter().rposition(|act| matches!(act, Act::Logout)).map_or(0, |place| place + 1);
+        let has_removal = acts[begin..].iter().any(|act| matches!(act, Act::Remove(_)));
         let (acts, seen): (Vec<_>, Vec<_>) = self.on_nothing(&acts[begin..]).into_iter().unzip();
+        if acts.is_empty() && has_removal {
+            return Cookie::Rejected;
+        }
         if acts.is_empty() {
-            return Cookie::Untouched;
+            // The session of the login goes on.
+            let is_logout_lost = replaced_by.is_some() && begin > 0;
+            return if is_logout_lost { Cookie::Rejected } else { Cookie::Untouched };
         }
         let Some(principal) = acts.iter().rev().find_map(|act| act.login()) else { return Cookie::Rejected };
         let Some((found, known)) = replaced_by.and_then(|by| self.latest(by)) else {

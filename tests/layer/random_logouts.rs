@@ -193,16 +193,13 @@ impl Search {
     }
 }
 
-/// A request succeeds, or gets the error that its session has ended. A logout has no changes to lose.
+/// A request succeeds, or gets the error that its session has ended. For a logout that means that a reauthentication
+/// came first.
 fn check_answer(number: usize, visit: &Visit<u64>) -> Result<(), String> {
     let kind = visit.error.as_ref().map(Error::kind);
     match visit.status {
         StatusCode::OK => Ok(()),
-        StatusCode::CONFLICT
-            if number != LOGOUT && kind == Some(&ErrorKind::Ended) && visit.set_cookies().is_empty() =>
-        {
-            Ok(())
-        }
+        StatusCode::CONFLICT if kind == Some(&ErrorKind::Ended) && visit.set_cookies().is_empty() => Ok(()),
         // Two later writes hide the outcome of a dropped save.
         StatusCode::SERVICE_UNAVAILABLE if is_reply_lost(visit.error.as_ref()) => Ok(()),
         status => Err(format!("request {number} gets {status} {kind:?} {:?}", visit.set_cookies())),

@@ -121,9 +121,9 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Ends the loaded session, following renewals of its ID. Returns whether this request ended it. For a while its ID
-    /// leads to `login`, the ID of the session that replaces it in a login.
-    pub(super) async fn delete_latest(&self, login: Option<&SessionId>) -> Result<bool, Error> {
+    /// Ends the loaded session, following renewals of its ID. For a while its ID leads to `login`, the ID of the session
+    /// that replaces it in a login.
+    pub(super) async fn delete_latest(&self, login: Option<&SessionId>) -> Result<Ending, Error> {
         let (records, domain) = (self.records, self.records.config.id_domain);
         let (session, was_asked) = self.work.with(|work| {
             work.forget_pending_update();
@@ -134,24 +134,38 @@ impl<W: SharedWork> Commit<'_, W> {
             let Some(current) = &id else { break };
             let now = records.config.now();
             let left = Forward { successor: login.map(|new| current.seal_successor(new)), ..Forward::ended(now) };
-            let is_ended = match records.delete(current, left.clone(), now).await? {
-                Outcome::Done => true,
+            let ending = match records.delete(current, left.clone(), now).await? {
+                Outcome::Done => Ending::ByThis,
                 // A session that is gone after an unanswered call was ended by that call.
-                Outcome::Gone => was_asked,
-                Outcome::Retired(found) if found.died_at_once() => was_asked && found.successor == left.successor,
+                Outcome::Gone if was_asked => Ending::ByThis,
+                Outcome::Retired(found) if found.died_at_once() => match found.successor {
+                    successor if was_asked && successor == left.successor => Ending::ByThis,
+                    Some(_) => Ending::Replaced,
+                    None => Ending::ByAnother,
+                },
                 Outcome::Retired(forward) => {
                     id = successor(domain, current, &forward);
                     continue;
                 }
-                Outcome::Conflict(_) => false,
+                Outcome::Gone | Outcome::Conflict(_) => Ending::ByAnother,
             };
             self.work.with(|work| work.is_ending = false);
-            return Ok(is_ended);
+            return Ok(ending);
         }
         self.work.with(|work| work.is_ending = false);
         // A failed logout must not look like a success.
-        if id.is_none() { Ok(false) } else { Err(Error::conflict()) }
+        if id.is_none() { Ok(Ending::ByAnother) } else { Err(Error::conflict()) }
     }
+}
+
+/// What has become of a session that a request ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    ByThis,
+    /// Another request has ended it before.
+    ByAnother,
+    /// A login has given it another ID, to which this one does not lead: it goes on.
+    Replaced,
 }
 
 /// Finds the session that another request has written: under its ID, or under a successor.

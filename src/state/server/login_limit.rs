@@ -6,6 +6,7 @@
 use super::super::loaded::Loaded;
 use super::super::work::{SharedWork, Work};
 use super::commit::Commit;
+use super::conflict::Ending;
 use super::lease::Lease;
 use super::principals::Principals;
 use super::session_limit::SessionLimitPolicy;
@@ -66,7 +67,7 @@ impl<W: SharedWork> Commit<'_, W> {
     async fn refuse_login(&self) -> Result<(), Error> {
         let config = self.records.config;
         let ends_session = self.work.with(|work| work.changes.ends_session && work.loaded.record().is_some());
-        if ends_session && self.delete_latest(None).await? {
+        if ends_session && self.delete_latest(None).await? == Ending::ByThis {
             self.work.with(|work| work.note_ended()).release(config);
         } else if ends_session {
             self.work.with(|work| work.loaded = Loaded::Ended);

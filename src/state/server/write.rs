@@ -10,6 +10,7 @@ use super::super::config::Config;
 use super::super::loaded::{ClientId, Loaded, StoredSession};
 use super::super::work::{Aftermath, PendingUpdate, PendingWrite, SharedWork, Work};
 use super::commit::{Commit, Progress};
+use super::conflict::Ending;
 use super::new_write::{NewWrite, Update};
 use super::records::{Found, Records, WriteOutcome};
 use crate::clock::Timestamp;
@@ -275,8 +276,11 @@ impl<W: SharedWork> Commit<'_, W> {
     pub(super) async fn end(&mut self) -> Result<Progress, Error> {
         let config = self.records.config;
         let ended = self.work.with(|work| work.loaded.record().cloned());
-        if !self.delete_latest(None).await? {
-            return self.lose().await;
+        match self.delete_latest(None).await? {
+            Ending::ByThis => {}
+            Ending::ByAnother => return self.lose().await,
+            // A logout that has not taken place must not look like a success.
+            Ending::Replaced => return self.lose().await.and(Err(Error::ended())),
         }
         let note = |work: &mut Work| {
             work.cookies = vec![config.cookie_writer.removal()];
@@ -293,7 +297,7 @@ impl<W: SharedWork> Commit<'_, W> {
     /// Ends the session that a new one replaces. Returns the progress if another request has ended it first.
     pub(super) async fn end_replaced(&mut self, new: &SessionId, now: Timestamp) -> Result<Option<Progress>, Error> {
         let (ended, logs_in) = self.work.with(|work| (work.loaded.record().cloned(), work.changes.logs_in()));
-        if !self.delete_latest(logs_in.then_some(new)).await? {
+        if self.delete_latest(logs_in.then_some(new)).await? != Ending::ByThis {
             self.records.delete(new, Forward::ended(now), now).await?;
             return self.lose().await.map(Some);
         }
