@@ -19,7 +19,7 @@ use crate::store::Handle;
 ///
 /// [`Sessions`](crate::Sessions) finds sessions in a store by their principal. Sessions in cookies cannot be listed, so
 /// here [`revoke_session`](Self::revoke_session) takes only a handle, which the application has kept from
-/// [`Session::handle`] after the login. It does not report whether that session exists or to which principal it
+/// [`Session::handle`] after the last login. It does not report whether that session exists or to which principal it
 /// belongs.
 ///
 /// # Errors
@@ -69,8 +69,10 @@ impl SessionLayer {
 impl Revocations {
     /// Ends the session with this handle, and its parts in [stores](crate::InStore).
     ///
-    /// A login gives the session another handle, and so does a reauthentication. The handle of a logged-in session
-    /// still ends it after that; the handle that it had while it was anonymous does not.
+    /// A login gives the session another handle, and so does a reauthentication. Keep the newest one: take it from
+    /// [`Session::handle`] once each login is saved. An older handle ends the session only while a copy of the cookie
+    /// with that handle could still be valid: for the absolute timeout after the login that replaced it. A handle from
+    /// before the first login does not end the session.
     ///
     /// # Security
     ///

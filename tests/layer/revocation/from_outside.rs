@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use session_state::test_kit::EventLog;
 use session_state::{
-    Clock as _, CookieState, InStore, KeyRing, MemoryStore, Part, RevocationCause, Session, SessionEvent, SessionLayer,
-    SessionPart,
+    Clock as _, CookieState, Handle, InStore, KeyRing, MemoryStore, Part, RevocationCause, Session, SessionEvent,
+    SessionLayer, SessionPart,
 };
 
-use super::support::{Node, SECOND, SKEW, is_live, log_in_as, log_out, logged_in, nodes, nodes_with};
+use super::support::{HOUR, Node, SECOND, SKEW, is_live, log_in, log_in_as, log_out, logged_in, nodes, nodes_with};
 use crate::browser::{App, Browser};
+
+async fn handle(app: &App, browser: &Browser) -> Handle {
+    browser.send(app, |session| async move { session.handle().unwrap() }).await.value()
+}
 
 #[tokio::test]
 async fn a_session_is_revoked_by_its_handle_and_reported() {
@@ -24,8 +29,8 @@ async fn a_session_is_revoked_by_its_handle_and_reported() {
             }
         })
     });
-    let (mut browser, bystander) = (logged_in(&one.app).await, logged_in(&one.app).await);
-    let handle = browser.visit(&one.app, |session| async move { session.handle().unwrap() }).await.value();
+    let (browser, bystander) = (logged_in(&one.app).await, logged_in(&one.app).await);
+    let handle = handle(&one.app, &browser).await;
     one.revocations().revoke_session(handle).await.unwrap();
     one.app.layer.flush_observers().await;
     assert_eq!(*told.lock().unwrap(), [(handle, RevocationCause::Asked)]);
@@ -34,6 +39,44 @@ async fn a_session_is_revoked_by_its_handle_and_reported() {
         assert!(is_live(&node.app, &bystander).await);
     }
     one.revocations().revoke_session(handle).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_is_revoked_by_an_old_handle_after_any_number_of_logins() {
+    let [node] = nodes();
+    let events = EventLog::default();
+    let node = node.with(|layer| layer.add_observer(events.clone()));
+    let mut browser = logged_in(&node.app).await;
+    let first = handle(&node.app, &browser).await;
+    for _ in 0..50 {
+        browser.visit(&node.app, |session| async move { session.mark_reauthenticated().unwrap() }).await.value();
+    }
+    let last = handle(&node.app, &browser).await;
+    let _ = events.take(&node.app.layer).await;
+    node.revocations().revoke_session(first).await.unwrap();
+    let told = events.take(&node.app.layer).await;
+    let is_last = |event: &SessionEvent| matches!(event, SessionEvent::Revoked { session, .. } if *session == last);
+    assert!(told.len() == 1 && is_last(&told[0]), "{told:?}");
+    assert!(!is_live(&node.app, &browser).await);
+}
+
+#[tokio::test]
+async fn an_old_handle_ends_the_session_while_a_copy_of_its_cookie_could_be_valid() {
+    for (seconds, is_ended) in [(12 * 3600, true), (12 * 3600 + 60, false)] {
+        let [node] = nodes();
+        let node = node.with(|layer| layer.with_idle_timeout(None));
+        let mut browser = logged_in(&node.app).await;
+        let first = handle(&node.app, &browser).await;
+        log_in(&node.app, &mut browser).await;
+        node.app.pass(HOUR);
+        log_in(&node.app, &mut browser).await;
+        let newest = handle(&node.app, &browser).await;
+        node.app.pass(Duration::from_secs(seconds) - HOUR);
+        node.revocations().revoke_session(first).await.unwrap();
+        assert_eq!(!is_live(&node.app, &browser).await, is_ended, "after {seconds} s");
+        node.revocations().revoke_session(newest).await.unwrap();
+        assert!(!is_live(&node.app, &browser).await);
+    }
 }
 
 #[tokio::test]

@@ -38,6 +38,10 @@ use crate::store::{DecodeRecordError, Entry, Forward, Outcome, StoreError, Store
 /// The value of a session's mark that names the session which continues it after a login.
 const SUCCESSOR: &str = "successor";
 
+/// Largest number of logins that are followed from an old handle of a session to its newest. Only a bound: no session
+/// logs in that often while the mark of its old handle lasts.
+const MAX_SUCCESSORS: usize = 10_000;
+
 /// The marks in the store, with the layer's configuration.
 #[derive(Clone, Copy)]
 pub(crate) struct RevocationList<'c> {
@@ -135,7 +139,7 @@ impl<'c> RevocationList<'c> {
 
     /// Marks a session as ended.
     pub(in crate::state::client) async fn end(self, session: &Record) -> Result<(), Error> {
-        self.mark(session.handle, life_with(session.absolute_timeout, &self.config.timeouts)).await
+        self.mark(session.handle, life_with(session.absolute_timeout, &self.config.timeouts)).await.map(drop)
     }
 
     /// Marks a session as ended by a login, which continues it under another handle. Returns `false` if another request
@@ -146,14 +150,16 @@ impl<'c> RevocationList<'c> {
         let mut mark = mark_of(&key, now, life);
         mark.values = Values::from_pairs([(SUCCESSOR, format!("\"{successor}\"").as_bytes())]);
         let mark = Arc::new(mark);
-        if !self.calls().ask(|store| store.create(&key, Arc::clone(&mark), now)).await? {
-            // An earlier attempt of this login may have written it.
-            if !self.is_replaced_by(key, successor).await? {
-                return Ok(false);
-            }
+        let created = self.calls().ask(|store| store.create(&key, Arc::clone(&mark), now)).await;
+        // An earlier attempt of this login, or a call whose reply was lost, may have written the mark.
+        if !matches!(created, Ok(true)) && !self.is_replaced_by(key, successor).await? {
+            return created.map(|_| false).map_err(Error::from);
         }
         self.note(key, Some(Cutoff::of_ended(now)), now);
-        self.keep_as_long_as_noted(key, session.handle, life).await?;
+        // From here on the former cookie is rejected: if the login failed now, the client would be logged out.
+        if let Err(error) = self.keep_as_long_as_noted(key, session.handle, life).await {
+            self.config.tell(&SessionEvent::StoreFailed { error });
+        }
         Ok(true)
     }
 
@@ -166,26 +172,26 @@ impl<'c> RevocationList<'c> {
 
     /// Ends a session by its handle alone.
     pub(crate) async fn revoke(self, session: Handle) -> Result<(), Error> {
-        self.mark(session, LONGEST_UNUSED).await?;
+        let last = self.mark(session, LONGEST_UNUSED).await?;
         self.delete_parts(session).await;
-        self.config.tell(&SessionEvent::Revoked { session, cause: RevocationCause::Asked });
+        self.config.tell(&SessionEvent::Revoked { session: last, cause: RevocationCause::Asked });
         Ok(())
     }
 
     /// Marks a session as ended, and those that continue it after logins: such a login came first, and then the request
-    /// to end the session.
-    async fn mark(self, mut session: Handle, life: Duration) -> Result<(), Error> {
-        for _ in 0..MAX_ATTEMPTS {
+    /// to end the session. Returns its last handle.
+    async fn mark(self, mut session: Handle, life: Duration) -> Result<Handle, Error> {
+        for _ in 0..MAX_SUCCESSORS {
             let (key, now) = (StoreKey::of_ended(session), self.config.now());
             let is_new = self.keep(key, life).await?;
             self.note(key, Some(Cutoff::of_ended(now)), now);
             self.keep_as_long_as_noted(key, session, life).await?;
             if is_new {
-                return Ok(());
+                return Ok(session);
             }
             let found = self.calls().ask(|store| store.load(&key, now)).await?;
-            let Some(Entry::Live(mark)) = found else { return Ok(()) };
-            let Some(successor) = successor_of(&mark) else { return Ok(()) };
+            let Some(Entry::Live(mark)) = found else { return Ok(session) };
+            let Some(successor) = successor_of(&mark) else { return Ok(session) };
             self.delete_parts(successor).await;
             session = successor;
         }
