@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use session_state::test_kit::{Call, Fault, FaultyStore};
-use session_state::{ConflictPolicy, CookieState, InCookie, InStore, MemoryStore, Part, Session, SessionLayer};
+use session_state::{
+    ConflictPolicy, CookieState, ErrorKind, InCookie, InStore, MemoryStore, Part, Session, SessionLayer,
+};
 
 use crate::browser::{App, Browser, Visit};
 use crate::part_kit::{Having, Notes, Second, keys, login, read, write};
@@ -241,6 +243,32 @@ async fn a_login_whose_mark_failed_can_be_saved_again() {
             visit.value();
             assert_eq!(principal(&browser, &app).await.as_deref(), Some("alice"), "{count} times {fault:?}");
             assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "early", "{count} times {fault:?}");
+        }
+    }
+}
+
+/// The encryption of the part was turned on, without a time for plain records.
+#[tokio::test]
+async fn a_part_that_cannot_be_decoded_begins_anew_with_the_login() {
+    for is_revocable in [false, true] {
+        for (is_anonymous, authenticate) in AUTHENTICATIONS {
+            let (notes, state) = (InStore::new(MemoryStore::new()), CookieState::encrypted(keys()));
+            let state = if is_revocable { state.with_revocation(MemoryStore::new()) } else { state };
+            let layer = SessionLayer::client(state).having::<Second>(InCookie::encrypted(keys()));
+            let plain = App::new(layer.clone().having::<Notes>(notes.clone()));
+            let app = App::new(layer.having::<Notes>(notes.with_encryption_at_rest(keys())));
+            let mut browser = begin(&plain, is_anonymous).await;
+            let error = read::<Notes>(&browser, &app).await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Decode { .. }), "{error}");
+            let _ = app.events();
+            browser.visit(&app, move |session| async move { authenticate(&session) }).await.value();
+            assert!(app.events().contains(&"UndecodableRecord".to_owned()));
+            assert_eq!(principal(&browser, &app).await.as_deref(), Some("alice"));
+            assert_eq!(browser.get(&app, "n").await, Some(1));
+            assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "");
+            write::<Notes>(&mut browser, &app, "anew").await.value();
+            login(&mut browser, &app, "alice").await.value();
+            assert_eq!(read::<Notes>(&browser, &app).await.unwrap(), "anew");
         }
     }
 }

@@ -8,6 +8,7 @@ mod bodies;
 mod browser;
 mod closures;
 mod commits;
+mod cookie_login_calls;
 mod cookie_logins;
 mod cookies;
 mod dead_ids;

@@ -5,11 +5,13 @@
 //! it ends nothing. The steps:
 //!
 //! 1. Each part is read under the former handle, and written under the new one. If this fails, the client keeps its
-//!    cookie and its parts.
+//!    cookie and its parts. A part that cannot be decoded begins anew: it must not block the login.
 //! 2. A session that was logged in before is marked as ended, if it can be revoked: a logout after the login would not
 //!    reach its copies. If another request has ended it, the login is lost.
-//! 3. The parts under the former handle are emptied. If another request has changed one since, it is copied again. A
-//!    failure leaves a copy behind, which expires with the session.
+//! 3. The parts under the former handle are replaced by records without text. Missing parts get one too, so that a
+//!    request with the former handle cannot create them. If another request has changed or created a part since, it is
+//!    copied again. The changes are merged under any [`ConflictPolicy`], because the login has taken effect. A failure
+//!    leaves a copy behind, which expires with the session.
 
 use super::super::config::{Config, ConflictPolicy};
 use super::super::loaded::Binding;
@@ -19,7 +21,7 @@ use super::super::work::SharedWork;
 use super::parts::replay_part;
 use super::revocation::RevocationList;
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::SessionEvent;
 use crate::record::external::{ExternalPart, ExternalParts, Slot};
 use crate::record::json_text::JsonText;
@@ -38,9 +40,17 @@ struct Carried<'c> {
     name: &'static str,
     from: PartRecord<'c>,
     to: PartRecord<'c>,
-    /// The version that was read, if there was a text.
-    read: Option<Version>,
+    former: Former,
     is_written: bool,
+}
+
+/// The record of a part under the former handle, as last read.
+#[derive(Clone, Copy)]
+enum Former {
+    Missing,
+    Text(Version),
+    /// Another login has moved the part, or it cannot be decoded.
+    Unusable,
 }
 
 impl CarryOver<'_> {
@@ -57,7 +67,10 @@ impl CarryOver<'_> {
         }
         for part in &mut carried {
             if let Err(error) = self.retire(part, work, parts.as_deref_mut()).await {
-                self.config.tell(&SessionEvent::StoreFailed { error });
+                self.config.tell(&match error.kind() {
+                    ErrorKind::Conflict => SessionEvent::Conflict { session: self.before.handle },
+                    _ => SessionEvent::StoreFailed { error },
+                });
             }
         }
         Ok(())
@@ -73,7 +86,7 @@ impl CarryOver<'_> {
             let Some(in_store) = placed.in_store() else { continue };
             let record = |session: &Record| PartRecord::new(self.config, in_store, placed.name, session.handle);
             let (from, to) = (record(self.before), record(self.after));
-            carried.push(Carried { name: placed.name, from, to, read: None, is_written: false });
+            carried.push(Carried { name: placed.name, from, to, former: Former::Missing, is_written: false });
         }
         if let Some(parts) = parts.as_deref() {
             for part in &*carried {
@@ -82,33 +95,46 @@ impl CarryOver<'_> {
             }
         }
         for part in carried {
-            self.copy(part, work, parts.as_deref_mut()).await?;
+            let found = self.find(part).await?;
+            self.copy(part, found, self.config.conflict_policy, work, parts.as_deref_mut()).await?;
         }
         Ok(())
     }
 
-    /// Writes a part under the new handle: as this request has changed it, or else as it is under the former one.
+    /// Reads a part under the former handle. One that cannot be decoded is left there until it expires.
+    async fn find(&self, carried: &Carried<'_>) -> Result<FoundPart, Error> {
+        match carried.from.load(Slot::ONLY, Binding::of(self.before)).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Decode { .. }) => Ok(FoundPart::Moved),
+            found => found,
+        }
+    }
+
+    /// Writes a part under the new handle: as this request has changed it, or else as it was found under the former
+    /// one.
     async fn copy(
         &self,
         carried: &mut Carried<'_>,
+        found: FoundPart,
+        policy: ConflictPolicy,
         work: &impl SharedWork,
         parts: Option<&mut ExternalParts>,
     ) -> Result<(), Error> {
         let known = parts.as_deref().and_then(|parts| parts.find(carried.name));
         let changed = known.filter(|part| part.is_changed());
-        let found = match carried.from.load(Slot::ONLY, Binding::of(self.before)).await? {
-            FoundPart::Text(found) => Some((found.text, found.version)),
-            FoundPart::Missing => None,
-            // It has gone to the session of another login.
+        let (former, found) = match found {
+            FoundPart::Text(found) => (Former::Text(found.version), Some((found.text, found.version))),
+            FoundPart::Missing => (Former::Missing, None),
+            // The changes cannot be replayed on the text that they were based on.
             FoundPart::Moved if changed.is_some_and(|part| part.stored.is_some()) => return Err(Error::conflict()),
-            FoundPart::Moved => None,
+            FoundPart::Moved => (Former::Unusable, None),
         };
-        carried.read = found.as_ref().map(|(_, version)| *version);
+        carried.former = former;
+        let version = found.as_ref().map(|(_, version)| *version);
         let changed = match changed {
-            Some(part) => Some(self.rebase(work, part, found.clone())?),
+            Some(part) => Some(self.rebase(work, part, found.clone(), policy)?),
             None => None,
         };
-        let is_current = known.is_some_and(|part| part.stored == carried.read);
+        let is_current = known.is_some_and(|part| part.stored == version);
         let text = match &changed {
             Some(part) => part.value.clone(),
             None => found.map(|(text, _)| text),
@@ -138,13 +164,14 @@ impl CarryOver<'_> {
         work: &impl SharedWork,
         part: &ExternalPart,
         found: Option<(JsonText, Version)>,
+        policy: ConflictPolicy,
     ) -> Result<ExternalPart, Error> {
         let (text, version) = found.unzip();
         if part.stored == version || part.is_reset() {
             return Ok(part.clone());
         }
         self.config.tell(&SessionEvent::Conflict { session: self.before.handle });
-        if self.config.conflict_policy == ConflictPolicy::Fail {
+        if policy == ConflictPolicy::Fail {
             return Err(Error::conflict());
         }
         replay_part(work, part, text, version)
@@ -157,7 +184,7 @@ impl CarryOver<'_> {
         if list.replace(self.before, self.after.handle).await? { Ok(()) } else { Err(Error::ended()) }
     }
 
-    /// Empties a part under the former handle.
+    /// Replaces a part under the former handle by a record without text, even if it is missing.
     async fn retire(
         &self,
         carried: &mut Carried<'_>,
@@ -165,11 +192,20 @@ impl CarryOver<'_> {
         mut parts: Option<&mut ExternalParts>,
     ) -> Result<(), Error> {
         for attempt in 0..MAX_ATTEMPTS {
-            let Some(read) = carried.read else { return Ok(()) };
-            if carried.from.retire(read, Binding::of(self.after)).await? {
+            let expected = match carried.former {
+                Former::Missing => None,
+                Former::Text(version) => Some(version),
+                Former::Unusable => return Ok(()),
+            };
+            if carried.from.retire(expected, Binding::of(self.after)).await? {
                 return Ok(());
             }
-            self.copy(carried, work, parts.as_deref_mut()).await?;
+            let found = self.find(carried).await?;
+            // A concurrent login has moved the part too. Each keeps its own copy.
+            if matches!(found, FoundPart::Moved) {
+                return Ok(());
+            }
+            self.copy(carried, found, ConflictPolicy::Merge, work, parts.as_deref_mut()).await?;
             pause(attempt).await?;
         }
         Err(Error::conflict())

@@ -160,11 +160,11 @@ impl<'c> PartRecord<'c> {
     /// Replaces a part that now belongs to `successor` by a record without text. For a while, requests that still come
     /// with the cookie of the former session find the part ahead, and cannot begin another one.
     ///
-    /// Returns `false` if another request has written the part since it had the version `expected`.
-    pub(crate) async fn retire(&self, expected: Version, successor: Binding) -> Result<bool, Error> {
-        let version = expected.next(u32::from_ne_bytes(random::bytes()?));
+    /// Returns `false` if another request has written the part since it had the version `expected`, or was missing.
+    pub(crate) async fn retire(&self, expected: Option<Version>, successor: Binding) -> Result<bool, Error> {
+        let version = expected.unwrap_or(Version::NONE).next(u32::from_ne_bytes(random::bytes()?));
         let expires_at = self.config.now().after(Forward::JUST_DIED);
-        let write = PartWrite { expected: Some(expected), texts: &[], session: successor, expires_at, version };
+        let write = PartWrite { expected, texts: &[], session: successor, expires_at, version };
         self.write(write).await
     }
 
