@@ -156,6 +156,24 @@ async fn after_several_changes_at_once_the_second_login_takes() {
     }
 }
 
+/// The login page never gets the former cookie, so it cannot know of it.
+#[tokio::test]
+async fn with_the_login_page_outside_the_former_path_no_login_works_there_until_a_write() {
+    for place in Place::both() {
+        let (before, after) = (place.release(&at("/shop")), place.release(&at("/")));
+        let mut jar = visitor(&before, PAGE).await;
+        for _ in 0..2 {
+            jar.log_in(&after, "https://app.example.com/login", "bob").await;
+            assert_eq!(jar.principal(&after, "https://app.example.com/").await.as_deref(), Some("bob"));
+            assert_eq!(jar.principal(&after, PAGE).await, None);
+        }
+        jar.visit(&after, PAGE, |session| async move { session.insert("n", 1).unwrap() }).await.value();
+        assert_eq!(jar.named("sid").len(), 1);
+        jar.log_in(&after, "https://app.example.com/login", "bob").await;
+        assert_eq!(jar.principal(&after, PAGE).await.as_deref(), Some("bob"));
+    }
+}
+
 #[tokio::test]
 async fn a_changed_name_begins_anew_and_the_first_login_takes() {
     for place in Place::both() {
