@@ -271,16 +271,15 @@ impl Shared {
     /// beside them.
     #[inline(always)]
     fn take_cookies(&self, inner: &mut Inner, of_parts: Option<Vec<HeaderValue>>) -> Vec<HeaderValue> {
-        let mut cookies = inner.work.as_mut().map(|work| mem::take(&mut work.cookies)).unwrap_or_default();
+        let Some(work) = &mut inner.work else { return of_parts.unwrap_or_default() };
+        let mut cookies = mem::take(&mut work.cookies);
         if let Some(of_parts) = of_parts {
             cookies.extend(of_parts);
         }
-        match &inner.work {
-            Some(work) if !cookies.is_empty() && self.received.target().is_some() => {
-                state::with_removals(&self.config, &self.received, work, cookies)
-            }
-            _ => cookies,
+        if cookies.is_empty() || self.received.target().is_none() {
+            return cookies;
         }
+        state::with_removals(&self.config, &self.received, work, cookies)
     }
 
     /// Ends a request and drops its unsaved changes. Cookies of saved changes are still sent.

@@ -203,6 +203,7 @@ impl Config {
     }
 
     /// Returns whether browsers keep the session's cookie when they are closed.
+    #[inline(always)]
     pub(crate) fn keeps_cookie(&self, record: &Record) -> bool {
         match self.cookie.lifetime() {
             CookieLifetime::BrowserSession => false,

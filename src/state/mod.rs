@@ -92,6 +92,7 @@ pub(crate) async fn commit(config: &Config, work: &impl SharedWork, moment: Mome
 }
 
 /// Checks that changed parts in cookies can be sent, before anything is stored.
+#[inline(never)]
 fn check_part_cookies(config: &Config, work: &impl SharedWork, may_set_cookie: bool) -> Result<(), Error> {
     let Some(external) = work.with(|work| work.draft.external().cloned()) else { return Ok(()) };
     if !may_set_cookie && external.change_cookie() {
@@ -107,6 +108,7 @@ fn check_part_cookies(config: &Config, work: &impl SharedWork, may_set_cookie: b
 
 /// Returns the `Set-Cookie` values of parts after the session's commit: changed parts, parts to reseal after a login,
 /// and removals of parts whose session ended.
+#[inline(never)]
 pub(crate) fn finish_parts(
     config: &Config,
     received: &Received,

@@ -214,7 +214,7 @@ impl Work {
     /// Returns the next step of a commit.
     #[inline]
     pub(crate) fn next(&self, config: &Config, may_set_cookie: bool, now: Timestamp) -> Next {
-        if let Loaded::Ended | Loaded::Dead { .. } = self.loaded
+        if self.loaded.record().is_none()
             && let Some(next) = self.next_without_session()
         {
             return next;
@@ -227,12 +227,14 @@ impl Work {
         }
     }
 
-    /// Returns the next step after the session has ended, or `None` for a login that needs no former session.
-    #[cold]
+    /// Returns the next step of a request that has no session because another one has ended or replaced it. `None` for
+    /// a login that needs no former session.
+    #[inline(never)]
     fn next_without_session(&self) -> Option<Next> {
         match &self.loaded {
             Loaded::Dead { successor } if self.changes.logs_in() => successor.as_ref().map(|_| Next::ContinueLogin),
-            _ => Some(Next::Lose),
+            Loaded::Ended | Loaded::Dead { .. } => Some(Next::Lose),
+            Loaded::Nothing | Loaded::Stored(_) | Loaded::Sealed(_) => None,
         }
     }
 
