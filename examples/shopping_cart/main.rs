@@ -124,6 +124,7 @@ fn app(sessions: SessionLayer, database: Database) -> Result<Router, Box<dyn Err
         .layer(CsrfLayer::new())
         .layer(from_fn(middleware::explain_errors))
         .layer(sessions)
+        .layer(map_response(middleware::explain_unsaved))
         .merge(handlers::assets())
         .layer(map_response(middleware::protect))
         .layer(from_fn(middleware::log))

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use crate::pages::{ErrorPage, View};
-use crate::visitor::Visitor;
+use crate::visitor::{Page, Visitor};
 
 /// Prints one line per request, without the query and the headers, so it never contains a cookie or a token.
 pub(crate) async fn log(request: Request, next: Next) -> Response {
@@ -52,9 +52,28 @@ pub(crate) async fn explain_errors(request: Request, next: Next) -> Response {
     }
     // A visitor whose session cannot be read gets the page without it.
     let visitor = Visitor::from_request_parts(&mut visit, &()).await;
-    let page = visitor.and_then(|visitor| visitor.page()).unwrap_or_default();
+    error_page(response, visitor.and_then(|visitor| visitor.page()).unwrap_or_default())
+}
+
+/// Does the same where the session could not be saved, which shows only after the handler: a second click on "log out",
+/// a database that is down.
+pub(crate) async fn explain_unsaved(response: Response) -> Response {
+    let is_page =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    match response.extensions().get::<session_state::Error>() {
+        Some(error) if !is_page && !response.status().is_success() => {
+            eprintln!("session: {error}");
+            error_page(response, Page::default())
+        }
+        _ => response,
+    }
+}
+
+/// Keeps the other headers, such as cookies.
+fn error_page(response: Response, page: Page) -> Response {
     let (mut head, _) = response.into_parts();
     head.headers.remove(header::CONTENT_TYPE);
     head.headers.remove(header::CONTENT_LENGTH);
+    let status = head.status;
     (head, View(ErrorPage { page, status })).into_response()
 }

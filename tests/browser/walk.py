@@ -12,6 +12,7 @@ import pathlib
 import re
 import signal
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -324,6 +325,13 @@ class Walk:
         )
         self.go("/")
         self.counts(".tools [href='/login']", 1)
+        second_click = urllib.request.Request(self.shop + "/logout", b"", {"Cookie": f"{SESSION}={old}"})
+        try:
+            urllib.request.urlopen(second_click, timeout=30)
+        except urllib.error.HTTPError as refused:
+            same("a second click on the button", (refused.code, "Two hands in one tin" in refused.read().decode()), (409, True))
+        else:
+            same("a second click on the button", "answered", "refused")
 
     STEPS = (
         looking_around_leaves_no_cookie,
