@@ -33,9 +33,10 @@ impl<M: 'static> Session<M> {
     /// Authenticate the user first. Call this at every login, including one that confirms the current principal.
     ///
     /// State in the cookie has no ID to invalidate. Its session gets another [handle](Self::handle) instead, so that a
-    /// copy of the cookie from before the login neither reads the parts of the session in other places nor ends it, except
-    /// within a [revocation delay](crate::CookieState::with_revocation_delay). The copy itself stays valid until its timeouts: as an anonymous session, or, if the principal had logged in before,
-    /// as a logged-in one, unless [revocation](crate::CookieState::with_revocation) ends it as a logout does.
+    /// copy of the cookie from before the login neither reads the parts of the session in other places nor ends it,
+    /// except within a [revocation delay](crate::CookieState::with_revocation_delay). The copy itself stays valid until
+    /// its timeouts: as an anonymous session, or, if the principal had logged in before, as a logged-in one, unless
+    /// [revocation](crate::CookieState::with_revocation) ends it as a logout does.
     pub fn login(&self, principal: impl Into<String>) {
         self.begin_login(principal.into(), false);
     }

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::Effects;
@@ -230,7 +230,7 @@ impl Shared {
             return None;
         }
         inner.response_sent = true;
-        let cookies = self.take_cookies(&mut inner, None);
+        let cookies = state::take_cookies(&self.config, &self.received, &mut inner.work, None);
         let (looked, returned) = (inner.looked || inner.work.is_some(), inner.returned.take());
         Some(Effects { cookies, looked, error: None, returned })
     }
@@ -263,23 +263,8 @@ impl Shared {
             false => Some(state::finish_parts(&self.config, &self.received, inner.work.as_deref())?),
         };
         inner.response_sent = true;
-        let cookies = self.take_cookies(&mut inner, of_parts);
+        let cookies = state::take_cookies(&self.config, &self.received, &mut inner.work, of_parts);
         Ok(Effects { cookies, looked: true, error: None, returned: inner.returned.take() })
-    }
-
-    /// Takes the cookies to send: the session's, those of parts, and the removals of variants that the browser may hold
-    /// beside them.
-    #[inline(always)]
-    fn take_cookies(&self, inner: &mut Inner, of_parts: Option<Vec<HeaderValue>>) -> Vec<HeaderValue> {
-        let Some(work) = &mut inner.work else { return of_parts.unwrap_or_default() };
-        let mut cookies = mem::take(&mut work.cookies);
-        if let Some(of_parts) = of_parts {
-            cookies.extend(of_parts);
-        }
-        if cookies.is_empty() || self.received.target().is_none() {
-            return cookies;
-        }
-        state::with_removals(&self.config, &self.received, work, cookies)
     }
 
     /// Ends a request and drops its unsaved changes. Cookies of saved changes are still sent.
@@ -292,7 +277,7 @@ impl Shared {
             let of_parts = state::finish_parts(&self.config, &self.received, inner.work.as_deref());
             let (of_parts, failure) =
                 of_parts.map_or_else(|error| (Vec::new(), Some(error)), |cookies| (cookies, None));
-            let cookies = self.take_cookies(&mut inner, Some(of_parts));
+            let cookies = state::take_cookies(&self.config, &self.received, &mut inner.work, Some(of_parts));
             let returned = inner.returned.take();
             (Effects { cookies, looked, error: None, returned }, discarded, failure)
         };

@@ -1,22 +1,39 @@
 //! The cookies of a response, and the removal of their variants.
 
+use std::mem;
+
 use http::HeaderValue;
 
 use super::config::{Config, State};
 use super::work::Work;
 use crate::cookie::{Found, Likely, Received, removals_of_variants};
 
+/// Takes the cookies to send: the session's, those of parts, and the removals of variants that the browser may hold
+/// beside them.
+#[inline(always)]
+pub(crate) fn take_cookies(
+    config: &Config,
+    received: &Received,
+    work: &mut Option<Box<Work>>,
+    of_parts: Option<Vec<HeaderValue>>,
+) -> Vec<HeaderValue> {
+    let Some(work) = work else { return of_parts.unwrap_or_default() };
+    let mut cookies = mem::take(&mut work.cookies);
+    if let Some(of_parts) = of_parts {
+        cookies.extend(of_parts);
+    }
+    if cookies.is_empty() || received.target().is_none() {
+        return cookies;
+    }
+    with_removals(config, received, work, cookies)
+}
+
 /// Adds the removals of variants. They come before a cookie that is set, since some clients take two cookies of one
 /// name for the same.
 ///
 /// With them the browser's next request carries one cookie of each name.
 #[cold]
-pub(crate) fn with_removals(
-    config: &Config,
-    received: &Received,
-    work: &Work,
-    cookies: Vec<HeaderValue>,
-) -> Vec<HeaderValue> {
+fn with_removals(config: &Config, received: &Received, work: &Work, cookies: Vec<HeaderValue>) -> Vec<HeaderValue> {
     let (count, mut all) = (cookies.len(), Vec::new());
     for cookie in cookies {
         let (name, value) = name_and_value(&cookie);

@@ -32,7 +32,7 @@ pub use client::CookieState;
 pub(crate) use client::{Revocation, RevocationList};
 pub(crate) use config::{Config, State};
 pub use config::{ConflictPolicy, ServerErrorPolicy};
-pub(crate) use cookies::with_removals;
+pub(crate) use cookies::take_cookies;
 pub(crate) use loaded::{Binding, Loaded};
 pub(crate) use part::{PartCookie, PlacedPart};
 pub use server::SessionLimitPolicy;

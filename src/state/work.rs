@@ -275,21 +275,6 @@ impl Work {
         }
     }
 
-    /// Prepares the changes for a session that another login of the principal has left. That session is not the one
-    /// that an earlier logout of this request ended.
-    pub(super) fn continue_login(&mut self, session: &Record) -> Discarded {
-        self.before_takeover = None;
-        if self.loaded.replaced_by().is_some() {
-            // The client may still have parts in cookies from before the login. After a second login their binding is
-            // unknown.
-            self.origin = Binding::before_first_login(session);
-        }
-        let kept = self.loaded.record().filter(|_| !self.changes.ends_session);
-        let former = kept.and_then(|record| record.principal.clone());
-        (self.changes.continues_login, self.changes.ends_session) = (true, false);
-        self.changes.begin_at_takeover(former.as_ref())
-    }
-
     /// Ends the loaded session. Later writes make a new session.
     pub(crate) fn end_session(&mut self) -> Discarded {
         let discarded = self.changes.end_session();

@@ -121,8 +121,8 @@ impl<W: SharedWork> Commit<'_, W> {
         Ok(())
     }
 
-    /// Ends the loaded session, following renewals of its ID. For a while its ID leads to `login`, the ID of the session
-    /// that replaces it in a login.
+    /// Ends the loaded session, following renewals of its ID. For a while its ID leads to `login`, the ID of the
+    /// session that replaces it in a login.
     pub(super) async fn delete_latest(&self, login: Option<&SessionId>) -> Result<Ending, Error> {
         let (records, domain) = (self.records, self.records.config.id_domain);
         let (session, was_asked) = self.work.with(|work| {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::super::config::ConflictPolicy;
-use super::super::loaded::{ClientId, Loaded, StoredSession};
+use super::super::loaded::{Binding, ClientId, Loaded, StoredSession};
 use super::super::replay::replay_onto;
 use super::super::retry::MAX_ATTEMPTS;
 use super::super::work::{SharedWork, Work};
@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::SessionEvent;
 use crate::record::Record;
+use crate::record::changes::Discarded;
 use crate::record::id::{IdDomain, SessionId};
 use crate::store::{Forward, StoreErrorKind};
 
@@ -93,6 +94,23 @@ impl<W: SharedWork> Commit<'_, W> {
             };
         }
         Err(Error::conflict())
+    }
+}
+
+impl Work {
+    /// Prepares the changes for a session that another login of the principal has left. That session is not the one
+    /// that an earlier logout of this request ended.
+    fn continue_login(&mut self, session: &Record) -> Discarded {
+        self.before_takeover = None;
+        if self.loaded.replaced_by().is_some() {
+            // The client may still have parts in cookies from before the login. After a second login their binding is
+            // unknown.
+            self.origin = Binding::before_first_login(session);
+        }
+        let kept = self.loaded.record().filter(|_| !self.changes.ends_session);
+        let former = kept.and_then(|record| record.principal.clone());
+        (self.changes.continues_login, self.changes.ends_session) = (true, false);
+        self.changes.begin_at_takeover(former.as_ref())
     }
 }
 
