@@ -27,7 +27,7 @@ enum Way {
     TakenOverMeanwhile,
     RevokedMeanwhile,
     ExpiredMeanwhile,
-    /// The same for state in the cookie with revocation, if more than a second has passed.
+    /// The same for state in the cookie with revocation.
     CookieLoggedOutMeanwhile,
     /// The ID has just died before the request.
     LoggedOutBefore,
@@ -259,11 +259,9 @@ impl Scene {
 /// What happens while the request is under way.
 async fn meanwhile(way: Way, app: &App, tab: &mut Browser) {
     match way {
-        Way::CookieLoggedOutMeanwhile => {
+        Way::LoggedOutMeanwhile | Way::CookieLoggedOutMeanwhile => {
             tab.visit(app, |session| async move { session.logout() }).await.value();
-            app.pass(Duration::from_secs(2));
         }
-        Way::LoggedOutMeanwhile => tab.visit(app, |session| async move { session.logout() }).await.value(),
         Way::LoggedInMeanwhile => tab.visit(app, |session| async move { session.login("alice") }).await.value(),
         Way::TakenOverMeanwhile => tab.visit(app, |session| async move { session.login("bob") }).await.value(),
         Way::RevokedMeanwhile => drop(app.layer.sessions().unwrap().revoke_all("alice").await.unwrap()),

@@ -185,15 +185,14 @@ impl Begun {
     }
 
     /// Stamps the record of a session that can be revoked. Returns `false` if another request has ended the session, as
-    /// far as this request asks for that: a login does, and a change that comes late.
+    /// far as this request asks for that: a login and a change do.
     async fn check_in(&mut self, list: RevocationList<'_>, now: Timestamp) -> Result<bool, Error> {
         let before = self.before.as_deref();
         let mut login = Login::None;
         if let Some(record) = self.record.as_deref().filter(|_| self.authenticates) {
             login = list.login(record, before, self.logs_in, now).await?;
         } else if let Some(before) = before
-            && (self.plan == Plan::Confirm || self.record.is_some())
-            && now.since(self.loaded_at) > RESEND_WINDOW
+            && (self.plan == Plan::Confirm || self.record.is_some() && self.plan != Plan::Touch)
             && list.end_of(before).await?.is_some()
         {
             return Ok(false);
