@@ -105,12 +105,12 @@ impl CookieState {
     /// [`SessionLayer::revocations`](crate::SessionLayer::revocations) returns an error.
     ///
     /// Cost: a request that uses its session makes one round trip to the store;
-    /// [`with_revocation_delay`](Self::with_revocation_delay) reduces this. A request that writes checks the session once
-    /// more, so that a logout during it is not undone. A login makes one more, a logout two more, and setting an
+    /// [`with_revocation_delay`](Self::with_revocation_delay) reduces this. A request that writes checks the session
+    /// once more, so that a logout during it is not undone. A login makes one more, a logout two more, and setting an
     /// absolute timeout longer than the layer's two more. A login or reauthentication in a session that is logged in
     /// already makes two more for the mark of the former one. A request without a valid session cookie does not reach
-    /// the store. If the store is unavailable, the response is 503 and the client keeps its cookie: a session that may have
-    /// been revoked is rejected.
+    /// the store. If the store is unavailable, the response is 503 and the client keeps its cookie: a session that may
+    /// have been revoked is rejected.
     ///
     /// For a minute after a session has ended, a request that comes with its cookie writes nothing: it fails with
     /// [`Ended`](crate::ErrorKind::Ended) (409) and sets no cookie, which could overwrite that of the next login. One
