@@ -60,12 +60,12 @@ pub enum SameSite {
 
 /// How long a browser keeps the cookie.
 ///
-/// This is a hint to the browser only, and apart from how long the session lasts: the server judges its timeouts in any
-/// case.
+/// This is only a hint to the browser. It does not change how long the session lasts: the server enforces the timeouts
+/// in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CookieLifetime {
-    /// Until the browser is closed, also that of a session with a longer timeout of its own. For shared computers.
+    /// Until the browser is closed, even if the session was given a longer timeout. For shared computers.
     BrowserSession,
     /// Until the browser is closed, or [persistent](Self::Persistent) if the session was given a longer idle or
     /// absolute timeout than the layer's, as for "remember me". The default.

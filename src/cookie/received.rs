@@ -1,4 +1,4 @@
-//! What a request says about its cookies, kept until the session is asked for.
+//! The `Cookie` headers of a request, kept until the handler uses the session.
 
 use std::slice;
 
