@@ -84,7 +84,7 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         let mapped = placed.and_then(|placed| placed.tables()).ok_or_else(|| Error::no_tables(T::NAME))?;
         let mapped: Option<&Mapped<D>> = mapped.as_any().downcast_ref();
         let mapped = mapped.ok_or_else(|| Error::no_tables(T::NAME))?;
-        if shared.with(|work| work.draft.unmoved(T::NAME, Medium::Tables).is_some()) {
+        if shared.with(|work| work.draft.is_unmoved(T::NAME, Medium::Tables)) {
             // Its rows are not in the tables yet.
             self.update(|_| ());
         }

@@ -37,9 +37,10 @@ impl Draft {
         self.forget_former(part, medium);
     }
 
-    /// Returns the key of a part that the record still holds although it lives elsewhere.
-    pub(crate) fn unmoved(&self, part: &str, medium: Medium) -> Option<Key> {
-        former_key(part, medium).filter(|key| self.get(key).is_some())
+    /// Returns whether the record still holds a part that lives elsewhere.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn is_unmoved(&self, part: &str, medium: Medium) -> bool {
+        former_key(part, medium).is_some_and(|key| self.get(&key).is_some())
     }
 
     /// Does again what a later change of a part did to its copy in the record.
