@@ -61,6 +61,8 @@ pub(crate) struct SealedSession {
     pub(crate) needs_seal: bool,
     /// When the request has loaded it.
     pub(crate) loaded_at: Timestamp,
+    /// A login has just taken this anonymous session along: the client has another cookie, or is about to get it.
+    pub(crate) is_taken_along: bool,
 }
 
 /// A session and the generation of its last login.
@@ -113,6 +115,18 @@ impl Loaded {
     /// Returns when the request has loaded the session from its cookie.
     pub(super) fn sealed_at(&self) -> Option<Timestamp> {
         if let Self::Sealed(sealed) = self { Some(sealed.loaded_at) } else { None }
+    }
+
+    /// Returns whether a login of another request has just taken the session along.
+    pub(super) fn is_taken_along(&self) -> bool {
+        matches!(self, Self::Sealed(SealedSession { is_taken_along: true, .. }))
+    }
+
+    /// Notes that a login of another request has just taken the session along.
+    pub(super) fn note_taken_along(&mut self) {
+        if let Self::Sealed(sealed) = self {
+            sealed.is_taken_along = true;
+        }
     }
 
     /// Returns the ID that has just replaced the request's in a login.

@@ -6,8 +6,10 @@
 //!
 //! 1. Each part is read under the former handle, and written under the new one. If this fails, the client keeps its
 //!    cookie and its parts. A part that cannot be decoded begins anew: it must not block the login.
-//! 2. A session that was logged in before is marked as ended, if it can be revoked: a logout after the login would not
-//!    reach its copies. If another request has ended it, the login is lost.
+//! 2. If it can be revoked, the session is marked under its former handle. One that was logged in before has ended: a
+//!    logout after the login would not reach its copies. An anonymous one cannot be written for a minute: a response on
+//!    its way would put its cookie in place of the login's. If another request has ended the session, the login is
+//!    lost.
 //! 3. The parts under the former handle are replaced by records without text. Missing parts get one too, so that a
 //!    request with the former handle cannot create them. If another request has changed or created a part since, it is
 //!    copied again. The changes are merged under any [`ConflictPolicy`], because the login has taken effect. A failure
@@ -177,11 +179,14 @@ impl CarryOver<'_> {
         replay_part(work, part, text, version)
     }
 
-    /// Marks the session as ended under its former handle, if it was logged in. An anonymous one needs no mark: its
-    /// copies show nothing of the login.
+    /// Marks the session as ended under its former handle, if it can be revoked.
     async fn end_former(&self) -> Result<(), Error> {
-        let Some(list) = self.list.filter(|_| self.before.principal.is_some()) else { return Ok(()) };
-        if list.replace(self.before, self.after.handle).await? { Ok(()) } else { Err(Error::ended()) }
+        let Some(list) = self.list else { return Ok(()) };
+        let is_live = match self.before.principal {
+            Some(_) => list.replace(self.before, self.after.handle).await?,
+            None => list.take_along(self.before).await?,
+        };
+        if is_live { Ok(()) } else { Err(Error::ended()) }
     }
 
     /// Replaces a part under the former handle by a record without text, even if it is missing.

@@ -38,9 +38,8 @@ pub(in crate::state) async fn load(
     match client.cookie.open(received, None, &config.timeouts, now) {
         Ok(opened) => {
             let chunks = opened.chunks;
-            let session =
-                SealedSession { record: Arc::new(opened.record), needs_seal: !opened.by_primary, loaded_at: now };
-            let loaded = Loaded::Sealed(session);
+            let (record, needs_seal) = (Arc::new(opened.record), !opened.by_primary);
+            let loaded = Loaded::Sealed(SealedSession { record, needs_seal, loaded_at: now, is_taken_along: false });
             match RevocationList::of_client(config, client) {
                 None => Ok((loaded, chunks)),
                 Some(list) => Ok((Box::pin(list.check(loaded)).await?, chunks)),
@@ -85,10 +84,14 @@ pub(in crate::state) async fn commit(
         return lose(config, work);
     };
     let list = RevocationList::of_client(config, client);
-    if let Some(list) = list
-        && !Box::pin(begun.check_in(list, now)).await?
-    {
-        return lose(config, work);
+    if let Some(list) = list {
+        if begun.ends_what_was_taken_along(list).await? {
+            work.with(|work| work.loaded.note_taken_along());
+            return lose(config, work);
+        }
+        if !Box::pin(begun.check_in(list, now)).await? {
+            return lose(config, work);
+        }
     }
     let cookies = begun.seal(config, &client.cookie, now)?;
     if let Some(list) = list
@@ -114,7 +117,8 @@ pub(in crate::state) async fn commit(
         match begun.record {
             Some(record) => {
                 let loaded_at = begun.loaded_at;
-                let loaded = Loaded::Sealed(SealedSession { record, needs_seal: false, loaded_at });
+                let session = SealedSession { record, needs_seal: false, loaded_at, is_taken_along: false };
+                let loaded = Loaded::Sealed(session);
                 work.note_written(begun.plan, loaded, begun.parts.as_ref())
             }
             None if begun.plan == Plan::Destroy => work.note_ended(),
@@ -142,9 +146,12 @@ impl Begun {
         }
         let loaded_at = work.loaded.sealed_at().unwrap_or(now);
         let plan = match work.plan(config, moment.may_set_cookie(), now) {
-            // Not requested by the handler. A late cookie could undo a logout.
+            // Not requested by the handler. A late cookie could undo a login or logout.
             Plan::Touch | Plan::Renew { .. }
-                if work.only_reads() && (moment != Moment::Response || now.since(loaded_at) > RESEND_WINDOW) =>
+                if work.only_reads()
+                    && (moment != Moment::Response
+                        || now.since(loaded_at) > RESEND_WINDOW
+                        || work.loaded.is_taken_along()) =>
             {
                 // A cookie that is bound to the session is sent only while that is live.
                 let binds = work.draft.external().is_some_and(ExternalParts::change_bound_cookie);
@@ -184,6 +191,14 @@ impl Begun {
         handles.is_some_and(|(before, after)| before.handle != after.handle)
     }
 
+    /// Returns `true` if the request ends an anonymous session that goes on after a login of another request.
+    async fn ends_what_was_taken_along(&self, list: RevocationList<'_>) -> Result<bool, Error> {
+        match self.ended.as_deref().filter(|ended| ended.principal.is_none() && !self.logs_in) {
+            Some(ended) => Ok(list.is_taken_along(ended).await?),
+            None => Ok(false),
+        }
+    }
+
     /// Stamps the record of a session that can be revoked. Returns `false` if another request has ended the session, as
     /// far as this request asks for that: a login and a change do.
     async fn check_in(&mut self, list: RevocationList<'_>, now: Timestamp) -> Result<bool, Error> {
@@ -193,7 +208,7 @@ impl Begun {
             login = list.login(record, before, self.logs_in, now).await?;
         } else if let Some(before) = before
             && (self.plan == Plan::Confirm || self.record.is_some() && self.plan != Plan::Touch)
-            && list.end_of(before).await?.is_some()
+            && list.has_ended(before).await?
         {
             return Ok(false);
         }

@@ -31,8 +31,9 @@ use crate::store::{ErasedStore, Store};
 /// - Each [login](crate::Session::login) and reauthentication gives the session another [handle](crate::Handle). A copy
 ///   of the cookie from before it reads none of the session's parts outside the cookie, and a logout with it does not
 ///   end the session, except within the [revocation delay](Self::with_revocation_delay).
-/// - If concurrent requests change the state, the last response to arrive wins; changes are not merged. So a request
-///   that is on its way while the visitor logs in can put the cookie of the anonymous session in place of the login's.
+/// - If concurrent requests change the state, the last response to arrive wins; changes are not merged. So a write that
+///   is on its way while the visitor logs in can put the cookie of the anonymous session in place of the login's. With
+///   revocation it fails with [`Ended`](crate::ErrorKind::Ended) (409), for a minute after the login.
 ///
 /// # Examples
 ///
@@ -106,21 +107,25 @@ impl CookieState {
     ///
     /// Cost: a request that uses its session makes one round trip to the store;
     /// [`with_revocation_delay`](Self::with_revocation_delay) reduces this. A request that writes checks the session
-    /// once more, so that a logout during it is not undone. A login makes one more, a logout two more, and setting an
-    /// absolute timeout longer than the layer's two more. A login or reauthentication in a session that is logged in
-    /// already makes two more for the mark of the former one. A request without a valid session cookie does not reach
-    /// the store. If the store is unavailable, the response is 503 and the client keeps its cookie: a session that may
-    /// have been revoked is rejected.
+    /// once more, so that a login or logout during it is not undone. A login makes one more, a logout two more, and
+    /// setting an absolute timeout longer than the layer's two more. For the mark of the former session, a login in an
+    /// anonymous session makes another one, and a login or reauthentication in one that is logged in already two. A
+    /// request without a valid session cookie does not reach the store. If the store is unavailable, the response is
+    /// 503 and the client keeps its cookie: a session that may have been revoked is rejected.
     ///
     /// For a minute after a session has ended, a request that comes with its cookie writes nothing: it fails with
     /// [`Ended`](crate::ErrorKind::Ended) (409) and sets no cookie, which could overwrite that of the next login. One
     /// that reads is anonymous, and a login begins another session. After that minute a write begins one too.
     ///
+    /// After a login the same holds for writes with the cookie of the anonymous session before it. Reads and logins
+    /// still use that session.
+    ///
     /// A mark is a small record. A logout leaves one, and so does each login or reauthentication of a session that was
-    /// logged in already. Such a mark stays for the absolute timeout of the layer, or the longest that the session was
-    /// ever given. Without an absolute timeout, and for sessions revoked through `Revocations`, it stays for 400 days.
-    /// A session that was not used for 400 days ends, whatever its timeouts. So the number of marks is bounded by the
-    /// logouts, these logins and the sessions with a longer timeout within that time.
+    /// logged in already. A login in an anonymous session leaves one for a minute. Any other mark stays for the
+    /// absolute timeout of the layer, or the longest that the session was ever given. Without an absolute timeout, and
+    /// for sessions revoked through `Revocations`, it stays for 400 days. A session that was not used for 400 days
+    /// ends, whatever its timeouts. So the number of marks is bounded by the logouts, these logins and the sessions
+    /// with a longer timeout within that time.
     ///
     /// # Security
     ///

@@ -96,7 +96,7 @@ impl<'p> PartWrite<'p> {
     /// Fails if the session has ended since it was loaded: a part created now would be unreachable.
     async fn check_revoked(&self) -> Result<(), Error> {
         match self.revocable {
-            Some((list, session)) if list.end_of(session).await?.is_some() => Err(Error::ended()),
+            Some((list, session)) if list.has_ended(session).await? => Err(Error::ended()),
             _ => Ok(()),
         }
     }

@@ -82,8 +82,8 @@ async fn destroy_ends_an_anonymous_session_with_one_mark() {
     let thief = browser.clone();
     node.faults.reset_calls();
     browser.visit(&node.app, |session| async move { session.destroy() }).await;
-    // A check of the session, then the mark, then the note of a longer lifetime.
-    assert_eq!((node.faults.calls(Call::Load), node.faults.calls(Call::Create), node.faults.all_calls()), (2, 1, 3));
+    // Two checks of the session, then the mark, then the note of a longer lifetime.
+    assert_eq!((node.faults.calls(Call::Load), node.faults.calls(Call::Create), node.faults.all_calls()), (3, 1, 4));
     assert!(!is_live(&node.app, &thief).await);
 }
 

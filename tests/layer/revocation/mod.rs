@@ -10,3 +10,4 @@ mod logout;
 mod long_sessions;
 mod round_trips;
 mod support;
+mod taken_along;

@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn cutoff(until: u64) -> Option<Cutoff> {
-        Some(Cutoff { until: Timestamp::from_millis(until), except: None, made_at: NOW })
+        Some(Cutoff { until: Timestamp::from_millis(until), ..Cutoff::of_ended(NOW) })
     }
 
     #[test]

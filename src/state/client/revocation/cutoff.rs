@@ -23,12 +23,14 @@ pub(super) struct Cutoff {
     pub(super) except: Option<(Handle, Timestamp)>,
     /// When it was made.
     pub(super) made_at: Timestamp,
+    /// A login has taken an anonymous session along. Its former cookie can still be read, and logged in with.
+    pub(super) by_login: bool,
 }
 
 impl Cutoff {
     /// Returns the cutoff of a session that ended at `made_at`.
     pub(super) fn of_ended(made_at: Timestamp) -> Self {
-        Self { until: Timestamp::from_millis(u64::MAX), except: None, made_at }
+        Self { until: Timestamp::from_millis(u64::MAX), except: None, made_at, by_login: false }
     }
 
     /// Returns `true` if the session is rejected.
@@ -63,7 +65,7 @@ impl Cutoff {
                 Some((Handle::from_bytes(base64url::decode_array(handle)?), time(SINCE)?))
             }
         };
-        Some(Self { until: record.created_at, except, made_at: time(MADE_AT)? })
+        Some(Self { until: record.created_at, except, made_at: time(MADE_AT)?, by_login: false })
     }
 }
 
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_cutoff_rejects_earlier_stamps_except_for_one_session_but_not_its_older_copies() {
-        let cutoff = Cutoff { until: at(10), except: None, made_at: at(9) };
+        let cutoff = Cutoff { until: at(10), except: None, made_at: at(9), by_login: false };
         assert_eq!([0, 10, 11].map(|stamp| cutoff.ends(&session(stamp))), [true, true, false]);
         let but_one = Cutoff { except: Some((SESSION, at(5))), ..cutoff };
         assert_eq!([4, 5, 10].map(|stamp| but_one.ends(&session(stamp))), [true, false, false]);
@@ -141,13 +143,16 @@ mod tests {
     fn a_cutoff_survives_a_round_trip_through_its_record() {
         let key = StoreKey::of_not_before("alice");
         for except in [None, Some((SESSION, at(7)))] {
-            let cutoff = Cutoff { until: at(1_735_689_600_123), except, made_at: at(1_735_689_540_122) };
+            let until = at(1_735_689_600_123);
+            let cutoff = Cutoff { until, except, made_at: at(1_735_689_540_122), by_login: false };
             let record = cutoff.to_record(&key, at(1_735_689_700_000));
             assert_eq!(Cutoff::from_record(&record), Some(cutoff));
             let bytes = Record::decode(&record.encode()).expect("the encoded record");
             assert_eq!(Cutoff::from_record(&bytes), Some(cutoff));
         }
-        let mut broken = Cutoff { until: at(1), except: Some((SESSION, at(7))), made_at: at(1) }.to_record(&key, at(2));
+        let except = Some((SESSION, at(7)));
+        let broken = Cutoff { until: at(1), except, made_at: at(1), by_login: false };
+        let mut broken = broken.to_record(&key, at(2));
         broken.values = Values::from_pairs([(MADE_AT, b"1".as_slice()), (EXCEPT, b"\"x\""), (SINCE, b"7")]);
         assert_eq!(Cutoff::from_record(&broken), None);
     }

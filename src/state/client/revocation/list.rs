@@ -20,7 +20,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::super::super::config::Config;
-use super::super::super::loaded::Loaded;
 use super::super::super::part::PartRecord;
 use super::super::super::retry::{Calls, MAX_ATTEMPTS, pause};
 use super::super::cookie_state::ClientState;
@@ -31,12 +30,15 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::{RevocationCause, SessionEvent};
 use crate::random;
-use crate::record::lifetime::{CLOCK_SKEW, Expiry, LONGEST_UNUSED};
+use crate::record::lifetime::{CLOCK_SKEW, LONGEST_UNUSED};
 use crate::record::{Handle, Record, StoreKey, Values, Version};
 use crate::store::{DecodeRecordError, Entry, Forward, Outcome, StoreError, StoreErrorKind};
 
 /// The value of a session's mark that names the session which continues it after a login.
 const SUCCESSOR: &str = "successor";
+
+/// The value of an anonymous session's mark that a login has left.
+const BY_LOGIN: &str = "by_login";
 
 /// Largest number of logins that are followed from an old handle of a session to its newest. Only a bound: no session
 /// logs in that often while the mark of its old handle lasts.
@@ -63,31 +65,6 @@ impl<'c> RevocationList<'c> {
         client.revocation.as_ref().map(|revocation| Self::new(config, revocation))
     }
 
-    /// Returns the loaded session, or what the request has loaded if that has ended.
-    pub(in crate::state::client) async fn check(self, loaded: Loaded) -> Result<Loaded, Error> {
-        let Some(record) = loaded.record() else { return Ok(loaded) };
-        let now = self.config.now();
-        if now >= record.last_seen_at.after(LONGEST_UNUSED) {
-            // No mark is older than this.
-            self.config.tell(&SessionEvent::Expired { session: record.handle, expiry: Expiry::Idle });
-            return Ok(Loaded::Nothing);
-        }
-        let Some(ended_at) = self.end_of(record).await? else { return Ok(loaded) };
-        self.config.tell(&SessionEvent::RetiredIdUsed);
-        Ok(if now < ended_at.after(Forward::JUST_DIED) { Loaded::Dead { successor: None } } else { Loaded::Nothing })
-    }
-
-    /// Returns when a session has ended, if it has.
-    pub(in crate::state::client) async fn end_of(self, session: &Record) -> Result<Option<Timestamp>, StoreError> {
-        let mark = self.recall(StoreKey::of_ended(session.handle), read_mark);
-        let limits = match &session.principal {
-            Some(principal) => both(mark, self.recall(StoreKey::of_not_before(principal), Cutoff::from_record)).await?,
-            None => (mark.await?, None),
-        };
-        let ends = [limits.0, limits.1].into_iter().flatten().filter(|limit| limit.ends(session));
-        Ok(ends.map(|limit| limit.made_at).min())
-    }
-
     /// Returns the stamp for the record of a login, or a reauthentication, in a session: later than all earlier
     /// revocations of its principal. A revoked session can be logged in again, but not reauthenticated.
     pub(in crate::state::client) async fn login(
@@ -107,7 +84,7 @@ impl<'c> RevocationList<'c> {
         if !logs_in && session.is_some_and(is_revoked) {
             return Ok(Login::InEnded);
         }
-        if let Some(session) = session.filter(|_| ended.is_some())
+        if let Some(session) = session.filter(|_| ended.is_some_and(|end| !end.by_login))
             && !self.is_replaced_by(StoreKey::of_ended(session.handle), record.handle).await?
         {
             return Ok(Login::InEnded);
@@ -160,6 +137,20 @@ impl<'c> RevocationList<'c> {
         if let Err(error) = self.keep_as_long_as_noted(key, session.handle, life).await {
             self.config.tell(&SessionEvent::StoreFailed { error });
         }
+        Ok(true)
+    }
+
+    /// Marks an anonymous session as taken along by a login, for as long as requests with its former cookie may be on
+    /// their way. Returns `false` if another request has ended it.
+    pub(in crate::state::client) async fn take_along(self, session: &Record) -> Result<bool, Error> {
+        let (key, now) = (StoreKey::of_ended(session.handle), self.config.now());
+        let mut mark = Record::new(handle_of(&key), now, now.after(Forward::JUST_DIED));
+        mark.values = Values::from_pairs([(BY_LOGIN, b"true".as_slice())]);
+        let mark = Arc::new(mark);
+        if !self.calls().ask(|store| store.create(&key, Arc::clone(&mark), now)).await? {
+            return Ok(self.find(key, read_mark).await?.is_none_or(|end| end.by_login));
+        }
+        self.note(key, read_mark(&mark), now);
         Ok(true)
     }
 
@@ -268,6 +259,7 @@ impl<'c> RevocationList<'c> {
                 .filter(|session| before.is_none_or(|before| !before.ends(session)))
                 .map(|session| (session.handle, stamp_of(session))),
             made_at: now,
+            by_login: false,
         };
         let mark = u32::from_ne_bytes(random::nonce());
         let mut record = limit.to_record(key, now.after(LONGEST_UNUSED).after(CLOCK_SKEW));
@@ -296,7 +288,7 @@ impl<'c> RevocationList<'c> {
     }
 
     /// Returns the cutoff under a key, from the cache or else from the store.
-    async fn recall(self, key: StoreKey, read: Read) -> Result<Option<Cutoff>, StoreError> {
+    pub(super) async fn recall(self, key: StoreKey, read: Read) -> Result<Option<Cutoff>, StoreError> {
         let Revocation { cache, delay, .. } = self.revocation;
         let recalled = if delay.is_zero() { None } else { cache.recall(&key, *delay, self.config.now()) };
         match recalled {
@@ -332,8 +324,8 @@ impl<'c> RevocationList<'c> {
 }
 
 /// The presence of a mark ends the session.
-fn read_mark(mark: &Record) -> Option<Cutoff> {
-    Some(Cutoff::of_ended(mark.created_at))
+pub(super) fn read_mark(mark: &Record) -> Option<Cutoff> {
+    Some(Cutoff { by_login: mark.values.get(BY_LOGIN).is_some(), ..Cutoff::of_ended(mark.created_at) })
 }
 
 /// Returns the session that continues the one of a mark after a login.
@@ -352,7 +344,7 @@ fn just_after(time: Timestamp) -> Timestamp {
 }
 
 /// Waits for two futures concurrently.
-async fn both<A, B, E>(
+pub(super) async fn both<A, B, E>(
     one: impl Future<Output = Result<A, E>>,
     other: impl Future<Output = Result<B, E>>,
 ) -> Result<(A, B), E> {

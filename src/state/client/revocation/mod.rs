@@ -1,6 +1,7 @@
 //! Revokes sessions in cookies, with marks in a store.
 
 mod cache;
+mod check;
 mod cutoff;
 mod list;
 mod settings;
