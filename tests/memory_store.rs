@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_state::store::{
-    Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Values, Version,
+    Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreErrorKind, StoreKey, Touch, Values, Version,
 };
 use session_state::{MemoryStore, Timestamp};
 
@@ -79,7 +79,10 @@ async fn a_full_store_makes_room_after_the_clock_was_set_back() {
 #[tokio::test]
 async fn a_full_store_still_serves_its_sessions() {
     let store = holding(1, 1).await;
-    store.touch(&key(0), Version::FIRST, NOW, NOW.after(2 * HOUR), NOW).await.expect("a touch needs no room");
+    store
+        .touch(&key(0), Touch { expected: Version::FIRST, last_seen_at: NOW, expires_at: NOW.after(2 * HOUR) }, NOW)
+        .await
+        .expect("a touch needs no room");
     let outcome = store.update(&key(0), Version::FIRST, record(), NOW).await;
     assert_eq!(outcome.expect("an update needs no room"), Outcome::Done);
     let outcome = store.renew(renewal(0, 1), NOW).await;

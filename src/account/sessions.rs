@@ -19,7 +19,7 @@ impl SessionLayer {
     /// # Errors
     ///
     /// [`ConfigError`] when the state lives in the cookie, where it cannot be listed, or in a store that does not
-    /// [find sessions by their principal](crate::store::Store::FINDS_PRINCIPALS), such as memcached.
+    /// [find sessions by their principal](crate::store::FindPrincipals), such as memcached.
     ///
     /// # Examples
     ///

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::answer::Answer;
+use super::entry::{Entry, Forward};
 use super::error::StoreError;
+use super::principals::{ErasedPrincipals, PrincipalFinder};
 use crate::clock::Timestamp;
 use crate::record::{Handle, Record, StoreKey, Version};
 
@@ -24,15 +26,10 @@ use crate::record::{Handle, Record, StoreKey, Version};
 /// The layer drops a call that takes longer than its store timeout. A call that is dropped has either taken place as a
 /// whole or not at all.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Whether a call may have to wait. The default is `true`.
+    /// Whether every call is ready at its first poll, as in memory. The default is `false`.
     ///
-    /// A store whose calls are always ready at the first poll, such as one in memory, sets `false` and saves an
-    /// allocation for each call. A call that waits all the same fails.
-    const WAITS: bool = true;
-
-    /// Whether the store finds sessions by their principal, with [`list`](Self::list), [`count`](Self::count) and
-    /// [`revoke`](Self::revoke). The default is `false`, and these calls fail.
-    const FINDS_PRINCIPALS: bool = false;
+    /// `true` saves an allocation for each call. A call that waits all the same fails.
+    const NEVER_WAITS: bool = false;
 
     /// Returns the name of the kind of store for errors and events, such as `memory`.
     fn name(&self) -> &'static str;
@@ -63,7 +60,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
-    /// Extends the deadline of the live record under `key`, if its version is `expected`. The version stays.
+    /// Extends the deadline of the live record under `key`, if its version is the expected one. The version stays.
     ///
     /// Neither of the two times moves backwards. With another version the call changes nothing: another request has
     /// written the record, including its deadline. [`Done`](Outcome::Done) and [`Conflict`](Outcome::Conflict) mean
@@ -71,9 +68,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn touch(
         &self,
         key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
+        touch: Touch,
         now: Timestamp,
     ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
@@ -103,6 +98,30 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         std::future::ready(Ok(0))
     }
 
+    /// Returns the store as one that finds sessions by their principal, with `Some(PrincipalFinder::of(self))`.
+    ///
+    /// The default is `None`: [`SessionLayer::sessions`](crate::SessionLayer::sessions) and
+    /// [`with_max_sessions`](crate::SessionLayer::with_max_sessions) are errors then.
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        None
+    }
+}
+
+/// A [`Store`] that finds sessions by their principal, for [`SessionLayer::sessions`](crate::SessionLayer::sessions)
+/// and [`with_max_sessions`](crate::SessionLayer::with_max_sessions).
+///
+/// Such a store returns itself from [`Store::principals`]. Its index is never stale: a call finds exactly what the
+/// calls that ended before it have written. Principals are compared byte by byte. During a renewal the session is found
+/// exactly once.
+///
+/// # Errors
+///
+/// As for [`Store`](Store#errors).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not find sessions by their principal",
+    note = "implement `FindPrincipals`, or run the conformance suite `without principals`"
+)]
+pub trait FindPrincipals: Store {
     /// Returns up to `limit` live sessions of a principal in the order of their [handles](Record::handle), from the
     /// first handle that is greater than `after`.
     ///
@@ -114,19 +133,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         after: Option<&Handle>,
         limit: usize,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Arc<Record>>, StoreError>> + Send {
-        let _ = (principal, after, limit, now);
-        std::future::ready(Err(StoreError::unsupported(self.name())))
-    }
+    ) -> impl Future<Output = Result<Vec<Arc<Record>>, StoreError>> + Send;
 
     /// Returns the number of live sessions of a principal.
-    fn count(&self, principal: &str, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send {
-        let _ = (principal, now);
-        std::future::ready(Err(StoreError::unsupported(self.name())))
-    }
+    fn count(&self, principal: &str, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
     /// Deletes the live sessions of a principal that have one of these handles, whatever their versions and even if
-    /// they are renewed meanwhile. Leaves `forward` under the key of each, as [`delete`](Self::delete) does. Returns
+    /// they are renewed meanwhile. Leaves `forward` under the key of each, as [`delete`](Store::delete) does. Returns
     /// the handles of the sessions that this call deleted.
     ///
     /// The layer passes at most a hundred handles.
@@ -134,73 +147,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Handle>, StoreError>> + Send {
-        let _ = (principal, sessions, forward, now);
-        std::future::ready(Err(StoreError::unsupported(self.name())))
-    }
+    ) -> impl Future<Output = Result<Vec<Handle>, StoreError>> + Send;
 }
 
-/// The entry under a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// A session.
-    Live(Arc<Record>),
-    /// A session that was renewed and is under another key, or that has ended.
-    Retired(Forward),
-}
-
-impl Entry {
-    /// Returns whether the entry has expired at `now`.
-    #[must_use]
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        match self {
-            Self::Live(record) => record.is_expired(now),
-            Self::Retired(forward) => now >= forward.expires_at,
-        }
-    }
-}
-
-/// The entry that a renewal leaves under the old key of a session, and an end under its last key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Forward {
-    /// The new ID, sealed so that only a holder of the old ID can open it. `None` if the session has ended.
-    pub successor: Option<[u8; 32]>,
-    /// Until when the old ID leads to its successor. 0 if it died at once: if that was in a login, it leads there for
-    /// one purpose alone, another login of the same principal.
-    pub grace_until: Timestamp,
-    /// Until when the forward is kept, to detect a use of the old ID after its death.
+/// A use of a session, which extends its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The version that the session must have.
+    pub expected: Version,
+    /// The time of the use.
+    pub last_seen_at: Timestamp,
+    /// The new deadline.
     pub expires_at: Timestamp,
-}
-
-impl Forward {
-    /// The `grace_until` of an ID that died at once.
-    pub(crate) const NO_GRACE: Timestamp = Timestamp::from_millis(0);
-
-    /// How long after its death an ID is known to have just died. A request that still comes with it was sent before
-    /// the client got the response of the request that ended or replaced it: what it writes is rejected, since a new
-    /// session's cookie would overwrite the client's.
-    pub(crate) const JUST_DIED: Duration = Duration::from_secs(60);
-
-    /// Returns the forward that a session leaves which has ended.
-    pub(crate) fn ended(now: Timestamp) -> Self {
-        Self { successor: None, grace_until: Self::NO_GRACE, expires_at: now.after(Self::JUST_DIED) }
-    }
-
-    /// Returns `true` if the old ID has had no grace.
-    pub(crate) fn died_at_once(&self) -> bool {
-        self.grace_until == Self::NO_GRACE
-    }
-}
-
-impl fmt::Debug for Forward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forward")
-            .field("grace_until", &self.grace_until)
-            .field("expires_at", &self.expires_at)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A session's move from one key to another.
@@ -231,4 +191,48 @@ pub enum Outcome {
     Retired(Forward),
     /// The call had no effect: the key has no live entry.
     Gone,
+}
+
+/// Makes a call of a store.
+#[inline]
+pub(super) fn answer<'a, S: Store, T>(
+    store: &S,
+    operation: &'static str,
+    call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> Answer<'a, T> {
+    Answer::of(store.name(), S::NEVER_WAITS, operation, call)
+}
+
+impl<'s> PrincipalFinder<'s> {
+    /// Returns the finder of a store.
+    #[must_use]
+    pub fn of(store: &'s impl FindPrincipals) -> Self {
+        Self(store)
+    }
+}
+
+impl<S: FindPrincipals> ErasedPrincipals for S {
+    fn list<'a>(
+        &'a self,
+        principal: &'a str,
+        after: Option<&'a Handle>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<Arc<Record>>> {
+        answer(self, "list", FindPrincipals::list(self, principal, after, limit, now))
+    }
+
+    fn count<'a>(&'a self, principal: &'a str, now: Timestamp) -> Answer<'a, usize> {
+        answer(self, "count", FindPrincipals::count(self, principal, now))
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        principal: &'a str,
+        sessions: &'a [Handle],
+        forward: Forward,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<Handle>> {
+        answer(self, "revoke", FindPrincipals::revoke(self, principal, sessions, forward, now))
+    }
 }

@@ -19,12 +19,14 @@
 //!    taken, an `update` the conflicting record, a `renew` its own forward, a `delete` that nothing is there. A store
 //!    does not retry by itself; the layer does, once, and recognizes its own writes by their
 //!    [version](Record::version).
-//! 7. A store that [finds sessions by their principal](Store::FINDS_PRINCIPALS) has an index that is never stale: a
+//! 7. A store that [finds sessions by their principal](FindPrincipals) has an index that is never stale: a
 //!    call finds exactly what the calls that ended before it have written. Principals are compared byte by byte. During
 //!    a renewal the session is found exactly once.
 //!
 //! The suite in `test_kit::conformance` (feature `test-kit`) tests a store against these rules.
+mod answer;
 mod contract;
+mod entry;
 mod erased;
 mod error;
 #[cfg(feature = "memcached")]
@@ -32,6 +34,7 @@ mod memcached;
 mod memory;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod principals;
 mod record_call;
 #[cfg(feature = "redis")]
 mod redis;
@@ -41,14 +44,17 @@ mod span;
 pub(crate) mod sql;
 
 pub use crate::record::{DecodeRecordError, Generation, Handle, ParseHandleError, Record, StoreKey, Values, Version};
-pub use contract::{Entry, Forward, Outcome, Renewal, Store};
-pub(crate) use erased::{Answer, ErasedStore, Limited};
+pub(crate) use answer::{Answer, Limited};
+pub use contract::{FindPrincipals, Outcome, Renewal, Store, Touch};
+pub use entry::{Entry, Forward};
+pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "memcached")]
 pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongodbStore;
+pub use principals::PrincipalFinder;
 pub(crate) use record_call::RecordCall;
 #[cfg(feature = "redis")]
 pub use redis::{RedisConnection, RedisStore};

@@ -6,7 +6,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{
+    Entry, FindPrincipals, Forward, Handle, Outcome, PrincipalFinder, Record, Renewal, Store, StoreError, StoreKey,
+    Touch, Version,
+};
 
 /// [`Store`] that wraps another one, counts its calls and makes them fail on demand.
 ///
@@ -73,6 +76,10 @@ impl<S: Store> FaultyStore<S> {
                 answer.and(Err(self.injected()))
             }
         }
+    }
+
+    fn finder(&self) -> Result<PrincipalFinder<'_>, StoreError> {
+        self.inner.principals().ok_or_else(|| StoreError::unsupported(self.inner.name()))
     }
 
     fn injected(&self) -> StoreError {
@@ -199,8 +206,6 @@ impl fmt::Display for InjectedFault {
 impl StdError for InjectedFault {}
 
 impl<S: Store> Store for FaultyStore<S> {
-    const FINDS_PRINCIPALS: bool = S::FINDS_PRINCIPALS;
-
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -223,15 +228,8 @@ impl<S: Store> Store for FaultyStore<S> {
         self.through(Call::Update, self.inner.update(key, expected, record, now)).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
-        self.through(Call::Touch, self.inner.touch(key, expected, last_seen_at, expires_at, now)).await
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.through(Call::Touch, self.inner.touch(key, touch, now)).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
@@ -246,6 +244,12 @@ impl<S: Store> Store for FaultyStore<S> {
         self.through(Call::Sweep, self.inner.sweep(now, limit)).await
     }
 
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        self.inner.principals().is_some().then(|| PrincipalFinder::of(self))
+    }
+}
+
+impl<S: Store> FindPrincipals for FaultyStore<S> {
     async fn list(
         &self,
         principal: &str,
@@ -253,21 +257,21 @@ impl<S: Store> Store for FaultyStore<S> {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Arc<Record>>, StoreError> {
-        self.through(Call::List, self.inner.list(principal, after, limit, now)).await
+        self.through(Call::List, self.finder()?.list(principal, after, limit, now)).await
     }
 
     async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
-        self.through(Call::Count, self.inner.count(principal, now)).await
+        self.through(Call::Count, self.finder()?.count(principal, now)).await
     }
 
     async fn revoke(
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        self.through(Call::Revoke, self.inner.revoke(principal, sessions, forward, now)).await
+        self.through(Call::Revoke, self.finder()?.revoke(principal, sessions, forward, now)).await
     }
 }
 
@@ -340,9 +344,17 @@ mod tests {
         assert!(answer(store.create(&KEY, record(), NOW)).expect("an answer").is_ok());
         faults.next_of(Call::Touch, 3, Fault::Refuse);
         assert!(answer(store.load(&KEY, NOW)).expect("an answer").is_ok());
-        assert!(answer(store.touch(&KEY, Version::FIRST, NOW, NOW, NOW)).expect("an answer").is_err());
+        assert!(
+            answer(store.touch(&KEY, Touch { expected: Version::FIRST, last_seen_at: NOW, expires_at: NOW }, NOW))
+                .expect("an answer")
+                .is_err()
+        );
         faults.heal();
-        assert!(answer(store.touch(&KEY, Version::FIRST, NOW, NOW, NOW)).expect("an answer").is_ok());
+        assert!(
+            answer(store.touch(&KEY, Touch { expected: Version::FIRST, last_seen_at: NOW, expires_at: NOW }, NOW))
+                .expect("an answer")
+                .is_ok()
+        );
     }
 
     #[test]

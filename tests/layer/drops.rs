@@ -219,7 +219,11 @@ impl Scene {
         let steps = Steps::new();
         let paused = || Paused::new(store.clone(), steps.clone());
         let layer = SessionLayer::server(paused()).with_part::<Notes>(InStore::new(paused())).unwrap();
-        let layer = if S::FINDS_PRINCIPALS { layer.with_max_sessions(LIMIT, plan.when_full()).unwrap() } else { layer };
+        let layer = if store.principals().is_some() {
+            layer.with_max_sessions(LIMIT, plan.when_full()).unwrap()
+        } else {
+            layer
+        };
         let layer = layer.with_touch_interval(Duration::from_secs(60)).with_idle_timeout(DAY);
         // The system clock, which the server uses to expire entries.
         let app = App::on_system_time(layer);

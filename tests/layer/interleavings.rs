@@ -20,7 +20,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::StatusCode;
-use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{
+    Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Touch, Version,
+};
 use session_state::{CookieConfig, CookieLifetime, ErrorKind, MemoryStore, Session, SessionLayer, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 
@@ -118,16 +120,9 @@ impl Store for Gated {
         self.store.update(key, expected, record, now).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
         self.turn().await;
-        self.store.touch(key, expected, last_seen_at, expires_at, now).await
+        self.store.touch(key, touch, now).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {

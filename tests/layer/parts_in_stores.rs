@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Touch, Version};
 use session_state::test_kit::{Call, Fault, Faults, FaultyStore};
 use session_state::{
     Clock as _, ConflictPolicy, CookieState, ErrorKind, Handle, InStore, KeyRing, MemoryStore, Part, Session,
@@ -278,15 +278,8 @@ impl Store for Meddled {
         Err(StoreError::failed("meddled", "the reply is lost"))
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
-        self.inner.touch(key, expected, last_seen_at, expires_at, now).await
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.inner.touch(key, touch, now).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use session_state::Timestamp;
-use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey};
+use session_state::store::{
+    Entry, FindPrincipals, Forward, Handle, Outcome, PrincipalFinder, Record, Renewal, Store, StoreError, StoreKey,
+    Touch,
+};
 use session_state::test_kit::Call;
 use tokio::sync::Semaphore;
 
@@ -41,6 +44,10 @@ impl<S: Store, P: Pauses> Paused<S, P> {
         Self { store, pauses }
     }
 
+    fn finder(&self) -> Result<PrincipalFinder<'_>, StoreError> {
+        self.store.principals().ok_or_else(|| StoreError::unsupported(self.store.name()))
+    }
+
     async fn through<T>(
         &self,
         call: Call,
@@ -54,8 +61,6 @@ impl<S: Store, P: Pauses> Paused<S, P> {
 }
 
 impl<S: Store, P: Pauses> Store for Paused<S, P> {
-    const FINDS_PRINCIPALS: bool = S::FINDS_PRINCIPALS;
-
     fn name(&self) -> &'static str {
         self.store.name()
     }
@@ -78,15 +83,8 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
         self.through(Call::Update, self.store.update(key, expected, record, now)).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: session_state::store::Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
-        self.through(Call::Touch, self.store.touch(key, expected, last_seen_at, expires_at, now)).await
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.through(Call::Touch, self.store.touch(key, touch, now)).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
@@ -101,6 +99,12 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
         self.through(Call::Sweep, self.store.sweep(now, limit)).await
     }
 
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        self.store.principals().is_some().then(|| PrincipalFinder::of(self))
+    }
+}
+
+impl<S: Store, P: Pauses> FindPrincipals for Paused<S, P> {
     async fn list(
         &self,
         principal: &str,
@@ -108,21 +112,21 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Arc<Record>>, StoreError> {
-        self.through(Call::List, self.store.list(principal, after, limit, now)).await
+        self.through(Call::List, self.finder()?.list(principal, after, limit, now)).await
     }
 
     async fn count(&self, principal: &str, now: Timestamp) -> Result<usize, StoreError> {
-        self.through(Call::Count, self.store.count(principal, now)).await
+        self.through(Call::Count, self.finder()?.count(principal, now)).await
     }
 
     async fn revoke(
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        self.through(Call::Revoke, self.store.revoke(principal, sessions, forward, now)).await
+        self.through(Call::Revoke, self.finder()?.revoke(principal, sessions, forward, now)).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Touch, Version};
 use session_state::{MemoryStore, SessionLayer, Timestamp};
 
 use crate::browser::{App, Browser};
@@ -35,15 +35,8 @@ impl Store for Resending {
         self.0.update(key, expected, record, now).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
-        self.0.touch(key, expected, last_seen_at, expires_at, now).await
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.0.touch(key, touch, now).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {

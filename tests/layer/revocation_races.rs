@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Touch, Version};
 use session_state::{CookieState, ErrorKind, KeyRing, MemoryStore, Revocations, Session, SessionLayer, Timestamp};
 
 use crate::browser::{App, Browser, Visit};
@@ -56,16 +56,9 @@ impl Store for Slow {
         self.0.update(key, expected, record, now).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
         turn().await;
-        self.0.touch(key, expected, last_seen_at, expires_at, now).await
+        self.0.touch(key, touch, now).await
     }
 
     async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {

@@ -9,7 +9,7 @@ use crate::drops::{Place, Plan, requests_that_are_dropped_keep_nobody_waiting};
 
 async fn try_all<S: Store + Clone>(store: S) {
     requests_that_are_dropped_keep_nobody_waiting(store.clone(), Plan::BASIC, Place::Step).await;
-    if S::FINDS_PRINCIPALS {
+    if store.principals().is_some() {
         requests_that_are_dropped_keep_nobody_waiting(store, Plan::OF_PRINCIPALS, Place::Step).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey, Values, Version};
+use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey, Touch, Values, Version};
 use session_state::{Clock as _, SystemClock, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -78,7 +78,15 @@ pub(crate) async fn assert_dropped_calls_do_not_answer(store: &impl Store, proxy
         let dropped = async {
             match n % 3 {
                 0 => drop(store.load(&key(n), now()).await),
-                1 => drop(store.touch(&key(n), Version::FIRST, now(), now().after(HOUR), now()).await),
+                1 => drop(
+                    store
+                        .touch(
+                            &key(n),
+                            Touch { expected: Version::FIRST, last_seen_at: now(), expires_at: now().after(HOUR) },
+                            now(),
+                        )
+                        .await,
+                ),
                 _ => drop(store.delete(&key(n), None, now()).await),
             }
         };
@@ -110,7 +118,13 @@ pub(crate) async fn assert_no_revival<S: Store + Clone>(nodes: &[S], rounds: u64
                 if n == 1 {
                     node.renew(renewal(old, new, &loaded), now()).await.unwrap();
                 } else if n < tasks / 2 {
-                    node.touch(&old, loaded.version, now(), now().after(HOUR), now()).await.unwrap();
+                    node.touch(
+                        &old,
+                        Touch { expected: loaded.version, last_seen_at: now(), expires_at: now().after(HOUR) },
+                        now(),
+                    )
+                    .await
+                    .unwrap();
                 } else {
                     let outcome = node.update(&old, loaded.version, next(&loaded, 5), now()).await.unwrap();
                     if let (Outcome::Retired(_), Some(moved)) = (outcome, live(&node, &new).await) {

@@ -85,7 +85,9 @@ pub(in crate::state) async fn commit(
     };
     let list = RevocationList::of_client(config, client);
     if let Some(list) = list {
-        if begun.ends_what_was_taken_along(list).await? {
+        if let Some(ended) = begun.ended_anonymous()
+            && Box::pin(list.is_taken_along(ended)).await?
+        {
             work.with(|work| work.loaded.note_taken_along());
             return lose(config, work);
         }
@@ -191,12 +193,9 @@ impl Begun {
         handles.is_some_and(|(before, after)| before.handle != after.handle)
     }
 
-    /// Returns `true` if the request ends an anonymous session that goes on after a login of another request.
-    async fn ends_what_was_taken_along(&self, list: RevocationList<'_>) -> Result<bool, Error> {
-        match self.ended.as_deref().filter(|ended| ended.principal.is_none() && !self.logs_in) {
-            Some(ended) => Ok(list.is_taken_along(ended).await?),
-            None => Ok(false),
-        }
+    /// Returns the anonymous session that the request ends without a login.
+    fn ended_anonymous(&self) -> Option<&Record> {
+        self.ended.as_deref().filter(|ended| ended.principal.is_none() && !self.logs_in)
     }
 
     /// Stamps the record of a session that can be revoked. Returns `false` if another request has ended the session, as

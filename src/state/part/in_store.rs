@@ -25,7 +25,7 @@ use crate::record::external::{PartRef, Prepared, Slot};
 use crate::record::json_text::JsonText;
 use crate::record::{Handle, Record, StoreKey, Values, Version};
 use crate::seal::AtRest;
-use crate::store::{Entry, Forward, Outcome, StoreError, StoreErrorKind};
+use crate::store::{Entry, Forward, Outcome, StoreError, StoreErrorKind, Touch};
 
 /// The record of a part of one session.
 pub(crate) struct PartRecord<'c> {
@@ -309,7 +309,10 @@ impl<'c> PartRecord<'c> {
     /// Moves the deadline of the record, if it has this version.
     pub(crate) async fn touch(&self, version: Version, expires_at: Timestamp) -> Result<bool, Error> {
         let now = self.config.now();
-        let touched = self.calls.ask(|store| store.touch(&self.key, version, now, expires_at, now)).await;
+        let touched = self
+            .calls
+            .ask(|store| store.touch(&self.key, Touch { expected: version, last_seen_at: now, expires_at }, now))
+            .await;
         touched.map(|outcome| outcome == Outcome::Done).map_err(|error| self.error(error))
     }
 

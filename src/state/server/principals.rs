@@ -33,7 +33,7 @@ impl<'c> Principals<'c> {
                 "sessions in cookies cannot be listed: keep the state in a store, or use `revocations`",
             ));
         };
-        if !server.store.finds_principals() {
+        if server.store.principals().is_none() {
             let store = server.store.name();
             return Err(ConfigError::new(format!("the {store} store does not find sessions by their principal")));
         }
@@ -105,7 +105,7 @@ impl<'c> Principals<'c> {
         for batch in sessions.chunks(BATCH) {
             let now = self.config.now();
             let revoked =
-                self.calls().ask_noting_repeat(|store| store.revoke(principal, batch, Some(Forward::ended(now)), now));
+                self.calls().ask_noting_repeat(|store| store.revoke(principal, batch, Forward::ended(now), now));
             let (mut ended, was_repeated) = revoked.await?;
             if was_repeated {
                 // All of them existed before and none is left: the call whose reply was lost has ended the others.

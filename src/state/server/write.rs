@@ -22,7 +22,7 @@ use crate::record::external::ExternalParts;
 use crate::record::id::SessionId;
 use crate::record::plan::Plan;
 use crate::record::version::Stamp;
-use crate::store::{Forward, Outcome};
+use crate::store::{Forward, Outcome, Touch};
 
 /// Longest lifetime of a forward. Without this cap, a months-long session would leave thousands of forwards.
 const LONGEST_FORWARD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -73,7 +73,12 @@ impl<W: SharedWork> Commit<'_, W> {
             Some(outcome) => Ok(outcome),
             None => {
                 let (key, version) = (session.id.store_key(), session.record.version);
-                self.records.calls().ask(|_| store.touch(key, version, times.0, times.1, now)).await
+                self.records
+                    .calls()
+                    .ask(|_| {
+                        store.touch(key, Touch { expected: version, last_seen_at: times.0, expires_at: times.1 }, now)
+                    })
+                    .await
             }
         };
         let cookie = match touched.map(WriteOutcome::from) {

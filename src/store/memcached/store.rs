@@ -9,7 +9,9 @@ use super::pool::Pool;
 use super::recent::Recent;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreErrorKind, StoreKey, Version};
+use crate::store::{
+    Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreErrorKind, StoreKey, Touch, Version,
+};
 
 const DEFAULT_PORT: u16 = 11_211;
 const DEFAULT_CONNECTIONS: usize = 32;
@@ -34,7 +36,7 @@ const MAX_PREFIX: usize = 200;
 ///
 /// # No lists of sessions
 ///
-/// The store does not [find the sessions of a principal](Store::FINDS_PRINCIPALS): it neither lists nor counts nor
+/// The store does not [find the sessions of a principal](crate::store::FindPrincipals): it neither lists nor counts nor
 /// revokes them. memcached has no index; an index of our own would be an item that can be evicted while its sessions
 /// live on, and "log out everywhere" would then leave a session alive. Use another store for lists of devices,
 /// revocation and a limit of sessions.
@@ -231,14 +233,8 @@ impl Store for MemcachedStore {
         self.change(key, Some(expected), now, |_| Change::Put(value.borrow())).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        let Touch { expected, last_seen_at, expires_at } = touch;
         let touched = |record: &Record| Record {
             last_seen_at: record.last_seen_at.max(last_seen_at),
             expires_at: record.expires_at.max(expires_at),

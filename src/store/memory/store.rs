@@ -8,7 +8,10 @@ use std::time::Duration;
 use super::index::Index;
 use super::shard::{SHARDS, Shard, Slot, shard_index};
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{
+    Entry, FindPrincipals, Forward, Handle, Outcome, PrincipalFinder, Record, Renewal, Store, StoreError, StoreKey,
+    Touch, Version,
+};
 
 const NAME: &str = "memory";
 
@@ -201,8 +204,7 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    const WAITS: bool = false;
-    const FINDS_PRINCIPALS: bool = true;
+    const NEVER_WAITS: bool = true;
 
     fn name(&self) -> &'static str {
         NAME
@@ -257,14 +259,8 @@ impl Store for MemoryStore {
         Ok(Outcome::Done)
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        let Touch { expected, last_seen_at, expires_at } = touch;
         let mut shard = self.shard(key);
         match live_of_version(shard.get_mut(key), expected, now) {
             Ok(current) => {
@@ -314,6 +310,12 @@ impl Store for MemoryStore {
         Ok(self.sweep_at(now, limit))
     }
 
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        Some(PrincipalFinder::of(self))
+    }
+}
+
+impl FindPrincipals for MemoryStore {
     async fn list(
         &self,
         principal: &str,
@@ -344,14 +346,10 @@ impl Store for MemoryStore {
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        Ok(sessions
-            .iter()
-            .filter(|handle| self.end_session(principal, handle, forward.as_ref(), now))
-            .copied()
-            .collect())
+        Ok(sessions.iter().filter(|handle| self.end_session(principal, handle, Some(&forward), now)).copied().collect())
     }
 }
 
@@ -378,6 +376,11 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_millis(0);
     const END: Timestamp = Timestamp::from_millis(10);
+
+    /// Returns a forward that has expired.
+    fn over(now: Timestamp) -> Forward {
+        Forward { expires_at: now, ..Forward::ended(now) }
+    }
 
     fn key(n: u32) -> StoreKey {
         let mut bytes = [0; 32];
@@ -463,7 +466,7 @@ mod tests {
                 0 => assert_eq!(store.delete(&key(n), None, START).await.expect("an answer"), Outcome::Done),
                 1 => {
                     let handle = record_of(n, None).handle;
-                    let ended = store.revoke(&principal, &[handle], None, START).await.expect("an answer");
+                    let ended = store.revoke(&principal, &[handle], over(START), START).await.expect("an answer");
                     assert_eq!(ended, [handle]);
                 }
                 2 => {
@@ -501,7 +504,7 @@ mod tests {
                 0 | 1 => drop(store.create(&key(n), record, now).await?),
                 2 => drop(store.update(&key(n), Version::FIRST, record, now).await?),
                 3 => drop(store.delete(&key(n), None, now).await?),
-                4 => drop(store.revoke(principal.unwrap_or("a"), &[record.handle], None, now).await?),
+                4 => drop(store.revoke(principal.unwrap_or("a"), &[record.handle], over(now), now).await?),
                 5 => drop(store.list(principal.unwrap_or("b"), None, 10, now).await?),
                 6 => {
                     moved = 1_000 + thread * 100_000 + step;

@@ -15,7 +15,10 @@ use super::principals;
 use super::query::{NAME, and, by_key, by_version, failed, is_duplicate_key, live, purge_at, to_document, to_forward};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{
+    Entry, FindPrincipals, Forward, Handle, Outcome, PrincipalFinder, Record, Renewal, Store, StoreError, StoreKey,
+    Touch, Version,
+};
 
 const DEFAULT_DATABASE: &str = "session_state";
 const DEFAULT_COLLECTION: &str = "sessions";
@@ -202,8 +205,6 @@ impl fmt::Debug for MongodbStore {
 }
 
 impl Store for MongodbStore {
-    const FINDS_PRINCIPALS: bool = true;
-
     fn name(&self) -> &'static str {
         NAME
     }
@@ -236,14 +237,8 @@ impl Store for MongodbStore {
         if result.matched_count == 1 { Ok(Outcome::Done) } else { self.outcome(key, now).await }
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        let Touch { expected, last_seen_at, expires_at } = touch;
         let later = doc! {
             LAST_SEEN_AT: millis(last_seen_at),
             EXPIRES_AT: millis(expires_at),
@@ -277,6 +272,12 @@ impl Store for MongodbStore {
         }
     }
 
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        Some(PrincipalFinder::of(self))
+    }
+}
+
+impl FindPrincipals for MongodbStore {
     async fn list(
         &self,
         principal: &str,
@@ -295,10 +296,10 @@ impl Store for MongodbStore {
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        principals::revoke(&self.sessions, principal, sessions, forward.as_ref(), now).await
+        principals::revoke(&self.sessions, principal, sessions, Some(&forward), now).await
     }
 }
 

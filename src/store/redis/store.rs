@@ -15,7 +15,10 @@ use super::script::Script;
 use crate::base64url;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use crate::store::{
+    Entry, FindPrincipals, Forward, Handle, Outcome, PrincipalFinder, Record, Renewal, Store, StoreError, StoreKey,
+    Touch, Version,
+};
 
 const DEFAULT_PREFIX: &str = "session:";
 const MAX_PREFIX: usize = 64;
@@ -79,8 +82,9 @@ const MAX_PREFIX: usize = 64;
 /// while logouts still work. A `volatile-*` or `allkeys-*` policy evicts live sessions instead, whose users are logged
 /// out. If you must evict, use `volatile-ttl`, which takes the sessions that expire soonest.
 ///
-/// A set that was evicted, or lost in a failover, hides its sessions from lists and from [`revoke`](Store::revoke)
-/// until each is written or touched again. Reliable revocation needs `noeviction` and replicas that keep up.
+/// A set that was evicted, or lost in a failover, hides its sessions from lists and from
+/// [`revoke`](crate::store::FindPrincipals::revoke) until each is written or touched again. Reliable revocation needs
+/// `noeviction` and replicas that keep up.
 ///
 /// # Security
 ///
@@ -165,8 +169,6 @@ impl<C> Store for RedisStore<C>
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
 {
-    const FINDS_PRINCIPALS: bool = true;
-
     fn name(&self) -> &'static str {
         NAME
     }
@@ -189,14 +191,8 @@ where
         self.update_at(key, expected, &record, now).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        let Touch { expected, last_seen_at, expires_at } = touch;
         self.touch_at(key, expected, last_seen_at, expires_at, now).await
     }
 
@@ -208,6 +204,15 @@ where
         self.delete_at(key, forward.as_ref(), now).await
     }
 
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        Some(PrincipalFinder::of(self))
+    }
+}
+
+impl<C> FindPrincipals for RedisStore<C>
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
     async fn list(
         &self,
         principal: &str,
@@ -226,10 +231,10 @@ where
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        self.revoke_at(principal, sessions, forward.as_ref(), now).await
+        self.revoke_at(principal, sessions, Some(&forward), now).await
     }
 }
 

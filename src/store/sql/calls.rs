@@ -14,11 +14,9 @@ use super::statements::Statements;
 use super::store::SqlStore;
 use crate::clock::Timestamp;
 use crate::record::{Handle, Record, StoreKey, Version};
-use crate::store::{Entry, Forward, Outcome, Renewal, Store, StoreError};
+use crate::store::{Entry, FindPrincipals, Forward, Outcome, PrincipalFinder, Renewal, Store, StoreError, Touch};
 
 impl<D: Dialect> Store for SqlStore<D> {
-    const FINDS_PRINCIPALS: bool = true;
-
     fn name(&self) -> &'static str {
         D::STORE
     }
@@ -44,14 +42,8 @@ impl<D: Dialect> Store for SqlStore<D> {
         self.update_on(&mut self.executor(), key, expected, &record, now).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        let Touch { expected, last_seen_at, expires_at } = touch;
         let times = Call { last_seen_now: last_seen_at, expires_now: expires_at, ..Call::default() };
         let call = Call { key: Some(key), expected: Some(expected), now, ..times };
         self.change(&mut self.executor(), &self.inner.statements.touch, &call).await
@@ -83,6 +75,12 @@ impl<D: Dialect> Store for SqlStore<D> {
         Ok(removed)
     }
 
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        Some(PrincipalFinder::of(self))
+    }
+}
+
+impl<D: Dialect> FindPrincipals for SqlStore<D> {
     async fn list(
         &self,
         principal: &str,
@@ -101,10 +99,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
-        self.revoke_sessions(principal, sessions, forward.as_ref(), now).await
+        self.revoke_sessions(principal, sessions, Some(&forward), now).await
     }
 }
 

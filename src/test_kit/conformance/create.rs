@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Outcome, Record, Store, Values, Version};
+use crate::store::{Outcome, Record, Store, Touch, Values, Version};
 
 /// A key that was never used has no entry, for every call except `create`.
 pub async fn a_key_that_was_never_used_has_no_entry(store: &Arc<impl Store>) {
@@ -115,7 +115,13 @@ pub async fn a_deadline_at_the_end_of_time_has_not_passed(store: &Arc<impl Store
         other => panic!("expected a live record, found {other:?}"),
     };
     assert_eq!(n(ok(store.load(&stored.key, now.after(400 * DAY)).await)), 1);
-    ok(store.touch(&stored.key, Version::FIRST, now, stored.record.expires_at, now).await);
+    ok(store
+        .touch(
+            &stored.key,
+            Touch { expected: Version::FIRST, last_seen_at: now, expires_at: stored.record.expires_at },
+            now,
+        )
+        .await);
     assert_eq!(ok(store.update(&stored.key, Version::FIRST, stored.next(2), now).await), Outcome::Done);
     assert_eq!(n(ok(store.load(&stored.key, now.after(400 * DAY)).await)), 2);
 }

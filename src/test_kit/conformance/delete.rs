@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::support::*;
-use crate::store::{Forward, Outcome, Store};
+use crate::store::{Forward, Outcome, Store, Touch};
 
 /// A deleted record is gone, and a second delete finds nothing.
 pub async fn a_deleted_record_is_gone(store: &Arc<impl Store>) {
@@ -20,7 +20,13 @@ pub async fn a_record_of_any_version_is_deleted(store: &Arc<impl Store>) {
     let stored = store_record(&**store, full_record(now), now).await;
     let next = stored.next(2);
     assert_eq!(ok(store.update(&stored.key, stored.record.version, next, now).await), Outcome::Done);
-    ok(store.touch(&stored.key, later(stored.record.version, 1), now, now.after(2 * HOUR), now).await);
+    ok(store
+        .touch(
+            &stored.key,
+            Touch { expected: later(stored.record.version, 1), last_seen_at: now, expires_at: now.after(2 * HOUR) },
+            now,
+        )
+        .await);
     assert_eq!(ok(store.delete(&stored.key, None, now).await), Outcome::Done);
     assert_nothing(&**store, &stored.key, now).await;
 }
@@ -78,7 +84,10 @@ pub async fn a_delete_leaves_the_forward_that_it_is_given(store: &Arc<impl Store
         let seen = now.after(MINUTE);
         assert!(!ok(store.create(&key, Arc::new(plain_record(now)), now).await), "a create revived an ended session");
         assert_outcome_is_retired(&ok(store.update(&key, expected, stored.next(2), now).await), &left);
-        assert_outcome_is_retired(&ok(store.touch(&key, expected, seen, now.after(2 * HOUR), now).await), &left);
+        assert_outcome_is_retired(
+            &ok(store.touch(&key, Touch { expected, last_seen_at: seen, expires_at: now.after(2 * HOUR) }, now).await),
+            &left,
+        );
         assert_outcome_is_retired(&ok(store.renew(renewal.clone(), now).await), &left);
         assert_outcome_is_retired(&ok(store.delete(&key, None, now).await), &left);
         assert_outcome_is_retired(&ok(store.delete(&key, Some(forward(now)), now).await), &left);

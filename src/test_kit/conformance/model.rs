@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::support::*;
 use super::test_user::{NO_LIMIT, assert_listed, random_handle};
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey, Version};
+use crate::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey, Touch, Version};
 
 /// A few hundred random sequential calls return the results that the rules require.
 pub async fn random_calls_agree_with_a_plain_model(store: &Arc<impl Store>) {
@@ -33,7 +33,7 @@ pub async fn compare_with_model<S: Store>(store: &Arc<S>, seed: u64, steps: usiz
         // The time mostly stands still: otherwise every entry would expire before it is used.
         now = now.after(random.below(16).saturating_sub(12) * 20 * MINUTE);
         let call = match random.below(8) {
-            0 if S::FINDS_PRINCIPALS => random_revocation(&mut random, &principals, &model, now),
+            0 if store.principals().is_some() => random_revocation(&mut random, &principals, &model, now),
             _ => random_call(&mut random, &mut keys, &principals, &model, now),
         };
         let described = format!("step {step} of seed {seed} at {now:?}: {call:?}");
@@ -44,11 +44,12 @@ pub async fn compare_with_model<S: Store>(store: &Arc<S>, seed: u64, steps: usiz
             let (found, expected) = (ok(store.load(key, now).await), model.load(key, now));
             assert!(found == expected, "after {described}\n   found {found:?}\nexpected {expected:?} under {key:?}");
         }
-        for principal in principals.iter().filter(|_| S::FINDS_PRINCIPALS) {
-            let (all, theirs) = (model.list(principal, now), ok(store.list(principal, None, NO_LIMIT, now).await));
+        for (principal, finder) in principals.iter().zip(std::iter::repeat(store.principals())) {
+            let Some(finder) = finder else { break };
+            let (all, theirs) = (model.list(principal, now), ok(finder.list(principal, None, NO_LIMIT, now).await));
             assert!(theirs.len() == all.len(), "after {described}\n   found {theirs:?}\nexpected {all:?}");
             assert_listed(&theirs, &all);
-            assert_eq!(ok(store.count(principal, now).await), all.len(), "the count after {described}");
+            assert_eq!(ok(finder.count(principal, now).await), all.len(), "the count after {described}");
         }
     }
 }
@@ -60,7 +61,7 @@ enum Call {
     Touch(StoreKey, Version, Timestamp, Timestamp),
     Renew(Renewal),
     Delete(StoreKey, Option<Forward>),
-    Revoke(Arc<str>, Vec<Handle>, Option<Forward>),
+    Revoke(Arc<str>, Vec<Handle>, Forward),
 }
 
 #[derive(PartialEq)]
@@ -95,13 +96,14 @@ async fn call_result(store: &Arc<impl Store>, call: &Call, now: Timestamp) -> Ca
         Call::Update(key, expected, record) => {
             CallResult::Ended(ok(store.update(key, *expected, Arc::clone(record), now).await))
         }
-        Call::Touch(key, expected, seen, end) => {
-            CallResult::Ended(ok(store.touch(key, *expected, *seen, *end, now).await))
-        }
+        Call::Touch(key, expected, seen, end) => CallResult::Ended(ok(store
+            .touch(key, Touch { expected: *expected, last_seen_at: *seen, expires_at: *end }, now)
+            .await)),
         Call::Renew(renewal) => CallResult::Ended(ok(store.renew(renewal.clone(), now).await)),
         Call::Delete(key, left) => CallResult::Ended(ok(store.delete(key, left.clone(), now).await)),
         Call::Revoke(principal, sessions, left) => {
-            let mut ended = ok(store.revoke(principal, sessions, left.clone(), now).await);
+            let finder = store.principals().expect("only such a store is asked to revoke");
+            let mut ended = ok(finder.revoke(principal, sessions, left.clone(), now).await);
             ended.sort();
             CallResult::Revoked(ended)
         }
@@ -168,7 +170,7 @@ impl Model {
                 let handles = ended.iter().map(|record| record.handle).collect();
                 let is_ended = |entry: &Entry| matches!(entry, Entry::Live(record) if ended.contains(record));
                 let keys: Vec<_> = self.entries.iter().filter(|(_, it)| is_ended(it)).map(|(key, _)| *key).collect();
-                keys.into_iter().for_each(|key| self.end(key, left.clone()));
+                keys.into_iter().for_each(|key| self.end(key, Some(left.clone())));
                 CallResult::Revoked(handles)
             }
         }
@@ -219,13 +221,18 @@ impl Model {
 fn random_revocation(random: &mut Random, principals: &[Arc<str>; 2], model: &Model, now: Timestamp) -> Call {
     let mut sessions: Vec<_> = model.records().map(|record| record.handle).collect();
     sessions.retain(|_| random.below(2) == 0);
-    Call::Revoke(Arc::clone(&principals[random.below(2) as usize]), sessions, random_end(random, now))
+    Call::Revoke(Arc::clone(&principals[random.below(2) as usize]), sessions, random_forward(random, now))
 }
 
-/// Returns the forward that an end leaves, or none.
-fn random_end(random: &mut Random, now: Timestamp) -> Option<Forward> {
+/// Returns the forward that an end leaves.
+fn random_forward(random: &mut Random, now: Timestamp) -> Forward {
     let successor = (random.below(2) == 0).then(random_bytes);
-    let left = Forward { successor, expires_at: now.after(30 * MINUTE), ..forward(now) };
+    Forward { successor, expires_at: now.after(30 * MINUTE), ..forward(now) }
+}
+
+/// Returns the forward that a delete leaves, or none.
+fn random_end(random: &mut Random, now: Timestamp) -> Option<Forward> {
+    let left = random_forward(random, now);
     (random.below(2) == 0).then_some(left)
 }
 

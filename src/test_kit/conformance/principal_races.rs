@@ -8,7 +8,7 @@ use super::races::{MOST_TRIES, come_late, ends_with_forward, live};
 use super::support::*;
 use super::test_user::*;
 use crate::clock::Timestamp;
-use crate::store::{Forward, Handle, Outcome, Record, Renewal, Store, StoreKey};
+use crate::store::{FindPrincipals, Forward, Handle, Outcome, Record, Renewal, Store, StoreKey, Touch};
 
 /// Repetitions of a race.
 const ROUNDS: usize = 6;
@@ -17,9 +17,9 @@ const ROUNDS: usize = 6;
 const RENEWALS: usize = 40;
 
 /// A list contains a session exactly once while it is renewed, updated or touched. A count includes it.
-pub async fn a_list_never_misses_a_session_that_is_renewed(store: &Arc<impl Store>) {
+pub async fn a_list_never_misses_a_session_that_is_renewed(store: &Arc<impl FindPrincipals>) {
     for _ in 0..ROUNDS {
-        let Some(user) = TestUser::new(store) else { return };
+        let user = TestUser::new(store);
         let (renewed, updated) = (user.begin_session().await, user.begin_session().await);
         let mut expected = [renewed.record.handle, updated.record.handle, user.begin_session().await.record.handle];
         expected.sort();
@@ -85,16 +85,22 @@ async fn write_over_and_over(store: &impl Store, key: &StoreKey, now: Timestamp)
         if ok(store.update(key, record.version, Arc::clone(&next), now).await) != Outcome::Done {
             return false;
         }
-        ok(store.touch(key, next.version, now.after(MINUTE), now.after(2 * HOUR), now).await);
+        ok(store
+            .touch(
+                key,
+                Touch { expected: next.version, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) },
+                now,
+            )
+            .await);
         tokio::task::yield_now().await;
     }
     true
 }
 
 /// After a revocation concurrent with renewals and writes, the sessions are live under no key and in no list.
-pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl Store>) {
+pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl FindPrincipals>) {
     for round in 0..2 * ROUNDS {
-        let Some(user) = TestUser::new(store) else { return };
+        let user = TestUser::new(store);
         let stored = user.begin_sessions(3).await;
         let (now, asked) = (user.now, stored.iter().map(|stored| stored.record.handle).collect::<Vec<_>>());
         let first: Vec<_> = stored.iter().map(|stored| stored.key).collect();
@@ -106,8 +112,7 @@ pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl
                 match role {
                     0 => {
                         come_late(5 * round).await;
-                        let left = ends_with_forward(round).then(|| forward(now));
-                        ended = ok(store.revoke(&principal, &asked, left, now).await);
+                        ended = ok(store.revoke(&principal, &asked, forward(now), now).await);
                     }
                     1 => {
                         // It may fail.
@@ -129,9 +134,9 @@ pub async fn nothing_is_live_after_a_revocation_during_renewals(store: &Arc<impl
 }
 
 /// Of two revocations and a delete of the same sessions, exactly one call ends each session.
-pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<impl Store>) {
+pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<impl FindPrincipals>) {
     for round in 0..ROUNDS {
-        let Some(user) = TestUser::new(store) else { return };
+        let user = TestUser::new(store);
         let stored = user.begin_sessions(4).await;
         let (now, logged_out) = (user.now, stored[0].key);
         let mut all: Vec<_> = stored.iter().map(|stored| stored.record.handle).collect();
@@ -147,7 +152,7 @@ pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<im
                 }
                 // In different orders.
                 asked.rotate_left(role);
-                ok(store.revoke(&principal, &asked, left, now).await)
+                ok(store.revoke(&principal, &asked, forward(now), now).await)
             }
         });
         let mut ended: Vec<Handle> = all_at_once(tasks).await.concat();
@@ -160,8 +165,8 @@ pub async fn one_of_concurrent_revocations_of_one_session_ends_it(store: &Arc<im
 
 /// After concurrent creates, updates, renewals, deletes, revocations and sweeps, the lists contain exactly the sessions
 /// that can be loaded.
-pub async fn lists_match_the_live_sessions_after_concurrent_calls(store: &Arc<impl Store>) {
-    let (Some(first), Some(second)) = (TestUser::new(store), TestUser::new(store)) else { return };
+pub async fn lists_match_the_live_sessions_after_concurrent_calls(store: &Arc<impl FindPrincipals>) {
+    let (first, second) = (TestUser::new(store), TestUser::new(store));
     let principals = [Arc::clone(&first.principal), Arc::clone(&second.principal)];
     let (start, later) = (first.now, first.now.after(20 * MINUTE));
     let shared: [StoreKey; 6] = std::array::from_fn(|_| random_key());
@@ -194,7 +199,7 @@ pub async fn lists_match_the_live_sessions_after_concurrent_calls(store: &Arc<im
 
 /// Makes a random call on a session. Returns the new key if it was renewed.
 async fn call_at_random(
-    store: &impl Store,
+    store: &impl FindPrincipals,
     random: &mut Random,
     principals: &[Arc<str>; 2],
     key: StoreKey,
@@ -221,7 +226,7 @@ async fn call_at_random(
         }
         2 => {
             let principal = owner.unwrap_or_else(|| Arc::clone(&principals[0]));
-            ok(store.revoke(&principal, &[record.handle], left, now).await);
+            ok(store.revoke(&principal, &[record.handle], forward(now), now).await);
         }
         3 => {
             ok(store.sweep(later, NO_LIMIT).await);

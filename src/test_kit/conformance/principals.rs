@@ -5,27 +5,20 @@ use std::sync::Arc;
 use super::support::*;
 use super::test_user::*;
 use crate::clock::Timestamp;
-use crate::store::{Handle, Outcome, Record, Store, StoreErrorKind, Version};
+use crate::store::{FindPrincipals, Handle, Outcome, Record, Touch, Version};
 
-/// A principal without sessions has an empty list. A store that does not find principals returns an error instead.
-pub async fn a_store_finds_principals_or_reports_that_it_does_not<S: Store>(store: &Arc<S>) {
-    let (principal, now) = (format!("unknown {}", random_handle()), now());
-    let list = store.list(&principal, None, NO_LIMIT, now).await.map(|list| list.len());
-    let count = store.count(&principal, now).await;
-    let ended = store.revoke(&principal, &[random_handle()], None, now).await.map(|ended| ended.len());
-    for (call, found) in [("list", list), ("count", count), ("revoke", ended)] {
-        if S::FINDS_PRINCIPALS {
-            assert_eq!(ok(found), 0, "the result of `{call}` for an unknown principal");
-        } else {
-            let kind = found.map_err(|error| error.kind());
-            assert_eq!(kind, Err(StoreErrorKind::Unsupported), "`{call}` of a store that finds no principals");
-        }
-    }
+/// The layer learns from [`Store::principals`](crate::store::Store::principals) that the store finds principals. An
+/// unknown one has no sessions.
+pub async fn a_store_that_finds_principals_says_so(store: &Arc<impl FindPrincipals>) {
+    assert!(store.principals().is_some(), "`principals` returns `None`: return `Some(PrincipalFinder::of(self))`");
+    let user = TestUser::new(store);
+    user.assert_has([]).await;
+    assert_eq!(user.revoke(&[random_handle()]).await, []);
 }
 
 /// A list contains every field of a session except its values: times, timeouts, the principal, the label.
-pub async fn sessions_are_found_by_their_principal_with_all_fields(store: &Arc<impl Store>) {
-    let Some(user) = TestUser::new(store) else { return };
+pub async fn sessions_are_found_by_their_principal_with_all_fields(store: &Arc<impl FindPrincipals>) {
+    let user = TestUser::new(store);
     let mut records = Vec::new();
     for label in [Some("Zoë's 📱 o'\"\\%_\0\r\n "), Some(""), None] {
         let record = Record { label: label.map(Into::into), ..user.record() };
@@ -39,8 +32,8 @@ pub async fn sessions_are_found_by_their_principal_with_all_fields(store: &Arc<i
 }
 
 /// A list continues after any handle, of a session or not, and respects its limit.
-pub async fn pages_follow_the_order_of_handles(store: &Arc<impl Store>) {
-    let Some(user) = TestUser::new(store) else { return };
+pub async fn pages_follow_the_order_of_handles(store: &Arc<impl FindPrincipals>) {
+    let user = TestUser::new(store);
     let mut records = Vec::new();
     let shared: [u8; 16] = random_bytes();
     for (place, byte) in [(0, 0), (0, b'A'), (0, b'a'), (0, 0xff), (15, 0), (15, b' '), (15, 0x7f), (15, 0x80)] {
@@ -81,10 +74,10 @@ fn names_that_look_alike() -> Vec<String> {
 }
 
 /// A session belongs to the principal with exactly these bytes, and is listed, counted and revoked for no other one.
-pub async fn principals_are_compared_byte_by_byte(store: &Arc<impl Store>) {
+pub async fn principals_are_compared_byte_by_byte(store: &Arc<impl FindPrincipals>) {
     let mut everybody = Vec::new();
     for name in names_that_look_alike() {
-        let Some(user) = TestUser::named(store, name) else { return };
+        let user = TestUser::named(store, name);
         let stored = user.begin_session().await;
         everybody.push((user, stored));
     }
@@ -99,8 +92,8 @@ pub async fn principals_are_compared_byte_by_byte(store: &Arc<impl Store>) {
 }
 
 /// The empty string is a principal like any other: it has its own sessions, but not the anonymous ones.
-pub async fn the_empty_principal_is_not_the_absence_of_one(store: &Arc<impl Store>) {
-    let Some(empty) = TestUser::named(store, "") else { return };
+pub async fn the_empty_principal_is_not_the_absence_of_one(store: &Arc<impl FindPrincipals>) {
+    let empty = TestUser::named(store, "");
     // Other cases have sessions of the empty principal too.
     let before = |handle: &Handle| Handle::from_bytes((u128::from_be_bytes(*handle.as_bytes()) - 1).to_be_bytes());
     let stored = empty.begin_session().await;
@@ -114,12 +107,12 @@ pub async fn the_empty_principal_is_not_the_absence_of_one(store: &Arc<impl Stor
     assert!(!handles(&first).contains(&anonymous.record.handle), "an anonymous session was found");
     assert_eq!(empty.revoke(&[handle, anonymous.record.handle]).await, [handle]);
     assert_live(&**store, &anonymous.key, &anonymous.record, empty.now).await;
-    assert_nothing(&**store, &stored.key, empty.now).await;
+    assert_retired(&**store, &stored.key, &empty.left, empty.now).await;
 }
 
 /// An expired session is not listed, counted or revoked, swept or not.
-pub async fn a_session_is_found_until_the_millisecond_it_expires(store: &Arc<impl Store>) {
-    let Some(mut user) = TestUser::new(store) else { return };
+pub async fn a_session_is_found_until_the_millisecond_it_expires(store: &Arc<impl FindPrincipals>) {
+    let mut user = TestUser::new(store);
     let short = user.begin_session().await;
     let record = Record { expires_at: user.now.after(3 * HOUR), ..user.record() };
     let long = store_record(&**store, record, user.now).await;
@@ -133,11 +126,14 @@ pub async fn a_session_is_found_until_the_millisecond_it_expires(store: &Arc<imp
 }
 
 /// A list shows a touch at once, and the session until its new deadline.
-pub async fn a_touched_session_is_found_with_its_new_times(store: &Arc<impl Store>) {
-    let Some(user) = TestUser::new(store) else { return };
+pub async fn a_touched_session_is_found_with_its_new_times(store: &Arc<impl FindPrincipals>) {
+    let user = TestUser::new(store);
     let Stored { key, record, .. } = user.begin_session().await;
     let (seen, end) = (user.now.after(MINUTE), user.now.after(5 * HOUR));
-    assert_eq!(ok(store.touch(&key, record.version, seen, end, user.now).await), Outcome::Done);
+    assert_eq!(
+        ok(store.touch(&key, Touch { expected: record.version, last_seen_at: seen, expires_at: end }, user.now).await),
+        Outcome::Done
+    );
     let touched = Arc::new(Record { last_seen_at: seen, expires_at: end, ..Record::clone(&record) });
     user.assert_has([&touched]).await;
     user.assert_has_at([&touched], before(end, MILLISECOND)).await;
@@ -145,8 +141,8 @@ pub async fn a_touched_session_is_found_with_its_new_times(store: &Arc<impl Stor
 }
 
 /// A list shows an update at once: another label, a later or earlier deadline.
-pub async fn an_updated_session_is_found_as_it_was_written(store: &Arc<impl Store>) {
-    let Some(user) = TestUser::new(store) else { return };
+pub async fn an_updated_session_is_found_as_it_was_written(store: &Arc<impl FindPrincipals>) {
+    let user = TestUser::new(store);
     let Stored { key, mut record, .. } = user.begin_session().await;
     for (label, lives) in [(Some("new phone"), 5 * HOUR), (None, 2 * HOUR), (Some("new phone"), 3 * HOUR)] {
         let label = label.map(Into::into);
@@ -162,8 +158,8 @@ pub async fn an_updated_session_is_found_as_it_was_written(store: &Arc<impl Stor
 }
 
 /// An update may change or remove the principal.
-pub async fn an_update_moves_a_session_from_one_principal_to_another(store: &Arc<impl Store>) {
-    let (Some(first), Some(second)) = (TestUser::new(store), TestUser::new(store)) else { return };
+pub async fn an_update_moves_a_session_from_one_principal_to_another(store: &Arc<impl FindPrincipals>) {
+    let (first, second) = (TestUser::new(store), TestUser::new(store));
     let Stored { key, mut record, .. } = first.begin_session().await;
     for owner in [Some(&second), None, Some(&first), Some(&second)] {
         let principal = owner.map(|owner| Arc::clone(&owner.principal));
@@ -178,8 +174,8 @@ pub async fn an_update_moves_a_session_from_one_principal_to_another(store: &Arc
 }
 
 /// A renewed session is listed once, with its new record. Its forwards are not listed.
-pub async fn a_renewed_session_is_found_once(store: &Arc<impl Store>) {
-    let Some(user) = TestUser::new(store) else { return };
+pub async fn a_renewed_session_is_found_once(store: &Arc<impl FindPrincipals>) {
+    let user = TestUser::new(store);
     let other = user.begin_session().await;
     let mut stored = user.begin_session().await;
     for _ in 0..3 {
@@ -194,8 +190,8 @@ pub async fn a_renewed_session_is_found_once(store: &Arc<impl Store>) {
 }
 
 /// A login changes the key and sets the principal in one step, and the session is listed from then on.
-pub async fn a_login_is_found(store: &Arc<impl Store>) {
-    let Some(user) = TestUser::new(store) else { return };
+pub async fn a_login_is_found(store: &Arc<impl FindPrincipals>) {
+    let user = TestUser::new(store);
     let anonymous = Record { principal: None, label: None, authenticated_at: None, ..user.record() };
     let stored = store_record(&**store, anonymous, user.now).await;
     user.assert_has([]).await;
@@ -205,8 +201,8 @@ pub async fn a_login_is_found(store: &Arc<impl Store>) {
 }
 
 /// A login of another principal also gives the session another handle, and it is found only for the new principal.
-pub async fn a_session_that_is_taken_over_is_found_with_its_new_principal(store: &Arc<impl Store>) {
-    let (Some(first), Some(second)) = (TestUser::new(store), TestUser::new(store)) else { return };
+pub async fn a_session_that_is_taken_over_is_found_with_its_new_principal(store: &Arc<impl FindPrincipals>) {
+    let (first, second) = (TestUser::new(store), TestUser::new(store));
     let (stays, stored) = (first.begin_session().await, first.begin_session().await);
     let take = |record| Record { handle: random_handle(), principal: Some(Arc::clone(&second.principal)), ..record };
     let taken = move_to(store, &stored, take).await;
@@ -217,7 +213,11 @@ pub async fn a_session_that_is_taken_over_is_found_with_its_new_principal(store:
 }
 
 /// Renews a session with a changed record.
-async fn move_to(store: &Arc<impl Store>, stored: &Stored, change: impl FnOnce(Record) -> Record) -> Arc<Record> {
+async fn move_to(
+    store: &Arc<impl FindPrincipals>,
+    stored: &Stored,
+    change: impl FnOnce(Record) -> Record,
+) -> Arc<Record> {
     let mut renewal = stored.renewal();
     renewal.record = Arc::new(change(Record::clone(&renewal.record)));
     assert_eq!(ok(store.renew(renewal.clone(), stored.now).await), Outcome::Done);
@@ -226,8 +226,8 @@ async fn move_to(store: &Arc<impl Store>, stored: &Stored, change: impl FnOnce(R
 }
 
 /// The next call does not find a deleted session.
-pub async fn a_deleted_session_is_not_found(store: &Arc<impl Store>) {
-    let Some(user) = TestUser::new(store) else { return };
+pub async fn a_deleted_session_is_not_found(store: &Arc<impl FindPrincipals>) {
+    let user = TestUser::new(store);
     let (stays, first, second) = (user.begin_session().await, user.begin_session().await, user.begin_session().await);
     let renewal = second.renew(&**store).await;
     for (key, left) in [(first.key, vec![&stays.record, &renewal.record]), (renewal.new, vec![&stays.record])] {
@@ -237,8 +237,8 @@ pub async fn a_deleted_session_is_not_found(store: &Arc<impl Store>) {
 }
 
 /// Another principal's session replaces an expired one under the same key, which leaves no trace.
-pub async fn a_session_that_was_replaced_is_not_found(store: &Arc<impl Store>) {
-    let (Some(first), Some(mut second)) = (TestUser::new(store), TestUser::new(store)) else { return };
+pub async fn a_session_that_was_replaced_is_not_found(store: &Arc<impl FindPrincipals>) {
+    let (first, mut second) = (TestUser::new(store), TestUser::new(store));
     let expired = first.begin_session().await;
     second.now = expired.record.expires_at;
     let record = Arc::new(second.record());
@@ -247,14 +247,17 @@ pub async fn a_session_that_was_replaced_is_not_found(store: &Arc<impl Store>) {
     // Even at a time before it expired.
     for now in [second.now, first.now] {
         first.assert_has_at([], now).await;
-        assert_eq!(ok(store.revoke(&first.principal, &[expired.record.handle, record.handle], None, now).await), []);
+        assert_eq!(
+            ok(store.revoke(&first.principal, &[expired.record.handle, record.handle], first.left.clone(), now).await),
+            []
+        );
     }
     second.assert_has([&record]).await;
 }
 
 /// Calls without effect do not change lists.
-pub async fn failed_calls_do_not_change_lists(store: &Arc<impl Store>) {
-    let (Some(user), Some(other)) = (TestUser::new(store), TestUser::new(store)) else { return };
+pub async fn failed_calls_do_not_change_lists(store: &Arc<impl FindPrincipals>) {
+    let (user, other) = (TestUser::new(store), TestUser::new(store));
     let stored = user.begin_session().await;
     let (now, version) = (user.now, stored.record.version);
     let theirs = |version: Version| Arc::new(Record { version, ..other.record() });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreKey, Version};
+use crate::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreKey, Touch, Version};
 
 /// Repetitions of a race: more would find more bugs, but stores across a network are slow.
 const ROUNDS: usize = 20;
@@ -265,7 +265,17 @@ pub async fn concurrent_touches_lose_no_update(store: &Arc<impl Store>) {
                     come_late(round).await;
                     return ok(store.update(&key, Version::FIRST, updated, now).await) == Outcome::Done;
                 }
-                ok(store.touch(&key, Version::FIRST, now.after(MINUTE), now.after(2 * HOUR), now).await);
+                ok(store
+                    .touch(
+                        &key,
+                        Touch {
+                            expected: Version::FIRST,
+                            last_seen_at: now.after(MINUTE),
+                            expires_at: now.after(2 * HOUR),
+                        },
+                        now,
+                    )
+                    .await);
                 true
             }
         });
@@ -307,7 +317,9 @@ async fn renew_until_settled(store: &impl Store, mut renewal: Renewal, now: Time
 async fn touch_both(store: &impl Store, renewal: &Renewal, now: Timestamp) {
     for expected in (1..6).map(version) {
         for key in [&renewal.old, &renewal.new] {
-            ok(store.touch(key, expected, now.after(MINUTE), now.after(2 * HOUR), now).await);
+            ok(store
+                .touch(key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) }, now)
+                .await);
         }
     }
 }

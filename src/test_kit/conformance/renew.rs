@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::support::*;
-use crate::store::{Forward, Outcome, Record, Renewal, Store, Version};
+use crate::store::{Forward, Outcome, Record, Renewal, Store, Touch, Version};
 
 /// The record is under the new key and the forward under the old one, both exactly as passed.
 pub async fn a_renewal_moves_the_record_and_leaves_the_forward(store: &Arc<impl Store>) {
@@ -134,7 +134,7 @@ pub async fn a_renewed_record_is_written_under_its_new_key(store: &Arc<impl Stor
     let next = next_version(&record, number(9));
     assert_eq!(ok(store.update(&new, record.version, Arc::clone(&next), now).await), Outcome::Done);
     let (seen, end) = (now.after(MINUTE), now.after(2 * HOUR));
-    ok(store.touch(&new, next.version, seen, end, now).await);
+    ok(store.touch(&new, Touch { expected: next.version, last_seen_at: seen, expires_at: end }, now).await);
     let touched = Record { last_seen_at: seen, expires_at: end, ..Record::clone(&next) };
     assert_live(&**store, &new, &touched, now).await;
     assert_nothing(&**store, &new, end).await;

@@ -141,6 +141,11 @@ pub(super) fn forward(now: Timestamp) -> Forward {
     Forward { successor: Some(random_bytes()), grace_until, expires_at: now.after(HOUR + 5 * MILLISECOND) }
 }
 
+/// Returns the forward of a session that has ended, kept for an hour.
+pub(super) fn forward_of_ended(now: Timestamp) -> Forward {
+    Forward { successor: None, ..forward(now) }
+}
+
 /// Returns the answer of a call that must not fail.
 #[track_caller]
 pub(super) fn ok<T>(answer: Result<T, StoreError>) -> T {

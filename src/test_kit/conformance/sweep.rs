@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Outcome, Record, Store, StoreKey, Version};
+use crate::store::{Outcome, Record, Store, StoreKey, Touch, Version};
 
 /// More than any sweep of these cases finds, less than would overflow the number of any engine.
 const NO_LIMIT: usize = 100_000;
 
-/// After sweeping to the end, expired entries are gone and live ones stay. The sweep of a store whose engine expires
-/// entries by itself may remove nothing.
+/// After sweeping to the end, expired entries are gone and live ones stay.
 pub async fn sweeps_remove_expired_entries_and_nothing_else(store: &Arc<impl Store>) {
     let live = store_plain_record(&**store).await;
     let renewal = store_plain_record(&**store).await.renew(&**store).await;
@@ -30,6 +29,13 @@ pub async fn sweeps_remove_expired_entries_and_nothing_else(store: &Arc<impl Sto
     assert_live(&**store, &live.key, &live.record, start).await;
     assert_live(&**store, &renewal.new, &renewal.record, start).await;
     assert_retired(&**store, &renewal.old, &renewal.forward, start).await;
+}
+
+/// Places expired entries and sweeps them, which must remove nothing.
+pub(super) async fn removes_nothing(store: &Arc<impl Store>) {
+    let (start, _) = place_expiring(store, 20).await;
+    let removed = ok(store.sweep(start.after(20 * MINUTE), NO_LIMIT).await);
+    assert_eq!(removed, 0, "the store is swept: test it without `without sweep`");
 }
 
 /// An entry that expires one millisecond after the sweep's time is not swept.
@@ -60,7 +66,17 @@ pub async fn concurrent_sweeps_are_safe(store: &Arc<impl Store>) {
         async move {
             for _ in 0..10 {
                 ok(store.sweep(start.after(20 * MINUTE), 10).await);
-                ok(store.touch(&key, Version::FIRST, record.last_seen_at, record.expires_at, start).await);
+                ok(store
+                    .touch(
+                        &key,
+                        Touch {
+                            expected: Version::FIRST,
+                            last_seen_at: record.last_seen_at,
+                            expires_at: record.expires_at,
+                        },
+                        start,
+                    )
+                    .await);
             }
         }
     });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Handle, Record, Store};
+use crate::store::{FindPrincipals, Forward, Handle, Record};
 
 /// More sessions than any user of these cases has.
 pub(super) const NO_LIMIT: usize = 10_000;
@@ -14,16 +14,19 @@ pub(super) struct TestUser<'a, S> {
     store: &'a S,
     pub(super) principal: Arc<str>,
     pub(super) now: Timestamp,
+    /// The forward that its revocations leave.
+    pub(super) left: Forward,
 }
 
-impl<'a, S: Store> TestUser<'a, S> {
-    /// Returns a new user, or `None` if the store does not find principals.
-    pub(super) fn new(store: &'a Arc<S>) -> Option<Self> {
+impl<'a, S: FindPrincipals> TestUser<'a, S> {
+    /// Returns a new user.
+    pub(super) fn new(store: &'a Arc<S>) -> Self {
         Self::named(store, format!("user {}", random_handle()))
     }
 
-    pub(super) fn named(store: &'a Arc<S>, principal: impl Into<Arc<str>>) -> Option<Self> {
-        S::FINDS_PRINCIPALS.then(|| Self { store: &**store, principal: principal.into(), now: now() })
+    pub(super) fn named(store: &'a Arc<S>, principal: impl Into<Arc<str>>) -> Self {
+        let now = now();
+        Self { store: &**store, principal: principal.into(), now, left: forward_of_ended(now) }
     }
 
     /// Returns a record of the user in which every field is set.
@@ -50,7 +53,7 @@ impl<'a, S: Store> TestUser<'a, S> {
 
     /// Revokes sessions of the user, and returns the revoked handles in order.
     pub(super) async fn revoke(&self, sessions: &[Handle]) -> Vec<Handle> {
-        let mut ended = ok(self.store.revoke(&self.principal, sessions, None, self.now).await);
+        let mut ended = ok(self.store.revoke(&self.principal, sessions, self.left.clone(), self.now).await);
         ended.sort();
         ended
     }

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use super::support::*;
-use crate::store::{Outcome, Record, Store, Version};
+use crate::store::{Outcome, Record, Store, Touch, Version};
 
 /// Both times move; the version, the values and all other fields stay.
 pub async fn a_touch_moves_the_times_and_nothing_else(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
     let (seen, end) = (now.after(MINUTE + MILLISECOND), now.after(2 * HOUR + MILLISECOND));
-    assert_eq!(ok(store.touch(&key, record.version, seen, end, now.after(MINUTE)).await), Outcome::Done);
+    assert_eq!(
+        ok(store
+            .touch(&key, Touch { expected: record.version, last_seen_at: seen, expires_at: end }, now.after(MINUTE))
+            .await),
+        Outcome::Done
+    );
     let touched = Record { last_seen_at: seen, expires_at: end, ..Record::clone(&record) };
     assert_live(&**store, &key, &touched, now).await;
 }
@@ -19,7 +24,7 @@ pub async fn a_touch_moves_the_times_and_nothing_else(store: &Arc<impl Store>) {
 pub async fn a_touched_record_lives_until_its_new_deadline(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
     let end = now.after(5 * HOUR);
-    ok(store.touch(&key, Version::FIRST, now, end, now).await);
+    ok(store.touch(&key, Touch { expected: Version::FIRST, last_seen_at: now, expires_at: end }, now).await);
     let touched = Record { expires_at: end, ..Record::clone(&record) };
     assert_live(&**store, &key, &touched, record.expires_at).await;
     assert_live(&**store, &key, &touched, before(end, MILLISECOND)).await;
@@ -31,7 +36,10 @@ pub async fn a_touch_never_moves_a_time_backwards(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
     let (seen, end) = (before(record.last_seen_at, MILLISECOND), before(record.expires_at, MINUTE));
-    assert_eq!(ok(store.touch(&key, record.version, seen, end, now).await), Outcome::Done);
+    assert_eq!(
+        ok(store.touch(&key, Touch { expected: record.version, last_seen_at: seen, expires_at: end }, now).await),
+        Outcome::Done
+    );
     assert_live(&**store, &key, &record, now).await;
 }
 
@@ -40,11 +48,19 @@ pub async fn a_touch_moves_each_time_independently(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
     let end = record.expires_at.after(MINUTE);
-    ok(store.touch(&key, record.version, before(now, MINUTE), end, now).await);
+    ok(store
+        .touch(&key, Touch { expected: record.version, last_seen_at: before(now, MINUTE), expires_at: end }, now)
+        .await);
     let mut touched = Record { expires_at: end, ..Record::clone(&record) };
     assert_live(&**store, &key, &touched, now).await;
     touched.last_seen_at = now.after(MINUTE);
-    ok(store.touch(&key, record.version, touched.last_seen_at, before(end, HOUR), now).await);
+    ok(store
+        .touch(
+            &key,
+            Touch { expected: record.version, last_seen_at: touched.last_seen_at, expires_at: before(end, HOUR) },
+            now,
+        )
+        .await);
     assert_live(&**store, &key, &touched, now).await;
 }
 
@@ -56,7 +72,9 @@ pub async fn a_touch_of_another_version_does_nothing(store: &Arc<impl Store>) {
     let current = stored.next(2);
     assert_eq!(ok(store.update(&key, Version::FIRST, Arc::clone(&current), now).await), Outcome::Done);
     for expected in [0, 1, 3].map(version) {
-        let outcome = ok(store.touch(&key, expected, now.after(MINUTE), now.after(5 * HOUR), now).await);
+        let outcome = ok(store
+            .touch(&key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * HOUR) }, now)
+            .await);
         assert_conflict(&outcome, &current);
         assert_live(&**store, &key, &current, now).await;
     }
@@ -66,7 +84,13 @@ pub async fn a_touch_of_another_version_does_nothing(store: &Arc<impl Store>) {
 pub async fn an_update_after_a_touch_expects_the_same_version(store: &Arc<impl Store>) {
     let stored = store_plain_record(&**store).await;
     let Stored { key, now, .. } = stored;
-    ok(store.touch(&key, Version::FIRST, now.after(MINUTE), now.after(2 * HOUR), now).await);
+    ok(store
+        .touch(
+            &key,
+            Touch { expected: Version::FIRST, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) },
+            now,
+        )
+        .await);
     let next = stored.next(2);
     assert_eq!(ok(store.update(&key, Version::FIRST, Arc::clone(&next), now).await), Outcome::Done);
     assert_live(&**store, &key, &next, now).await;
@@ -76,7 +100,10 @@ pub async fn an_update_after_a_touch_expects_the_same_version(store: &Arc<impl S
 pub async fn a_touch_never_creates(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     for expected in [0, 1].map(version) {
-        assert_eq!(ok(store.touch(&key, expected, now, now.after(HOUR), now).await), Outcome::Gone);
+        assert_eq!(
+            ok(store.touch(&key, Touch { expected, last_seen_at: now, expires_at: now.after(HOUR) }, now).await),
+            Outcome::Gone
+        );
         assert_nothing(&**store, &key, now).await;
     }
     assert!(ok(store.create(&key, Arc::new(plain_record(now)), now).await), "the touch created an entry");
@@ -86,7 +113,16 @@ pub async fn a_touch_never_creates(store: &Arc<impl Store>) {
 pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
     let Stored { key, now, .. } = store_plain_record(&**store).await;
     ok(store.delete(&key, None, now).await);
-    assert_eq!(ok(store.touch(&key, Version::FIRST, now.after(MINUTE), now.after(2 * HOUR), now).await), Outcome::Gone);
+    assert_eq!(
+        ok(store
+            .touch(
+                &key,
+                Touch { expected: Version::FIRST, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) },
+                now
+            )
+            .await),
+        Outcome::Gone
+    );
     assert_nothing(&**store, &key, now).await;
 }
 
@@ -94,7 +130,12 @@ pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
 pub async fn a_touch_never_revives_an_expired_record(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     let later = record.expires_at;
-    assert_eq!(ok(store.touch(&key, Version::FIRST, later, later.after(HOUR), later).await), Outcome::Gone);
+    assert_eq!(
+        ok(store
+            .touch(&key, Touch { expected: Version::FIRST, last_seen_at: later, expires_at: later.after(HOUR) }, later)
+            .await),
+        Outcome::Gone
+    );
     assert_nothing(&**store, &key, later).await;
 }
 
@@ -104,7 +145,9 @@ pub async fn a_touch_of_a_retired_key_does_nothing(store: &Arc<impl Store>) {
     let Stored { key, now, .. } = stored;
     let renewal = stored.renew(&**store).await;
     for expected in [1, 2].map(version) {
-        let outcome = ok(store.touch(&key, expected, now.after(MINUTE), now.after(5 * HOUR), now).await);
+        let outcome = ok(store
+            .touch(&key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * HOUR) }, now)
+            .await);
         assert_outcome_is_retired(&outcome, &renewal.forward);
     }
     assert_retired(&**store, &key, &renewal.forward, now).await;

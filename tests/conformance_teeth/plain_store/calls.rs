@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use session_state::Timestamp;
-use session_state::store::{Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{
+    Entry, FindPrincipals, Forward, Handle, Outcome, PrincipalFinder, Record, Renewal, Store, StoreError, StoreKey,
+    Touch, Version,
+};
 
 use super::{Entries, PlainStore, end, let_others_run, owned_by};
 use crate::flaws::Flaw::*;
 
 impl Store for PlainStore {
-    const FINDS_PRINCIPALS: bool = true;
-
     fn name(&self) -> &'static str {
         "plain"
     }
@@ -101,14 +102,8 @@ impl Store for PlainStore {
         Ok(Outcome::Done)
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
+        let Touch { expected, last_seen_at, expires_at } = touch;
         let key = self.key(key);
         let now = if self.has(TouchRevivesExpired) { Timestamp::default() } else { now };
         let found = self.lock().get(&key).cloned();
@@ -277,6 +272,12 @@ impl Store for PlainStore {
         Ok(if self.has(SweepFindsSomethingAlways) { removed.max(1) } else { removed })
     }
 
+    fn principals(&self) -> Option<PrincipalFinder<'_>> {
+        Some(PrincipalFinder::of(self))
+    }
+}
+
+impl FindPrincipals for PlainStore {
     async fn list(
         &self,
         principal: &str,
@@ -316,7 +317,7 @@ impl Store for PlainStore {
         &self,
         principal: &str,
         sessions: &[Handle],
-        forward: Option<Forward>,
+        forward: Forward,
         now: Timestamp,
     ) -> Result<Vec<Handle>, StoreError> {
         let find = |entries: &Entries| -> Vec<_> {
@@ -343,7 +344,7 @@ impl Store for PlainStore {
             if self.has(RevokeHides) {
                 self.miss(RevokeHides, *key, &owned_by(record, None));
             } else {
-                let forward = if self.has(RevokeLosesForward) { None } else { forward.clone() };
+                let forward = (!self.has(RevokeLosesForward)).then(|| forward.clone());
                 put(&mut entries, *key, forward);
             }
         }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Version};
+use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store, StoreError, StoreKey, Touch, Version};
 use session_state::{MemoryStore, Timestamp};
 
 use super::at_once;
@@ -189,17 +189,9 @@ impl Store for Stepped {
         self.call(true, key, update).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        last_seen_at: Timestamp,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
+    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
         let key = *key;
-        let touch =
-            move |store: MemoryStore| async move { store.touch(&key, expected, last_seen_at, expires_at, now).await };
+        let touch = move |store: MemoryStore| async move { store.touch(&key, touch, now).await };
         self.call(true, key, touch).await
     }
 

@@ -57,7 +57,9 @@ async fn write_part<T: SessionPart + AsMut<String>>(browser: &Browser, app: &App
 
 const CHANGES: [fn(&Session); 6] = [
     |session| session.insert("n", 2).unwrap(),
-    |session| drop(session.remove("n")),
+    |session| {
+        session.remove("n");
+    },
     |session| session.set_idle_timeout(MINUTE),
     |session| session.renew(),
     |session| session.destroy(),

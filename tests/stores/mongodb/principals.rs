@@ -79,11 +79,11 @@ async fn finding_sessions_takes_the_round_trips_that_the_guide_promises() {
     assert_eq!(store.count(ALICE, now()).await.unwrap(), 20);
     assert_eq!(took(), 1, "a count");
     let sessions: Vec<_> = (1..=20).map(handle).collect();
-    assert_eq!(store.revoke(ALICE, &sessions[..10], None, now()).await.unwrap().len(), 10);
+    assert_eq!(store.revoke(ALICE, &sessions[..10], ended(), now()).await.unwrap().len(), 10);
     assert_eq!(took(), 3, "a revocation of ten");
-    assert_eq!(store.revoke(ALICE, &sessions[10..], Some(ended()), now()).await.unwrap().len(), 10);
+    assert_eq!(store.revoke(ALICE, &sessions[10..], ended(), now()).await.unwrap().len(), 10);
     assert_eq!(took(), 3, "a revocation of ten with a forward");
-    assert_eq!(store.revoke(ALICE, &sessions, Some(ended()), now()).await.unwrap(), []);
+    assert_eq!(store.revoke(ALICE, &sessions, ended(), now()).await.unwrap(), []);
     assert_eq!(took(), 2, "a revocation of unknown sessions");
 }
 
@@ -95,12 +95,12 @@ async fn a_store_that_was_not_set_up_finds_the_same() {
     collection.drop().await.unwrap();
     assert_eq!(handles(&store, ALICE).await, []);
     assert_eq!(store.count(ALICE, now()).await.unwrap(), 0);
-    assert_eq!(store.revoke(ALICE, &[handle(1)], None, now()).await.unwrap(), []);
+    assert_eq!(store.revoke(ALICE, &[handle(1)], ended(), now()).await.unwrap(), []);
     for n in [3, 1, 2] {
         store.create(&key(n.into()), of(Some(ALICE), n), now()).await.unwrap();
     }
     assert_eq!(handles(&store, ALICE).await, [handle(1), handle(2), handle(3)]);
-    assert_eq!(store.revoke(ALICE, &[handle(2)], None, now()).await.unwrap(), [handle(2)]);
+    assert_eq!(store.revoke(ALICE, &[handle(2)], ended(), now()).await.unwrap(), [handle(2)]);
     assert_eq!(store.count(ALICE, now()).await.unwrap(), 2);
     assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 2);
 }
@@ -128,7 +128,7 @@ async fn principals_are_compared_byte_by_byte_in_a_collection_that_ignores_case(
     }
     let all: Vec<_> = (0..principals.len() as u8).map(handle).collect();
     for (n, principal) in (0..).zip(principals) {
-        assert_eq!(store.revoke(principal, &all, None, now()).await.unwrap(), [handle(n)], "{principal:?}");
+        assert_eq!(store.revoke(principal, &all, ended(), now()).await.unwrap(), [handle(n)], "{principal:?}");
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_half_renewed_session_is_found_once_and_ended_under_both_keys() {
         }
         assert_eq!(pages, (1..=5).map(handle).collect::<Vec<_>>(), "in pages of {limit}");
     }
-    assert_eq!(store.revoke(ALICE, &[handle(3)], None, now()).await.unwrap(), [handle(3)]);
+    assert_eq!(store.revoke(ALICE, &[handle(3)], ended(), now()).await.unwrap(), [handle(3)]);
     for key in [key(3), key(103)] {
         assert_eq!(store.load(&key, now()).await.unwrap(), None);
     }
@@ -216,7 +216,8 @@ async fn a_late_renewal_does_not_revive_a_revoked_session() {
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
     let record = of(Some(ALICE), 1);
-    for (old, is_revoked, left) in [(1, true, None), (11, true, Some(ended())), (21, false, Some(ended()))] {
+    for (old, left) in [(1, None), (11, Some(ended())), (21, Some(ended()))] {
+        let is_revoked = old == 11;
         let (old, new) = (key(old), key(old + 1));
         slow.create(&old, Arc::clone(&record), now()).await.unwrap();
         let renewal = renewal(old, new, &record);
@@ -226,7 +227,7 @@ async fn a_late_renewal_does_not_revive_a_revoked_session() {
         let outcome = interrupted(&proxy, call, async {
             assert_eq!(fast.renew(renewal, now()).await.unwrap(), Outcome::Done);
             if is_revoked {
-                assert_eq!(fast.revoke(ALICE, &[handle(1)], left.clone(), now()).await.unwrap(), [handle(1)]);
+                assert_eq!(fast.revoke(ALICE, &[handle(1)], left.clone().unwrap(), now()).await.unwrap(), [handle(1)]);
             } else {
                 assert_eq!(fast.delete(&new, left.clone(), now()).await.unwrap(), Outcome::Done);
             }
@@ -243,24 +244,24 @@ async fn a_revocation_that_stops_halfway_has_ended_the_sessions() {
     let Some(server) = MONGODB.server() else { return };
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
-    for (n, left) in [(1, None), (2, Some(ended()))] {
-        let (place, record) = (key(n.into()), of(Some(ALICE), n));
-        slow.create(&place, Arc::clone(&record), now()).await.unwrap();
-        let (slow, forward) = (slow.clone(), left.clone());
-        let call = async move { slow.revoke(ALICE, &[handle(n)], forward, now()).await };
-        interrupt(&proxy, call).await.abort();
-        proxy.heal();
-        let expected = left.clone().map_or(Outcome::Gone, Outcome::Retired);
-        assert_eq!(fast.load(&place, now()).await.unwrap(), left.clone().map(Entry::Retired));
-        assert_eq!(handles(&fast, ALICE).await, []);
-        assert_eq!(fast.count(ALICE, now()).await.unwrap(), 0);
-        assert_eq!(fast.revoke(ALICE, &[handle(n)], Some(ended()), now()).await.unwrap(), []);
-        assert_eq!(fast.update(&place, Version::FIRST, next(&record, 2), now()).await.unwrap(), expected);
-        assert_eq!(fast.delete(&place, Some(ended()), now()).await.unwrap(), expected);
-        assert_eq!(fast.renew(renewal(place, key(9), &record), now()).await.unwrap(), expected);
-        assert_eq!(fast.create(&place, record, now()).await.unwrap(), left.is_none());
-        fast.delete(&place, None, now()).await.unwrap();
-    }
+    let (place, record) = (key(1), of(Some(ALICE), 1));
+    slow.create(&place, Arc::clone(&record), now()).await.unwrap();
+    let left = ended();
+    let expected = Outcome::Retired(left.clone());
+    let call = {
+        let left = left.clone();
+        async move { slow.revoke(ALICE, &[handle(1)], left, now()).await }
+    };
+    interrupt(&proxy, call).await.abort();
+    proxy.heal();
+    assert_eq!(fast.load(&place, now()).await.unwrap(), Some(Entry::Retired(left)));
+    assert_eq!(handles(&fast, ALICE).await, []);
+    assert_eq!(fast.count(ALICE, now()).await.unwrap(), 0);
+    assert_eq!(fast.revoke(ALICE, &[handle(1)], ended(), now()).await.unwrap(), []);
+    assert_eq!(fast.update(&place, Version::FIRST, next(&record, 2), now()).await.unwrap(), expected);
+    assert_eq!(fast.delete(&place, Some(ended()), now()).await.unwrap(), expected);
+    assert_eq!(fast.renew(renewal(place, key(9), &record), now()).await.unwrap(), expected);
+    assert!(!fast.create(&place, record, now()).await.unwrap());
 }
 
 #[tokio::test]
@@ -287,7 +288,7 @@ async fn a_session_missed_by_the_first_revocation_round_is_found_by_the_next() {
     let proxy = Proxy::start(server.address()).await;
     let (slow, fast) = two_ways(server, &proxy).await;
     slow.create(&key(1), of(Some(ALICE), 1), now()).await.unwrap();
-    let call = async move { slow.revoke(ALICE, &[handle(1), handle(2)], None, now()).await.unwrap() };
+    let call = async move { slow.revoke(ALICE, &[handle(1), handle(2)], ended(), now()).await.unwrap() };
     let removed = interrupted(&proxy, call, async {
         assert!(fast.create(&key(2), of(Some(ALICE), 2), now()).await.unwrap());
     });
@@ -313,9 +314,9 @@ async fn a_retried_renewal_does_not_revive_a_revoked_session() {
             // A renewal of a session that is being removed may fail.
             tasks.spawn(async move { drop(store.renew(renewal, now()).await) });
         }
-        let (revoking, left) = (store.clone(), (round % 2 == 0).then(ended));
+        let revoking = store.clone();
         tasks.spawn(async move {
-            let removed = revoking.revoke(ALICE, &[handle(1)], left, now()).await.unwrap();
+            let removed = revoking.revoke(ALICE, &[handle(1)], ended(), now()).await.unwrap();
             assert_eq!(removed, [handle(1)]);
         });
         tasks.join_all().await;
@@ -349,7 +350,7 @@ async fn nothing_is_live_after_a_revocation_despite_concurrent_renewals() {
             }
             panic!("the session survived its revocation");
         });
-        let left = (round % 2 == 0).then(ended);
+        let left = ended();
         let revocations: Vec<_> = (0..3)
             .map(|_| {
                 let (store, left) = (store.clone(), left.clone());
@@ -371,7 +372,7 @@ async fn nothing_is_live_after_a_revocation_despite_concurrent_renewals() {
         assert!(removals >= 1, "round {round}");
         claimed.insert(removals);
         let (last, outcome) = renewals.await.unwrap();
-        assert_eq!(outcome, left.map_or(Outcome::Gone, Outcome::Retired), "round {round}");
+        assert_eq!(outcome, Outcome::Retired(left), "round {round}");
         for step in 0..=last + 1 {
             assert_eq!(live(&store, &at(step)).await, None, "round {round}, step {step} of {last}");
         }

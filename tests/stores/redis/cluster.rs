@@ -24,7 +24,7 @@ impl Shared {
     }
 }
 
-conformance_on_server!(Shared, open);
+conformance_on_server!(Shared, open, without sweep);
 
 impl Shared {
     /// Returns the Cluster as a state of the probe.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_state::RedisStore;
-use session_state::store::{Entry, Outcome, Store as _, StoreError, StoreErrorKind, Values, Version};
+use session_state::store::{Entry, Outcome, Store as _, StoreError, StoreErrorKind, Touch, Values, Version};
 
 use tokio::time::Instant;
 
@@ -132,7 +132,13 @@ async fn a_write_to_a_replica_is_an_error() {
     ask::<()>(&mut connection, "REPLICAOF 127.0.0.1 1");
     for answer in [
         store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await,
-        store.touch(&key(1), Version::FIRST, now(), now().after(super::HOUR * 2), now()).await,
+        store
+            .touch(
+                &key(1),
+                Touch { expected: Version::FIRST, last_seen_at: now(), expires_at: now().after(super::HOUR * 2) },
+                now(),
+            )
+            .await,
         store.delete(&key(1), None, now()).await,
     ] {
         let text = assert_failed(answer);
@@ -204,7 +210,10 @@ async fn a_malformed_entry_is_undecodable_for_every_call() {
         let kinds = [
             store.load(&key(1), now()).await.map(drop),
             store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.map(drop),
-            store.touch(&key(1), Version::FIRST, now(), now(), now()).await.map(drop),
+            store
+                .touch(&key(1), Touch { expected: Version::FIRST, last_seen_at: now(), expires_at: now() }, now())
+                .await
+                .map(drop),
         ];
         for answer in kinds {
             assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Undecodable, "{garbage}");

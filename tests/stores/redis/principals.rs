@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Connection;
 use redis::aio::ConnectionLike;
-use session_state::store::{Forward, Handle, Outcome, Record, Renewal, Store as _, Version};
+use session_state::store::{FindPrincipals, Forward, Handle, Outcome, Record, Renewal, Store as _, Touch, Version};
 use session_state::{RedisStore, Timestamp};
 use tokio::task::JoinSet;
 
@@ -47,7 +47,14 @@ where
     assert_eq!(store.renew(renewal(n, 1, new, hers(n, 2)), now).await.unwrap(), Outcome::Done);
     assert_eq!(store.update(&key(new), Version::from_u64(2), Arc::new(hers(n, 3)), now).await.unwrap(), Outcome::Done);
     assert_eq!(
-        store.touch(&key(new), Version::from_u64(3), now, now.after(2 * HOUR), now).await.unwrap(),
+        store
+            .touch(
+                &key(new),
+                Touch { expected: Version::from_u64(3), last_seen_at: now, expires_at: now.after(2 * HOUR) },
+                now
+            )
+            .await
+            .unwrap(),
         Outcome::Done
     );
     vec![handle(n)]
@@ -133,7 +140,10 @@ async fn an_index_is_kept_as_long_as_its_last_session_and_an_hour() {
     assert_ttl(HOUR + SLACK);
     assert!(store.create(&key(2), ends(2, HOUR / 2), now).await.unwrap());
     assert_ttl(HOUR + SLACK);
-    store.touch(&key(1), Version::FIRST, now, now.after(5 * HOUR), now).await.unwrap();
+    store
+        .touch(&key(1), Touch { expected: Version::FIRST, last_seen_at: now, expires_at: now.after(5 * HOUR) }, now)
+        .await
+        .unwrap();
     assert_ttl(5 * HOUR + SLACK);
     store.update(&key(1), Version::FIRST, ends(1, 3 * HOUR), now).await.unwrap();
     assert_ttl(3 * HOUR + SLACK);
@@ -141,7 +151,7 @@ async fn an_index_is_kept_as_long_as_its_last_session_and_an_hour() {
     assert_ttl(100 * 365 * 24 * HOUR);
     store.delete(&key(3), None, now).await.unwrap();
     assert_ttl(3 * HOUR + SLACK);
-    assert_eq!(store.revoke(ALICE, &[handle(1)], None, now).await.unwrap(), [handle(1)]);
+    assert_eq!(store.revoke(ALICE, &[handle(1)], ended(), now).await.unwrap(), [handle(1)]);
     assert_ttl(HOUR / 2 + SLACK);
 }
 
@@ -155,7 +165,7 @@ async fn a_session_that_never_ends_is_found_and_ended() {
         let last = Timestamp::from_millis(deadline - 1);
         assert_eq!(store.list(ALICE, None, 9, last).await.unwrap().len(), 1);
         assert_eq!(store.count(ALICE, Timestamp::from_millis(deadline)).await.unwrap(), 0);
-        assert_eq!(store.revoke(ALICE, &[handle(deadline)], None, last).await.unwrap(), [handle(deadline)]);
+        assert_eq!(store.revoke(ALICE, &[handle(deadline)], ended(), last).await.unwrap(), [handle(deadline)]);
         assert_eq!(indexes(&mut connection, &prefix), [""; 0]);
     }
 }
@@ -171,7 +181,14 @@ async fn a_session_lost_from_an_index_returns_with_its_next_write() {
     lose();
     assert_eq!(handles(&store).await, []);
     assert_eq!(
-        store.touch(&key(2), Version::from_u64(3), now(), now().after(HOUR), now()).await.unwrap(),
+        store
+            .touch(
+                &key(2),
+                Touch { expected: Version::from_u64(3), last_seen_at: now(), expires_at: now().after(HOUR) },
+                now()
+            )
+            .await
+            .unwrap(),
         Outcome::Done
     );
     assert_eq!(handles(&store).await, [handle(1)]);
@@ -192,7 +209,7 @@ async fn a_malformed_index_is_an_error_and_not_empty() {
         ask::<()>(&mut connection, &broken);
         assert!(store.list(ALICE, None, 9, now()).await.is_err());
         assert!(store.count(ALICE, now()).await.is_err());
-        assert!(store.revoke(ALICE, &[handle(1)], None, now()).await.is_err());
+        assert!(store.revoke(ALICE, &[handle(1)], ended(), now()).await.is_err());
     }
 }
 
@@ -217,7 +234,14 @@ async fn an_index_takes_no_further_round_trip_but_for_touches_and_logouts() {
             store.update(&key(n + 1), Version::from_u64(2), Arc::new(hers(n, 3)), now).await.unwrap() == Outcome::Done,
         );
         count(
-            store.touch(&key(n + 1), Version::from_u64(3), now, now.after(HOUR + MINUTE), now).await.unwrap()
+            store
+                .touch(
+                    &key(n + 1),
+                    Touch { expected: Version::from_u64(3), last_seen_at: now, expires_at: now.after(HOUR + MINUTE) },
+                    now,
+                )
+                .await
+                .unwrap()
                 == Outcome::Done,
         );
         count(store.renew(renewal(n + 1, 3, n + 2, hers(n, 4)), now).await.unwrap() == Outcome::Done);
@@ -225,7 +249,7 @@ async fn an_index_takes_no_further_round_trip_but_for_touches_and_logouts() {
         count(store.count(ALICE, now).await.unwrap() == 1);
         count(store.delete(&key(n + 2), Some(ended()), now).await.unwrap() == Outcome::Done);
         count(store.create(&key(n + 3), Arc::new(hers(n, 1)), now).await.unwrap());
-        count(store.revoke(ALICE, &[handle(n)], Some(ended()), now).await.unwrap() == [handle(n)]);
+        count(store.revoke(ALICE, &[handle(n)], ended(), now).await.unwrap() == [handle(n)]);
         if n == 20 {
             assert_eq!(trips, [1, 1, 1, 1, 2, 1, 2, 2, 2, 1, 3]);
         }
@@ -264,7 +288,7 @@ async fn thousands_of_sessions_of_one_principal_are_listed_and_ended_in_pages() 
     let paged = begun.elapsed() - counted;
     for first in (0..COUNT).step_by(100) {
         let page: Vec<Handle> = (first..first + 100).map(handle).collect();
-        assert_eq!(store.revoke(ALICE, &page, None, now()).await.unwrap(), page);
+        assert_eq!(store.revoke(ALICE, &page, ended(), now()).await.unwrap(), page);
     }
     let revoked = begun.elapsed() - counted - paged;
     println!(

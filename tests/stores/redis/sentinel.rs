@@ -23,7 +23,7 @@ impl Shared {
     }
 }
 
-conformance_on_server!(Shared, open_shared);
+conformance_on_server!(Shared, open_shared, without sweep);
 
 async fn open(watched: &Watched) -> RedisStore {
     RedisStore::connect_sentinel(watched.client()).await.unwrap().with_key_prefix(prefix()).unwrap()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use session_state::Timestamp;
-use session_state::store::{Entry, Forward, Outcome, Record, Renewal, Store as _, Version};
+use session_state::store::{Entry, FindPrincipals as _, Forward, Outcome, Record, Renewal, Store as _, Touch, Version};
 use session_state::test_kit::conformance::{check, compare_with_model};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 use crate::harness::engines::REDIS;
 use crate::harness::proxy::Proxy;
 
-conformance_on_server!(REDIS, super::open);
+conformance_on_server!(REDIS, super::open, without sweep);
 
 fn renewal(old: u64, expected: u64, new: u64, record: Record) -> Renewal {
     let forward =
@@ -70,7 +70,15 @@ async fn every_call_takes_one_round_trip() {
             Outcome::Conflict(Some(_))
         ));
         count(
-            store.touch(&key(old), Version::from_u64(2), now, now.after(2 * HOUR), now).await.unwrap() == Outcome::Done,
+            store
+                .touch(
+                    &key(old),
+                    Touch { expected: Version::from_u64(2), last_seen_at: now, expires_at: now.after(2 * HOUR) },
+                    now,
+                )
+                .await
+                .unwrap()
+                == Outcome::Done,
         );
         count(store.renew(renewal(old, 2, new, record(3, 3)), now).await.unwrap() == Outcome::Done);
         count(store.delete(&key(new), Some(ended()), now).await.unwrap() == Outcome::Done);
@@ -98,12 +106,25 @@ async fn the_time_to_live_is_what_is_left_until_the_deadline() {
     let ends = |after| Arc::new(record_between(now, now.after(after)));
     assert!(store.create(&key(1), ends(HOUR), now).await.unwrap());
     assert_ttl(1, HOUR);
-    store.touch(&key(1), Version::FIRST, now, now.after(HOUR / 2), now).await.unwrap();
+    store
+        .touch(&key(1), Touch { expected: Version::FIRST, last_seen_at: now, expires_at: now.after(HOUR / 2) }, now)
+        .await
+        .unwrap();
     assert_ttl(1, HOUR);
-    store.touch(&key(1), Version::FIRST, now, now.after(2 * HOUR), now).await.unwrap();
+    store
+        .touch(&key(1), Touch { expected: Version::FIRST, last_seen_at: now, expires_at: now.after(2 * HOUR) }, now)
+        .await
+        .unwrap();
     assert_ttl(1, 2 * HOUR);
     // A clock that is ahead, or a late call.
-    store.touch(&key(1), Version::FIRST, now, now.after(2 * HOUR + MINUTE), now.after(HOUR)).await.unwrap();
+    store
+        .touch(
+            &key(1),
+            Touch { expected: Version::FIRST, last_seen_at: now, expires_at: now.after(2 * HOUR + MINUTE) },
+            now.after(HOUR),
+        )
+        .await
+        .unwrap();
     assert_ttl(1, 2 * HOUR);
     store.update(&key(1), Version::FIRST, ends(HOUR / 2), now).await.unwrap();
     assert_ttl(1, HOUR / 2);
@@ -170,10 +191,18 @@ async fn versions_and_times_beyond_double_precision_are_distinguished() {
         let entry = record_between(at(deadline - 3), at(deadline));
         assert!(store.create(&key, Arc::new(entry.clone()), now()).await.unwrap());
         // A touch with times one millisecond earlier moves neither.
-        let touching = store.touch(&key, Version::FIRST, at(deadline - 4), at(deadline - 1), at(deadline - 1));
+        let touching = store.touch(
+            &key,
+            Touch { expected: Version::FIRST, last_seen_at: at(deadline - 4), expires_at: at(deadline - 1) },
+            at(deadline - 1),
+        );
         assert_eq!(touching.await.unwrap(), Outcome::Done);
         assert_eq!(store.load(&key, at(deadline - 1)).await.unwrap(), Some(Entry::Live(entry.into())));
-        let touching = store.touch(&key, Version::FIRST, at(deadline - 2), at(deadline), at(deadline - 1));
+        let touching = store.touch(
+            &key,
+            Touch { expected: Version::FIRST, last_seen_at: at(deadline - 2), expires_at: at(deadline) },
+            at(deadline - 1),
+        );
         assert_eq!(touching.await.unwrap(), Outcome::Done);
         let Some(Entry::Live(touched)) = store.load(&key, at(deadline - 1)).await.unwrap() else { panic!() };
         assert_eq!(touched.last_seen_at, at(deadline - 2));
@@ -226,7 +255,14 @@ async fn the_documented_permissions_are_sufficient() {
     assert!(store.create(&key(1), Arc::new(record(1, 1)), now()).await.unwrap());
     assert_eq!(store.update(&key(1), Version::FIRST, Arc::new(record(2, 2)), now()).await.unwrap(), Outcome::Done);
     assert_eq!(
-        store.touch(&key(1), Version::from_u64(2), now(), now().after(2 * HOUR), now()).await.unwrap(),
+        store
+            .touch(
+                &key(1),
+                Touch { expected: Version::from_u64(2), last_seen_at: now(), expires_at: now().after(2 * HOUR) },
+                now()
+            )
+            .await
+            .unwrap(),
         Outcome::Done
     );
     assert_eq!(store.renew(renewal(1, 2, 2, record(3, 3)), now()).await.unwrap(), Outcome::Done);
@@ -235,7 +271,7 @@ async fn the_documented_permissions_are_sufficient() {
     let handle = super::principals::sign_in_and_change(&store, 11).await;
     assert_eq!((store.list("alice", None, 9, now()).await.unwrap().len(), handle.len()), (1, 1));
     assert_eq!(store.count("alice", now()).await.unwrap(), 1);
-    assert_eq!(store.revoke("alice", &handle, None, now()).await.unwrap(), handle);
+    assert_eq!(store.revoke("alice", &handle, ended(), now()).await.unwrap(), handle);
     assert_eq!(keys(&mut connection, "session:p:"), [""; 0]);
     assert!(store.with_key_prefix("other:").unwrap().load(&key(1), now()).await.is_err());
 }

@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use session_state::store::{
-    Entry, Forward, Generation, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Values, Version,
+    Entry, FindPrincipals, Forward, Generation, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Touch,
+    Values, Version,
 };
 use session_state::{Clock as _, SystemClock, Timestamp};
 
@@ -323,14 +324,14 @@ pub(crate) async fn create_expired(store: &impl Store, n: u64) {
 }
 
 /// Makes a call on the session of [`create_expired`].
-pub(crate) async fn call(store: &impl Store, call: InTransaction, n: u64) {
+pub(crate) async fn call(store: &impl FindPrincipals, call: InTransaction, n: u64) {
     let mut record = record(n, now().after(HOUR));
     record.principal = Some("alice".into());
     match call {
         InTransaction::CreateOverExpired => drop(store.create(&key(n), Arc::new(record), now()).await.unwrap()),
         InTransaction::Revoke => {
             let earlier = Timestamp::from_millis(now().as_millis() - 60_000);
-            drop(store.revoke("alice", &[record.handle], Some(ended()), earlier).await.unwrap());
+            drop(store.revoke("alice", &[record.handle], ended(), earlier).await.unwrap());
         }
     }
 }
@@ -357,7 +358,17 @@ pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
                 for step in 1..=STEPS {
                     let now = begin.after(Duration::from_millis(step));
                     let deadline = begin.after(HOUR + Duration::from_millis(step));
-                    assert_eq!(store.touch(&at, Version::FIRST, now, deadline, now).await.unwrap(), Outcome::Done);
+                    assert_eq!(
+                        store
+                            .touch(
+                                &at,
+                                Touch { expected: Version::FIRST, last_seen_at: now, expires_at: deadline },
+                                now
+                            )
+                            .await
+                            .unwrap(),
+                        Outcome::Done
+                    );
                     let record = Arc::new(record(of(writer), deadline));
                     assert_eq!(
                         store.update(&at, Version::FIRST, Arc::clone(&record), now).await.unwrap(),

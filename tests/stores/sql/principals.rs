@@ -1,7 +1,7 @@
 //! The cost of one principal's sessions among many others, and revocations that wait for other transactions.
 
 use session_state::Timestamp;
-use session_state::store::{Handle, Store};
+use session_state::store::{FindPrincipals, Handle};
 
 /// Makes the tests that all engines share, in a module that has those of `tests_of_references`, and in it
 /// `async fn counting_pool() -> Option<Pool>`, `async fn work(&Scene) -> u64`, which counts what the statements on its
@@ -10,6 +10,8 @@ use session_state::store::{Handle, Store};
 /// in the module `const WAITING: &str`.
 macro_rules! tests_of_principals {
     () => {
+        use session_state::store::FindPrincipals as _;
+
         use crate::sql::principals;
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -42,8 +44,7 @@ macro_rules! tests_of_principals {
             for batch in 0..20 {
                 let handles = principals::page(&scene.store, None).await;
                 let before = work(&scene).await;
-                let forward = (batch % 2 == 0).then(cases::ended);
-                let ended = scene.store.revoke("busy", &handles, forward, principals::NOW).await.unwrap();
+                let ended = scene.store.revoke("busy", &handles, cases::ended(), principals::NOW).await.unwrap();
                 let done = work(&scene).await - before;
                 assert!(done <= most(100), "batch {batch} took {done}");
                 assert_eq!(principals::sorted(ended), handles);
@@ -54,18 +55,17 @@ macro_rules! tests_of_principals {
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn referencing_rows_are_deleted_by_a_revocation() {
-            for forward in [None, Some(cases::ended())] {
-                let Some(scene) = Scene::with_lines().await else { return };
-                let (key, record) = cases::place(&scene.store).await;
-                let other = cases::create(&scene.store, 2, record.expires_at).await;
-                scene.add_lines().await;
-                let ended = scene.store.revoke("alice", &[record.handle], forward.clone(), record.created_at).await;
-                assert_eq!(ended.unwrap(), [record.handle]);
-                assert_eq!(scene.lines().await, 3, "those of the other session are left");
-                let left = scene.store.load(&key, record.created_at).await.unwrap();
-                assert_eq!(left, forward.map(session_state::store::Entry::Retired));
-                assert!(scene.store.load(&other, record.created_at).await.unwrap().is_some());
-            }
+            let Some(scene) = Scene::with_lines().await else { return };
+            let (key, record) = cases::place(&scene.store).await;
+            let other = cases::create(&scene.store, 2, record.expires_at).await;
+            scene.add_lines().await;
+            let left = cases::ended();
+            let ended = scene.store.revoke("alice", &[record.handle], left.clone(), record.created_at).await;
+            assert_eq!(ended.unwrap(), [record.handle]);
+            assert_eq!(scene.lines().await, 3, "those of the other session are left");
+            let found = scene.store.load(&key, record.created_at).await.unwrap();
+            assert_eq!(found, Some(session_state::store::Entry::Retired(left)));
+            assert!(scene.store.load(&other, record.created_at).await.unwrap().is_some());
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -75,8 +75,8 @@ macro_rules! tests_of_principals {
             let handles: Vec<_> = scene.store.list("busy", None, 1_000, principals::NOW).await.unwrap();
             let mut handles: Vec<_> = handles.iter().map(|record| record.handle).collect();
             let left = handles.pop();
-            assert_eq!(scene.store.revoke("busy", &[], None, principals::NOW).await.unwrap(), []);
-            let ended = scene.store.revoke("busy", &handles, Some(cases::ended()), principals::NOW).await.unwrap();
+            assert_eq!(scene.store.revoke("busy", &[], cases::ended(), principals::NOW).await.unwrap(), []);
+            let ended = scene.store.revoke("busy", &handles, cases::ended(), principals::NOW).await.unwrap();
             assert_eq!(principals::sorted(ended), handles);
             assert_eq!(scene.number("SELECT COUNT(*) FROM @t WHERE grace_until = 0").await, 344, "one forward each");
             assert_eq!(principals::page(&scene.store, None).await.first().copied(), left);
@@ -111,7 +111,7 @@ macro_rules! tests_of_principals {
             sqlx::raw_sql(sqlx::AssertSqlSafe(begun)).execute(&mut *transaction).await.unwrap();
             let handle = cases::record(1, cases::now()).handle;
             let store = scene.store.clone();
-            let revoke = async move { store.revoke("alice", &[handle], Some(cases::ended()), cases::now()).await };
+            let revoke = async move { store.revoke("alice", &[handle], cases::ended(), cases::now()).await };
             let revocation = tokio::spawn(revoke);
             while scene.number(WAITING).await == 0 {
                 assert!(!revocation.is_finished(), "the revocation waits");
@@ -175,7 +175,7 @@ macro_rules! tests_of_principals {
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(11);
 
 /// Returns the handles of a page of a hundred sessions.
-pub(crate) async fn page(store: &impl Store, after: Option<Handle>) -> Vec<Handle> {
+pub(crate) async fn page(store: &impl FindPrincipals, after: Option<Handle>) -> Vec<Handle> {
     let list = store.list("busy", after.as_ref(), 100, NOW).await.unwrap();
     list.iter().map(|record| record.handle).collect()
 }

@@ -32,7 +32,7 @@ use crate::event::{RevocationCause, SessionEvent};
 use crate::random;
 use crate::record::lifetime::{CLOCK_SKEW, LONGEST_UNUSED};
 use crate::record::{Handle, Record, StoreKey, Values, Version};
-use crate::store::{DecodeRecordError, Entry, Forward, Outcome, StoreError, StoreErrorKind};
+use crate::store::{DecodeRecordError, Entry, Forward, Outcome, StoreError, StoreErrorKind, Touch};
 
 /// The value of a session's mark that names the session which continues it after a login.
 const SUCCESSOR: &str = "successor";
@@ -219,7 +219,10 @@ impl<'c> RevocationList<'c> {
                 return Ok(true);
             }
             // It exists already. A touch only moves the deadline to a later time.
-            let touched = self.calls().ask(|store| store.touch(&key, record.version, now, expires_at, now)).await?;
+            let touched = self
+                .calls()
+                .ask(|store| store.touch(&key, Touch { expected: record.version, last_seen_at: now, expires_at }, now))
+                .await?;
             if touched == Outcome::Done {
                 return Ok(false);
             }
