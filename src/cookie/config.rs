@@ -116,7 +116,8 @@ impl CookieConfig {
     /// name in a visitor's browser.
     ///
     /// Without the prefix `__Host-` or `__Host-Http-`, the name must be used by no other application of the domain: a
-    /// login or logout also removes cookies of this name that were set with a parent domain or another path.
+    /// login or logout, and each page of a browser that sends two values, also removes cookies of this name that were
+    /// set with a parent domain or another path.
     pub fn with_name(mut self, name: impl Into<Cow<'static, str>>) -> Result<Self, ConfigError> {
         self.name = name.into();
         check_name(&self.name)?;
@@ -152,7 +153,8 @@ impl CookieConfig {
     /// `__Host-Http-` prefix.
     ///
     /// A changed path keeps sessions as a changed [domain](Self::with_domain) does, if the request's path lies under
-    /// both. Change the name too when domain and path change at once: otherwise only a second login takes.
+    /// both. After a login elsewhere, and when domain and path change at once, the [first
+    /// page](crate::guide::deploys#two-cookies-of-one-name) with both cookies is anonymous.
     ///
     /// # Errors
     ///
@@ -185,7 +187,8 @@ impl CookieConfig {
 
     /// Keeps a separate cookie for each site the application is embedded in (CHIPS). Default: off.
     ///
-    /// Turned on later, it keeps sessions. Change the name when turning it off: otherwise only a second login takes.
+    /// Turned on or off later, it keeps sessions. Turned off, the [first
+    /// page](crate::guide::deploys#two-cookies-of-one-name) after a login is anonymous.
     #[must_use]
     pub fn with_partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;

@@ -15,7 +15,7 @@
 //! - A name and its value take at most 4096 bytes; `Max-Age` is at most 400 days (RFC 6265bis §5.6, §5.5).
 //! - A removal repeats name, path, domain and attributes: a browser would refuse it or miss the cookie otherwise.
 //! - A response has never two `Set-Cookie` of our name, domain and path. Those of others are left alone and in order.
-//! - A browser that may hold our name twice is told to keep the cookie that is set and no other.
+//! - A browser that may hold our name twice is told to keep the configured cookie and no other.
 //! - A response that sets our cookie is not kept by a shared cache, and one that depends on it says so in `Vary`.
 
 mod chunks;
@@ -32,5 +32,5 @@ pub use config::{CookieConfig, CookieLifetime, SameSite};
 pub(crate) use read::Found;
 pub(crate) use received::Received;
 pub(crate) use response::{forbid_caching, put, vary_on_cookie};
-pub(crate) use variants::{Likely, removals as removals_of_variants};
+pub(crate) use variants::{Likely, Target, removals as removals_of_variants};
 pub(crate) use write::CookieWriter;

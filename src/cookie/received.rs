@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use super::chunks::{FoundChunks, find_chunks};
 use super::read::{Found, find};
 use super::variants::Target;
+use super::write::CookieWriter;
 
 /// The `Cookie` headers of a request, and where it was sent.
 ///
@@ -50,6 +51,18 @@ impl Received {
 
     pub(crate) fn find_chunks(&self, name: &[u8]) -> FoundChunks<'_> {
         find_chunks(self.iter(), name)
+    }
+
+    /// Returns the names of the cookies of a value in up to `max_chunks`, if one of them has different values.
+    pub(crate) fn duplicates(&self, writer: &CookieWriter, max_chunks: usize) -> Vec<String> {
+        let name = writer.name();
+        if max_chunks == 1 {
+            let is_duplicate = self.find(name.as_bytes()) == Found::Duplicate;
+            return if is_duplicate { vec![name.to_owned()] } else { Vec::new() };
+        }
+        // Also those beyond the maximum, which a former release may have allowed.
+        let FoundChunks::Duplicate(chunks) = self.find_chunks(name.as_bytes()) else { return Vec::new() };
+        chunks.carried().map(|index| writer.chunk(index).name().to_owned()).collect()
     }
 
     /// Returns where the request was sent, if the browser may hold several cookies of one name.

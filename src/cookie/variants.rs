@@ -9,11 +9,12 @@
 
 use std::net::Ipv4Addr;
 
-use http::header::{HOST, ORIGIN};
+use http::header::{ACCEPT, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri};
 
 use super::config::{CookieConfig, SameSite};
+use super::read::trim;
 use super::write::CookieWriter;
 
 /// The most removals of variants in a response. One takes about 100 bytes, and proxies limit the headers of a response
@@ -23,6 +24,9 @@ const MAX_REMOVALS: usize = 16;
 /// The longest name of a host (RFC 1035 §2.3.4).
 const LONGEST_HOST: usize = 253;
 
+/// The header that browsers send from HTTPS and `localhost` (Fetch Metadata Request Headers §2.3).
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
 /// Where a request was sent. Keeping it copies no bytes.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -30,6 +34,7 @@ pub(crate) struct Target {
     host: Option<HeaderValue>,
     /// The page's origin, from which browsers send most writes.
     origin: Option<HeaderValue>,
+    is_from_browser: bool,
 }
 
 /// Which variants to look for.
@@ -45,7 +50,13 @@ impl Target {
     pub(crate) fn new(headers: &HeaderMap, uri: &Uri) -> Self {
         // The authority of a request's target replaces its `Host` (RFC 9112 §3.2.2).
         let host = if uri.authority().is_some() { None } else { headers.get(HOST).cloned() };
-        Self { uri: uri.clone(), host, origin: headers.get(ORIGIN).cloned() }
+        let is_from_browser = headers.contains_key(SEC_FETCH_SITE) || accepts_html(headers);
+        Self { uri: uri.clone(), host, origin: headers.get(ORIGIN).cloned(), is_from_browser }
+    }
+
+    /// Returns whether a browser sent the request: any over HTTPS, and over plain HTTP that of a page.
+    pub(crate) fn is_from_browser(&self) -> bool {
+        self.is_from_browser
     }
 
     /// Returns the host.
@@ -58,6 +69,14 @@ impl Target {
     fn page_host(&self) -> Option<String> {
         domain_of(self.origin.as_ref()?.to_str().ok()?.parse::<Uri>().ok()?.authority()?)
     }
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let is_html = |range: &[u8]| {
+        let media_type = range.split(|&byte| byte == b';').next().map(trim);
+        media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(b"text/html"))
+    };
+    headers.get_all(ACCEPT).iter().any(|line| line.as_bytes().split(|&byte| byte == b',').any(is_html))
 }
 
 /// Returns a host in lower case, if a cookie can have it as its domain.
@@ -254,6 +273,27 @@ mod tests {
     }
 
     #[test]
+    fn a_browser_is_told_by_its_headers() {
+        let cases: [(&[(&str, &str)], bool); 9] = [
+            (&[], false),
+            (&[("accept", "*/*"), ("sec-fetch-mode", "cors")], false),
+            (&[("accept", "application/json, text/*"), ("user-agent", "text/html")], false),
+            (&[("accept", "text/html5, application/xhtml+xml, x/text/html")], false),
+            (&[("sec-fetch-site", "same-origin"), ("accept", "*/*")], true),
+            (&[("sec-fetch-site", "none")], true),
+            (&[("accept", "text/html")], true),
+            (&[("accept", "application/xml;q=0.9,\tText/HTML ;q=0.8")], true),
+            (&[("accept", "*/*"), ("accept", "text/html")], true),
+        ];
+        for (headers, expected) in cases {
+            let request =
+                headers.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+            let request = request.body(()).unwrap();
+            assert_eq!(Target::new(request.headers(), request.uri()).is_from_browser(), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
     fn nothing_but_plain_hosts_and_paths_gets_into_a_header() {
         for host in [
             "a.b; Path=/x",
@@ -270,7 +310,7 @@ mod tests {
             "[",
         ] {
             let header = HeaderValue::from_bytes(host.as_bytes()).unwrap();
-            let target = Target { uri: Uri::from_static("/"), host: Some(header), origin: None };
+            let target = Target { uri: Uri::from_static("/"), host: Some(header), origin: None, is_from_browser: true };
             for line in removals(&named("id"), Some(&target), "id", Likely::Any, 1) {
                 let line = line.to_str().unwrap();
                 let domain = line.split("Domain=").nth(1).unwrap().split(';').next().unwrap();

@@ -5,8 +5,9 @@ use std::mem;
 use http::HeaderValue;
 
 use super::config::{Config, State};
+use super::part::PlacedPart;
 use super::work::Work;
-use crate::cookie::{Found, Likely, Received, removals_of_variants};
+use crate::cookie::{Found, Likely, Received, Target, removals_of_variants};
 
 /// Takes the cookies to send: the session's, those of parts, and the removals of variants that the browser may hold
 /// beside them.
@@ -22,7 +23,7 @@ pub(crate) fn take_cookies(
     if let Some(of_parts) = of_parts {
         cookies.extend(of_parts);
     }
-    if cookies.is_empty() || received.target().is_none() {
+    if received.target().is_none() {
         return cookies;
     }
     with_removals(config, received, work, cookies)
@@ -34,13 +35,14 @@ pub(crate) fn take_cookies(
 /// With them the browser's next request carries one cookie of each name.
 #[cold]
 fn with_removals(config: &Config, received: &Received, work: &Work, cookies: Vec<HeaderValue>) -> Vec<HeaderValue> {
-    let (count, mut all) = (cookies.len(), Vec::new());
+    let unset = unset_duplicates(config, received, &cookies);
+    let count = cookies.len() + unset.len();
+    let removals = |name: &str, likely| removals_of_variants(&config.cookie, received.target(), name, likely, count);
+    let mut all = Vec::new();
     for cookie in cookies {
         let (name, value) = name_and_value(&cookie);
         let likely = likely_variants(config, received, work, (name, value));
-        let removals = likely
-            .map(|likely| removals_of_variants(&config.cookie, received.target(), name, likely, count))
-            .unwrap_or_default();
+        let removals = likely.map(|likely| removals(name, likely)).unwrap_or_default();
         if value.is_empty() {
             all.push(cookie);
             all.extend(removals);
@@ -49,7 +51,26 @@ fn with_removals(config: &Config, received: &Received, work: &Work, cookies: Vec
             all.push(cookie);
         }
     }
+    all.extend(unset.iter().flat_map(|name| removals(name, Likely::Any)));
     all
+}
+
+/// Returns the names that a browser sent with different values, and that the response does not set. The variants are
+/// removed there too: else each read is anonymous until a response sets the cookie, which the login page may not do for
+/// a path outside its own.
+///
+/// Other clients get no `Set-Cookie` from a read.
+fn unset_duplicates(config: &Config, received: &Received, cookies: &[HeaderValue]) -> Vec<String> {
+    if !received.target().is_some_and(Target::is_from_browser) {
+        return Vec::new();
+    }
+    let mut names = match &config.state {
+        State::Client(client) => client.cookie.duplicates(received),
+        State::Server(_) => received.duplicates(&config.cookie_writer, 1),
+    };
+    names.extend(config.parts.iter().filter_map(PlacedPart::cookie).flat_map(|part| part.duplicates(received)));
+    names.retain(|name| cookies.iter().all(|cookie| name_and_value(cookie).0 != name));
+    names
 }
 
 /// Returns which variants of a cookie the browser may keep beside the one it gets, or `None` if that should be none.

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-use http::header::{COOKIE, HOST};
+use http::header::{ACCEPT, COOKIE, HOST};
+use http::request::Builder;
 use http::{Extensions, Request, StatusCode};
 use session_state::{Error, Session};
 
@@ -45,9 +46,34 @@ impl<'u> Url<'u> {
     }
 }
 
+/// What sends the requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// A browser that loads pages.
+    #[default]
+    Page,
+    /// `fetch()` in a page.
+    Script,
+    /// A program other than a browser.
+    Program,
+}
+
+impl Sender {
+    /// Adds the headers that tell the sender. Browsers send no `Sec-Fetch-Site` over plain HTTP.
+    fn sign(self, url: Url<'_>, request: Builder) -> Builder {
+        let accept = match self {
+            Self::Page => "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            Self::Script | Self::Program => "*/*",
+        };
+        let request = request.header(ACCEPT, accept);
+        if self != Self::Program && url.is_secure { request.header("sec-fetch-site", "same-origin") } else { request }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Jar {
     pub(crate) cookies: Vec<Cookie>,
+    pub(crate) sender: Sender,
 }
 
 impl Jar {
@@ -59,7 +85,8 @@ impl Jar {
         T: Send + 'static,
     {
         let page = Url::parse(url);
-        let mut request = Request::builder().uri(page.path).header(HOST, page.host);
+        let request = Request::builder().uri(page.path).header(HOST, page.host);
+        let mut request = self.sender.sign(page, request);
         if let Some(cookies) = self.cookies_for(page) {
             request = request.header(COOKIE, cookies);
         }

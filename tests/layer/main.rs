@@ -17,6 +17,7 @@ mod deploys;
 mod discards;
 mod dropped;
 mod drops;
+mod duplicate_cookies;
 mod ended;
 mod ended_ids;
 mod events;

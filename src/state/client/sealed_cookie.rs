@@ -191,6 +191,11 @@ impl SealedCookie {
         self.find_chunks(received).carried().map(|index| self.chunk(index).removal()).collect()
     }
 
+    /// Returns the names of the cookies that the client sent, if they do not open because one has different values.
+    pub(crate) fn duplicates(&self, received: &Received) -> Vec<String> {
+        received.duplicates(&self.writer, self.max_chunks)
+    }
+
     fn find_chunks<'r>(&self, received: &'r Received) -> Chunks<'r> {
         match received.find_chunks(self.writer.name().as_bytes()) {
             FoundChunks::Chunks(found) | FoundChunks::Duplicate(found) => found,

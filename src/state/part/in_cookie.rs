@@ -141,6 +141,11 @@ impl PartCookie {
         self.cookie.removals_of_received(received)
     }
 
+    /// Returns the names of the part's cookies that the client sent, if one has different values.
+    pub(crate) fn duplicates(&self, received: &Received) -> Vec<String> {
+        self.cookie.duplicates(received)
+    }
+
     fn record(&self, part: &ExternalPart, value: &JsonText, now: Timestamp) -> Record {
         let created_at = part.cookie.record.as_ref().map_or(now, |record| record.created_at);
         let mut record = Record::new(NO_HANDLE, created_at, now);
