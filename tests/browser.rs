@@ -1,7 +1,11 @@
-//! The example shop, started as in the README and used through a real browser.
+//! The example shop, started as in the README and used through a real browser, and two releases of an application.
 //!
-//! The walk needs `python3`, `chromium` and `chromedriver` (Debian: `chromium chromium-driver`). Without them it is
-//! skipped with a message; with `SESSION_STATE_NO_SKIP=1` it fails instead. Screenshots are left in `artifacts/shop`.
+//! The walks need `python3`, `chromium` and `chromedriver` (Debian: `chromium chromium-driver`). Without them they
+//! are skipped with a message; with `SESSION_STATE_NO_SKIP=1` they fail instead. Screenshots are left in
+//! `artifacts/shop`.
+
+#[path = "browser/releases.rs"]
+mod releases;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
