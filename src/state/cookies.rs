@@ -55,9 +55,8 @@ fn with_removals(config: &Config, received: &Received, work: &Work, cookies: Vec
     all
 }
 
-/// Returns the names that a browser sent with different values, and that the response does not set. The variants are
-/// removed there too: else each read is anonymous until a response sets the cookie, which the login page may not do for
-/// a path outside its own.
+/// Returns the names that a browser sent with different values, and that the response does not set. Otherwise its reads
+/// stay anonymous until a response sets the cookie, and a login page outside the path of a variant never learns of it.
 ///
 /// Other clients get no `Set-Cookie` from a read.
 fn unset_duplicates(config: &Config, received: &Received, cookies: &[HeaderValue]) -> Vec<String> {
