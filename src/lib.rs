@@ -120,6 +120,8 @@ pub use seal::{Key, KeyRing};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use session::PartTransaction;
 pub use session::{Main, Part, PartInfo, PartOrDefault, Session, SessionLoader};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use state::LockStatement;
 pub use state::{ConflictPolicy, CookieState, ServerErrorPolicy, SessionLimitPolicy};
 #[cfg(feature = "memcached")]
 pub use store::MemcachedStore;

@@ -9,9 +9,10 @@ use sqlx::Database;
 
 use super::{Main, Part, Shared};
 use crate::error::Error;
-use crate::part::{Mapped, RowDialect, SessionPart};
+use crate::part::{Mapped, MappedPart, RowDialect, SessionPart};
 use crate::record::external::Medium;
-use crate::state::{Checkout, SharedWork as _};
+use crate::record::id::SessionId;
+use crate::state::{Checkout, LockStatement, SharedWork as _};
 
 /// A transaction in which the rows of a part become data of the application: a cart becomes an order.
 ///
@@ -79,21 +80,56 @@ impl<T: SessionPart, M: 'static> Part<T, M> {
         &mut self,
         shared: &Shared,
     ) -> Result<Option<PartTransaction<'_, T, D, M>>, Error> {
-        self.write_back()?;
-        let placed = shared.placed_part(TypeId::of::<T>());
-        let mapped = placed.and_then(|placed| placed.tables()).ok_or_else(|| Error::no_tables(T::NAME))?;
-        let mapped: Option<&Mapped<D>> = mapped.as_any().downcast_ref();
+        let mapped: Option<&Mapped<D>> = tables::<T>(shared)?.as_any().downcast_ref();
         let mapped = mapped.ok_or_else(|| Error::no_tables(T::NAME))?;
+        let Some(id) = self.save_rows(shared).await? else { return Ok(None) };
+        let Some(checkout) = Checkout::begin(shared.config(), mapped, id).await? else { return Ok(None) };
+        let value = super::from_json(T::NAME, checkout.rows())?;
+        Ok(Some(PartTransaction { part: self, value, checkout }))
+    }
+
+    /// Returns the statement that begins such a transaction on a connection of the application, if that does not use
+    /// sqlx; see [`LockStatement`]. `None` if there is no session.
+    ///
+    /// [Saves](crate::Session::save) the request's changes of the part and the session first.
+    ///
+    /// # Examples
+    ///
+    /// The [guide](crate::guide::tables#in-a-transaction-of-diesel) has one with Diesel, of which
+    /// `examples/checkout_with_diesel.rs` is a whole application.
+    ///
+    /// # Errors
+    ///
+    /// [`NoTables`](crate::ErrorKind::NoTables) when the part does not live in tables,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store fails, and the errors of
+    /// [`save`](crate::Session::save).
+    pub async fn lock_statement(&mut self) -> Result<Option<LockStatement>, Error> {
+        let shared = Arc::clone(&self.held.shared);
+        shared.noting_late(self.prepare_lock(&shared).await)
+    }
+
+    async fn prepare_lock(&mut self, shared: &Shared) -> Result<Option<LockStatement>, Error> {
+        let mapped = tables::<T>(shared)?;
+        let Some(id) = self.save_rows(shared).await? else { return Ok(None) };
+        LockStatement::prepare(shared.config(), mapped, id).await
+    }
+
+    /// Saves the changes of the request, and moves the part to its tables. Returns the ID of the session, if there is
+    /// one.
+    async fn save_rows(&mut self, shared: &Shared) -> Result<Option<SessionId>, Error> {
+        self.write_back()?;
         if shared.with(|work| work.draft.is_unmoved(T::NAME, Medium::Tables)) {
             // Its rows are not in the tables yet.
             self.update(|_| ());
         }
         shared.save().await?;
-        let Some(session) = shared.with(|work| work.kept_session()) else { return Ok(None) };
-        let Some(checkout) = Checkout::begin(shared.config(), mapped, session.id).await? else { return Ok(None) };
-        let value = super::from_json(T::NAME, checkout.rows())?;
-        Ok(Some(PartTransaction { part: self, value, checkout }))
+        Ok(shared.with(|work| work.kept_session()).map(|session| session.id))
     }
+}
+
+fn tables<T: SessionPart>(shared: &Shared) -> Result<&dyn MappedPart, Error> {
+    let placed = shared.placed_part(TypeId::of::<T>());
+    placed.and_then(|placed| placed.tables()).map(|mapped| &**mapped).ok_or_else(|| Error::no_tables(T::NAME))
 }
 
 impl<T: SessionPart, D: Database, M: 'static> PartTransaction<'_, T, D, M> {

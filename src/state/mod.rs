@@ -35,6 +35,8 @@ pub use config::{ConflictPolicy, ServerErrorPolicy};
 pub(crate) use cookies::take_cookies;
 pub(crate) use loaded::{Binding, Loaded};
 pub(crate) use part::{PartCookie, PlacedPart};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use server::LockStatement;
 pub use server::SessionLimitPolicy;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use server::{Checkout, note_checkout};

@@ -11,7 +11,7 @@ use super::row_writes::RowWrites;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::part::merge::Collection;
-use crate::record::{Generation, Handle};
+use crate::record::{Generation, Handle, StoreKey, Version};
 use crate::store::{Outcome, RecordCall, StoreError};
 
 pub(crate) type BoxFuture<'a, O> = Pin<Box<dyn Future<Output = O> + Send + 'a>>;
@@ -41,6 +41,10 @@ pub(crate) trait MappedPart: fmt::Debug + Send + Sync + 'static {
 pub(crate) trait RowDatabase: fmt::Debug + Send + Sync + 'static {
     /// Returns whether `store` stores its sessions in this database.
     fn is_of(&self, store: &dyn Any) -> bool;
+
+    /// Returns the statement that gives the record under `key` another version, if it is live and has the version
+    /// `expected`. Its parameter is the text of the record's values.
+    fn lock_sql(&self, key: &StoreKey, expected: Version, next: Version, now: Timestamp) -> String;
 
     /// Makes a call of the store and writes rows in one transaction. Unless the call is [`Outcome::Done`], nothing is
     /// written.

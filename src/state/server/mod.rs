@@ -11,6 +11,8 @@ mod conflict;
 mod lease;
 mod load;
 mod local_locks;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod lock_statement;
 mod login_limit;
 mod new_write;
 mod parts;
@@ -27,6 +29,8 @@ mod write;
 pub(crate) use checkout::{Checkout, note_checkout};
 pub(super) use commit::Commit;
 pub(super) use load::{load, load_part};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use lock_statement::LockStatement;
 pub(crate) use principals::Principals;
 pub(super) use records::Records;
 pub(crate) use server_state::ServerState;

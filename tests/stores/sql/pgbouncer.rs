@@ -6,6 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::harness::engines::{PGBOUNCER, pgbouncer_with};
 use crate::harness::process::Server;
 use crate::sql::cases::{self, HOUR};
+use crate::sql::postgres::literal;
 use crate::sql::table_name;
 
 type Pool = sqlx::PgPool;

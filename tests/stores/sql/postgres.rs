@@ -95,7 +95,7 @@ fn races_end_as_well_at_stricter_isolation_levels() {
     }
 }
 
-fn literal(bytes: &[u8]) -> String {
+pub(super) fn literal(bytes: &[u8]) -> String {
     format!("'\\x{}'::bytea", hex(bytes))
 }
 

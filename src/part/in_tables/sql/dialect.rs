@@ -63,6 +63,11 @@ pub(crate) trait RowDialect: Dialect {
         float_text(float)
     }
 
+    /// Returns the literal for bytes.
+    fn bytes_literal(hex: &str) -> String {
+        format!("x'{hex}'")
+    }
+
     /// Returns whether a column cannot hold the character NUL.
     fn refuses_nul(_column: &Column) -> bool {
         false

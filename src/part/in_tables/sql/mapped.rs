@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::part::in_tables::mapped_part::{BoxFuture, MappedPart, RowDatabase};
 use crate::part::in_tables::row_writes::RowWrites;
 use crate::part::merge::Collection;
-use crate::record::{Generation, Handle, StoreKey};
+use crate::record::{Generation, Handle, StoreKey, Version};
 #[cfg(test)]
 use crate::store::sql::Statement;
 use crate::store::sql::{Batch, Call, PooledTransaction, SqlStore};
@@ -141,6 +141,19 @@ impl<D: RowDialect> fmt::Debug for Mapped<D> {
 impl<D: RowDialect> RowDatabase for SqlStore<D> {
     fn is_of(&self, store: &dyn Any) -> bool {
         self.is_same_as(store)
+    }
+
+    fn lock_sql(&self, key: &StoreKey, expected: Version, next: Version, now: Timestamp) -> String {
+        let hex: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "UPDATE {} SET version = {}, data = {} WHERE id_hash = {} AND version = {} AND expires_at > {}",
+            self.table().quoted(D::QUOTE),
+            next.as_u64(),
+            D::placeholder(1),
+            D::bytes_literal(&hex),
+            expected.as_u64(),
+            now.as_millis()
+        )
     }
 
     fn write<'a>(

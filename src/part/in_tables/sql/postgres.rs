@@ -122,6 +122,10 @@ impl RowDialect for Postgres {
         vec![upsert::<Self>(table, session, &source(table.columns.iter().enumerate()))]
     }
 
+    fn bytes_literal(hex: &str) -> String {
+        format!("decode('{hex}', 'hex')")
+    }
+
     fn refuses_nul(column: &Column) -> bool {
         column.form != Form::Json || column.facts.family == "jsonb"
     }

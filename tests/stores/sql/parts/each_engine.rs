@@ -64,11 +64,11 @@ macro_rules! tests_of_parts {
     ([shop] $engine:ident, $store:ident) => {
         use std::sync::Arc;
 
-        use session_state::{Error, InTables, Part, SessionLayer};
+        use session_state::{Error, InTables, LockStatement, Part, SessionLayer};
 
         use super::*;
         use crate::browser::App;
-        use crate::sql::parts::{Boxed, Cart, Checkout, Database, End, Plan, Seats, Shop};
+        use crate::sql::parts::{Boxed, Cart, Checkout, Database, End, Line, Plan, Seats, Shop};
 
         impl Database for Scene {
             fn run(&self, sql: String) -> Boxed<'_, ()> {
@@ -96,6 +96,10 @@ macro_rules! tests_of_parts {
             fn check_out<'a>(&'a self, cart: &'a mut Part<Cart>, plan: Plan) -> Boxed<'a, Result<Checkout, Error>> {
                 Box::pin(self.order(cart, plan))
             }
+
+            fn take<'a>(&'a self, lock: &'a LockStatement, plan: Plan) -> Boxed<'a, Option<Checkout>> {
+                Box::pin(self.take_in_own_transaction(lock, plan))
+            }
         }
 
         impl Scene {
@@ -116,6 +120,35 @@ macro_rules! tests_of_parts {
                 let shown = checkout.shown();
                 checkout.commit().await?;
                 Ok(Checkout::Ordered(shown))
+            }
+        }
+
+        impl Scene {
+            /// Turns the lines of a cart into orders in a transaction that sqlx and not the layer begins.
+            async fn take_in_own_transaction(&self, lock: &LockStatement, mut plan: Plan) -> Option<Checkout> {
+                let mut transaction = self.pool.begin().await.unwrap();
+                let locking = sqlx::query(sqlx::AssertSqlSafe(lock.sql())).bind(lock.data());
+                if locking.execute(&mut *transaction).await.unwrap().rows_affected() == 0 {
+                    return None;
+                }
+                plan.pass().await;
+                let of_session = format!("WHERE session = {}", literal(lock.session().as_bytes()));
+                let select = format!("SELECT sku, quantity FROM {}_lines {of_session} ORDER BY sku", self.table);
+                let rows = sqlx::query_as(sqlx::AssertSqlSafe(select)).fetch_all(&mut *transaction).await.unwrap();
+                let lines = rows.into_iter().map(|(sku, quantity)| Line { sku, quantity, wish: None }).collect();
+                for statement in [
+                    "INSERT INTO @t_orders SELECT sku, quantity FROM @t_lines",
+                    "DELETE FROM @t_lines",
+                    "DELETE FROM @t_carts",
+                ] {
+                    let sql = format!("{} {of_session}", statement.replace("@t", &self.table));
+                    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await.unwrap();
+                }
+                if plan.end != End::Commit {
+                    return Some(Checkout::Dropped);
+                }
+                transaction.commit().await.unwrap();
+                Some(Checkout::Ordered(Cart { lines, ..Cart::default() }.shown()))
             }
         }
 
@@ -212,6 +245,15 @@ macro_rules! tests_of_parts {
                 a_checkout_works_on_sessions_that_are_sealed
                 after_a_checkout_the_request_goes_on
                 a_part_that_has_no_tables_cannot_become_an_order
+            }
+            lock_statements {
+                a_transaction_of_the_application_turns_a_cart_into_an_order_once
+                a_lock_statement_affects_no_session_that_has_changed_or_ended
+                changes_during_a_locked_transaction_are_replayed_on_what_it_leaves
+                one_of_eight_concurrent_transactions_takes_the_cart
+                after_a_transaction_of_the_application_the_request_goes_on
+                a_part_that_is_still_in_the_record_is_locked_with_its_rows
+                there_is_no_lock_statement_without_a_session_or_without_tables
             }
         }
     };

@@ -2,6 +2,7 @@
 //!
 //! `rows` tests which rows are written and which request wins, `lifetimes` when rows are deleted, `dead_ids` requests
 //! with dead IDs, `moves` parts that were in the record, `checkouts` how rows become data of the application,
+//! `lock_statements` how they do in a transaction of the application,
 //! `closures` closures during a checkout, `drops` dropped requests, and `network` network faults and round trips.
 
 use std::future::Future;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use session_state::{Error, Part, Session, SessionPart, Timestamp};
+use session_state::{Error, LockStatement, Part, Session, SessionPart, Timestamp};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -23,6 +24,7 @@ pub(crate) mod closures;
 pub(crate) mod dead_ids;
 pub(crate) mod drops;
 pub(crate) mod lifetimes;
+pub(crate) mod lock_statements;
 pub(crate) mod moves;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod network;
@@ -124,6 +126,10 @@ pub(crate) trait Database: Send + Sync {
 
     /// Turns the lines of a cart into rows of `@t_orders`.
     fn check_out<'a>(&'a self, cart: &'a mut Part<Cart>, plan: Plan) -> Boxed<'a, Result<Checkout, Error>>;
+
+    /// Turns the lines of a cart into rows of `@t_orders`, in a transaction of the application. Returns `None` if the
+    /// statement locks no session.
+    fn take<'a>(&'a self, lock: &'a LockStatement, plan: Plan) -> Boxed<'a, Option<Checkout>>;
 }
 
 /// The end of a checkout.
