@@ -27,6 +27,8 @@ mod pgbouncer;
 mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_roles;
+#[cfg(feature = "postgres")]
+mod postgres_types;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod rights;
 #[cfg(feature = "sqlite")]

@@ -9,7 +9,23 @@ use crate::store::sql::{SqlStore, Table};
 impl ColumnFacts {
     /// Returns the class of values that the column can hold.
     pub(crate) fn class<D: RowDialect>(&self) -> Class {
-        match &*self.family {
+        match self.element_family() {
+            Some(_) => Class::Array,
+            None => self.class_of::<D>(&self.family),
+        }
+    }
+
+    /// Returns the class of the elements of an array.
+    pub(crate) fn element_class<D: RowDialect>(&self) -> Option<Class> {
+        self.element_family().map(|family| self.class_of::<D>(family))
+    }
+
+    pub(crate) fn element_family(&self) -> Option<&str> {
+        self.family.strip_prefix("array of ")
+    }
+
+    fn class_of<D: RowDialect>(&self, family: &str) -> Class {
+        match family {
             "bool" => Class::Bool,
             "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => Class::IntegerOrBool,
             "int2" | "int4" | "int8" => Class::Integer,
@@ -20,7 +36,6 @@ impl ColumnFacts {
                 Class::Text
             }
             "json" | "jsonb" => Class::Json,
-            "array" => Class::Array,
             "any" => Class::Any,
             "bytea" | "varbinary" => Class::Bytes,
             "binary" if self.type_name.eq_ignore_ascii_case("binary(16)") => Class::Bytes,

@@ -21,7 +21,18 @@ pub(crate) enum Form {
     /// The text of a JSON value.
     Json,
     /// The text of a JSON array, for a column of the engine's array type.
-    Array,
+    Array(Elements),
+}
+
+/// The form in which the elements of an array are read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elements {
+    /// Booleans, numbers and texts, as the JSON values of the engine.
+    Scalars,
+    /// Values of other types, as texts.
+    Texts,
+    /// JSON values.
+    Json,
 }
 
 /// A value that was read from a column.
@@ -95,10 +106,12 @@ impl Form {
             (Self::Text, Value::String(value)) => Ok(value.clone()),
             // A number of fixed precision, of a type that serializes as a number.
             (Self::Text, Value::Number(value)) => Ok(value.to_string()),
-            (Self::Array, Value::Array(values)) if values.iter().any(|value| value.is_array() || value.is_object()) => {
+            (Self::Array(Elements::Scalars | Elements::Texts), Value::Array(values))
+                if values.iter().any(|value| value.is_array() || value.is_object()) =>
+            {
                 Err("it is a list with nested values")
             }
-            (Self::Array, Value::Array(_)) | (Self::Json, _) => Ok(value.to_string()),
+            (Self::Array(_), Value::Array(_)) | (Self::Json, _) => Ok(value.to_string()),
             _ => Err("its type is not the one that was checked"),
         }
         .map(Some)
@@ -116,7 +129,7 @@ impl Form {
             (Self::Text, Cell::Text(text)) => put(json, text),
             (Self::Float, Cell::Text(text)) => put(json, &Number::from_f64(text.parse().ok()?)?),
             // Normalized: some engines reformat JSON.
-            (Self::Json | Self::Array, Cell::Text(text)) => put(json, &serde_json::from_str::<Value>(text).ok()?),
+            (Self::Json | Self::Array(_), Cell::Text(text)) => put(json, &serde_json::from_str::<Value>(text).ok()?),
             (_, Cell::Integer(_)) => None,
         }
     }

@@ -3,7 +3,7 @@
 use sqlx::Error as SqlxError;
 
 use super::catalog::{flag, is_same_name};
-use super::cell::Form;
+use super::cell::{Elements, Form};
 use super::dialect::RowDialect;
 use super::facts::{Class, ColumnFacts, TableFacts};
 use super::mapped_table::{Column, MappedTable};
@@ -185,7 +185,11 @@ impl TableCheck<'_, '_> {
         if facts.is_generated {
             self.report(format_args!("has a generated column {name:?}, which the field cannot be written to"));
         }
-        let Some(form) = form(planned.kind, facts.class::<D>()) else {
+        let form = match facts.element_class::<D>() {
+            Some(class) => array(planned, class),
+            None => form(planned.kind, facts.class::<D>()),
+        };
+        let Some(form) = form else {
             let (type_name, better) = (&facts.type_name, D::type_of(planned.kind, planned.key.is_some()));
             self.report(format_args!(
                 "has {type_name} for its column {name:?}, which cannot hold the field's values: make it {better}"
@@ -209,7 +213,27 @@ fn form(kind: Kind, class: Class) -> Option<Form> {
         // A type that accepts any value, such as a decimal type.
         (Kind::Any, Class::Number | Class::Other) => Form::Text,
         (Kind::Json | Kind::Any, Class::Text | Class::Json | Class::Any) => Form::Json,
-        (Kind::Json | Kind::Any, Class::Array) => Form::Array,
         _ => return None,
     })
+}
+
+/// Returns the form in which an array with elements of this class holds a list; `None` if it cannot.
+fn array(planned: &PlannedColumn, class: Class) -> Option<Form> {
+    if !matches!(planned.kind, Kind::Json | Kind::Any) {
+        return None;
+    }
+    // Nothing is known about the elements of a tuple or of any value.
+    let kind = planned.elements.unwrap_or(Kind::Any);
+    let elements = match (kind, class) {
+        (Kind::Bool | Kind::Any, Class::Bool)
+        | (Kind::Integer | Kind::Any, Class::Integer)
+        | (Kind::Float32 | Kind::Float64 | Kind::Any, Class::Float64)
+        | (Kind::Float32 | Kind::Any, Class::Float32)
+        | (Kind::Float32 | Kind::Float64, Class::Number)
+        | (Kind::Text | Kind::Any, Class::Text) => Elements::Scalars,
+        (Kind::Text | Kind::Any, Class::Number | Class::Other) => Elements::Texts,
+        (Kind::Json | Kind::Any, Class::Json) => Elements::Json,
+        _ => return None,
+    };
+    Some(Form::Array(elements))
 }

@@ -13,7 +13,7 @@ pub(crate) struct ColumnFacts {
     pub(crate) name: String,
     /// The type in SQL.
     pub(crate) type_name: String,
-    /// The type without its length, precision and scale.
+    /// The type without its length, precision and scale; for an array `array of` and that of its elements.
     pub(crate) family: String,
     pub(crate) is_nullable: bool,
     pub(crate) has_default: bool,

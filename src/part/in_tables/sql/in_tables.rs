@@ -78,12 +78,13 @@ use crate::store::SqlStore;
 /// | integers | `INTEGER` | `BIGINT` and smaller, `NUMERIC` | `BIGINT` and smaller, `DECIMAL` |
 /// | `f32`, `f64` | `REAL` | `REAL`, `DOUBLE PRECISION`, `NUMERIC` | `FLOAT`, `DOUBLE`, `DECIMAL` |
 /// | strings, `char`, enums of unit variants | `TEXT`, dates | `TEXT`, `UUID`, `TIMESTAMPTZ`, `NUMERIC`, enums and the like | `VARCHAR`, `TEXT`, `DATETIME`, `DECIMAL` and the like |
-/// | everything else, as JSON | `TEXT` | `JSONB`, `JSON`, `TEXT`, arrays | `JSON`, `TEXT` |
+/// | lists and sets of the above | `TEXT`, as JSON | arrays, or as JSON | `JSON`, `TEXT` |
+/// | everything else, as JSON | `TEXT` | `JSONB`, `JSON`, `TEXT` | `JSON`, `TEXT` |
 ///
 /// - A value reads back as it was written, floating-point numbers bit by bit, except that only PostgreSQL has a
 ///   negative zero. `JSONB`, and `JSON` in MySQL, reformat JSON. A text in a column of another type is read in the
 ///   format of the engine: a time as RFC 3339 in UTC (`TIMESTAMPTZ`, `TIMESTAMP`), a date and time without a zone with
-///   a `T` in between.
+///   a `T` in between. The same holds for the elements of an array. A `JSONB[]` holds a list of any values.
 /// - An integer above 2^63 - 1, a number that is not finite, two rows with one key and, in PostgreSQL, a text with the
 ///   character NUL are an [`Encode`](crate::ErrorKind::Encode) error. A violation of a constraint is a
 ///   [`Constraint`](crate::ErrorKind::Constraint) error. In both cases the request writes nothing.

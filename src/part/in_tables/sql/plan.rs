@@ -47,6 +47,8 @@ pub(crate) struct PlannedTable {
 pub(crate) struct PlannedColumn {
     pub(crate) name: String,
     pub(crate) kind: Kind,
+    /// The kind of the elements of a list.
+    pub(crate) elements: Option<Kind>,
     pub(crate) is_nullable: bool,
     /// The column's index in the key of a collection.
     pub(crate) key: Option<usize>,
@@ -171,6 +173,7 @@ fn columns(fields: Vec<Field>) -> Vec<PlannedColumn> {
     let column = |field: Field| PlannedColumn {
         name: field.name.to_owned(),
         kind: field.kind,
+        elements: field.elements,
         is_nullable: field.is_optional,
         key: None,
     };

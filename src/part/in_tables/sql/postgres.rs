@@ -3,7 +3,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{Error, Postgres, Row as _};
 
-use super::cell::{Cell, Form};
+use super::cell::{Cell, Elements, Form};
 use super::dialect::{RowDialect, name_of, quoted, upsert};
 use super::mapped_table::{Column, MappedTable};
 use super::shape::Kind;
@@ -31,10 +31,12 @@ impl RowDialect for Postgres {
     fn columns_query(table: &Table) -> String {
         format!(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
-             CASE WHEN b.typcategory = 'A' THEN 'array' ELSE b.typname::text END, (NOT a.attnotnull)::int::int8, \
+             COALESCE('array of ' || f.typname, b.typname::text), (NOT a.attnotnull)::int::int8, \
              (a.atthasdef OR a.attidentity <> '')::int::int8, (a.attgenerated <> '' OR a.attidentity = 'a')::int::int8, '' \
              FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
              JOIN pg_type AS b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \
+             LEFT JOIN pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A' \
+             LEFT JOIN pg_type AS f ON f.oid = CASE WHEN e.typtype = 'd' THEN e.typbasetype ELSE e.oid END \
              WHERE a.attrelid = to_regclass('{}') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             table.quoted(Self::QUOTE)
         )
@@ -68,12 +70,16 @@ impl RowDialect for Postgres {
 
     fn read(column: &Column) -> String {
         let name = name(column);
-        match (column.form, &*column.facts.family) {
-            (Form::Float, _) => format!("{name}::float8::text"),
-            (Form::Array, _) => format!("to_json({name})::text"),
-            // RFC 3339 in UTC, whatever the settings of the connection.
-            (Form::Text, "timestamptz") => format!("(to_json({name} AT TIME ZONE 'UTC') #>> '{{}}') || 'Z'"),
-            (Form::Text, "timestamp" | "date") => format!("to_json({name}) #>> '{{}}'"),
+        match column.form {
+            Form::Float => format!("{name}::float8::text"),
+            Form::Text => text(&name, &column.facts.family),
+            Form::Array(Elements::Scalars | Elements::Json) => format!("to_json({name})::text"),
+            Form::Array(Elements::Texts) => {
+                let text = text("e.value", column.facts.element_family().unwrap_or_default());
+                let list =
+                    format!("SELECT {text} FROM unnest({name}) WITH ORDINALITY AS e (value, place) ORDER BY e.place");
+                format!("CASE WHEN {name} IS NOT NULL THEN to_json(ARRAY({list}))::text END")
+            }
             _ => format!("{name}::text"),
         }
     }
@@ -100,9 +106,13 @@ impl RowDialect for Postgres {
         let type_name = &column.facts.type_name;
         match column.form {
             Form::Json => format!("r.{name}::{type_name}"),
-            Form::Array => format!(
+            // A cast to an array of texts with a limit would cut its elements.
+            Form::Array(Elements::Scalars | Elements::Texts) => format!(
+                "(SELECT v.list FROM json_to_record(json_build_object('list', r.{name}::json)) AS v (list {type_name}))"
+            ),
+            Form::Array(Elements::Json) => format!(
                 "CASE WHEN r.{name} IS NOT NULL \
-                 THEN ARRAY(SELECT json_array_elements_text(r.{name}::json))::{type_name} END"
+                 THEN ARRAY(SELECT json_array_elements(r.{name}::json))::{type_name} END"
             ),
             _ => format!("r.{name}"),
         }
@@ -135,6 +145,16 @@ fn name(column: &Column) -> String {
     format!("t.{}", quoted::<Postgres>(&column.name))
 }
 
+/// Returns the expression for the text of a value.
+fn text(value: &str, family: &str) -> String {
+    match family {
+        // RFC 3339 in UTC, whatever the settings of the connection.
+        "timestamptz" => format!("(to_json({value} AT TIME ZONE 'UTC') #>> '{{}}') || 'Z'"),
+        "timestamp" | "date" => format!("to_json({value}) #>> '{{}}'"),
+        _ => format!("{value}::text"),
+    }
+}
+
 /// Returns whether a column is read as an integer.
 fn is_integer(column: &Column) -> bool {
     let is_integer = matches!(&*column.facts.family, "int2" | "int4" | "int8");
@@ -144,7 +164,7 @@ fn is_integer(column: &Column) -> bool {
 /// Returns the input rows. Their columns have the types of the table's columns, to which the engine converts the texts.
 fn source<'c>(columns: impl Iterator<Item = (usize, &'c Column)>) -> String {
     let columns = columns.map(|(place, column)| {
-        let is_text = matches!(column.form, Form::Json | Form::Array);
+        let is_text = matches!(column.form, Form::Json | Form::Array(_));
         format!("{} {}", name_of(place), if is_text { "text" } else { &column.facts.type_name })
     });
     format!("json_to_recordset(:rows::json) AS r ({})", columns.collect::<Vec<_>>().join(", "))

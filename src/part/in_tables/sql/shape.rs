@@ -15,6 +15,8 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer as _, 
 pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
+    /// The kind of the elements, if it is a list.
+    pub(crate) elements: Option<Kind>,
     /// Whether it is an `Option`.
     pub(crate) is_optional: bool,
 }
@@ -60,7 +62,11 @@ pub(crate) fn fields<T: DeserializeOwned>(path: &[PathSegment]) -> Result<Vec<Fi
     let field = |name: &&'static str| {
         let path = [path, &[PathSegment::Field(name)]].concat();
         let Request { requested, is_optional } = probe::<T>(&path);
-        Field { name, kind: kind::<T>(requested, &path), is_optional }
+        let elements = (requested == RequestedType::Seq).then(|| {
+            let path = [&*path, &[PathSegment::Element]].concat();
+            kind::<T>(probe::<T>(&path).requested, &path)
+        });
+        Field { name, kind: kind::<T>(requested, &path), elements, is_optional }
     };
     Ok(names.iter().map(field).collect())
 }

@@ -86,7 +86,7 @@ impl RowDialect for Sqlite {
         match column.form {
             Form::Bool | Form::Integer => format!("CAST({given} AS INTEGER)"),
             Form::Float => float(&given),
-            Form::Text | Form::Json | Form::Array => given,
+            Form::Text | Form::Json | Form::Array(_) => given,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Tests of parts in tables: on SQLite here, and on real servers of the other engines.
 
+#[cfg(feature = "postgres")]
+mod arrays;
 mod checks;
 mod engines;
 mod generations;

@@ -11,7 +11,7 @@ use crate::part::in_tables::sql::shape::{Field, Kind, NotAStruct, PathSegment, f
 
 fn found<T: serde::de::DeserializeOwned>(path: &[PathSegment]) -> Vec<(&'static str, Kind, bool)> {
     let fields = fields::<T>(path).expect("it is a struct");
-    fields.into_iter().map(|Field { name, kind, is_optional }| (name, kind, is_optional)).collect()
+    fields.into_iter().map(|Field { name, kind, is_optional, .. }| (name, kind, is_optional)).collect()
 }
 
 #[derive(Deserialize)]
