@@ -142,6 +142,10 @@ impl DecodeRecordError {
     pub(crate) fn malformed() -> Self {
         Self { format: None }
     }
+
+    pub(crate) fn of_format(format: u8) -> Self {
+        Self { format: Some(format) }
+    }
 }
 
 impl fmt::Display for DecodeRecordError {

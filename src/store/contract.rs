@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::answer::Answer;
+use super::calls::{AlwaysWritten, Outcome, Renewal, Touch};
 use super::entry::{Entry, Forward};
 use super::error::StoreError;
 use super::principals::{ErasedPrincipals, PrincipalFinder};
@@ -25,7 +26,7 @@ use crate::record::{Handle, Record, StoreKey, Version};
 ///
 /// The layer drops a call that takes longer than its store timeout. A call that is dropped has either taken place as a
 /// whole or not at all.
-pub trait Store: fmt::Debug + Send + Sync + 'static {
+pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// Whether every call is ready at its first poll, as in memory. The default is `false`.
     ///
     /// `true` saves an allocation for each call. A call that waits all the same fails.
@@ -40,55 +41,136 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// expired.
     fn load(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
+    /// Puts `entry` under `key` if the key has a live record of the version `expected`, or if `expected` is `None` and
+    /// the key is free. Returns whether it did. This is one atomic step.
+    ///
+    /// A key is free if it has no entry, or one that has expired at `now`. A forward that has not expired takes the
+    /// key, and has no version. A deadline that is later than the engine can store becomes the latest that it can.
+    ///
+    /// The other calls follow from this one and [`load`](Self::load); implement those that the engine does better in
+    /// one step.
+    fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Inserts a new record under `key`. Returns `false`, and changes nothing, if the key has a record or a forward
     /// that has not expired: so a call that takes place late cannot bring back a session that has ended.
-    ///
-    /// A deadline that is later than the engine can store becomes the latest that it can.
     fn create(
         &self,
         key: &StoreKey,
         record: Arc<Record>,
         now: Timestamp,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        self.put(key, None, Entry::Live(record), now)
+    }
 
     /// Replaces the record under `key`, its deadline included, if its version is `expected`.
+    ///
+    /// By default a put, and a load for the reason if it changes nothing.
     fn update(
         &self,
         key: &StoreKey,
         expected: Version,
         record: Arc<Record>,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
+        async move {
+            if self.put(key, Some(expected), Entry::Live(record), now).await? {
+                return Ok(Outcome::Done);
+            }
+            Ok(Outcome::refused(self.load(key, now).await?))
+        }
+    }
 
     /// Extends the deadline of the live record under `key`, if its version is the expected one. The version stays.
     ///
     /// Neither of the two times moves backwards. With another version the call changes nothing: another request has
     /// written the record, including its deadline. [`Done`](Outcome::Done) and [`Conflict`](Outcome::Conflict) mean
     /// that the session is still live under this key; only then does the layer send its cookie again.
+    ///
+    /// By default a load and a put. Of two touches at the same time, the one that writes last then decides: the times
+    /// may be earlier by the time between the two.
     fn touch(
         &self,
         key: &StoreKey,
         touch: Touch,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
+        async move {
+            let current = match self.load(key, now).await? {
+                Some(Entry::Live(current)) if current.version == touch.expected => current,
+                found => return Ok(Outcome::refused(found)),
+            };
+            let touched = touch.of(&current);
+            if touched == *current || self.put(key, Some(touch.expected), Entry::Live(touched.into()), now).await? {
+                return Ok(Outcome::Done);
+            }
+            Ok(Outcome::refused(self.load(key, now).await?))
+        }
+    }
 
     /// Moves a session to a new key and leaves a forward under the old one, if its version is the expected one.
     ///
     /// A retry after a lost reply returns [`Outcome::Retired`] with the renewal's own forward, and changes nothing
     /// under either key.
-    fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+    ///
+    /// By default a load, a put under the new key, and a put under the old one. A store that finds principals has to
+    /// find the session once while it is under both keys.
+    fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
+        async move {
+            let Renewal { old, expected, new, record, forward } = renewal;
+            // The old key is checked first: a retry must not revive a session that was deleted under its new key
+            // meanwhile.
+            match self.load(&old, now).await? {
+                Some(Entry::Live(current)) if current.version == expected => {}
+                found => return Ok(Outcome::refused(found)),
+            }
+            // If the key is taken, an earlier attempt has written the record: no other call has this key.
+            self.put(&new, None, Entry::Live(record), now).await?;
+            if self.put(&old, Some(expected), Entry::Retired(forward.clone()), now).await? {
+                return Ok(Outcome::Done);
+            }
+            let outcome = Outcome::refused(self.load(&old, now).await?);
+            if outcome != Outcome::Retired(forward) {
+                // No forward leads to the new key.
+                self.delete(&new, None, now).await?;
+            }
+            Ok(outcome)
+        }
+    }
 
     /// Deletes the record under `key`, whatever its version, and leaves `forward` in its place, if there is one, in one
     /// atomic step.
     ///
     /// Returns [`Outcome::Done`] if this call deleted the record, [`Outcome::Retired`] with the forward that was there,
     /// which stays, and [`Outcome::Gone`] for an expired entry or none; then it leaves no forward.
+    ///
+    /// By default a load and a put. Without a forward, the put leaves one that has expired.
     fn delete(
         &self,
         key: &StoreKey,
         forward: Option<Forward>,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
+        async move {
+            let end = Entry::Retired(forward.unwrap_or(Forward::EXPIRED));
+            for _ in 0..AlwaysWritten::MAX_ATTEMPTS {
+                let current = match self.load(key, now).await? {
+                    Some(Entry::Live(current)) => current.version,
+                    Some(Entry::Retired(forward)) => return Ok(Outcome::Retired(forward)),
+                    None => return Ok(Outcome::Gone),
+                };
+                if self.put(key, Some(current), end.clone(), now).await? {
+                    return Ok(Outcome::Done);
+                }
+            }
+            Err(StoreError::failed(self.name(), AlwaysWritten))
+        }
+    }
 
     /// Deletes entries that have expired at `now`, up to about `limit`, and returns how many.
     ///
@@ -150,47 +232,6 @@ pub trait FindPrincipals: Store {
         forward: Forward,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Handle>, StoreError>> + Send;
-}
-
-/// A use of a session, which extends its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Touch {
-    /// The version that the session must have.
-    pub expected: Version,
-    /// The time of the use.
-    pub last_seen_at: Timestamp,
-    /// The new deadline.
-    pub expires_at: Timestamp,
-}
-
-/// A session's move from one key to another.
-#[derive(Clone, Debug)]
-pub struct Renewal {
-    /// The present key.
-    pub old: StoreKey,
-    /// The version that the session must have.
-    pub expected: Version,
-    /// The new key, which was never used.
-    pub new: StoreKey,
-    /// The record to write under the new key.
-    pub record: Arc<Record>,
-    /// The forward to write under the old key.
-    pub forward: Forward,
-}
-
-/// The outcome of an [`update`](Store::update), a [`touch`](Store::touch), a [`renew`](Store::renew) or a
-/// [`delete`](Store::delete).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The call took effect.
-    Done,
-    /// The call had no effect: the live record has another version. The record is included if the engine returned it in
-    /// the same round trip; otherwise the layer loads it.
-    Conflict(Option<Arc<Record>>),
-    /// The call had no effect: the session was renewed and is under another key, or it has ended.
-    Retired(Forward),
-    /// The call had no effect: the key has no live entry.
-    Gone,
 }
 
 /// Makes a call of a store.

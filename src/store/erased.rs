@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::answer::Answer;
-use super::contract::{Outcome, Renewal, Store, Touch, answer};
+use super::calls::{Outcome, Renewal, Touch};
+use super::contract::{Store, answer};
 use super::entry::{Entry, Forward};
 use super::error::StoreError;
 use super::principals::PrincipalFinder;
@@ -133,20 +134,8 @@ mod tests {
             std::future::pending().await
         }
 
-        async fn create(&self, _: &StoreKey, _: Arc<Record>, _: Timestamp) -> Result<bool, StoreError> {
-            Ok(true)
-        }
-
-        async fn update(&self, _: &StoreKey, _: Version, _: Arc<Record>, _: Timestamp) -> Result<Outcome, StoreError> {
-            Ok(Outcome::Gone)
-        }
-
-        async fn touch(&self, _: &StoreKey, _: Touch, _: Timestamp) -> Result<Outcome, StoreError> {
-            Ok(Outcome::Gone)
-        }
-
-        async fn renew(&self, _: Renewal, _: Timestamp) -> Result<Outcome, StoreError> {
-            Ok(Outcome::Gone)
+        async fn put(&self, _: &StoreKey, _: Option<Version>, _: Entry, _: Timestamp) -> Result<bool, StoreError> {
+            Ok(false)
         }
 
         async fn delete(&self, _: &StoreKey, _: Option<Forward>, _: Timestamp) -> Result<Outcome, StoreError> {

@@ -1,15 +1,17 @@
 //! The stores on the server: the [`Store`] contract, and the stores that implement it.
 //!
 //! A store keeps [entries](Entry) under [keys](StoreKey). It knows nothing of cookies, IDs or values, makes no
-//! decisions and has no clock: every call passes the time. The contract is short, but must be kept exactly: a session
-//! that comes back after a logout is a security hole.
+//! decisions and has no clock: every call passes the time. It has to implement [`load`](Store::load) and a conditional
+//! write, [`put`](Store::put); the other calls follow from these, and may be replaced by better ones. The contract is
+//! short, but must be kept exactly: a session that comes back after a logout is a security hole.
 //!
 //! 1. [`create`](Store::create) only inserts. Every other call only changes or removes existing entries. **Only
-//!    `create` and `renew` bring a key to life**, so a late write never revives a deleted session.
+//!    `create`, `renew` and a `put` without a version bring a key to life**, so a late write never revives a deleted
+//!    session.
 //! 2. A record that has expired at `now` does not exist: it is not loaded, updated, touched or renewed, and does not
 //!    block a `create`. The call decides this in the same atomic step as the rest of its work.
-//! 3. [`update`](Store::update), [`touch`](Store::touch) and [`renew`](Store::renew) are a compare-and-swap on the
-//!    version, in one atomic step. Of two calls that expect the same version, one succeeds.
+//! 3. [`put`](Store::put), [`update`](Store::update), [`touch`](Store::touch) and [`renew`](Store::renew) are a
+//!    compare-and-swap on the version, in one atomic step. Of two calls that expect the same version, one succeeds.
 //! 4. [`renew`](Store::renew) writes the record under its new key *before* the old key becomes a [`Forward`]: at every
 //!    moment at least one of the two exists. An engine with transactions writes both at once.
 //! 5. Keys are compared byte by byte. The layer guarantees that no two records have the same [handle](Record::handle),
@@ -25,6 +27,7 @@
 //!
 //! The suite in `test_kit::conformance` (feature `test-kit`) tests a store against these rules.
 mod answer;
+mod calls;
 mod contract;
 mod entry;
 mod erased;
@@ -45,7 +48,8 @@ pub(crate) mod sql;
 
 pub use crate::record::{DecodeRecordError, Generation, Handle, ParseHandleError, Record, StoreKey, Values, Version};
 pub(crate) use answer::{Answer, Limited};
-pub use contract::{FindPrincipals, Outcome, Renewal, Store, Touch};
+pub use calls::{Outcome, Renewal, Touch};
+pub use contract::{FindPrincipals, Store};
 pub use entry::{Entry, Forward};
 pub(crate) use erased::ErasedStore;
 pub use error::{StoreError, StoreErrorKind};

@@ -105,6 +105,7 @@ pub enum Fault {
 #[expect(missing_docs, reason = "each is a method of `Store`")]
 pub enum Call {
     Load,
+    Put,
     Create,
     Update,
     Touch,
@@ -125,7 +126,7 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct State {
     planned: VecDeque<Planned>,
-    calls: [usize; 10],
+    calls: [usize; 11],
 }
 
 #[derive(Debug)]
@@ -165,7 +166,7 @@ impl Faults {
 
     /// Resets the counts.
     pub fn reset_calls(&self) {
-        self.lock().calls = [0; 10];
+        self.lock().calls = [0; 11];
     }
 
     fn plan(&self, planned: Planned) {
@@ -212,6 +213,16 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
         self.through(Call::Load, self.inner.load(key, now)).await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.through(Call::Put, self.inner.put(key, expected, entry, now)).await
     }
 
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {

@@ -11,22 +11,20 @@
 //! - Renewals, which happen unrequested, guarantee more: the browser keeps its session in any order of the responses.
 //! - Logins of one principal, as from two clicks, continue one session, and the cookies of all of them open it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::StatusCode;
-use session_state::store::{
-    Entry, Forward, Handle, Outcome, Record, Renewal, Store, StoreError, StoreKey, Touch, Version,
-};
-use session_state::{CookieConfig, CookieLifetime, ErrorKind, MemoryStore, Session, SessionLayer, Timestamp};
+use session_state::store::Handle;
+use session_state::{CookieConfig, CookieLifetime, ErrorKind, Session, SessionLayer};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::browser::{App, Browser, Visit};
+use crate::gated::{Gated, at_once};
 
 /// The action of a request on the shared session.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,99 +49,6 @@ const OWN_KEYS: [&str; 4] = ["first", "second", "third", "fourth"];
 
 /// Timeouts that never fire in a run: only the pauses between attempts pass.
 const LONG: Duration = Duration::from_secs(1_000_000);
-
-/// A store whose calls wait for their turn, and which records its keys.
-#[derive(Clone, Debug, Default)]
-struct Gated {
-    store: MemoryStore,
-    begun: Arc<AtomicUsize>,
-    /// One call may proceed.
-    may_pass: Arc<AtomicBool>,
-    keys: Arc<Mutex<BTreeSet<StoreKey>>>,
-}
-
-impl Gated {
-    /// Waits until the test lets one call pass. The test polls by hand, so no waker is needed.
-    async fn turn(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        let pass = |_: &mut Context<'_>| match self.may_pass.swap(false, Ordering::Relaxed) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        };
-        std::future::poll_fn(pass).await;
-    }
-
-    fn let_pass(&self) {
-        self.may_pass.store(true, Ordering::Relaxed);
-    }
-
-    fn remember(&self, key: StoreKey) {
-        self.keys.lock().unwrap().insert(key);
-    }
-
-    /// Returns the number of live records of each session, by its handle.
-    fn live(&self, now: Timestamp) -> BTreeMap<String, usize> {
-        let mut live = BTreeMap::new();
-        for key in &*self.keys.lock().unwrap() {
-            if let Some(Entry::Live(record)) = at_once(self.store.load(key, now)).unwrap() {
-                *live.entry(format!("{:?}", record.handle)).or_default() += 1;
-            }
-        }
-        live
-    }
-}
-
-impl Store for Gated {
-    fn name(&self) -> &'static str {
-        "gated"
-    }
-
-    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
-        self.turn().await;
-        self.store.load(key, now).await
-    }
-
-    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        self.remember(*key);
-        self.turn().await;
-        self.store.create(key, record, now).await
-    }
-
-    async fn update(
-        &self,
-        key: &StoreKey,
-        expected: Version,
-        record: Arc<Record>,
-        now: Timestamp,
-    ) -> Result<Outcome, StoreError> {
-        self.turn().await;
-        self.store.update(key, expected, record, now).await
-    }
-
-    async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.turn().await;
-        self.store.touch(key, touch, now).await
-    }
-
-    async fn renew(&self, renewal: Renewal, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.remember(renewal.new);
-        self.turn().await;
-        self.store.renew(renewal, now).await
-    }
-
-    async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.turn().await;
-        self.store.delete(key, forward, now).await
-    }
-}
-
-/// Returns the output of a future that never waits.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => answer,
-        Poll::Pending => panic!("the future waits"),
-    }
-}
 
 /// One request: running, or answered.
 struct Running {

@@ -24,6 +24,7 @@ mod events;
 mod exhaustive;
 mod failures;
 mod faults;
+mod gated;
 mod interleavings;
 mod jar;
 mod jitter;

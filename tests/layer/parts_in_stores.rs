@@ -257,6 +257,16 @@ impl Store for Meddled {
         self.inner.load(key, now).await
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.inner.put(key, expected, entry, now).await
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         self.inner.create(key, record, now).await
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use session_state::Timestamp;
 use session_state::store::{
     Entry, FindPrincipals, Forward, Handle, Outcome, PrincipalFinder, Record, Renewal, Store, StoreError, StoreKey,
-    Touch,
+    Touch, Version,
 };
 use session_state::test_kit::Call;
 use tokio::sync::Semaphore;
@@ -69,6 +69,16 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
         self.through(Call::Load, self.store.load(key, now)).await
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.through(Call::Put, self.store.put(key, expected, entry, now)).await
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         self.through(Call::Create, self.store.create(key, record, now)).await
     }
@@ -76,7 +86,7 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
     async fn update(
         &self,
         key: &StoreKey,
-        expected: session_state::store::Version,
+        expected: Version,
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {

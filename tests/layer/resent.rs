@@ -19,6 +19,17 @@ impl Store for Resending {
         self.0.load(key, now).await
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.0.put(key, expected, entry.clone(), now).await?;
+        self.0.put(key, expected, entry, now).await
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         self.0.create(key, Arc::clone(&record), now).await?;
         self.0.create(key, record, now).await

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::connection::{ClientError, Code};
-use super::entry;
 use super::pool::Pool;
 use crate::base64url;
 use crate::clock::{Clock as _, SystemClock, Timestamp, whole_millis};
@@ -37,7 +36,7 @@ impl Items {
         match (reply.code, reply.cas) {
             (Code::NotFound, _) => Ok(None),
             (Code::Value, Some(cas)) => {
-                let entry = entry::decode(&reply.value).map_err(|error| StoreError::undecodable(NAME, error))?;
+                let entry = Entry::decode(&reply.value).map_err(|error| StoreError::undecodable(NAME, error))?;
                 Ok(Some(Found { cas, entry }))
             }
             _ => Err(failed(ClientError::Malformed)),
@@ -111,12 +110,16 @@ pub(super) struct Value<'v> {
 }
 
 impl Value<'_> {
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self { bytes: entry.encode().into(), expires_at: entry.expires_at() }
+    }
+
     pub(super) fn of_record(record: &Record) -> Self {
-        Self { bytes: entry::encode_record(record).into(), expires_at: record.expires_at }
+        Self { bytes: record.encode().into(), expires_at: record.expires_at }
     }
 
     pub(super) fn of_forward(forward: &Forward) -> Self {
-        Self { bytes: entry::encode_forward(forward).into(), expires_at: forward.expires_at }
+        Self { bytes: forward.encode().into(), expires_at: forward.expires_at }
     }
 
     pub(super) fn borrow(&self) -> Value<'_> {

@@ -5,7 +5,6 @@
 //! - `pool`: the connections to the server; `connection`: one of them, and the meta commands.
 
 mod connection;
-mod entry;
 mod items;
 mod pool;
 mod recent;

@@ -213,6 +213,26 @@ impl Store for MemcachedStore {
         Ok(self.find(key, now).await?.map(|found| found.entry))
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match (expected, entry) {
+            (None, Entry::Live(record)) => self.create(key, record, now).await,
+            (None, entry) => {
+                let is_free = |found: &Found| found.entry.is_expired(now);
+                Ok(self.items.insert(key, Value::of(&entry), is_free, now).await?.is_some())
+            }
+            (expected, entry) => {
+                let value = Value::of(&entry);
+                Ok(self.change(key, expected, now, |_| Change::Put(value.borrow())).await? == Outcome::Done)
+            }
+        }
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         let inserted =
             self.items.insert(key, Value::of_record(&record), |found| found.entry.is_expired(now), now).await?;
@@ -234,13 +254,7 @@ impl Store for MemcachedStore {
     }
 
     async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {
-        let Touch { expected, last_seen_at, expires_at } = touch;
-        let touched = |record: &Record| Record {
-            last_seen_at: record.last_seen_at.max(last_seen_at),
-            expires_at: record.expires_at.max(expires_at),
-            ..record.clone()
-        };
-        self.change(key, Some(expected), now, |record| Change::Put(Value::of_record(&touched(record)))).await
+        self.change(key, Some(touch.expected), now, |record| Change::Put(Value::of_record(&touch.of(record)))).await
     }
 
     /// Writes the record under its new key, then replaces the old one by a forward, and deletes the new one if that

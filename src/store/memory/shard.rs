@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry as Bucket, OccupiedEntry};
 
 use crate::clock::Timestamp;
-use crate::store::{Entry, Forward, Record, StoreKey};
+use crate::store::{Entry, Forward, Record, StoreKey, Version};
 
 /// An [`Entry`] in less space: most entries are live, and the table allocates more buckets than it has entries.
 pub(super) enum Slot {
@@ -20,6 +20,11 @@ impl Slot {
             Self::Live(record) => Entry::Live(Arc::clone(record)),
             Self::Retired(forward) => Entry::Retired((**forward).clone()),
         }
+    }
+
+    /// Returns the version of a session.
+    pub(super) fn version(&self) -> Option<Version> {
+        if let Self::Live(record) = self { Some(record.version) } else { None }
     }
 
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {

@@ -214,6 +214,30 @@ impl Store for MemoryStore {
         Ok(self.shard(key).get(key).filter(|slot| !slot.is_expired(now)).map(Slot::to_entry))
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match (expected, entry) {
+            (None, Entry::Live(record)) => self.create(key, record, now).await,
+            (Some(expected), Entry::Live(record)) => {
+                Ok(self.update(key, expected, record, now).await? == Outcome::Done)
+            }
+            (expected, Entry::Retired(forward)) => {
+                let mut shard = self.shard(key);
+                let found = shard.get(key).filter(|slot| !slot.is_expired(now)).map(Slot::version);
+                let applies = found == expected.map(Some);
+                if applies {
+                    self.end(&mut shard, key, Some(forward));
+                }
+                Ok(applies)
+            }
+        }
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         let is_session = !is_lease(key, &record);
         if is_session && !self.reserve() {

@@ -213,16 +213,29 @@ impl Store for MongodbStore {
         self.find(key, now).await
     }
 
-    /// Replaces an expired document, or inserts. If the key has a live document, the filter does not match and the
-    /// insert of the upsert fails.
-    async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
-        let document = to_document(key, &record, now)?;
-        let free = doc! { ID: binary(key.as_bytes()), EXPIRES_AT: { "$lte": millis(now) } };
-        match self.sessions.replace_one(free, document).upsert(true).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_duplicate_key(&error) => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
+    /// With a version, replaces its document. Without one, replaces an expired document, or inserts: if the key has a
+    /// live document, the filter does not match and the insert of the upsert fails.
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let document = match &entry {
+            Entry::Live(record) => to_document(key, record, now)?,
+            Entry::Retired(forward) => to_forward(forward, now),
+        };
+        let Some(expected) = expected else {
+            let free = doc! { ID: binary(key.as_bytes()), EXPIRES_AT: { "$lte": millis(now) } };
+            return match self.sessions.replace_one(free, document).upsert(true).await {
+                Ok(_) => Ok(true),
+                Err(error) if is_duplicate_key(&error) => Ok(false),
+                Err(error) => Err(failed(error)),
+            };
+        };
+        let result = self.sessions.replace_one(by_version(key, expected, now), document).await.map_err(failed)?;
+        Ok(result.matched_count == 1)
     }
 
     async fn update(
@@ -232,9 +245,8 @@ impl Store for MongodbStore {
         record: Arc<Record>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let document = to_document(key, &record, now)?;
-        let result = self.sessions.replace_one(by_version(key, expected, now), document).await.map_err(failed)?;
-        if result.matched_count == 1 { Ok(Outcome::Done) } else { self.outcome(key, now).await }
+        let is_done = self.put(key, Some(expected), Entry::Live(record), now).await?;
+        if is_done { Ok(Outcome::Done) } else { self.outcome(key, now).await }
     }
 
     async fn touch(&self, key: &StoreKey, touch: Touch, now: Timestamp) -> Result<Outcome, StoreError> {

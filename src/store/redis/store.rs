@@ -177,6 +177,25 @@ where
         Ok(self.get(&self.key(key)).await?.filter(|entry| !entry.is_expired(now)))
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match (expected, entry) {
+            (None, Entry::Live(record)) => self.create_at(key, &record, now).await,
+            (None, Entry::Retired(forward)) => self.create_forward(key, &forward, now).await,
+            (Some(expected), Entry::Live(record)) => {
+                Ok(self.update_at(key, expected, &record, now).await? == Outcome::Done)
+            }
+            (expected, Entry::Retired(forward)) => {
+                Ok(self.delete_at(key, expected, Some(&forward), now).await? == Outcome::Done)
+            }
+        }
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         self.create_at(key, &record, now).await
     }
@@ -201,7 +220,7 @@ where
     }
 
     async fn delete(&self, key: &StoreKey, forward: Option<Forward>, now: Timestamp) -> Result<Outcome, StoreError> {
-        self.delete_at(key, forward.as_ref(), now).await
+        self.delete_at(key, None, forward.as_ref(), now).await
     }
 
     fn principals(&self) -> Option<PrincipalFinder<'_>> {

@@ -103,14 +103,32 @@ where
         Ok(outcome)
     }
 
+    /// Inserts a forward under a free key.
+    pub(super) async fn create_forward(
+        &self,
+        key: &StoreKey,
+        forward: &Forward,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let args: [&[u8]; 3] = [&bytes(now), &entry::forward_of_ended(forward), &ttl(forward.expires_at, now)];
+        match self.run(&script::CREATE, &[&self.key(key)], &args).await.map_err(failed)? {
+            Value::Int(created @ 0..=1) => Ok(created == 1),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Deletes the session of the expected version, or of any version.
     pub(super) async fn delete_at(
         &self,
         key: &StoreKey,
+        expected: Option<Version>,
         forward: Option<&Forward>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let [a, b, c] = &deletion(forward, now);
-        let Reply::Ended(outcome, owner) = self.change(&script::DELETE, &self.key(key), &[a, b, c]).await? else {
+        let ([a, b, c], version) = (&deletion(forward, now), expected.map(|version| version.as_u64().to_be_bytes()));
+        let args: [&[u8]; 5] = [a, b, c, b"", version.as_ref().map_or(&[], <[u8; 8]>::as_slice)];
+        let args = if version.is_some() { &args[..] } else { &args[..3] };
+        let Reply::Ended(outcome, owner) = self.change(&script::DELETE, &self.key(key), args).await? else {
             return Err(unexpected());
         };
         match owner {

@@ -28,6 +28,30 @@ impl<D: Dialect> Store for SqlStore<D> {
         row.map_or(Ok(None), |row| read::entry::<D>(&row))
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let executor = &mut self.executor();
+        match (expected, entry) {
+            (None, Entry::Live(record)) => self.create_on(executor, key, &record, now).await,
+            (Some(expected), Entry::Live(record)) => {
+                Ok(self.update_on(executor, key, expected, &record, now).await? == Outcome::Done)
+            }
+            (None, Entry::Retired(forward)) => {
+                let call = Call { key: Some(key), forward: Some(&forward), now, ..Call::default() };
+                self.insert(executor, &self.inner.statements.create_forward, &call).await
+            }
+            (expected, Entry::Retired(forward)) => {
+                let call = Call { key: Some(key), expected, forward: Some(&forward), now, ..Call::default() };
+                Ok(self.change(executor, &self.inner.statements.retire, &call).await? == Outcome::Done)
+            }
+        }
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         self.create_on(&mut self.executor(), key, &record, now).await
     }
@@ -118,12 +142,21 @@ impl<D: Dialect> SqlStore<D> {
         let data = data::<D>(record)?;
         let row = Some(Row { record, data: &data });
         let call = Call { key: Some(key), row, now, ..Call::default() };
-        let Statements { delete_expired, create, .. } = &self.inner.statements;
-        if Self::is_created(executor.run(create, &call).await)? {
+        self.insert(executor, &self.inner.statements.create, &call).await
+    }
+
+    /// Inserts a row under a free key.
+    async fn insert(
+        &self,
+        executor: &mut Executor<'_, D>,
+        insert: &Statement,
+        call: &Call<'_>,
+    ) -> Result<bool, StoreError> {
+        if Self::is_created(executor.run(insert, call).await)? {
             return Ok(true);
         }
         // The expired row is deleted, together with all that refers to it, and never reused for another session.
-        Self::is_created(executor.run_all(&[delete_expired, create], &call).await)
+        Self::is_created(executor.run_all(&[&self.inner.statements.delete_expired, insert], call).await)
     }
 
     pub(super) async fn update_on(

@@ -2,7 +2,6 @@
 
 use sqlx::Pool;
 
-use super::columns::IS_LIVE;
 use super::engine::Engine;
 use super::statement::Syntax;
 use super::table::Table;
@@ -72,10 +71,10 @@ pub(crate) trait Dialect: Engine + Syntax {
     /// statement cannot do that, it changes nothing, and `Statements::delete_old` and `Statements::insert_new` do it.
     fn renew(table: &Table) -> String;
 
-    /// Returns the statement that deletes the session under `:key` and inserts a forward in its place. It returns a row
-    /// as `returning` does.
-    fn retire(table: &Table) -> String {
-        Self::retire_all(table, IS_LIVE)
+    /// Returns the statement that deletes the session under `:key`, if it fulfils the condition, and inserts a forward
+    /// in its place. It returns a row as `returning` does.
+    fn retire(table: &Table, condition: &str) -> String {
+        Self::retire_all(table, condition)
     }
 
     /// Returns the statement that deletes the sessions that fulfil a condition, and inserts a forward in place of each.

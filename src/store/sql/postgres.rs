@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
-use super::columns::{COLUMNS, IS_EXPECTED, IS_LIVE, forward_value, record_value, renewal_assignments};
+use super::columns::{COLUMNS, IS_EXPECTED, forward_value, record_value, renewal_assignments};
 use super::dialect::Dialect;
 use super::statement::Syntax;
 use super::store::SqlStore;
@@ -163,8 +163,8 @@ impl Dialect for Postgres {
         with_current_row(table, &change)
     }
 
-    fn retire(table: &Table) -> String {
-        with_current_row(table, &retired(table, IS_LIVE))
+    fn retire(table: &Table, condition: &str) -> String {
+        with_current_row(table, &retired(table, condition))
     }
 
     fn retire_all(table: &Table, condition: &str) -> String {

@@ -13,6 +13,8 @@ pub(crate) struct Statements {
     /// Loads the row and locks it until the transaction ends.
     pub(crate) lock: Statement,
     pub(crate) create: Statement,
+    /// Inserts a forward.
+    pub(crate) create_forward: Statement,
     /// Deletes an expired row that blocks a `create`.
     pub(crate) delete_expired: Statement,
     pub(crate) update: Statement,
@@ -23,6 +25,8 @@ pub(crate) struct Statements {
     /// Inserts the session under the new key, and the forward.
     pub(crate) insert_new: Statement,
     pub(crate) delete: Delete,
+    /// Replaces the session of the expected version by a forward.
+    pub(crate) retire: Statement,
     pub(crate) sweep: Statement,
     pub(crate) principals: PrincipalStatements,
 }
@@ -39,6 +43,10 @@ impl Statements {
             load: Statement::new::<D>(&load),
             lock: Statement::new::<D>(&format!("{load}{}", D::FOR_UPDATE)),
             create: Statement::new::<D>(&format!("{} {}", insert_record(&name, ":key"), D::OR_IGNORE)),
+            create_forward: Statement::new::<D>(&format!(
+                "INSERT INTO {name} (id_hash, {columns}) VALUES (:key, {forward}) {}",
+                D::OR_IGNORE
+            )),
             delete_expired: Statement::new::<D>(&format!(
                 "DELETE FROM {name} WHERE id_hash = :key AND expires_at <= :now"
             )),
@@ -52,8 +60,9 @@ impl Statements {
             insert_new: Statement::new::<D>(&format!("{}, (:key, {forward})", insert_record(&name, ":new_key"))),
             delete: Delete {
                 alone: returning(format!("DELETE FROM {name} WHERE {IS_LIVE}")),
-                with_forward: Statement::new::<D>(&D::retire(table)),
+                with_forward: Statement::new::<D>(&D::retire(table, IS_LIVE)),
             },
+            retire: Statement::new::<D>(&D::retire(table, IS_EXPECTED)),
             sweep: Statement::new::<D>(&D::sweep(table)),
             principals: PrincipalStatements::new::<D>(table),
         }

@@ -14,6 +14,7 @@
 //!
 //! | group | what it proves |
 //! | --- | --- |
+//! | put | an entry is written if the key is free, or has the expected version, and only then |
 //! | create | a record comes back exactly as it was, of any size, text and deadline, and takes a free key only |
 //! | update | a compare-and-swap on the version replaces the whole record and its deadline, and revives nothing |
 //! | touch | times move forward only, and neither the version nor a value changes |
@@ -50,6 +51,7 @@ mod macros;
 mod model;
 mod principal_races;
 mod principals;
+mod put;
 mod races;
 mod renew;
 mod revoke;
@@ -73,6 +75,13 @@ macro_rules! __each_store_conformance_case {
         $($then)*! {
             [$($args)*]
             always {
+                put {
+                    a_put_takes_a_free_key
+                    a_put_without_a_version_never_replaces
+                    a_put_replaces_the_record_of_its_version
+                    a_put_with_a_version_never_creates_or_replaces_another
+                    one_of_concurrent_puts_succeeds
+                }
                 create {
                     a_key_that_was_never_used_has_no_entry
                     a_created_record_loads_exactly_as_it_was
@@ -184,6 +193,7 @@ macro_rules! __each_store_conformance_case {
                     a_session_that_is_taken_over_is_found_with_its_new_principal
                     a_deleted_session_is_not_found
                     a_session_that_was_replaced_is_not_found
+                    a_session_that_a_put_writes_or_ends_is_found_or_not
                     failed_calls_do_not_change_lists
                 }
                 revoke {

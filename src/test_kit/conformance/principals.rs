@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::support::*;
 use super::test_user::*;
 use crate::clock::Timestamp;
-use crate::store::{FindPrincipals, Handle, Outcome, Record, Touch, Version};
+use crate::store::{Entry, FindPrincipals, Handle, Outcome, Record, Touch, Version};
 
 /// The layer learns from [`Store::principals`](crate::store::Store::principals) that the store finds principals. An
 /// unknown one has no sessions.
@@ -253,6 +253,25 @@ pub async fn a_session_that_was_replaced_is_not_found(store: &Arc<impl FindPrinc
         );
     }
     second.assert_has([&record]).await;
+}
+
+/// A put writes the index too: of a new record, of one that replaces it, and of a forward.
+pub async fn a_session_that_a_put_writes_or_ends_is_found_or_not(store: &Arc<impl FindPrincipals>) {
+    let (first, second) = (TestUser::new(store), TestUser::new(store));
+    let (key, now) = (random_key(), first.now);
+    let record = Arc::new(first.record());
+    let next = Arc::new(Record {
+        principal: Some(Arc::clone(&second.principal)),
+        version: later(record.version, 1),
+        ..Record::clone(&record)
+    });
+    assert!(ok(store.put(&key, None, Entry::Live(Arc::clone(&record)), now).await));
+    first.assert_has([&record]).await;
+    assert!(ok(store.put(&key, Some(record.version), Entry::Live(Arc::clone(&next)), now).await));
+    first.assert_has([]).await;
+    second.assert_has([&next]).await;
+    assert!(ok(store.put(&key, Some(next.version), Entry::Retired(second.left.clone()), now).await));
+    second.assert_has([]).await;
 }
 
 /// Calls without effect do not change lists.

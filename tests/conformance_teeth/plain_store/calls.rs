@@ -26,6 +26,36 @@ impl Store for PlainStore {
         Ok(self.lock().get(&self.key(key)).filter(|entry| is_there(entry)).cloned())
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let key = self.key(key);
+        let entry = match entry {
+            Entry::Live(record) => Entry::Live(Arc::new(self.written(&record))),
+            retired @ Entry::Retired(_) => retired,
+        };
+        let applies = self.put_applies(self.lock().get(&key), expected, now);
+        if self.has(PutIsTwoSteps) {
+            let_others_run().await;
+        }
+        let mut entries = self.lock();
+        if !self.has(PutIsTwoSteps) && !self.put_applies(entries.get(&key), expected, now) || !applies {
+            return Ok(false);
+        }
+        if let Some(Entry::Live(old)) = entries.get(&key) {
+            self.miss(PutKeepsOwner, StoreKey::from_bytes(key.as_bytes().map(|byte| !byte)), old);
+        }
+        match entry {
+            Entry::Retired(_) if self.has(PutLosesForward) => drop(entries.remove(&key)),
+            entry => drop(entries.insert(key, entry)),
+        }
+        Ok(true)
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         let (key, record) = (self.key(key), Arc::new(self.written(&record)));
         let is_free = |entry: Option<&Entry>| match (self.flaw, entry) {

@@ -181,6 +181,20 @@ impl PlainStore {
         }
     }
 
+    /// Returns whether a put applies to the entry under its key, with the flaw.
+    fn put_applies(&self, entry: Option<&Entry>, expected: Option<Version>, now: Timestamp) -> bool {
+        let now = if self.has(PutRevivesExpired) && expected.is_some() { Timestamp::default() } else { now };
+        let blocks = |entry: &&Entry| now < end(entry) || (self.has(PutIsBlockedByExpired) && expected.is_none());
+        match (expected, entry.filter(blocks)) {
+            (None, None) => true,
+            (None, Some(Entry::Live(_))) => self.has(PutTakesTakenKey),
+            (None, Some(Entry::Retired(_))) => self.has(PutReplacesForward),
+            (Some(_), None) => self.has(PutUpserts),
+            (Some(expected), Some(Entry::Live(record))) => record.version == expected || self.has(PutIgnoresVersion),
+            (Some(_), Some(Entry::Retired(_))) => self.has(PutTakesForwardForRecord),
+        }
+    }
+
     /// Returns the outcome of an update with the flaw.
     fn judge_update(&self, entry: Option<&Entry>, expected: Version, record: &Arc<Record>, now: Timestamp) -> Outcome {
         let outcome = match self.flaw {

@@ -165,6 +165,16 @@ impl Store for Stepped {
         self.call(false, key, move |store| async move { store.load(&key, now).await }).await
     }
 
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        unreachable!("the layer never puts {entry:?} under {key:?} if {expected:?} at {now:?}")
+    }
+
     async fn create(&self, key: &StoreKey, record: Arc<Record>, now: Timestamp) -> Result<bool, StoreError> {
         let key = *key;
         let create = move |store: MemoryStore| {
