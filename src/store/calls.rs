@@ -38,7 +38,7 @@ pub struct Renewal {
     pub old: StoreKey,
     /// The version that the session must have.
     pub expected: Version,
-    /// The new key, which was never used.
+    /// The new key, which only an earlier attempt of the same request may have used.
     pub new: StoreKey,
     /// The record to write under the new key.
     pub record: Arc<Record>,

@@ -123,14 +123,23 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
         async move {
             let Renewal { old, expected, new, record, forward } = renewal;
-            // The old key is checked first: a retry must not revive a session that was deleted under its new key
-            // meanwhile.
-            match self.load(&old, now).await? {
-                Some(Entry::Live(current)) if current.version == expected => {}
-                found => return Ok(Outcome::refused(found)),
+            let mut replaced = None;
+            loop {
+                // The old key is checked before each put: a retry must neither revive a session that was deleted under
+                // its new key meanwhile, nor undo what other requests have written there.
+                match self.load(&old, now).await? {
+                    Some(Entry::Live(current)) if current.version == expected => {}
+                    found => return Ok(Outcome::refused(found)),
+                }
+                if self.put(&new, replaced, Entry::Live(Arc::clone(&record)), now).await? {
+                    break;
+                }
+                match self.load(&new, now).await? {
+                    // It is left from an earlier attempt to renew an earlier version.
+                    Some(Entry::Live(found)) if found.version != record.version => replaced = Some(found.version),
+                    _ => break,
+                }
             }
-            // If the key is taken, an earlier attempt has written the record: no other call has this key.
-            self.put(&new, None, Entry::Live(record), now).await?;
             if self.put(&old, Some(expected), Entry::Retired(forward.clone()), now).await? {
                 return Ok(Outcome::Done);
             }
@@ -275,5 +284,66 @@ impl<S: FindPrincipals> ErasedPrincipals for S {
         now: Timestamp,
     ) -> Answer<'a, Vec<Handle>> {
         answer(self, "revoke", FindPrincipals::revoke(self, principal, sessions, forward, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A store with no more than the required methods.
+    #[derive(Debug, Default)]
+    struct SmallestStore(Mutex<HashMap<StoreKey, Entry>>);
+
+    impl Store for SmallestStore {
+        fn name(&self) -> &'static str {
+            "smallest"
+        }
+
+        async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
+            Ok(self.0.lock().unwrap().get(key).filter(|entry| !entry.is_expired(now)).cloned())
+        }
+
+        async fn put(
+            &self,
+            key: &StoreKey,
+            expected: Option<Version>,
+            entry: Entry,
+            now: Timestamp,
+        ) -> Result<bool, StoreError> {
+            let current = self.load(key, now).await?;
+            let is_expected = current.map(|current| current.version()) == expected.map(Some);
+            if is_expected {
+                self.0.lock().unwrap().insert(*key, entry);
+            }
+            Ok(is_expected)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renewal_replaces_what_an_earlier_attempt_has_left_under_the_new_key() {
+        let (now, end) = (Timestamp::from_millis(1), Timestamp::from_millis(9));
+        let [old, new] = [1, 2].map(|byte| StoreKey::from_bytes([byte; 32]));
+        let of_version = |version| {
+            let record = Record::new(Handle::from_bytes([0; 16]), now, end);
+            Arc::new(Record { version: Version::from_u64(version), ..record })
+        };
+        for left in [None, Some(2), Some(3)] {
+            let store = SmallestStore::default();
+            assert!(store.create(&old, of_version(1), now).await.unwrap());
+            if let Some(left) = left {
+                // The attempt has failed before it wrote the forward.
+                assert!(store.create(&new, of_version(left), now).await.unwrap());
+            }
+            let forward = Forward { successor: Some([3; 32]), grace_until: now, expires_at: end };
+            let expected = Version::from_u64(1);
+            let renewal = Renewal { old, expected, new, record: of_version(3), forward: forward.clone() };
+            assert_eq!(store.renew(renewal, now).await.unwrap(), Outcome::Done);
+            assert_eq!(store.load(&new, now).await.unwrap(), Some(Entry::Live(of_version(3))), "over {left:?}");
+            assert_eq!(store.load(&old, now).await.unwrap(), Some(Entry::Retired(forward)));
+        }
     }
 }
