@@ -177,7 +177,7 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
                     return Ok(Outcome::Done);
                 }
             }
-            Err(StoreError::failed(self.name(), AlwaysWritten))
+            Err(StoreError::contended(self.name(), AlwaysWritten))
         }
     }
 
