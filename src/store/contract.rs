@@ -25,7 +25,7 @@ use crate::record::{Handle, Record, StoreKey, Version};
 /// # Cancel safety
 ///
 /// The layer drops a call that takes longer than its store timeout. A call that is dropped has either taken place as a
-/// whole or not at all.
+/// whole or not at all. Only the default [`renew`](Self::renew) can stop in between.
 pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// Whether every call is ready at its first poll, as in memory. The default is `false`.
     ///
@@ -45,7 +45,8 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// the key is free. Returns whether it did. This is one atomic step.
     ///
     /// A key is free if it has no entry, or one that has expired at `now`. A forward that has not expired takes the
-    /// key, and has no version. A deadline that is later than the engine can store becomes the latest that it can.
+    /// key, and has no version. A deadline that is later than the engine can store becomes the latest that it can. An
+    /// entry that has already expired at `now` leaves the key free.
     ///
     /// The other calls follow from this one and [`load`](Self::load); implement those that the engine does better in
     /// one step.
@@ -118,8 +119,9 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// A retry after a lost reply returns [`Outcome::Retired`] with the renewal's own forward, and changes nothing
     /// under either key.
     ///
-    /// By default a load, a put under the new key, and a put under the old one. A store that finds principals has to
-    /// find the session once while it is under both keys.
+    /// By default a load, a put under the new key, and a put under the old one. If it fails or is dropped between the
+    /// two, the new key, which no client knows, has a copy of the session until a repeated renewal replaces it or it
+    /// expires. A store that finds principals has to find the session once while it is under both keys.
     fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
         async move {
             let Renewal { old, expected, new, record, forward } = renewal;
