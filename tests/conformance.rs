@@ -22,3 +22,11 @@ mod faulty_store_that_does_not_fail {
 
     session_state::store_conformance_tests!(async { FaultyStore::new(MemoryStore::new()) });
 }
+
+mod store_behind_pointers {
+    use std::sync::Arc;
+
+    use session_state::MemoryStore;
+
+    session_state::store_conformance_tests!(async { Arc::new(Box::new(&*Box::leak(Box::new(MemoryStore::new())))) });
+}

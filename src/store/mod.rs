@@ -37,6 +37,7 @@ mod memcached;
 mod memory;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod pointers;
 mod principals;
 mod record_call;
 #[cfg(feature = "redis")]

@@ -206,6 +206,7 @@ impl fmt::Display for InjectedFault {
 
 impl StdError for InjectedFault {}
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Store> Store for FaultyStore<S> {
     fn name(&self) -> &'static str {
         self.inner.name()
@@ -260,6 +261,7 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Store> FindPrincipals for FaultyStore<S> {
     async fn list(
         &self,

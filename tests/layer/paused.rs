@@ -60,6 +60,7 @@ impl<S: Store, P: Pauses> Paused<S, P> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Store, P: Pauses> Store for Paused<S, P> {
     fn name(&self) -> &'static str {
         self.store.name()
@@ -114,6 +115,7 @@ impl<S: Store, P: Pauses> Store for Paused<S, P> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Store, P: Pauses> FindPrincipals for Paused<S, P> {
     async fn list(
         &self,
