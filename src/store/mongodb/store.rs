@@ -110,15 +110,12 @@ impl MongodbStore {
     ///
     /// [`StoreError`] if the URL is invalid or the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = ClientOptions::parse(url).await.map_err(|error| {
-            // The driver's message may contain a part of the password.
-            if url.contains('@') {
-                let rule = "the url of MongoDB cannot be read: characters such as `/` and `@` in a name or password are \
-                            written as `%2F` and `%40`, and `mongodb+srv` needs the driver's feature `dns-resolver`";
-                StoreError::failed(NAME, ConfigError::new(rule))
-            } else {
-                failed(error)
-            }
+        let options = ClientOptions::parse(url).await.map_err(|_| {
+            // The driver's message may contain a part of the password, also in a URL without an `@`.
+            let rule = "the url of MongoDB cannot be read: it is like `mongodb://user:password@host:27017/database`, \
+                        characters such as `/` and `@` in a name or password are written as `%2F` and `%40`, and \
+                        `mongodb+srv` needs the driver's feature `dns-resolver`";
+            StoreError::failed(NAME, ConfigError::new(rule))
         })?;
         let client = Client::with_options(options).map_err(failed)?;
         let database = client.default_database().unwrap_or_else(|| client.database(DEFAULT_DATABASE));
