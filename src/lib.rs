@@ -54,7 +54,7 @@
 //! | a part of it in tables | [`SessionLayer::with_part`] with `InTables` | an ID | what is queried, or becomes data that stays |
 //!
 //! Handlers stay the same. The crate comes with the [`MemoryStore`], its features add stores for servers, and yours
-//! implements [`Store`](store::Store).
+//! implements [`Store`](store::Store). An [`AnyStore`] is chosen by its URL at run time.
 //!
 //! # The guide
 //!
@@ -135,7 +135,7 @@ pub use store::PostgresStore;
 pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{Handle, MemoryStore};
+pub use store::{AnyStore, Handle, MemoryStore};
 
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]

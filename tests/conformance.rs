@@ -23,6 +23,12 @@ mod faulty_store_that_does_not_fail {
     session_state::store_conformance_tests!(async { FaultyStore::new(MemoryStore::new()) });
 }
 
+mod store_chosen_at_run_time {
+    use session_state::{AnyStore, MemoryStore};
+
+    session_state::store_conformance_tests!(async { AnyStore::new(MemoryStore::new()) });
+}
+
 mod store_behind_pointers {
     use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::error::ConfigError;
 use crate::seal::{AtRest, KeyRing};
-use crate::store::{ErasedStore, Store};
+use crate::store::{ErasedStore, Store, erase};
 
 /// Places a part in a separate record, in any [store](crate::store): the session's, or another.
 ///
@@ -76,7 +76,7 @@ impl InStore {
     /// [sweeper](crate::SessionLayer::sweeper) sweeps the stores of parts too.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
-        Self { store: Arc::new(store), at_rest: None }
+        Self { store: erase(store), at_rest: None }
     }
 
     /// Encrypts the part with XAES-256-GCM under these keys before the store gets it. Default: the keys of the layer's

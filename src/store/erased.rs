@@ -19,6 +19,13 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the store itself.
     fn as_any(&self) -> &dyn Any;
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Entry>>;
+    fn put<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Answer<'a, bool>;
     fn create<'a>(&'a self, key: &'a StoreKey, record: Arc<Record>, now: Timestamp) -> Answer<'a, bool>;
     fn update<'a>(
         &'a self,
@@ -78,6 +85,16 @@ impl<S: Store> ErasedStore for S {
 
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Option<Entry>> {
         answer(self, "load", Store::load(self, key, now))
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Answer<'a, bool> {
+        answer(self, "put", Store::put(self, key, expected, entry, now))
     }
 
     fn create<'a>(&'a self, key: &'a StoreKey, record: Arc<Record>, now: Timestamp) -> Answer<'a, bool> {

@@ -27,6 +27,7 @@
 //!
 //! The suite in `test_kit::conformance` (feature `test-kit`) tests a store against these rules.
 mod answer;
+mod any;
 mod calls;
 mod contract;
 mod entry;
@@ -49,6 +50,8 @@ pub(crate) mod sql;
 
 pub use crate::record::{DecodeRecordError, Generation, Handle, ParseHandleError, Record, StoreKey, Values, Version};
 pub(crate) use answer::{Answer, Limited};
+pub use any::AnyStore;
+pub(crate) use any::erase;
 pub use calls::{Outcome, Renewal, Touch};
 pub use contract::{FindPrincipals, Store};
 pub use entry::{Entry, Forward};

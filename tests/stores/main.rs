@@ -12,6 +12,7 @@ mod harness;
 
 #[macro_use]
 mod adapters;
+mod any;
 mod at_rest;
 #[path = "../layer/browser.rs"]
 #[expect(dead_code, reason = "only a part of it is used here")]

@@ -7,7 +7,7 @@ use super::revocation::Revocation;
 use super::sealed_cookie::SealedCookie;
 use crate::cookie::{CookieWriter, MAX_CHUNKS};
 use crate::seal::{Algorithm, KeyRing};
-use crate::store::{ErasedStore, Store};
+use crate::store::{ErasedStore, Store, erase};
 
 /// Session state that lives in the client's cookie, for [`SessionLayer::client`](crate::SessionLayer::client).
 ///
@@ -152,7 +152,7 @@ impl CookieState {
     /// ```
     #[must_use]
     pub fn with_revocation(mut self, store: impl Store) -> Self {
-        self.revocation_store = Some(Arc::new(store));
+        self.revocation_store = Some(erase(store));
         self
     }
 

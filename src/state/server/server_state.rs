@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::local_locks::LocalLocks;
 use crate::random;
 use crate::seal::AtRest;
-use crate::store::{ErasedStore, Store};
+use crate::store::{ErasedStore, Store, erase};
 
 /// State of a layer that keeps sessions in a store.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct ServerState {
 impl ServerState {
     pub(crate) fn new(store: impl Store) -> Self {
         let write_ids = AtomicU32::new(u32::from_ne_bytes(random::nonce()));
-        Self { store: Arc::new(store), write_ids: Arc::new(write_ids), at_rest: None, turns: LocalLocks::new() }
+        Self { store: erase(store), write_ids: Arc::new(write_ids), at_rest: None, turns: LocalLocks::new() }
     }
 
     /// Returns an ID that distinguishes concurrent writes of the same version.
