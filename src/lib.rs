@@ -113,7 +113,7 @@ pub use event::{Observer, RevocationCause, SessionEvent};
 pub use middleware::{BodyOrError, ErrorBody, ResponseFuture, SessionLayer, SessionService};
 pub use part::{InCookie, InStore, PartPlace, Placement, SessionPart};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use part::{InTables, Tables};
+pub use part::{InTables, SqlEngine, Tables};
 pub use record::Lifetime;
 pub use record::lifetime::Expiry;
 pub use seal::{Key, KeyRing};

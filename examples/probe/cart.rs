@@ -77,18 +77,19 @@ macro_rules! engine {
     ($engine:ident, $order:expr, $line:literal, $schema:expr) => {
         use axum::response::{IntoResponse, Response};
         use session_state::store::SqlStore;
-        use session_state::{InTables, Part, Tables};
+        use session_state::{AnyStore, InTables, Part, Tables};
         use sqlx::$engine;
 
         use super::{Cart, failed, ordered};
         use crate::options::Error;
 
-        pub(crate) async fn prepare(store: &SqlStore<$engine>) -> Result<Tables<Cart>, Error> {
+        pub(crate) async fn prepare(store: &AnyStore) -> Result<Tables<Cart>, Error> {
+            let pool = store.downcast_ref::<SqlStore<$engine>>().ok_or("the store is of another engine")?.pool();
             let cart = InTables::new(store).add_collection("lines", "cart_items", &["sku"]);
             let schema = format!("{}{}", cart.schema::<Cart>()?, $schema);
             // Engines may let nodes fail that make a table at the same time; the second time it is there.
             for _ in 0..5 {
-                if sqlx::raw_sql(sqlx::AssertSqlSafe(schema.clone())).execute(store.pool()).await.is_ok() {
+                if sqlx::raw_sql(sqlx::AssertSqlSafe(schema.clone())).execute(pool).await.is_ok() {
                     break;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -46,9 +46,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, map_response};
-use session_state::{
-    InCookie, InTables, Key, KeyRing, MySqlStore, PostgresStore, SessionLayer, SessionLimitPolicy, SqliteStore,
-};
+use session_state::{InCookie, InTables, Key, KeyRing, SessionLayer, SessionLimitPolicy};
 use tower_http::csrf::CsrfLayer;
 
 use crate::cart::Cart;
@@ -84,23 +82,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
 /// Decides where the state of a visitor lives and how long.
 async fn sessions(database: &Database) -> Result<SessionLayer, Box<dyn Error>> {
     // The sessions in a store, and the carts in a table beside them.
-    macro_rules! sessions_in {
-        ($store:expr) => {{
-            let store = $store;
-            store.migrate().await?;
-            let carts = InTables::new(&store).add_collection("lines", "cart_items", &["sku"]);
-            database.migrate(&carts.schema::<Cart>()?).await?;
-            let carts = carts.check::<Cart>().await?;
-            SessionLayer::server(store).with_part::<Cart>(carts)?
-        }};
-    }
-
-    let sessions = match database {
-        Database::Sqlite(pool) => sessions_in!(SqliteStore::new(pool.clone())),
-        Database::Postgres(pool) => sessions_in!(PostgresStore::new(pool.clone())),
-        Database::MySql(pool) => sessions_in!(MySqlStore::new(pool.clone())),
-    };
-    Ok(sessions
+    let store = database.sessions();
+    store.migrate().await?;
+    let carts = InTables::new(&store).add_collection("lines", "cart_items", &["sku"]);
+    database.migrate(&carts.schema::<Cart>()?).await?;
+    let carts = carts.check::<Cart>().await?;
+    Ok(SessionLayer::server(store)
+        .with_part::<Cart>(carts)?
         .with_part::<Preferences>(InCookie::encrypted(keys()?).with_default_retention())?
         .with_idle_timeout(Duration::from_secs(30 * 60))
         .with_absolute_timeout(Duration::from_secs(12 * 60 * 60))

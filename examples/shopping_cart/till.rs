@@ -4,7 +4,7 @@
 //! visitor or over a flaky connection, finds nothing to order the second time, on any node; and after a power failure
 //! there is either the cart or the order.
 
-use session_state::Part;
+use session_state::{Part, SqlEngine};
 use sqlx::{MySql, Postgres, Sqlite};
 
 use crate::cart::{Cart, Quote};
@@ -40,24 +40,25 @@ pub(crate) enum Outcome {
 
 /// Places an order, or changes nothing.
 pub(crate) async fn place(database: &Database, cart: &mut Part<Cart>, wish: Wish) -> Result<Outcome, Failure> {
-    macro_rules! place_in {
-        ($engine:ty) => {{
-            // A second checkout waits here, and then finds no rows.
-            let Some(mut checkout) = cart.begin::<$engine>().await? else { return Ok(Outcome::NothingToDo) };
-            let quote = checkout.quote(wish.currency);
-            let outcome = write(&mut Connection::from(checkout.connection()), wish, &quote).await?;
-            if let Outcome::Placed = outcome {
-                checkout.commit().await?;
-            }
-            Ok(outcome)
-        }};
-    }
-
     match database {
-        Database::Sqlite(_) => place_in!(Sqlite),
-        Database::Postgres(_) => place_in!(Postgres),
-        Database::MySql(_) => place_in!(MySql),
+        Database::Sqlite(_) => place_in::<Sqlite>(cart, wish).await,
+        Database::Postgres(_) => place_in::<Postgres>(cart, wish).await,
+        Database::MySql(_) => place_in::<MySql>(cart, wish).await,
     }
+}
+
+async fn place_in<D: SqlEngine>(cart: &mut Part<Cart>, wish: Wish) -> Result<Outcome, Failure>
+where
+    for<'c> Connection<'c>: From<&'c mut D::Connection>,
+{
+    // A second checkout waits here, and then finds no rows.
+    let Some(mut checkout) = cart.begin::<D>().await? else { return Ok(Outcome::NothingToDo) };
+    let quote = checkout.quote(wish.currency);
+    let outcome = write(&mut Connection::from(checkout.connection()), wish, &quote).await?;
+    if let Outcome::Placed = outcome {
+        checkout.commit().await?;
+    }
+    Ok(outcome)
 }
 
 /// Takes the tins and writes the order. Unless it is placed, the caller rolls back.

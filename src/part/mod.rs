@@ -10,7 +10,7 @@ mod session_part;
 pub use in_cookie::InCookie;
 pub use in_store::InStore;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use in_tables::{InTables, Tables};
+pub use in_tables::{InTables, SqlEngine, Tables};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use in_tables::{Mapped, RowDialect};
 pub(crate) use in_tables::{MappedPart, RowDatabase, RowWrites};

@@ -6,6 +6,7 @@
 mod open;
 mod schema;
 
+use session_state::{AnyStore, MySqlStore, PostgresStore, SqliteStore};
 use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -68,6 +69,15 @@ macro_rules! query {
 }
 
 impl Database {
+    /// Returns the store of the sessions.
+    pub(crate) fn sessions(&self) -> AnyStore {
+        match self {
+            Self::Sqlite(pool) => AnyStore::new(SqliteStore::new(pool.clone())),
+            Self::Postgres(pool) => AnyStore::new(PostgresStore::new(pool.clone())),
+            Self::MySql(pool) => AnyStore::new(MySqlStore::new(pool.clone())),
+        }
+    }
+
     /// Fetches rows.
     pub(crate) async fn fetch(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         each_engine!(Database, self, pool => Connection::from(&mut *pool.acquire().await?).fetch(sql, values).await)

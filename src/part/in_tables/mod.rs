@@ -17,6 +17,6 @@ mod sql;
 pub(crate) use mapped_part::{MappedPart, RowDatabase};
 pub(crate) use row_writes::RowWrites;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use sql::{InTables, Tables};
+pub use sql::{InTables, SqlEngine, Tables};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use sql::{Mapped, RowDialect};

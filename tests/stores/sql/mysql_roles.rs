@@ -26,7 +26,7 @@ async fn run(admin: &MySqlPool, sql: &str) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(admin).await.unwrap();
 }
 
-fn carts(store: &MySqlStore, database: &str) -> InTables<sqlx::MySql> {
+fn carts(store: &MySqlStore, database: &str) -> InTables {
     let tables = InTables::new(store).with_row(&format!("{database}carts"));
     tables.add_collection("lines", &format!("{database}lines"), &["sku"])
 }

@@ -39,7 +39,7 @@ impl Scene {
     }
 }
 
-fn carts(store: &PostgresStore, schema: &str) -> InTables<sqlx::Postgres> {
+fn carts(store: &PostgresStore, schema: &str) -> InTables {
     let tables = InTables::new(store).with_row(&format!("{schema}carts"));
     tables.add_collection("lines", &format!("{schema}lines"), &["sku"])
 }

@@ -1,20 +1,12 @@
 //! The tables that an application names for a part.
 
-use std::fmt;
 use std::sync::Arc;
 
-use sqlx::Database;
-
-use super::check::check;
-use super::dialect::RowDialect;
-use super::mapped::Mapped;
-use super::mapping::Mapping;
 use super::plan::{CollectionOptions, Plan, TableOptions};
-use super::schema::schema;
+use super::table_store::{NoTables, TableDatabase, TableStore};
 use super::tables::Tables;
 use crate::error::ConfigError;
 use crate::part::session_part::SessionPart;
-use crate::store::SqlStore;
 
 /// Places a part in tables of your own, in the database of the sessions.
 ///
@@ -107,17 +99,22 @@ use crate::store::SqlStore;
 /// however many there are (MySQL needs a second one to distinguish new rows). A collection reads back in the order of
 /// its keys. If no table has a row, the part has its default; if only the row of its own fields is missing, those
 /// fields have their defaults.
+#[derive(Clone, Debug)]
 #[must_use]
-pub struct InTables<D: Database> {
-    store: SqlStore<D>,
+pub struct InTables {
+    database: Result<Arc<dyn TableDatabase>, NoTables>,
     options: TableOptions,
 }
 
-impl<D: Database> InTables<D> {
+impl InTables {
     /// Creates the options for a part in the database of `store`, which must be the store of the layer.
-    pub fn new(store: &SqlStore<D>) -> Self {
+    ///
+    /// It is an SQL store, or an [`AnyStore`](crate::AnyStore) of one; with another `AnyStore`,
+    /// [`schema`](Self::schema) and [`check`](Self::check) are errors.
+    #[expect(private_bounds, reason = "only the stores of this crate implement it")]
+    pub fn new(store: &impl TableStore) -> Self {
         let options = TableOptions { row: None, session_column: "session".to_owned(), collections: Vec::new() };
-        Self { store: store.clone(), options }
+        Self { database: store.table_database(), options }
     }
 
     /// Sets the table for the fields of the part that are not collections. The default is the [name](SessionPart::NAME)
@@ -146,19 +143,17 @@ impl<D: Database> InTables<D> {
         self.options.session_column = column.to_owned();
         self
     }
-}
 
-#[expect(private_bounds, reason = "only the engines of this crate implement it")]
-impl<D: RowDialect> InTables<D> {
     /// Returns SQL that creates the tables for the part `T`, as a start for your own migrations. It is idempotent.
     ///
     /// The sessions table must exist.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the type does not have these fields, or cannot be stored in tables.
+    /// [`ConfigError`] if the type does not have these fields, or cannot be stored in tables, or if the store has none.
     pub fn schema<T: SessionPart>(&self) -> Result<String, ConfigError> {
-        Ok(schema::<D>(&Plan::new::<T>(&self.options)?, self.store.table()))
+        let database = self.database::<T>()?;
+        Ok(database.schema(&Plan::new::<T>(&self.options)?))
     }
 
     /// Checks that the tables can hold the part `T`.
@@ -168,23 +163,13 @@ impl<D: RowDialect> InTables<D> {
     /// # Errors
     ///
     /// [`ConfigError`] if the type cannot be stored in tables, if the tables do not fit, with a list of all mismatches
-    /// and their remedies, or if the database cannot be queried.
+    /// and their remedies, if the database cannot be queried, or if the store has no tables.
     pub async fn check<T: SessionPart>(&self) -> Result<Tables<T>, ConfigError> {
-        let plan = Plan::new::<T>(&self.options)?;
-        let tables = check(T::NAME, &plan, &self.store).await?;
-        let mapping = Mapping::new::<D>(T::NAME, &plan.session_column, self.store.table(), tables, &plan.defaults);
-        Ok(Tables::new(Arc::new(Mapped::new(mapping, self.store.clone()))))
+        let (database, plan) = (self.database::<T>()?, Plan::new::<T>(&self.options)?);
+        database.check(T::NAME, &plan).await.map(Tables::new)
     }
-}
 
-impl<D: Database> Clone for InTables<D> {
-    fn clone(&self) -> Self {
-        Self { store: self.store.clone(), options: self.options.clone() }
-    }
-}
-
-impl<D: Database> fmt::Debug for InTables<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InTables").field("store", &self.store).field("options", &self.options).finish()
+    fn database<T: SessionPart>(&self) -> Result<&dyn TableDatabase, ConfigError> {
+        self.database.as_deref().map_err(|error| error.of_part(T::NAME))
     }
 }

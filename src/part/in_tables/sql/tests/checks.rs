@@ -32,12 +32,12 @@ fn bytes<D: TestEngine>() -> &'static str {
     D::SESSION_TYPE
 }
 
-async fn findings<D: TestEngine, T: SessionPart>(tables: &crate::InTables<D>) -> String {
+async fn findings<T: SessionPart>(tables: &crate::InTables) -> String {
     tables.check::<T>().await.expect_err("it does not fit").to_string()
 }
 
 async fn everything_that_does_not_fit_is_told_at_once<D: TestEngine>(scene: Scene<D>) {
-    let nothing = findings::<D, Note>(&scene.tables()).await;
+    let nothing = findings::<Note>(&scene.tables()).await;
     assert!(nothing.contains("_row\" does not exist: `InTables::schema` prints the SQL"), "{nothing}");
     scene
         .run(&format!(
@@ -47,7 +47,7 @@ async fn everything_that_does_not_fit_is_told_at_once<D: TestEngine>(scene: Scen
             bytes::<D>()
         ))
         .await;
-    let all = findings::<D, Note>(&scene.tables()).await;
+    let all = findings::<Note>(&scene.tables()).await;
     let table = format!("table \"{}_row\"", scene.name);
     for what in [
         &format!("{table} has no foreign key from \"session\" to \"{}_s\" (handle)", scene.name),
@@ -65,7 +65,7 @@ async fn everything_that_does_not_fit_is_told_at_once<D: TestEngine>(scene: Scen
     assert!(!all.contains("\"fine\"") && !all.contains("\"also\""), "{all}");
     assert_eq!(all.split("; ").count(), 9, "{all}");
     scene.run("DROP TABLE @_row; CREATE TABLE @_row (title INTEGER)").await;
-    let all = findings::<D, Note>(&scene.tables()).await;
+    let all = findings::<Note>(&scene.tables()).await;
     assert!(all.contains("has no column \"session\" for the session"), "{all}");
 }
 
@@ -89,7 +89,7 @@ async fn a_unique_index_works_like_a_primary_key<D: TestEngine>(scene: Scene<D>)
     }
     make("", "").await;
     scene.run("CREATE UNIQUE INDEX @_again ON @_lines (sku, session)").await;
-    let all = findings::<D, Texts>(&scene.with_lines()).await;
+    let all = findings::<Texts>(&scene.with_lines()).await;
     assert!(all.contains("declare the foreign key of \"session\" ON DELETE CASCADE"), "{all}");
     assert!(all.contains("has a nullable column \"session\""), "{all}");
     assert_eq!(all.split("; ").count(), 2, "{all}");
@@ -97,7 +97,7 @@ async fn a_unique_index_works_like_a_primary_key<D: TestEngine>(scene: Scene<D>)
 
 async fn a_store_that_was_not_migrated_is_noticed<D: TestEngine>(scene: Scene<D>) {
     let store = D::store(scene.pool.clone()).with_table(&format!("{}_none", scene.name)).expect("a name");
-    let error = findings::<D, Texts>(&crate::InTables::new(&store)).await;
+    let error = findings::<Texts>(&crate::InTables::new(&store)).await;
     assert!(
         error.contains("_none\" does not exist, or has no unique index over \"handle\": run the store's `migrate`"),
         "{error}"
@@ -145,7 +145,7 @@ async fn an_sqlite_connection_without_foreign_keys_is_reported() {
     store.migrate().await.expect("migrated");
     let tables = crate::InTables::new(&store).add_collection("lines", "lines", &["sku"]);
     sqlx::raw_sql(sqlx::AssertSqlSafe(tables.schema::<Texts>().expect("it fits"))).execute(&pool).await.expect("made");
-    let error = findings::<sqlx::Sqlite, Texts>(&tables).await;
+    let error = findings::<Texts>(&tables).await;
     assert!(error.contains("does not enforce foreign keys"), "{error}");
 }
 
@@ -161,7 +161,7 @@ async fn a_mysql_server_that_truncates_values_is_reported() {
     let store = crate::MySqlStore::new(options.connect(&url).await.expect("connected"));
     let store = store.with_table(&format!("{}_s", scene.name)).expect("a name");
     let tables = crate::InTables::new(&store).add_collection("lines", &format!("{}_lines", scene.name), &["sku"]);
-    let error = findings::<sqlx::MySql, Texts>(&tables).await;
+    let error = findings::<Texts>(&tables).await;
     assert!(error.contains("STRICT_TRANS_TABLES") && error.split("; ").count() == 1, "{error}");
 }
 

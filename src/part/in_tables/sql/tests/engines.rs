@@ -180,16 +180,16 @@ impl<D: TestEngine> Scene<D> {
     }
 
     /// The tables `@_row` and `@_lines`.
-    pub(super) fn tables(&self) -> InTables<D> {
+    pub(super) fn tables(&self) -> InTables {
         InTables::new(&self.store).with_row(&format!("{}_row", self.name))
     }
 
-    pub(super) fn with_lines(&self) -> InTables<D> {
+    pub(super) fn with_lines(&self) -> InTables {
         InTables::new(&self.store).add_collection("lines", &format!("{}_lines", self.name), &["sku"])
     }
 
     /// Creates the tables from the printed schema, and checks them.
-    pub(super) async fn made<T: SessionPart>(&self, tables: &InTables<D>) -> Tables<T> {
+    pub(super) async fn made<T: SessionPart>(&self, tables: &InTables) -> Tables<T> {
         for _ in 0..2 {
             self.run(&tables.schema::<T>().expect("the type fits")).await;
         }

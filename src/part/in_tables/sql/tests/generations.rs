@@ -59,7 +59,7 @@ fn prices() -> Prices {
 }
 
 impl<D: TestEngine> Scene<D> {
-    fn tables_of(&self, part: &str) -> InTables<D> {
+    fn tables_of(&self, part: &str) -> InTables {
         let lines = format!("{}_{part}_lines", self.name);
         InTables::new(&self.store).with_row(&format!("{}_{part}", self.name)).add_collection("lines", &lines, &["sku"])
     }

@@ -11,6 +11,7 @@ use sqlx::Sqlite;
 use super::engines::TestEngine;
 use crate::part::SessionPart;
 use crate::part::in_tables::sql::InTables;
+use crate::{AnyStore, SessionLayer};
 
 macro_rules! part {
     ($type:ident $name:literal { $($(#[$attribute:meta])* $field:ident: $of:ty,)* }) => {
@@ -42,11 +43,11 @@ part!(Cart "cart" {
     maybe: Option<Vec<Line>>,
 });
 
-fn engine<D: TestEngine>(store: crate::store::SqlStore<D>) -> InTables<D> {
+fn engine<D: TestEngine>(store: crate::store::SqlStore<D>) -> InTables {
     InTables::new(&store)
 }
 
-async fn tables() -> InTables<Sqlite> {
+async fn tables() -> InTables {
     engine(Sqlite::store(Sqlite::pool().await.expect("SQLite in memory")))
 }
 
@@ -71,7 +72,7 @@ CREATE TABLE IF NOT EXISTS "cart_items" (
     FOREIGN KEY ("session") REFERENCES "session_state" (handle) ON DELETE CASCADE
 ) STRICT;
 "#;
-    let wished = |tables: InTables<Sqlite>| tables.add_collection("lines", "cart_items", &["place", "sku"]);
+    let wished = |tables: InTables| tables.add_collection("lines", "cart_items", &["place", "sku"]);
     let tables = wished(tables().await).with_row("main.carts");
     assert_eq!(tables.schema::<Cart>().as_deref(), Ok(expected));
 }
@@ -169,4 +170,33 @@ async fn a_part_that_cannot_be_in_tables_is_rejected_with_a_reason() {
         assert!(error.contains(why), "{why}: {error}");
     }
     assert!(lines(&["sku"]).schema::<Lists>().is_ok_and(|schema| schema.matches("CREATE").count() == 1));
+}
+
+#[tokio::test]
+async fn the_tables_of_a_store_chosen_at_run_time_are_those_of_its_engine() {
+    let (store, other) = (sqlite_chosen_at_run_time().await, sqlite_chosen_at_run_time().await);
+    let chosen = InTables::new(&store).with_row("main.carts");
+    let schema = chosen.schema::<Cart>().expect("it fits");
+    assert_eq!(Ok(&schema), tables().await.with_row("main.carts").schema::<Cart>().as_ref());
+    let pool = store.downcast_ref::<crate::SqliteStore>().expect("SQLite").pool();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(schema)).execute(pool).await.expect("the tables");
+    let tables = chosen.check::<Cart>().await.expect("they fit");
+    let is_placed = |store| SessionLayer::server(store).with_part::<Cart>(tables.clone()).is_ok();
+    assert_eq!((is_placed(store), is_placed(other)), (true, false), "only where the tables are");
+}
+
+async fn sqlite_chosen_at_run_time() -> AnyStore {
+    let store = AnyStore::connect("sqlite::memory:").await.expect("SQLite in memory");
+    store.migrate().await.expect("a schema");
+    store
+}
+
+#[tokio::test]
+async fn a_store_chosen_at_run_time_without_tables_is_rejected_at_set_up() {
+    let tables = InTables::new(&AnyStore::new(crate::MemoryStore::new()));
+    let schema = tables.schema::<Cart>().expect_err("no tables");
+    let check = tables.check::<Cart>().await.expect_err("no tables");
+    for error in [schema.to_string(), check.to_string()] {
+        assert!(error.starts_with("part \"cart\" cannot live in tables of the memory store: "), "{error}");
+    }
 }
