@@ -334,9 +334,8 @@ mod tests {
             let told = UnknownScheme::of(scheme).to_string();
             assert!(told.starts_with(&format!("a URL that begins with `{scheme}:` needs the feature `{feature}`")));
         }
-        for (told, is_on) in [("`redis:` (feature `redis`)", cfg!(feature = "redis"))] {
-            assert_ne!(UnknownScheme::of("").to_string().contains(told), is_on);
-        }
+        let told = UnknownScheme::of("").to_string().contains("`redis:` (feature `redis`)");
+        assert_ne!(told, cfg!(feature = "redis"));
     }
 
     #[tokio::test]
