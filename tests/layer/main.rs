@@ -6,6 +6,7 @@
 mod at_rest;
 mod bodies;
 mod browser;
+mod by_put;
 mod closures;
 mod commits;
 mod cookie_login_calls;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use session_state::store::{Outcome, Store, StoreKey, Touch};
+use session_state::store::{Outcome, Store, StoreKey, Touch, Version};
 use session_state::{PostgresStore, Timestamp};
 use sqlx::AssertSqlSafe;
 
@@ -85,7 +85,14 @@ pub(crate) async fn touch<S: Store>(
         let seen = Timestamp::from_millis(20_000_000 + times.len() as u64);
         let end = Timestamp::from_millis(2_000_000_000_000 + times.len() as u64);
         let begun = Instant::now();
-        are_live &= store.touch(&keys[times.len() % keys.len()], Touch { expected: 1, last_seen_at: seen, expires_at: end }, NOW).await? == Outcome::Done;
+        are_live &= store
+            .touch(
+                &keys[times.len() % keys.len()],
+                Touch { expected: Version::FIRST, last_seen_at: seen, expires_at: end },
+                NOW,
+            )
+            .await?
+            == Outcome::Done;
         times.push(begun.elapsed());
     }
     Ok((times, are_live))
