@@ -8,8 +8,8 @@
 //! - `mapped_table`: a table that was checked; `mapping`: the tables of a part, with the statements for them.
 //! - `cell`: values as the texts that are written to columns and read from them.
 //! - `difference`: the writes that turn one value into another.
-//! - `dialect`: the differences between the engines; `sqlite`, `postgres` and `mysql` implement it. `engine`: the engines
-//!   for functions of the application.
+//! - `dialect`: the differences between the engines; `sqlite`, `postgres` and `mysql` implement it. `engine`: the
+//!   engines for functions of the application.
 //! - `load`: reads the rows of a session; `assembly` turns them into the JSON text of the part.
 //! - `mapped`: a part whose tables were checked, and their database.
 
