@@ -49,7 +49,7 @@ impl<'a, T> Answer<'a, T> {
     }
 
     /// Waits for the result.
-    pub(super) async fn get(self) -> Result<T, StoreError> {
+    pub(crate) async fn get(self) -> Result<T, StoreError> {
         match self {
             Self::Ready(answer) => answer,
             Self::Waiting(call) => call.await,

@@ -88,9 +88,12 @@ impl AnyStore {
     /// [`StoreError`] if the URL begins otherwise, if the feature is off, or if the store cannot be reached. It does
     /// not contain the URL, which may contain a password.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        match scheme {
-            "memory" if url == "memory:" => Ok(Self::new(MemoryStore::new())),
+        // Schemes ignore case (RFC 3986 §3.1).
+        let (scheme, rest) = url.split_once(':').unwrap_or_default();
+        let scheme = scheme.to_ascii_lowercase();
+        let url = &*format!("{scheme}:{rest}");
+        match &*scheme {
+            "memory" if matches!(rest, "" | "//") => Ok(Self::new(MemoryStore::new())),
             #[cfg(feature = "sqlite")]
             "sqlite" => SqliteStore::connect(url).await.map(Self::new),
             #[cfg(feature = "postgres")]
@@ -105,7 +108,7 @@ impl AnyStore {
             "memcached" => MemcachedStore::connect(url).await.map(Self::new),
             #[cfg(feature = "mongodb")]
             "mongodb" | "mongodb+srv" => MongodbStore::connect(url).await.map(Self::new),
-            _ => Err(StoreError::failed(NAME, UnknownScheme::of(scheme))),
+            _ => Err(StoreError::failed(NAME, UnknownScheme::of(&scheme))),
         }
     }
 
@@ -257,7 +260,6 @@ const SCHEMES: [(&str, &str, bool); 15] = [
 ];
 
 /// There is no store for the scheme of a URL. It does not contain the scheme: a password may be mistaken for one.
-#[derive(Debug)]
 struct UnknownScheme {
     /// The scheme and the feature that it needs, if that is off.
     switched_off: Option<(&'static str, &'static str)>,
@@ -275,14 +277,21 @@ impl fmt::Display for UnknownScheme {
         if let Some((scheme, feature)) = self.switched_off {
             write!(f, "a URL that begins with `{scheme}:` needs the feature `{feature}` of session-state; ")?;
         }
-        f.write_str("the URL of a store begins with `memory:`")?;
-        for (scheme, feature, is_on) in SCHEMES {
-            write!(f, ", `{scheme}:`")?;
+        f.write_str("the URL of a store is `memory:`, or begins with one of")?;
+        for (at, (scheme, feature, is_on)) in SCHEMES.into_iter().enumerate() {
+            write!(f, "{} `{scheme}:`", if at == 0 { "" } else { "," })?;
             if !is_on {
                 write!(f, " (feature `{feature}`)")?;
             }
         }
         Ok(())
+    }
+}
+
+/// The same text: a `main` that returns the error prints its `Debug`.
+impl fmt::Debug for UnknownScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -319,12 +328,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_without_a_store_names_the_schemes_and_is_not_told() {
-        for url in ["", "secret", "secret@host", "secret:x", "app:secret@host/x", "memory:secret", "SQLITE:secret"] {
+        for url in ["", "secret", "secret@host", "secret:x", "app:secret@host/x", "memory:secret", "memory://secret"] {
             let error = AnyStore::connect(url).await.expect_err("no store");
             let told = told(&error);
             assert_eq!((error.kind(), error.store()), (StoreErrorKind::Failed, "any"));
             assert!(!told.to_lowercase().contains("secret"), "{told}");
             assert!(["`memory:`", "`sqlite:`", "`mongodb+srv:`"].iter().all(|scheme| told.contains(scheme)), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scheme_ignores_case_and_may_have_slashes() {
+        for url in ["memory:", "memory://", "Memory:"] {
+            assert!(AnyStore::connect(url).await.is_ok(), "{url}");
         }
     }
 

@@ -24,8 +24,8 @@ use crate::record::{Handle, Record, StoreKey, Version};
 ///
 /// # Cancel safety
 ///
-/// The layer drops a call that takes longer than its store timeout. A call that is dropped has either taken place as a
-/// whole or not at all. Only the default [`renew`](Self::renew) can stop in between.
+/// The layer drops a call that takes longer than its store timeout. A call that is dropped takes place as a whole, also
+/// after that, or not at all. Only the default [`renew`](Self::renew) can stop in between.
 pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// Whether every call is ready at its first poll, as in memory. The default is `false`.
     ///

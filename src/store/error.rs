@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::error::Error;
-use crate::record::DecodeRecordError;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -49,9 +48,8 @@ impl StoreError {
         Self { store, kind: StoreErrorKind::Failed, source: Some(source.into()) }
     }
 
-    /// Returns the error for a stored record that cannot be read.
-    #[must_use]
-    pub fn undecodable(store: &'static str, source: DecodeRecordError) -> Self {
+    /// Returns the error for a stored entry that cannot be read, such as one of a later release.
+    pub fn undecodable(store: &'static str, source: impl Into<BoxError>) -> Self {
         Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
     }
 
@@ -75,15 +73,6 @@ impl StoreError {
     /// Returns the error for a call whose every attempt met a concurrent write.
     pub fn contended(store: &'static str, source: impl Into<BoxError>) -> Self {
         Self { store, kind: StoreErrorKind::Contended, source: Some(source.into()) }
-    }
-
-    /// Returns the error for rows that cannot be read.
-    #[cfg_attr(
-        not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
-        expect(dead_code, reason = "only SQL tables have rows")
-    )]
-    pub(crate) fn undecodable_rows(store: &'static str, source: impl Into<BoxError>) -> Self {
-        Self { store, kind: StoreErrorKind::Undecodable, source: Some(source.into()) }
     }
 
     /// Returns the error for a call that the store does not support.

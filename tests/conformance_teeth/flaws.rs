@@ -25,7 +25,7 @@ flaws! {
     DeleteDoesNothing DeleteHidesForward DeleteRemovesForward DeleteReturnsExpiredForward DeleteChecksVersion
     DeleteFollowsForward DeleteLeavesSomething DeleteCountsExpired DeleteAlwaysSucceeds DeleteIsTwoSteps
     DeleteLosesForward DeleteReplacesForward DeleteMarksExpired DeleteMarksNothing
-    SweepRemovesLive SweepIsLate SweepIgnoresLimit SweepFindsSomethingAlways SweepMissesForwards SweepHitsForwards
+    SweepDoesNothing SweepRemovesLive SweepIsLate SweepIgnoresLimit SweepFindsSomethingAlways SweepMissesForwards SweepHitsForwards
     SweepFailsBesideAnother
     KeysFoldCase KeysEndAtZero KeysLosePadding KeysAreLossyText KeysLoseHighBits
     PrincipalIsCut PrincipalIsAscii EmptyPrincipalIsNone NoValuesAreNull ValuesAreCut ValuesAreRewritten

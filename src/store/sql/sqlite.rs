@@ -58,11 +58,12 @@ impl SqlStore<Sqlite> {
         Self::with_pool(pool)
     }
 
-    /// Opens the database at `url`, such as `sqlite:sessions.db`, or creates it.
+    /// Opens the database at `url`, such as `sqlite:sessions.db`, or creates it. With `sqlite::memory:` it is in
+    /// memory, for tests: on one connection, and lost with the store.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the URL is not an SQLite URL, or the file cannot be opened.
+    /// [`StoreError`] if the URL is not an SQLite URL, if it names no file, or if the file cannot be opened.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url).map_err(Self::failed)?;
         let options = options
@@ -70,7 +71,16 @@ impl SqlStore<Sqlite> {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().test_before_acquire(false).connect_with(options).await;
+        // SQLite would open a private, temporary database on each connection.
+        if options.get_filename().as_os_str().is_empty() {
+            let remedy = "the URL of a database names its file, such as `sqlite:sessions.db`, or is `sqlite::memory:`";
+            return Err(StoreError::failed(Sqlite::STORE, remedy));
+        }
+        let mut pool = SqlitePoolOptions::new().test_before_acquire(false);
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            pool = pool.max_connections(1).idle_timeout(None).max_lifetime(None);
+        }
+        let pool = pool.connect_with(options).await;
         pool.map(Self::new).map_err(Self::failed)
     }
 }

@@ -43,6 +43,9 @@ macro_rules! store_conformance_tests {
             { $crate::__store_conformance_tests } $factory, { $($(#[$attribute])*)? } no_sweep no_principals
         }
     };
+    ($factory:expr, without sweep and principals $(, $(#[$attribute:meta])*)?) => {
+        $crate::store_conformance_tests! { $factory, without principals and sweep $(, $(#[$attribute])*)? }
+    };
     ($factory:expr, without principals $(, $(#[$attribute:meta])*)?) => {
         $crate::__each_store_conformance_case! {
             { $crate::__store_conformance_tests } $factory, { $($(#[$attribute])*)? } run no_principals

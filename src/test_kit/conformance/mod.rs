@@ -20,6 +20,7 @@
 //! | touch | times move forward only, and neither the version nor a value changes |
 //! | renew | a session moves to another key, and the old key leads there; a repeated renewal changes nothing |
 //! | delete | a session ends whatever its version, its key keeps the forward, and no late write revives it |
+//! | waits | a store that [never waits](Store::NEVER_WAITS) does not |
 //! | keys | keys are told apart bit by bit |
 //! | races | of concurrent calls exactly one succeeds, nothing is lost, and a session can always be found |
 //! | model | random calls agree with a map in memory |
@@ -60,6 +61,7 @@ mod sweep;
 mod test_user;
 mod touch;
 mod update;
+mod waits;
 
 pub use model::compare_with_model;
 
@@ -81,6 +83,9 @@ macro_rules! __each_store_conformance_case {
                     a_put_replaces_the_record_of_its_version
                     a_put_with_a_version_never_creates_or_replaces_another
                     one_of_concurrent_puts_succeeds
+                }
+                waits {
+                    a_store_that_never_waits_is_always_ready
                 }
                 create {
                     a_key_that_was_never_used_has_no_entry
@@ -229,7 +234,7 @@ macro_rules! export_cases {
             $(pub use super::$principals::{$($of_principals),*};)*
         }
 
-        /// Returns the cases that hold for each store.
+        /// Returns the cases that hold for each store that is [swept](Store::sweep).
         #[must_use]
         pub fn all<S: Store>() -> Vec<Case<S>> {
             vec![$($(case!($name)),*),*, $($(case!($swept)),*),*]

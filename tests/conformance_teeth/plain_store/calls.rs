@@ -13,6 +13,8 @@ use super::{Entries, PlainStore, end, let_others_run, owned_by};
 use crate::flaws::Flaw::*;
 
 impl Store for PlainStore {
+    const NEVER_WAITS: bool = true;
+
     fn name(&self) -> &'static str {
         "plain"
     }
@@ -293,6 +295,9 @@ impl Store for PlainStore {
             }
             let_others_run().await;
             self.is_sweeping.store(false, Ordering::SeqCst);
+        }
+        if self.has(SweepDoesNothing) {
+            return Ok(0);
         }
         let mut entries = self.lock();
         let limit = if self.has(SweepIgnoresLimit) { usize::MAX } else { limit };

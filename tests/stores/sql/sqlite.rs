@@ -104,6 +104,31 @@ async fn every_look_up_uses_an_index() {
     }
 }
 
+/// SQLite would open a database of its own on each connection.
+#[tokio::test]
+async fn a_url_without_a_file_is_an_error_with_the_remedy() {
+    for url in ["sqlite:", "sqlite://"] {
+        let error = SqliteStore::connect(url).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("sqlite:sessions.db"), "{url}: {source}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_in_memory_is_one_for_all_calls() {
+    for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite:sessions?mode=memory"] {
+        let store = SqliteStore::connect(url).await.unwrap();
+        store.migrate().await.unwrap();
+        let calls = (0..24).map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.load(&cases::key(n), cases::now()).await.unwrap() })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            assert_eq!(call.await.unwrap(), None, "{url}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn connect_creates_a_file_with_concurrent_readers() {
     let file = file();

@@ -122,7 +122,7 @@ pub(crate) fn unreadable<D: RowDialect>(place: Unreadable<'_>) -> StoreError {
     let place = place.map(|(table, column): (&MappedTable, &Column)| {
         format!("column {:?} of table {} ({})", column.name, table.table, column.facts.type_name)
     });
-    StoreError::undecodable_rows(D::STORE, InvalidRows { place })
+    StoreError::undecodable(D::STORE, InvalidRows { place })
 }
 
 /// A table holds a value that cannot come from the part.
