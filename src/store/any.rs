@@ -90,9 +90,8 @@ impl AnyStore {
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         // Schemes ignore case (RFC 3986 §3.1).
         let (scheme, rest) = url.split_once(':').unwrap_or_default();
-        let scheme = scheme.to_ascii_lowercase();
-        let url = &*format!("{scheme}:{rest}");
-        match &*scheme {
+        let url = &*format!("{}:{rest}", scheme.to_ascii_lowercase());
+        match &url[..scheme.len()] {
             "memory" if matches!(rest, "" | "//") => Ok(Self::new(MemoryStore::new())),
             #[cfg(feature = "sqlite")]
             "sqlite" => SqliteStore::connect(url).await.map(Self::new),
@@ -108,7 +107,7 @@ impl AnyStore {
             "memcached" => MemcachedStore::connect(url).await.map(Self::new),
             #[cfg(feature = "mongodb")]
             "mongodb" | "mongodb+srv" => MongodbStore::connect(url).await.map(Self::new),
-            _ => Err(StoreError::failed(NAME, UnknownScheme::of(&scheme))),
+            scheme => Err(StoreError::failed(NAME, UnknownScheme::of(scheme))),
         }
     }
 
