@@ -1,4 +1,4 @@
-//! What the calls of a store take and return.
+//! The arguments and results of the calls of a store.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a store keeps under a key.
+//! The entry that a store keeps under a key.
 
 use std::fmt;
 use std::sync::Arc;

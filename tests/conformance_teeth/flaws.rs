@@ -12,7 +12,8 @@ macro_rules! flaws {
 flaws! {
     LoadReturnsExpired LoadIsInclusive
     PutTakesTakenKey PutReplacesForward PutIsBlockedByExpired PutIgnoresVersion PutUpserts PutRevivesExpired
-    PutTakesForwardForRecord PutLosesForward PutIsTwoSteps PutKeepsOwner
+    PutTakesForwardForRecord PutLosesForward PutKeepsExpired PutIsTwoSteps
+    PutKeepsOwner
     CreateUpserts CreateReplacesForward CreateIsBlockedByExpired CreateIsBlockedByExpiredForward CreateIsTwoSteps
     UpdateUpserts UpdateRevivesExpired UpdateEndsEarly UpdateIgnoresVersion UpdateAcceptsLaterVersion
     UpdateHidesConflict UpdateReturnsWrongRecord UpdateKeepsDeadline UpdateKeepsPrincipal UpdateReplacesForward

@@ -12,7 +12,7 @@
 //! See [`store_conformance_tests!`](crate::store_conformance_tests). Each of the [`cases`] is an `async fn` that panics
 //! if the store breaks the rule; [`all`] and [`all_of_principals`] list them for your own test runner.
 //!
-//! | group | what it proves |
+//! | group | proves that |
 //! | --- | --- |
 //! | put | an entry is written if the key is free, or has the expected version, and only then |
 //! | create | a record comes back exactly as it was, of any size, text and deadline, and takes a free key only |
@@ -81,6 +81,7 @@ macro_rules! __each_store_conformance_case {
                     a_put_takes_a_free_key
                     a_put_without_a_version_never_replaces
                     a_put_replaces_the_record_of_its_version
+                    a_put_of_an_expired_entry_frees_the_key
                     a_put_with_a_version_never_creates_or_replaces_another
                     one_of_concurrent_puts_succeeds
                 }

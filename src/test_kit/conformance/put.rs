@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use crate::clock::Timestamp;
-use crate::store::{Entry, Record, Store, StoreKey, Version};
+use crate::store::{Entry, Forward, Record, Store, StoreKey, Version};
 
 /// Without a version it writes records and forwards under keys that have no entry, or an expired one.
 pub async fn a_put_takes_a_free_key(store: &Arc<impl Store>) {
@@ -48,6 +48,23 @@ pub async fn a_put_replaces_the_record_of_its_version(store: &Arc<impl Store>) {
     assert_nothing(&**store, &key, left.expires_at).await;
 }
 
+/// An entry that has already expired leaves the key free, over a record as under a key without an entry.
+pub async fn a_put_of_an_expired_entry_frees_the_key(store: &Arc<impl Store>) {
+    let now = now();
+    let over = Forward { expires_at: now, ..forward(now) };
+    let expired = Record { version: later(Version::FIRST, 1), expires_at: now, ..full_record(now) };
+    for entry in [Entry::Retired(over), Entry::Live(Arc::new(expired))] {
+        let stored = store_plain_record(&**store).await;
+        for (key, expected) in [(stored.key, Some(stored.record.version)), (random_key(), None)] {
+            assert!(put(store, &key, expected, entry.clone(), now).await);
+            assert_nothing(&**store, &key, now).await;
+            let next = Arc::new(full_record(now));
+            assert!(put(store, &key, None, Entry::Live(Arc::clone(&next)), now).await, "a free key");
+            assert_live(&**store, &key, &next, now).await;
+        }
+    }
+}
+
 /// With another version, and under a key that is free or has a forward, it changes nothing.
 pub async fn a_put_with_a_version_never_creates_or_replaces_another(store: &Arc<impl Store>) {
     let (live, retired) = (store_plain_record(&**store).await, store_plain_record(&**store).await);
@@ -70,7 +87,7 @@ pub async fn a_put_with_a_version_never_creates_or_replaces_another(store: &Arc<
     }
 }
 
-/// Of several puts that expect the same version, or a free key, one succeeds, and its entry stays.
+/// Exactly one of several puts that expect the same version, or a free key, succeeds, and its entry stays.
 pub async fn one_of_concurrent_puts_succeeds(store: &Arc<impl Store>) {
     for round in 0..40 {
         let stored = store_plain_record(&**store).await;

@@ -52,6 +52,7 @@ impl Store for PlainStore {
             self.miss(PutKeepsOwner, StoreKey::from_bytes(key.as_bytes().map(|byte| !byte)), old);
         }
         match entry {
+            expired if self.has(PutKeepsExpired) && end(&expired) <= now => {}
             Entry::Retired(_) if self.has(PutLosesForward) => drop(entries.remove(&key)),
             entry => drop(entries.insert(key, entry)),
         }
