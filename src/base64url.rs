@@ -16,7 +16,7 @@ static PLACES: [[u32; 256]; 4] = places();
 const INVALID: u32 = 1 << 31;
 
 /// The length from which a text is long.
-const LONG_TEXT: usize = 96;
+const LONG_TEXT: usize = 64;
 
 /// Returns the length of the text for `len` bytes.
 pub(crate) const fn encoded_len(len: usize) -> usize {

@@ -185,7 +185,8 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
 
     /// Deletes entries that have expired at `now`, up to about `limit`, and returns how many.
     ///
-    /// Several nodes may sweep at once. A store whose engine expires entries by itself does nothing.
+    /// An entry may be left for an hour after it has expired, if that makes the index of the engine cheaper. Several nodes
+    /// may sweep at once. A store whose engine expires entries by itself does nothing.
     fn sweep(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<usize, StoreError>> + Send {
         let _ = (now, limit);
         std::future::ready(Ok(0))

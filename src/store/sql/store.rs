@@ -30,7 +30,7 @@ use crate::store::StoreError;
 /// | `version` | another number after each write, except touches |
 /// | `generation` | another number after each login, takeover and re-authentication; 0 before the first |
 /// | `created_at`, `renewed_at`, `last_seen_at`, `authenticated_at` | times |
-/// | `expires_at` | when the row expires; indexed |
+/// | `expires_at` | when the row expires; indexed, in PostgreSQL by its hour, `expires_hour` |
 /// | `idle_timeout`, `absolute_timeout` | the session's own timeouts, in milliseconds |
 /// | `principal` | the principal; indexed, together with the `handle` |
 /// | `label` | the name of the session in lists |

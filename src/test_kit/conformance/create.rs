@@ -20,7 +20,7 @@ pub async fn a_created_record_loads_exactly_as_it_was(store: &Arc<impl Store>) {
     let now = now();
     let stored = store_record(&**store, full_record(now), now).await;
     assert_live(&**store, &stored.key, &stored.record, now).await;
-    assert_live(&**store, &stored.key, &stored.record, now.after(HOUR)).await;
+    assert_live(&**store, &stored.key, &stored.record, now.after(LIFE)).await;
 }
 
 /// A record without values, principal, label and timeouts: absent fields do not become empty ones.

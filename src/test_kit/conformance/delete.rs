@@ -23,7 +23,7 @@ pub async fn a_record_of_any_version_is_deleted(store: &Arc<impl Store>) {
     ok(store
         .touch(
             &stored.key,
-            Touch { expected: later(stored.record.version, 1), last_seen_at: now, expires_at: now.after(2 * HOUR) },
+            Touch { expected: later(stored.record.version, 1), last_seen_at: now, expires_at: now.after(2 * LIFE) },
             now,
         )
         .await);
@@ -85,7 +85,7 @@ pub async fn a_delete_leaves_the_forward_that_it_is_given(store: &Arc<impl Store
         assert!(!ok(store.create(&key, Arc::new(plain_record(now)), now).await), "a create revived an ended session");
         assert_outcome_is_retired(&ok(store.update(&key, expected, stored.next(2), now).await), &left);
         assert_outcome_is_retired(
-            &ok(store.touch(&key, Touch { expected, last_seen_at: seen, expires_at: now.after(2 * HOUR) }, now).await),
+            &ok(store.touch(&key, Touch { expected, last_seen_at: seen, expires_at: now.after(2 * LIFE) }, now).await),
             &left,
         );
         assert_outcome_is_retired(&ok(store.renew(renewal.clone(), now).await), &left);

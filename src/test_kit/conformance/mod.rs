@@ -33,7 +33,7 @@
 //! them says so in the macro, and these tests are shown as ignored.
 //!
 //! - The cases use random keys. They may share one database, run at the same time, and leave entries behind.
-//! - The database must be for tests: sweeps delete entries that expire within the next hour.
+//! - The database must be for tests: sweeps delete entries that expire within the next two hours.
 //! - The cases pass the real time, or a later one to let an entry expire, and never wait. The clock of an engine that
 //!   expires entries by itself must be right to within a few minutes.
 //! - A case makes up to eight concurrent calls. Each must get a connection eventually.

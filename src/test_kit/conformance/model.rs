@@ -252,7 +252,7 @@ fn random_call(
     let expected =
         version((current.version.as_u64() + [0, 0, 0, 0, 0, 0, 1, 2][random.below(8) as usize]).saturating_sub(1));
     let expected = if random.below(4) == 0 { expected } else { current.version };
-    let end = |random: &mut Random| now.after(HOUR + random.below(90) * MINUTE);
+    let end = |random: &mut Random| now.after(LIFE + random.below(90) * MINUTE);
     let random_principal = |random: &mut Random| principals.get(random.below(3) as usize).cloned();
     // Mostly the same principal.
     let owner = if random.below(4) == 0 { random_principal(random) } else { current.principal.clone() };
@@ -268,7 +268,7 @@ fn random_call(
         }
         6..9 => {
             let seen = now.after(random.below(20) * MINUTE);
-            Call::Touch(key, expected, before(seen, 10 * MINUTE), before(end(random), HOUR / 2))
+            Call::Touch(key, expected, before(seen, 10 * MINUTE), before(end(random), LIFE / 2))
         }
         9..11 => {
             let start = random.below(keys.len() as u32) as usize;

@@ -88,7 +88,7 @@ async fn write_over_and_over(store: &impl Store, key: &StoreKey, now: Timestamp)
         ok(store
             .touch(
                 key,
-                Touch { expected: next.version, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) },
+                Touch { expected: next.version, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * LIFE) },
                 now,
             )
             .await);
@@ -208,7 +208,7 @@ async fn call_at_random(
 ) -> Option<StoreKey> {
     // Some expire before `later`.
     let (now, end) =
-        random.one_of(&[(start, start.after(10 * MINUTE)), (start, later.after(HOUR)), (later, later.after(HOUR))]);
+        random.one_of(&[(start, start.after(10 * MINUTE)), (start, later.after(LIFE)), (later, later.after(LIFE))]);
     let owner = [Some(&principals[0]), Some(&principals[1]), None][random.below(3) as usize].cloned();
     let Some(record) = live(store, &key, now).await else {
         let record = Record { principal: owner, expires_at: end, ..plain_record(now) };

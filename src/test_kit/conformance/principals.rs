@@ -114,7 +114,7 @@ pub async fn the_empty_principal_is_not_the_absence_of_one(store: &Arc<impl Find
 pub async fn a_session_is_found_until_the_millisecond_it_expires(store: &Arc<impl FindPrincipals>) {
     let mut user = TestUser::new(store);
     let short = user.begin_session().await;
-    let record = Record { expires_at: user.now.after(3 * HOUR), ..user.record() };
+    let record = Record { expires_at: user.now.after(3 * LIFE), ..user.record() };
     let long = store_record(&**store, record, user.now).await;
     let (end, both) = (short.record.expires_at, [short.record.handle, long.record.handle]);
     user.assert_has_at([&short.record, &long.record], before(end, MILLISECOND)).await;
@@ -129,7 +129,7 @@ pub async fn a_session_is_found_until_the_millisecond_it_expires(store: &Arc<imp
 pub async fn a_touched_session_is_found_with_its_new_times(store: &Arc<impl FindPrincipals>) {
     let user = TestUser::new(store);
     let Stored { key, record, .. } = user.begin_session().await;
-    let (seen, end) = (user.now.after(MINUTE), user.now.after(5 * HOUR));
+    let (seen, end) = (user.now.after(MINUTE), user.now.after(5 * LIFE));
     assert_eq!(
         ok(store.touch(&key, Touch { expected: record.version, last_seen_at: seen, expires_at: end }, user.now).await),
         Outcome::Done
@@ -144,7 +144,7 @@ pub async fn a_touched_session_is_found_with_its_new_times(store: &Arc<impl Find
 pub async fn an_updated_session_is_found_as_it_was_written(store: &Arc<impl FindPrincipals>) {
     let user = TestUser::new(store);
     let Stored { key, mut record, .. } = user.begin_session().await;
-    for (label, lives) in [(Some("new phone"), 5 * HOUR), (None, 2 * HOUR), (Some("new phone"), 3 * HOUR)] {
+    for (label, lives) in [(Some("new phone"), 5 * LIFE), (None, 2 * LIFE), (Some("new phone"), 3 * LIFE)] {
         let label = label.map(Into::into);
         let end = user.now.after(lives);
         let next = Record { label, expires_at: end, ..Record::clone(&next_version(&record, number(2))) };

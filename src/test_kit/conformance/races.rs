@@ -271,7 +271,7 @@ pub async fn concurrent_touches_lose_no_update(store: &Arc<impl Store>) {
                         Touch {
                             expected: Version::FIRST,
                             last_seen_at: now.after(MINUTE),
-                            expires_at: now.after(2 * HOUR),
+                            expires_at: now.after(2 * LIFE),
                         },
                         now,
                     )
@@ -318,7 +318,7 @@ async fn touch_both(store: &impl Store, renewal: &Renewal, now: Timestamp) {
     for expected in (1..6).map(version) {
         for key in [&renewal.old, &renewal.new] {
             ok(store
-                .touch(key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) }, now)
+                .touch(key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * LIFE) }, now)
                 .await);
         }
     }

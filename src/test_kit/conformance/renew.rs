@@ -21,7 +21,7 @@ pub async fn forwards_load_exactly_as_they_were(store: &Arc<impl Store>) {
     {
         let stored = store_plain_record(&**store).await;
         let Stored { key, now, .. } = stored;
-        let forward = Forward { successor, grace_until: now, expires_at: now.after(HOUR + MILLISECOND) };
+        let forward = Forward { successor, grace_until: now, expires_at: now.after(LIFE + MILLISECOND) };
         let renewal = Renewal { forward: forward.clone(), ..stored.renewal() };
         assert_eq!(ok(store.renew(renewal, now).await), Outcome::Done);
         assert_retired(&**store, &key, &forward, now).await;
@@ -67,7 +67,7 @@ pub async fn a_renewal_of_an_expired_record_finds_it_gone(store: &Arc<impl Store
     let mut stored = store_plain_record(&**store).await;
     stored.now = stored.record.expires_at;
     let mut renewal = stored.renewal();
-    renewal.record = Arc::new(Record { expires_at: stored.now.after(HOUR), ..Record::clone(&renewal.record) });
+    renewal.record = Arc::new(Record { expires_at: stored.now.after(LIFE), ..Record::clone(&renewal.record) });
     assert_renewal_finds_nothing(store, renewal, &stored).await;
 }
 
@@ -133,7 +133,7 @@ pub async fn a_renewed_record_is_written_under_its_new_key(store: &Arc<impl Stor
     let Renewal { new, record, .. } = stored.renew(&**store).await;
     let next = next_version(&record, number(9));
     assert_eq!(ok(store.update(&new, record.version, Arc::clone(&next), now).await), Outcome::Done);
-    let (seen, end) = (now.after(MINUTE), now.after(2 * HOUR));
+    let (seen, end) = (now.after(MINUTE), now.after(2 * LIFE));
     ok(store.touch(&new, Touch { expected: next.version, last_seen_at: seen, expires_at: end }, now).await);
     let touched = Record { last_seen_at: seen, expires_at: end, ..Record::clone(&next) };
     assert_live(&**store, &new, &touched, now).await;
@@ -148,14 +148,14 @@ pub async fn a_forward_is_kept_until_the_millisecond_it_expires(store: &Arc<impl
     assert_retired(&**store, &stored.key, &forward, before(forward.expires_at, MILLISECOND)).await;
     assert_nothing(&**store, &stored.key, forward.expires_at).await;
     let mut late = stored.renewal();
-    late.record = Arc::new(Record { expires_at: forward.expires_at.after(HOUR), ..Record::clone(&late.record) });
+    late.record = Arc::new(Record { expires_at: forward.expires_at.after(LIFE), ..Record::clone(&late.record) });
     assert_eq!(ok(store.update(&stored.key, Version::FIRST, stored.next(2), forward.expires_at).await), Outcome::Gone);
     assert_eq!(ok(store.renew(late, forward.expires_at).await), Outcome::Gone);
 }
 
 /// The deadlines of record and forward are independent of each other and of the old record's.
 pub async fn the_forward_and_the_record_have_separate_deadlines(store: &Arc<impl Store>) {
-    for (record_end, forward_end) in [(2 * HOUR, 3 * HOUR), (3 * HOUR, 2 * HOUR)] {
+    for (record_end, forward_end) in [(2 * LIFE, 3 * LIFE), (3 * LIFE, 2 * LIFE)] {
         let stored = store_plain_record(&**store).await;
         let now = stored.now;
         let (record_end, forward_end) = (now.after(record_end), now.after(forward_end));

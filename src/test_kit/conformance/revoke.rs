@@ -55,7 +55,7 @@ pub async fn nothing_revives_a_revoked_session(store: &Arc<impl FindPrincipals>)
     ok(store
         .touch(
             &key,
-            Touch { expected: later(first, 1), last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) },
+            Touch { expected: later(first, 1), last_seen_at: now.after(MINUTE), expires_at: now.after(2 * LIFE) },
             now,
         )
         .await);
@@ -63,7 +63,7 @@ pub async fn nothing_revives_a_revoked_session(store: &Arc<impl FindPrincipals>)
 
     for expected in [first, later(first, 1)] {
         let renewal = Renewal { expected, ..stored.renewal() };
-        let touch = Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * HOUR) };
+        let touch = Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * LIFE) };
         assert_outcome_is_retired(&ok(store.update(&key, expected, stored.next(3), now).await), &user.left);
         assert_outcome_is_retired(&ok(store.touch(&key, touch, now).await), &user.left);
         assert_outcome_is_retired(&ok(store.renew(renewal.clone(), now).await), &user.left);

@@ -13,7 +13,8 @@ use crate::store::{
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
-pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+/// How long the entries of a case live, unless it says otherwise.
+pub(super) const LIFE: Duration = Duration::from_secs(3 * 60 * 60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the real time, which must agree with the engine's own clock.
@@ -36,14 +37,14 @@ pub(super) fn random_key() -> StoreKey {
 
 /// Returns a minimal record: lives an hour, holds the number 1.
 pub(super) fn plain_record(now: Timestamp) -> Record {
-    let mut record = Record::new(Handle::from_bytes(random_bytes()), now, now.after(HOUR));
+    let mut record = Record::new(Handle::from_bytes(random_bytes()), now, now.after(LIFE));
     record.values = number(1);
     record
 }
 
 /// Returns a record in which every field is set and no two times are the same.
 pub(super) fn full_record(now: Timestamp) -> Record {
-    let mut record = Record::new(Handle::from_bytes(random_bytes()), now, now.after(HOUR + 17 * MILLISECOND));
+    let mut record = Record::new(Handle::from_bytes(random_bytes()), now, now.after(LIFE + 17 * MILLISECOND));
     record.renewed_at = now.after(MILLISECOND);
     record.last_seen_at = now.after(2 * MILLISECOND);
     record.idle_timeout = Some(30 * MINUTE + 123 * MILLISECOND);
@@ -138,7 +139,7 @@ impl Stored {
 /// Returns a forward with a successor, kept for an hour.
 pub(super) fn forward(now: Timestamp) -> Forward {
     let grace_until = now.after(MINUTE + 3 * MILLISECOND);
-    Forward { successor: Some(random_bytes()), grace_until, expires_at: now.after(HOUR + 5 * MILLISECOND) }
+    Forward { successor: Some(random_bytes()), grace_until, expires_at: now.after(LIFE + 5 * MILLISECOND) }
 }
 
 /// Returns the forward of a session that has ended, kept for an hour.

@@ -1,9 +1,10 @@
 //! A sweep removes expired entries and nothing else.
 //!
-//! The entries here expire after ten minutes and are swept as if twenty had passed. The entries of all other cases live
-//! for about an hour, so that cases can share a database.
+//! The entries here expire after ten minutes and are swept as if eighty had passed, since a store may leave an entry for
+//! an hour. The entries of all other cases live for about three hours, so that cases can share a database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::support::*;
 use crate::clock::Timestamp;
@@ -12,6 +13,9 @@ use crate::store::{Outcome, Record, Store, StoreKey, Touch, Version};
 /// More than any sweep of these cases finds, less than would overflow the number of any engine.
 const NO_LIMIT: usize = 100_000;
 
+/// When the entries here are swept.
+const SWEPT: Duration = Duration::from_secs(80 * 60);
+
 /// After sweeping to the end, expired entries are gone and live ones stay.
 pub async fn sweeps_remove_expired_entries_and_nothing_else(store: &Arc<impl Store>) {
     let live = store_plain_record(&**store).await;
@@ -19,7 +23,7 @@ pub async fn sweeps_remove_expired_entries_and_nothing_else(store: &Arc<impl Sto
     let (start, expired) = place_expiring(store, 20).await;
     let expired_forward = place_expiring_forward(store, start).await;
 
-    sweep_to_the_end(store, start.after(20 * MINUTE), NO_LIMIT).await;
+    sweep_to_the_end(store, start.after(SWEPT), NO_LIMIT).await;
     for key in expired.iter().chain([&expired_forward]) {
         assert_is_swept(store, key, start).await;
     }
@@ -31,7 +35,7 @@ pub async fn sweeps_remove_expired_entries_and_nothing_else(store: &Arc<impl Sto
 /// Places expired entries and sweeps them, which must remove nothing.
 pub(super) async fn removes_nothing(store: &Arc<impl Store>) {
     let (start, _) = place_expiring(store, 20).await;
-    let removed = ok(store.sweep(start.after(20 * MINUTE), NO_LIMIT).await);
+    let removed = ok(store.sweep(start.after(SWEPT), NO_LIMIT).await);
     assert_eq!(removed, 0, "the store is swept: test it without `without sweep`");
 }
 
@@ -39,7 +43,7 @@ pub(super) async fn removes_nothing(store: &Arc<impl Store>) {
 pub async fn a_sweep_uses_the_time_it_is_given(store: &Arc<impl Store>) {
     let now = now();
     // Later than the other sweeps, which would remove it.
-    let record = Record { expires_at: now.after(40 * MINUTE), ..plain_record(now) };
+    let record = Record { expires_at: now.after(SWEPT + 20 * MINUTE), ..plain_record(now) };
     let stored = store_record(&**store, record, now).await;
     ok(store.sweep(before(stored.record.expires_at, MILLISECOND), NO_LIMIT).await);
     assert_live(&**store, &stored.key, &stored.record, now).await;
@@ -48,10 +52,10 @@ pub async fn a_sweep_uses_the_time_it_is_given(store: &Arc<impl Store>) {
 /// A sweep removes about as many entries as its limit, and repeated sweeps come to an end.
 pub async fn a_sweep_stops_at_about_its_limit(store: &Arc<impl Store>) {
     let (start, _) = place_expiring(store, 60).await;
-    let removed = ok(store.sweep(start.after(20 * MINUTE), 10).await);
+    let removed = ok(store.sweep(start.after(SWEPT), 10).await);
     assert!(removed <= 30, "a sweep with a limit of 10 removed {removed}");
-    assert_eq!(ok(store.sweep(start.after(20 * MINUTE), 0).await), 0, "a sweep with a limit of 0");
-    sweep_to_the_end(store, start.after(20 * MINUTE), 1_000).await;
+    assert_eq!(ok(store.sweep(start.after(SWEPT), 0).await), 0, "a sweep with a limit of 0");
+    sweep_to_the_end(store, start.after(SWEPT), 1_000).await;
 }
 
 /// Concurrent sweeps and writes do not fail, and no live record is lost.
@@ -62,7 +66,7 @@ pub async fn concurrent_sweeps_are_safe(store: &Arc<impl Store>) {
         let (store, key, record) = (Arc::clone(store), live.key, Arc::clone(&live.record));
         async move {
             for _ in 0..10 {
-                ok(store.sweep(start.after(20 * MINUTE), 10).await);
+                ok(store.sweep(start.after(SWEPT), 10).await);
                 ok(store
                     .touch(
                         &key,
@@ -108,7 +112,7 @@ async fn assert_is_swept(store: &Arc<impl Store>, key: &StoreKey, start: Timesta
         if ok(store.load(key, start).await).is_none() {
             return;
         }
-        ok(store.sweep(start.after(20 * MINUTE), NO_LIMIT).await);
+        ok(store.sweep(start.after(SWEPT), NO_LIMIT).await);
         tokio::task::yield_now().await;
     }
     panic!("an expired entry is still there: implement `sweep`, or test the store `without sweep`");

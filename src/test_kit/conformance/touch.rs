@@ -9,7 +9,7 @@ use crate::store::{Outcome, Record, Store, Touch, Version};
 pub async fn a_touch_moves_the_times_and_nothing_else(store: &Arc<impl Store>) {
     let now = now();
     let Stored { key, record, .. } = store_record(&**store, full_record(now), now).await;
-    let (seen, end) = (now.after(MINUTE + MILLISECOND), now.after(2 * HOUR + MILLISECOND));
+    let (seen, end) = (now.after(MINUTE + MILLISECOND), now.after(2 * LIFE + MILLISECOND));
     assert_eq!(
         ok(store
             .touch(&key, Touch { expected: record.version, last_seen_at: seen, expires_at: end }, now.after(MINUTE))
@@ -23,7 +23,7 @@ pub async fn a_touch_moves_the_times_and_nothing_else(store: &Arc<impl Store>) {
 /// The record is live until its new deadline, to the millisecond: the engine's own expiry has moved too.
 pub async fn a_touched_record_lives_until_its_new_deadline(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
-    let end = now.after(5 * HOUR);
+    let end = now.after(5 * LIFE);
     ok(store.touch(&key, Touch { expected: Version::FIRST, last_seen_at: now, expires_at: end }, now).await);
     let touched = Record { expires_at: end, ..Record::clone(&record) };
     assert_live(&**store, &key, &touched, record.expires_at).await;
@@ -57,7 +57,7 @@ pub async fn a_touch_moves_each_time_independently(store: &Arc<impl Store>) {
     ok(store
         .touch(
             &key,
-            Touch { expected: record.version, last_seen_at: touched.last_seen_at, expires_at: before(end, HOUR) },
+            Touch { expected: record.version, last_seen_at: touched.last_seen_at, expires_at: before(end, LIFE) },
             now,
         )
         .await);
@@ -73,7 +73,7 @@ pub async fn a_touch_of_another_version_does_nothing(store: &Arc<impl Store>) {
     assert_eq!(ok(store.update(&key, Version::FIRST, Arc::clone(&current), now).await), Outcome::Done);
     for expected in [0, 1, 3].map(version) {
         let outcome = ok(store
-            .touch(&key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * HOUR) }, now)
+            .touch(&key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * LIFE) }, now)
             .await);
         assert_conflict(&outcome, &current);
         assert_live(&**store, &key, &current, now).await;
@@ -87,7 +87,7 @@ pub async fn an_update_after_a_touch_expects_the_same_version(store: &Arc<impl S
     ok(store
         .touch(
             &key,
-            Touch { expected: Version::FIRST, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) },
+            Touch { expected: Version::FIRST, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * LIFE) },
             now,
         )
         .await);
@@ -101,7 +101,7 @@ pub async fn a_touch_never_creates(store: &Arc<impl Store>) {
     let (key, now) = (random_key(), now());
     for expected in [0, 1].map(version) {
         assert_eq!(
-            ok(store.touch(&key, Touch { expected, last_seen_at: now, expires_at: now.after(HOUR) }, now).await),
+            ok(store.touch(&key, Touch { expected, last_seen_at: now, expires_at: now.after(LIFE) }, now).await),
             Outcome::Gone
         );
         assert_nothing(&**store, &key, now).await;
@@ -117,7 +117,7 @@ pub async fn a_touch_never_revives_a_deleted_record(store: &Arc<impl Store>) {
         ok(store
             .touch(
                 &key,
-                Touch { expected: Version::FIRST, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * HOUR) },
+                Touch { expected: Version::FIRST, last_seen_at: now.after(MINUTE), expires_at: now.after(2 * LIFE) },
                 now
             )
             .await),
@@ -132,7 +132,7 @@ pub async fn a_touch_never_revives_an_expired_record(store: &Arc<impl Store>) {
     let later = record.expires_at;
     assert_eq!(
         ok(store
-            .touch(&key, Touch { expected: Version::FIRST, last_seen_at: later, expires_at: later.after(HOUR) }, later)
+            .touch(&key, Touch { expected: Version::FIRST, last_seen_at: later, expires_at: later.after(LIFE) }, later)
             .await),
         Outcome::Gone
     );
@@ -146,7 +146,7 @@ pub async fn a_touch_of_a_retired_key_does_nothing(store: &Arc<impl Store>) {
     let renewal = stored.renew(&**store).await;
     for expected in [1, 2].map(version) {
         let outcome = ok(store
-            .touch(&key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * HOUR) }, now)
+            .touch(&key, Touch { expected, last_seen_at: now.after(MINUTE), expires_at: now.after(5 * LIFE) }, now)
             .await);
         assert_outcome_is_retired(&outcome, &renewal.forward);
     }

@@ -22,7 +22,7 @@ pub async fn an_update_replaces_the_whole_record(store: &Arc<impl Store>) {
 /// The deadline is that of the new record, later or earlier.
 pub async fn an_update_sets_the_new_deadline(store: &Arc<impl Store>) {
     let Stored { key, record, now } = store_plain_record(&**store).await;
-    for (version, deadline) in [(version(1), now.after(3 * HOUR)), (version(2), now.after(2 * HOUR))] {
+    for (version, deadline) in [(version(1), now.after(3 * LIFE)), (version(2), now.after(2 * LIFE))] {
         let next = Record { version: later(version, 1), expires_at: deadline, ..Record::clone(&record) };
         assert_eq!(ok(store.update(&key, version, Arc::new(next.clone()), now).await), Outcome::Done);
         assert_live(&**store, &key, &next, before(deadline, MILLISECOND)).await;
@@ -73,7 +73,7 @@ pub async fn an_update_after_a_delete_finds_the_session_gone(store: &Arc<impl St
 pub async fn an_update_of_an_expired_record_finds_it_gone(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     let later = record.expires_at;
-    let next = Record { expires_at: later.after(HOUR), ..Record::clone(&next_version(&record, number(2))) };
+    let next = Record { expires_at: later.after(LIFE), ..Record::clone(&next_version(&record, number(2))) };
     assert_eq!(ok(store.update(&key, Version::FIRST, Arc::new(next), later).await), Outcome::Gone);
     assert_nothing(&**store, &key, later).await;
 }
@@ -82,7 +82,7 @@ pub async fn an_update_of_an_expired_record_finds_it_gone(store: &Arc<impl Store
 pub async fn an_update_just_before_the_deadline_succeeds(store: &Arc<impl Store>) {
     let Stored { key, record, .. } = store_plain_record(&**store).await;
     let last_moment = before(record.expires_at, MILLISECOND);
-    let next = Record { expires_at: last_moment.after(HOUR), ..Record::clone(&next_version(&record, number(2))) };
+    let next = Record { expires_at: last_moment.after(LIFE), ..Record::clone(&next_version(&record, number(2))) };
     assert_eq!(ok(store.update(&key, Version::FIRST, Arc::new(next.clone()), last_moment).await), Outcome::Done);
     assert_live(&**store, &key, &next, record.expires_at).await;
 }

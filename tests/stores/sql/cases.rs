@@ -197,9 +197,9 @@ macro_rules! tests_of_sql_store {
             for n in 0..10 {
                 cases::create(&scene.store, n, cases::now().after(HOUR)).await;
             }
-            assert_eq!(scene.store.sweep(cases::now().after(2 * HOUR), 4).await.unwrap(), 4);
+            assert_eq!(scene.store.sweep(cases::now().after(3 * HOUR), 4).await.unwrap(), 4);
             assert_eq!(scene.number("SELECT COUNT(*) FROM @t").await, 6);
-            assert_eq!(scene.store.sweep(cases::now().after(2 * HOUR), 1_000_000).await.unwrap(), 6);
+            assert_eq!(scene.store.sweep(cases::now().after(3 * HOUR), 1_000_000).await.unwrap(), 6);
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -354,10 +354,10 @@ pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
         .map(|writer| {
             let store = store.clone();
             tokio::spawn(async move {
-                let mut at = create(&store, of(writer), begin.after(HOUR)).await;
+                let mut at = create(&store, of(writer), begin.after(4 * HOUR)).await;
                 for step in 1..=STEPS {
                     let now = begin.after(Duration::from_millis(step));
-                    let deadline = begin.after(HOUR + Duration::from_millis(step));
+                    let deadline = begin.after(4 * HOUR + Duration::from_millis(step));
                     assert_eq!(
                         store
                             .touch(
@@ -392,7 +392,7 @@ pub(crate) async fn write_and_sweep<S: Store + Clone>(store: &S) {
             tokio::spawn(async move {
                 let mut swept = 0;
                 for _ in 0..60 {
-                    swept += store.sweep(begin.after(Duration::from_secs(60)), 1_000).await.unwrap();
+                    swept += store.sweep(begin.after(2 * HOUR), 1_000).await.unwrap();
                 }
                 swept
             })

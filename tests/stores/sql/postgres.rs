@@ -122,7 +122,7 @@ async fn every_look_up_uses_an_index() {
     fill(&scene).await;
     for (condition, index) in [
         ("id_hash = '\\x01'::bytea AND expires_at > 11", "pkey"),
-        ("expires_at <= 11 ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED", "expires_at"),
+        ("expires_hour < 11 ORDER BY expires_hour LIMIT 500 FOR UPDATE SKIP LOCKED", "expires_hour"),
         ("handle = '\\x01'::bytea AND expires_at > 11", "handle"),
         ("left(principal, 500) = 'user 1' AND principal = 'user 1' AND +expires_at > 11", "principal"),
         (
