@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Document, doc};
 use redis::aio::MultiplexedConnection;
+use sqlx::Row as _;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
@@ -19,23 +20,22 @@ fn idle() -> i64 {
     IDLE.as_millis() as i64
 }
 
-/// A session as one reads it.
+/// A session as it is read. It has all that a session of the crate has.
 #[expect(dead_code, reason = "a page would use the fields")]
 struct Session {
+    handle: Vec<u8>,
     version: i64,
+    generation: i64,
     created_at: i64,
+    renewed_at: i64,
     last_seen_at: i64,
     expires_at: i64,
+    idle_timeout: Option<i64>,
+    absolute_timeout: Option<i64>,
     principal: Option<String>,
+    authenticated_at: Option<i64>,
+    label: Option<String>,
     data: String,
-}
-
-type Columns = (i64, i64, i64, i64, Option<String>, String);
-
-impl Session {
-    fn of((version, created_at, last_seen_at, expires_at, principal, data): Columns) -> Self {
-        Self { version, created_at, last_seen_at, expires_at, principal, data }
-    }
 }
 
 macro_rules! sql_clients {
@@ -56,19 +56,38 @@ macro_rules! sql_clients {
                 sqlx::query("DROP TABLE IF EXISTS by_hand").execute(&self.0).await?;
                 sqlx::query(Self::TABLE).execute(&self.0).await?;
                 let now = now();
-                let insert = sqlx::query(Self::INSERT).bind(&KEY[..]).bind(now).bind(now).bind(now + idle()).bind(DATA);
+                let insert = sqlx::query(Self::INSERT).bind(&KEY[..]).bind(&KEY[..16]).bind(now).bind(now).bind(now);
+                let insert = insert.bind(now + idle()).bind(DATA);
                 expect(insert.execute(&self.0).await?.rows_affected() == 1)
             }
 
             async fn serve(&mut self, request: Request, version: u64) -> Result<(), Error> {
                 let (version, now) = (version as i64, now());
-                let load = sqlx::query_as::<_, Columns>(Self::LOAD).bind(&KEY[..]).bind(now);
-                let session = Session::of(load.fetch_optional(&self.0).await?.ok_or("no session")?);
+                let load = sqlx::query(Self::LOAD).bind(&KEY[..]).bind(now);
+                let row = load.fetch_optional(&self.0).await?.ok_or("no session")?;
+                let session = Session {
+                    handle: row.try_get(0)?,
+                    version: row.try_get(1)?,
+                    generation: row.try_get(2)?,
+                    created_at: row.try_get(3)?,
+                    renewed_at: row.try_get(4)?,
+                    last_seen_at: row.try_get(5)?,
+                    expires_at: row.try_get(6)?,
+                    idle_timeout: row.try_get(7)?,
+                    absolute_timeout: row.try_get(8)?,
+                    principal: row.try_get(9)?,
+                    authenticated_at: row.try_get(10)?,
+                    label: row.try_get(11)?,
+                    data: row.try_get(12)?,
+                };
                 let change = match request {
                     Request::Load => return expect(session.version == version),
                     Request::Update => {
-                        let update = sqlx::query(Self::UPDATE).bind(version + 1).bind(now).bind(now + idle());
-                        update.bind(session.principal).bind(session.data).bind(&KEY[..]).bind(version).bind(now)
+                        let update = sqlx::query(Self::UPDATE).bind(version + 1).bind(session.generation);
+                        let update = update.bind(session.renewed_at).bind(now).bind(now + idle());
+                        let update = update.bind(session.idle_timeout).bind(session.absolute_timeout);
+                        let update = update.bind(session.principal).bind(session.authenticated_at);
+                        update.bind(session.label).bind(session.data).bind(&KEY[..]).bind(version).bind(now)
                     }
                     Request::Touch => {
                         sqlx::query(Self::TOUCH).bind(now).bind(now + idle()).bind(&KEY[..]).bind(version).bind(now)
@@ -82,34 +101,43 @@ macro_rules! sql_clients {
 
 sql_clients! {
     Sqlite {
-        TABLE: "CREATE TABLE by_hand (id BLOB PRIMARY KEY, version BIGINT NOT NULL, created_at BIGINT NOT NULL, \
-            last_seen_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, principal TEXT, data TEXT NOT NULL)",
-        INSERT: "INSERT INTO by_hand VALUES (?, 1, ?, ?, ?, NULL, ?)",
-        LOAD: "SELECT version, created_at, last_seen_at, expires_at, principal, data FROM by_hand \
-            WHERE id = ? AND expires_at > ?",
-        UPDATE: "UPDATE by_hand SET version = ?, last_seen_at = ?, expires_at = ?, principal = ?, data = ? \
+        TABLE: "CREATE TABLE by_hand (id BLOB PRIMARY KEY, handle BLOB, version BIGINT NOT NULL, generation BIGINT NOT NULL, \
+            created_at BIGINT NOT NULL, renewed_at BIGINT NOT NULL, last_seen_at BIGINT NOT NULL, \
+            expires_at BIGINT NOT NULL, idle_timeout BIGINT, absolute_timeout BIGINT, principal TEXT, \
+            authenticated_at BIGINT, label TEXT, data TEXT NOT NULL)",
+        INSERT: "INSERT INTO by_hand VALUES (?, ?, 1, 1, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL, ?)",
+        LOAD: "SELECT handle, version, generation, created_at, renewed_at, last_seen_at, expires_at, idle_timeout, \
+            absolute_timeout, principal, authenticated_at, label, data FROM by_hand WHERE id = ? AND expires_at > ?",
+        UPDATE: "UPDATE by_hand SET version = ?, generation = ?, renewed_at = ?, last_seen_at = ?, expires_at = ?, idle_timeout = ?, \
+            absolute_timeout = ?, principal = ?, authenticated_at = ?, label = ?, data = ? \
             WHERE id = ? AND version = ? AND expires_at > ?",
         TOUCH: "UPDATE by_hand SET last_seen_at = MAX(last_seen_at, ?), expires_at = MAX(expires_at, ?) \
             WHERE id = ? AND version = ? AND expires_at > ?",
     }
     Postgres {
-        TABLE: "CREATE TABLE by_hand (id BYTEA PRIMARY KEY, version BIGINT NOT NULL, created_at BIGINT NOT NULL, \
-            last_seen_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, principal TEXT, data TEXT NOT NULL)",
-        INSERT: "INSERT INTO by_hand VALUES ($1, 1, $2, $3, $4, NULL, $5)",
-        LOAD: "SELECT version, created_at, last_seen_at, expires_at, principal, data FROM by_hand \
-            WHERE id = $1 AND expires_at > $2",
-        UPDATE: "UPDATE by_hand SET version = $1, last_seen_at = $2, expires_at = $3, principal = $4, data = $5 \
-            WHERE id = $6 AND version = $7 AND expires_at > $8",
+        TABLE: "CREATE TABLE by_hand (id BYTEA PRIMARY KEY, handle BYTEA, version BIGINT NOT NULL, generation BIGINT NOT NULL, \
+            created_at BIGINT NOT NULL, renewed_at BIGINT NOT NULL, last_seen_at BIGINT NOT NULL, \
+            expires_at BIGINT NOT NULL, idle_timeout BIGINT, absolute_timeout BIGINT, principal TEXT, \
+            authenticated_at BIGINT, label TEXT, data TEXT NOT NULL)",
+        INSERT: "INSERT INTO by_hand VALUES ($1, $2, 1, 1, $3, $4, $5, $6, NULL, NULL, NULL, NULL, NULL, $7)",
+        LOAD: "SELECT handle, version, generation, created_at, renewed_at, last_seen_at, expires_at, idle_timeout, \
+            absolute_timeout, principal, authenticated_at, label, data FROM by_hand WHERE id = $1 AND expires_at > $2",
+        UPDATE: "UPDATE by_hand SET version = $1, generation = $2, renewed_at = $3, last_seen_at = $4, expires_at = $5, idle_timeout = $6, \
+            absolute_timeout = $7, principal = $8, authenticated_at = $9, label = $10, data = $11 \
+            WHERE id = $12 AND version = $13 AND expires_at > $14",
         TOUCH: "UPDATE by_hand SET last_seen_at = GREATEST(last_seen_at, $1), expires_at = GREATEST(expires_at, $2) \
             WHERE id = $3 AND version = $4 AND expires_at > $5",
     }
     MySql {
-        TABLE: "CREATE TABLE by_hand (id BINARY(32) PRIMARY KEY, version BIGINT NOT NULL, created_at BIGINT NOT NULL, \
-            last_seen_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, principal TEXT, data LONGTEXT NOT NULL)",
-        INSERT: "INSERT INTO by_hand VALUES (?, 1, ?, ?, ?, NULL, ?)",
-        LOAD: "SELECT version, created_at, last_seen_at, expires_at, principal, data FROM by_hand \
-            WHERE id = ? AND expires_at > ?",
-        UPDATE: "UPDATE by_hand SET version = ?, last_seen_at = ?, expires_at = ?, principal = ?, data = ? \
+        TABLE: "CREATE TABLE by_hand (id BINARY(32) PRIMARY KEY, handle BINARY(16), version BIGINT NOT NULL, generation BIGINT NOT NULL, \
+            created_at BIGINT NOT NULL, renewed_at BIGINT NOT NULL, last_seen_at BIGINT NOT NULL, \
+            expires_at BIGINT NOT NULL, idle_timeout BIGINT, absolute_timeout BIGINT, principal LONGTEXT, \
+            authenticated_at BIGINT, label LONGTEXT, data LONGTEXT NOT NULL)",
+        INSERT: "INSERT INTO by_hand VALUES (?, ?, 1, 1, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL, ?)",
+        LOAD: "SELECT handle, version, generation, created_at, renewed_at, last_seen_at, expires_at, idle_timeout, \
+            absolute_timeout, principal, authenticated_at, label, data FROM by_hand WHERE id = ? AND expires_at > ?",
+        UPDATE: "UPDATE by_hand SET version = ?, generation = ?, renewed_at = ?, last_seen_at = ?, expires_at = ?, idle_timeout = ?, \
+            absolute_timeout = ?, principal = ?, authenticated_at = ?, label = ?, data = ? \
             WHERE id = ? AND version = ? AND expires_at > ?",
         TOUCH: "UPDATE by_hand SET last_seen_at = GREATEST(last_seen_at, ?), expires_at = GREATEST(expires_at, ?) \
             WHERE id = ? AND version = ? AND expires_at > ?",
