@@ -1,6 +1,6 @@
 //! Randomness: the only caller of the operating system's generator, and of one in user space.
 
-use rand::RngExt as _;
+use rand::Rng as _;
 
 use crate::error::Error;
 
@@ -20,5 +20,7 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], Error> {
 /// It comes from ChaCha12 in user space, which is seeded by the operating system, once a thread and again from time to
 /// time: every response that changes a sealed cookie needs one, and a system call each time costs as much as the seal.
 pub(crate) fn nonce<const N: usize>() -> [u8; N] {
-    rand::rng().random()
+    let mut nonce = [0; N];
+    rand::rng().fill_bytes(&mut nonce);
+    nonce
 }

@@ -28,33 +28,43 @@ impl Record {
     /// Returns the record as bytes, for stores that keep byte strings.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.most_encoded_bytes());
+        self.encode_onto(&mut out);
+        out
+    }
+
+    /// Returns a bound on the length of the encoded record.
+    pub(crate) fn most_encoded_bytes(&self) -> usize {
         let texts: usize = [&self.principal, &self.label].into_iter().flatten().map(|text| text.len()).sum();
-        let mut out = Vec::with_capacity(FIXED_SIZE + texts + self.values.as_frames().len());
+        FIXED_SIZE + texts + self.values.as_frames().len()
+    }
+
+    /// Appends the bytes of [`encode`](Self::encode).
+    pub(crate) fn encode_onto(&self, out: &mut Vec<u8>) {
         out.push(FORMAT);
         out.push(self.flags());
         out.extend_from_slice(self.handle.as_bytes());
-        put_number(&mut out, self.created_at.as_millis());
+        put_number(out, self.created_at.as_millis());
         for later in [self.renewed_at, self.last_seen_at, self.expires_at] {
-            put_number(&mut out, whole_millis(later.since(self.created_at)));
+            put_number(out, whole_millis(later.since(self.created_at)));
         }
-        put_number(&mut out, self.version.as_u64());
+        put_number(out, self.version.as_u64());
         for timeout in [self.idle_timeout, self.absolute_timeout].into_iter().flatten() {
-            put_number(&mut out, whole_millis(timeout));
+            put_number(out, whole_millis(timeout));
         }
         if let Some(principal) = &self.principal {
-            put_bytes(&mut out, principal.as_bytes());
+            put_bytes(out, principal.as_bytes());
         }
         if let Some(authenticated_at) = self.authenticated_at {
-            put_number(&mut out, authenticated_at.as_millis());
+            put_number(out, authenticated_at.as_millis());
         }
         if let Some(label) = &self.label {
-            put_bytes(&mut out, label.as_bytes());
+            put_bytes(out, label.as_bytes());
         }
         if self.generation != Generation::default() {
-            put_number(&mut out, self.generation.as_u64());
+            put_number(out, self.generation.as_u64());
         }
         out.extend_from_slice(self.values.as_frames());
-        out
     }
 
     /// Reads a record from the bytes of [`encode`](Self::encode), of this release or any earlier one.

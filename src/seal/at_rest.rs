@@ -5,6 +5,7 @@
 //! seal is bound to the row and to the version of the record, so rows cannot be exchanged, nor an older state of a row
 //! be put in the place of a newer one.
 
+use std::ops::Range;
 use std::time::SystemTime;
 
 use hmac::{KeyInit as _, Mac as _};
@@ -12,7 +13,7 @@ use xaes_256_gcm::Xaes256Gcm;
 use zeroize::Zeroizing;
 
 use super::encrypted::NONCE_LEN;
-use super::envelope::{HEADER_LEN, HEADER_TEXT_LEN, MAGIC, VERSION};
+use super::envelope::{HEADER_LEN, MAGIC, VERSION};
 use super::key::{KeyId, SubKeys};
 use super::{KeyRing, encrypted};
 use crate::base64url;
@@ -67,28 +68,41 @@ pub(crate) struct Row<'a> {
     pub(crate) id_material: &'a [u8; 32],
 }
 
-/// Seals values with the ring's primary key, as base64url text. `nonce` must be random and fresh.
-pub(crate) fn seal_row(ring: &KeyRing, row: Row<'_>, plaintext: &[u8], nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
-    let key = ring.primary();
-    let header = header(key.id);
-    let length = HEADER_LEN + encrypted::OVERHEAD + plaintext.len();
-    let mut out = Vec::with_capacity(base64url::encoded_len(length));
-    base64url::encode_onto(&mut out, &header);
-    encrypted::seal_onto(&mut out, &cipher(key, row), &aad(&header, row), plaintext, nonce);
-    out
+/// The values of a row. They are wiped when they are dropped.
+pub(crate) struct OpenedRow {
+    bytes: Zeroizing<Vec<u8>>,
+    values: Range<usize>,
+    /// Whether the primary key opened them.
+    pub(crate) by_primary: bool,
 }
 
-/// Opens values that were sealed for this row by a key of the ring. Returns them, and whether that is the primary key.
-pub(crate) fn open_row(ring: &KeyRing, row: Row<'_>, text: &[u8]) -> Option<(Vec<u8>, bool)> {
-    let (header_text, body) = text.split_at_checked(HEADER_TEXT_LEN)?;
-    let found: [u8; HEADER_LEN] = base64url::decode_array(header_text)?;
+impl OpenedRow {
+    pub(crate) fn values(&self) -> &[u8] {
+        &self.bytes[self.values.clone()]
+    }
+}
+
+/// Seals values with the ring's primary key, as base64url text. `nonce` must be random and fresh.
+pub(crate) fn seal_row(ring: &KeyRing, row: Row<'_>, plaintext: &[u8], nonce: &[u8; NONCE_LEN]) -> String {
+    let key = ring.primary();
+    let header = header(key.id);
+    let put = |out: &mut Vec<u8>| out.extend_from_slice(plaintext);
+    let seal = encrypted::seal(&header, &cipher(key, row), &aad(&header, row), nonce, plaintext.len(), put);
+    base64url::encode(&seal)
+}
+
+/// Opens values that were sealed for this row by a key of the ring.
+pub(crate) fn open_row(ring: &KeyRing, row: Row<'_>, text: &[u8]) -> Option<OpenedRow> {
+    let mut bytes = Zeroizing::new(base64url::decode(text)?);
+    let found = *bytes.first_chunk::<HEADER_LEN>()?;
     let [_, _, id @ ..] = found;
     let id = KeyId(id);
     if found != header(id) {
         return None;
     }
     let (key, by_primary) = ring.find(id)?;
-    Some((encrypted::open(&cipher(key, row), &aad(&found, row), body)?, by_primary))
+    let values = encrypted::open(&cipher(key, row), &aad(&found, row), &mut bytes)?;
+    Some(OpenedRow { bytes, values, by_primary })
 }
 
 fn header(id: KeyId) -> [u8; HEADER_LEN] {
@@ -126,19 +140,23 @@ mod tests {
         Row { key, version, id_material }
     }
 
+    fn open(ring: &KeyRing, row: Row<'_>, text: &str) -> Option<(Vec<u8>, bool)> {
+        open_row(ring, row, text.as_bytes()).map(|opened| (opened.values().to_vec(), opened.by_primary))
+    }
+
     #[test]
     fn a_row_opens_with_its_key_its_version_and_its_id_alone() {
         let (here, sealed) =
             (row(&[1; 32], 7, &[2; 32]), seal_row(&ring(), row(&[1; 32], 7, &[2; 32]), b"values", &NONCE));
-        assert_eq!(open_row(&ring(), here, &sealed), Some((b"values".to_vec(), true)));
+        assert_eq!(open(&ring(), here, &sealed), Some((b"values".to_vec(), true)));
         for other in [row(&[3; 32], 7, &[2; 32]), row(&[1; 32], 8, &[2; 32]), row(&[1; 32], 7, &[3; 32])] {
-            assert_eq!(open_row(&ring(), other, &sealed), None);
+            assert_eq!(open(&ring(), other, &sealed), None);
         }
         for index in 0..sealed.len() {
-            let mut changed = sealed.clone();
+            let mut changed = sealed.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
-            assert_eq!(open_row(&ring(), here, &changed), None, "byte {index}");
-            assert_eq!(open_row(&ring(), here, &sealed[..index]), None, "cut at {index}");
+            assert_eq!(open(&ring(), here, str::from_utf8(&changed).unwrap()), None, "byte {index}");
+            assert_eq!(open(&ring(), here, &sealed[..index]), None, "cut at {index}");
         }
     }
 
@@ -148,7 +166,7 @@ mod tests {
         let sealed = seal_row(&ring(), here, b"values", &NONCE);
         let new = || key(b"Zr4&k8Vd1?mXq6Wb3=tLc7*gHf9+nJ5y");
         let rotated = ring().rotate(new()).expect("two keys");
-        assert_eq!(open_row(&rotated, here, &sealed), Some((b"values".to_vec(), false)), "by a fallback");
-        assert_eq!(open_row(&KeyRing::new(new()), here, &sealed), None);
+        assert_eq!(open(&rotated, here, &sealed), Some((b"values".to_vec(), false)), "by a fallback");
+        assert_eq!(open(&KeyRing::new(new()), here, &sealed), None);
     }
 }

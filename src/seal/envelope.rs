@@ -1,5 +1,6 @@
 //! The envelope of a seal: its header, its associated data, and the algorithm that opens it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::encrypted::NONCE_LEN;
@@ -12,7 +13,6 @@ pub(super) const VERSION: u8 = 1;
 /// Tells the associated data of this crate from that of any other use of the same key.
 pub(super) const MAGIC: &[u8] = b"session-state";
 pub(super) const HEADER_LEN: usize = 2 + KEY_ID_LEN;
-pub(super) const HEADER_TEXT_LEN: usize = base64url::encoded_len(HEADER_LEN);
 /// The longest text that is looked at, in bytes. A cookie holds 4096, in chunks a few times that.
 const MAX_TEXT_LEN: usize = 64 * 1024;
 
@@ -72,34 +72,53 @@ pub(crate) struct Context<'a> {
     pub(crate) binding: &'a [u8],
 }
 
-/// The verified content of a seal.
+/// A seal as bytes.
+pub(crate) struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// Returns the length of the text.
+    pub(crate) fn text_len(&self) -> usize {
+        base64url::encoded_len(self.0.len())
+    }
+
+    /// Appends the seal as base64url text.
+    pub(crate) fn put_text(&self, out: &mut Vec<u8>) {
+        base64url::encode_onto(out, &self.0);
+    }
+}
+
+/// A seal that was verified.
 pub(crate) struct Opened {
-    /// The content.
-    pub(crate) plaintext: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) content: Range<usize>,
     /// Whether the primary key opened it. If not, it is time to seal the content again.
     pub(crate) by_primary: bool,
 }
 
-/// Seals `plaintext` with the ring's primary key and appends it to `out` as base64url text.
+impl Opened {
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.bytes[self.content.clone()]
+    }
+}
+
+/// Seals the content that `put_content` appends, about `size` bytes, with the ring's primary key.
 ///
 /// `nonce` must be random and fresh for each seal that is encrypted; a signed seal has none and ignores it.
-pub(crate) fn seal_onto(
-    out: &mut Vec<u8>,
+pub(crate) fn seal(
     algorithm: Algorithm,
     ring: &KeyRing,
     context: &Context<'_>,
-    plaintext: &[u8],
     nonce: &[u8; NONCE_LEN],
-) {
+    size: usize,
+    put_content: impl FnOnce(&mut Vec<u8>),
+) -> Sealed {
     let key = ring.primary();
     let header = header(algorithm, key.id);
     let aad = Aad::new(&header, context);
-    out.reserve(sealed_len(algorithm, plaintext.len()));
-    base64url::encode_onto(out, &header);
-    match algorithm {
-        Algorithm::Encrypted => encrypted::seal_onto(out, &key.cipher, aad.as_slice(), plaintext, nonce),
-        Algorithm::Signed => signed::seal_onto(out, &key.mac, aad.as_slice(), plaintext),
-    }
+    Sealed(match algorithm {
+        Algorithm::Encrypted => encrypted::seal(&header, &key.cipher, aad.as_slice(), nonce, size, put_content),
+        Algorithm::Signed => signed::seal(&header, &key.mac, aad.as_slice(), size, put_content),
+    })
 }
 
 /// Returns how many bytes of text `plaintext_len` bytes of content take once they are sealed.
@@ -118,8 +137,8 @@ pub(crate) fn open(algorithm: Algorithm, ring: &KeyRing, context: &Context<'_>, 
     if text.len() > MAX_TEXT_LEN {
         return None;
     }
-    let (header_text, body) = text.split_at_checked(HEADER_TEXT_LEN)?;
-    let found: [u8; HEADER_LEN] = base64url::decode_array(header_text)?;
+    let mut bytes = base64url::decode(text)?;
+    let found = *bytes.first_chunk::<HEADER_LEN>()?;
     let [_, _, id @ ..] = found;
     let id = KeyId(id);
     if found != header(algorithm, id) {
@@ -127,11 +146,11 @@ pub(crate) fn open(algorithm: Algorithm, ring: &KeyRing, context: &Context<'_>, 
     }
     let (key, by_primary) = ring.find(id)?;
     let aad = Aad::new(&found, context);
-    let plaintext = match algorithm {
-        Algorithm::Encrypted => encrypted::open(&key.cipher, aad.as_slice(), body)?,
-        Algorithm::Signed => signed::open(&key.mac, aad.as_slice(), body)?,
+    let content = match algorithm {
+        Algorithm::Encrypted => encrypted::open(&key.cipher, aad.as_slice(), &mut bytes)?,
+        Algorithm::Signed => signed::open(&key.mac, aad.as_slice(), &bytes)?,
     };
-    Some(Opened { plaintext, by_primary })
+    Some(Opened { bytes, content, by_primary })
 }
 
 fn header(algorithm: Algorithm, id: KeyId) -> [u8; HEADER_LEN] {
@@ -233,11 +252,10 @@ mod tests {
         for (version, algorithm) in [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (1, 0), (1, 3)] {
             let header = [version, algorithm, a, b, c, d];
             let aad = Aad::new(&header, &context);
-            let mut encrypted = Vec::new();
-            base64url::encode_onto(&mut encrypted, &header);
-            let mut signed = encrypted.clone();
-            encrypted::seal_onto(&mut encrypted, &ring.primary().cipher, aad.as_slice(), b"content", &[7; NONCE_LEN]);
-            signed::seal_onto(&mut signed, &ring.primary().mac, aad.as_slice(), b"content");
+            let (key, put) = (ring.primary(), |out: &mut Vec<u8>| out.extend_from_slice(b"content"));
+            let encrypted = encrypted::seal(&header, &key.cipher, aad.as_slice(), &[7; NONCE_LEN], 7, put);
+            let signed = signed::seal(&header, &key.mac, aad.as_slice(), 7, put);
+            let [encrypted, signed] = [encrypted, signed].map(|seal| base64url::encode(&seal).into_bytes());
             let opens = |algorithm, text: &[u8]| open(algorithm, &ring, &context, text).is_some();
             assert_eq!(opens(Algorithm::Encrypted, &encrypted), (version, algorithm) == (1, 1));
             assert_eq!(opens(Algorithm::Signed, &signed), (version, algorithm) == (1, 2));

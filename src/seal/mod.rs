@@ -19,8 +19,7 @@
 //! version (1) | algorithm (1) | key id (4) | payload | HMAC tag (32)                    signed: HMAC-SHA-256
 //! ```
 //!
-//! Header and nonce are multiples of three bytes, so each part of the text can be decoded by itself, and the content
-//! lands at the start of its own buffer, where it is decrypted in place and handed over without being copied.
+//! A seal is made, encrypted and decrypted in one buffer.
 //!
 //! Values in a store have a third algorithm, with a key of their own for each session: [`at_rest`].
 //!
@@ -36,6 +35,6 @@ mod signed;
 mod tests;
 
 pub(crate) use at_rest::{AtRest, Row, open_row, seal_row};
-pub(crate) use envelope::{Algorithm, Context, Place, open, seal_onto, sealed_len};
+pub(crate) use envelope::{Algorithm, Context, Place, open, seal, sealed_len};
 pub use key::Key;
 pub use key_ring::KeyRing;

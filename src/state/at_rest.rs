@@ -67,8 +67,8 @@ pub(super) fn seal<'r>(
     let Some(AtRest { keys, seals: true, .. }) = at_rest else { return Arc::clone(record) };
     let text = seal_row(keys, row().of_version(record.version), record.values.as_frames(), &random::nonce());
     // Base64url needs no escaping in a JSON string.
-    let json = [b"\"", &*text, b"\""].concat();
-    Arc::new(with_values(record, Values::from_pairs([(SEALED, &*json)])))
+    let json = format!("\"{text}\"");
+    Arc::new(with_values(record, Values::from_pairs([(SEALED, json.as_bytes())])))
 }
 
 /// Opens the values of a record. Fails if they are sealed for another row or with another key, if they are sealed and
@@ -87,9 +87,9 @@ pub(super) fn open<'r>(
     };
     let at_rest = at_rest.ok_or(DecodeRecordError::malformed())?;
     let opened = open_row(&at_rest.keys, row().of_version(record.version), text);
-    let (frames, by_primary) = opened.ok_or(DecodeRecordError::malformed())?;
-    let values = Values::from_frames(&Zeroizing::new(frames)).ok_or(DecodeRecordError::malformed())?;
-    let form = if at_rest.seals && by_primary { Form::Current } else { Form::Outdated };
+    let opened = opened.ok_or(DecodeRecordError::malformed())?;
+    let values = Values::from_frames(opened.values()).ok_or(DecodeRecordError::malformed())?;
+    let form = if at_rest.seals && opened.by_primary { Form::Current } else { Form::Outdated };
     Ok(Opened { record: Arc::new(with_values(&record, values)), form })
 }
 

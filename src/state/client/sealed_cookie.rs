@@ -114,7 +114,7 @@ impl SealedCookie {
         let Some(opened) = opened else { return Err(Some(SessionEvent::InvalidCookie)) };
         // The seal is valid, so a record that does not decode comes from a later release. Records from far in the
         // future are rejected.
-        let Ok(record) = Record::decode(&opened.plaintext) else { return Err(Some(SessionEvent::UndecodableRecord)) };
+        let Ok(record) = Record::decode(opened.content()) else { return Err(Some(SessionEvent::UndecodableRecord)) };
         if Timeouts::is_from_the_future(&record, now) {
             return Err(Some(SessionEvent::InvalidCookie));
         }
@@ -140,22 +140,20 @@ impl SealedCookie {
             Algorithm::Encrypted => random::nonce(),
             Algorithm::Signed => [0; _],
         };
-        let plaintext = record.encode();
-        let length = seal::sealed_len(self.algorithm, plaintext.len());
+        let seal = self.with_context(binding, |context| {
+            let (size, put_record) = (record.most_encoded_bytes(), |out: &mut Vec<u8>| record.encode_onto(out));
+            seal::seal(self.algorithm, &self.keys, context, &nonce, size, put_record)
+        });
+        let length = seal.text_len();
         let limit = self.writer.capacity(self.max_chunks) - room;
         if length > limit {
             return Err(Error::too_large(self.what, length, limit));
         }
-        let put_seal = |out: &mut Vec<u8>| {
-            self.with_context(binding, |context| {
-                seal::seal_onto(out, self.algorithm, &self.keys, context, &plaintext, &nonce);
-            });
-        };
         let mut cookies = if length <= self.writer.capacity(1) {
-            vec![self.writer.set_with(length, max_age, put_seal)]
+            vec![self.writer.set_with(length, max_age, |out| seal.put_text(out))]
         } else {
             let mut text = Vec::with_capacity(length);
-            put_seal(&mut text);
+            seal.put_text(&mut text);
             self.set_chunks(&text, max_age)?
         };
         cookies.extend(self.removals(cookies.len(), chunks_before));
@@ -234,8 +232,9 @@ mod tests {
         let cookie = CookieState::signed(keys).into_state(writer).cookie;
         let sealed = |plaintext: &[u8]| {
             let mut text = Vec::new();
+            let put = |out: &mut Vec<u8>| out.extend_from_slice(plaintext);
             cookie.with_context(None, |context| {
-                seal::seal_onto(&mut text, cookie.algorithm, &cookie.keys, context, plaintext, &[0; _]);
+                seal::seal(cookie.algorithm, &cookie.keys, context, &[0; _], plaintext.len(), put).put_text(&mut text);
             });
             text
         };

@@ -45,10 +45,13 @@ pub(super) fn successor(record: &Record) -> Vec<u8> {
 
 fn session([anonymous, owned]: [u8; 2], record: &Record) -> Vec<u8> {
     let numbers = [record.version.as_u64(), record.last_seen_at.as_millis(), record.expires_at.as_millis()];
-    match Owner::of(record) {
-        None => head(anonymous, numbers, &[&record.encode()]),
-        Some(owner) => head(owned, numbers, &[owner.as_bytes(), &record.encode()]),
-    }
+    let size = HEAD + OWNER + record.most_encoded_bytes();
+    let mut bytes = match Owner::of(record) {
+        None => head(anonymous, numbers, &[], size),
+        Some(owner) => head(owned, numbers, owner.as_bytes(), size),
+    };
+    record.encode_onto(&mut bytes);
+    bytes
 }
 
 /// Returns the bytes of a forward to a record.
@@ -64,18 +67,18 @@ pub(super) fn forward_of_ended(forward: &Forward) -> Vec<u8> {
 
 fn forward_with(version: u64, forward: &Forward) -> Vec<u8> {
     let numbers = [version, forward.grace_until.as_millis(), forward.expires_at.as_millis()];
-    head(FORWARD, numbers, &[forward.successor.as_ref().map_or(&[], <[u8; 32]>::as_slice)])
+    let successor = forward.successor.as_ref().map_or(&[][..], <[u8; 32]>::as_slice);
+    head(FORWARD, numbers, successor, HEAD + successor.len())
 }
 
-fn head(kind: u8, numbers: [u64; 3], rest: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD + rest.iter().map(|part| part.len()).sum::<usize>());
+/// Returns the head and what follows it, with room for `size` bytes.
+fn head(kind: u8, numbers: [u64; 3], next: &[u8], size: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size);
     bytes.push(kind);
     for number in numbers {
         bytes.extend_from_slice(&number.to_be_bytes());
     }
-    for part in rest {
-        bytes.extend_from_slice(part);
-    }
+    bytes.extend_from_slice(next);
     bytes
 }
 
