@@ -111,4 +111,5 @@ def main():
         second_table(options.binary, stores, options.sessions)
 
 
-main()
+if __name__ == "__main__":
+    main()

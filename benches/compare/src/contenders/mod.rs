@@ -22,6 +22,7 @@ pub enum Contender {
     Bare,
     SessionState,
     HandWritten,
+    Bound,
     TowerSessions,
     AxumSession,
     Ruts,
@@ -31,10 +32,11 @@ pub enum Contender {
 }
 
 impl Contender {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Bare,
         Self::SessionState,
         Self::HandWritten,
+        Self::Bound,
         Self::TowerSessions,
         Self::AxumSession,
         Self::Ruts,
@@ -48,6 +50,7 @@ impl Contender {
             Self::Bare => "bare",
             Self::SessionState => "session-state",
             Self::HandWritten => "hand-written",
+            Self::Bound => "bound",
             Self::TowerSessions => "tower-sessions",
             Self::AxumSession => "axum_session",
             Self::Ruts => "ruts",
@@ -64,7 +67,7 @@ impl Contender {
     /// Whether it can keep state in that place.
     pub fn has(self, place: Place) -> bool {
         match self {
-            Self::Bare | Self::SessionState | Self::HandWritten => true,
+            Self::Bare | Self::SessionState | Self::HandWritten | Self::Bound => true,
             Self::TowerSessions | Self::AxumSession | Self::Ruts => place == Place::Memory,
             Self::AxumExtra | Self::BareActix | Self::Actix => place == Place::Encrypted,
         }
@@ -80,7 +83,8 @@ impl Contender {
         let router = match self {
             Self::Bare => bare::router(),
             Self::SessionState => session_state::router(place),
-            Self::HandWritten => hand_written::router(place),
+            Self::HandWritten => hand_written::router(place, false),
+            Self::Bound => hand_written::router(place, true),
             Self::TowerSessions => tower_sessions::router(),
             Self::AxumSession => axum_session::router().await,
             Self::Ruts => ruts::router(),
