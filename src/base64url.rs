@@ -1,8 +1,8 @@
 //! Base64url without padding, in its one canonical spelling (RFC 4648 §5, §3.5).
 //!
-//! Long texts go to SIMD instructions. For short ones, such as IDs, nonces and small seals, tables are faster: they look
-//! up two characters at once to encode, and the bits of a character in their place to decode. The look-ups depend on the
-//! text alone, which the user has anyway.
+//! Long texts go to SIMD instructions. For short ones, such as IDs, nonces and small seals, tables are faster: they
+//! look up two characters at once to encode, and the bits of a character in their place to decode. The look-ups depend
+//! on the text alone, which the user has anyway.
 
 use base64_simd::URL_SAFE_NO_PAD;
 

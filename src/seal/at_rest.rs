@@ -2,8 +2,9 @@
 //! ID.
 //!
 //! A dump of the store reveals no values, even together with the key ring: the store knows only hashes of the IDs. The
-//! seal is bound to the row and to the version of the record, so rows cannot be exchanged, nor an older state of a row
-//! be put in the place of a newer one.
+//! seal is bound to the row, and to the version, the handle, the generation and the principal of the record: rows
+//! cannot be exchanged, an older state of a row cannot replace a newer one, and a session cannot be given to another
+//! principal.
 
 use std::ops::Range;
 use std::time::SystemTime;
@@ -13,7 +14,7 @@ use xaes_256_gcm::Xaes256Gcm;
 use zeroize::Zeroizing;
 
 use super::encrypted::NONCE_LEN;
-use super::envelope::{HEADER_LEN, MAGIC, VERSION};
+use super::header::{HEADER_LEN, MAGIC, VERSION};
 use super::key::{KeyId, SubKeys};
 use super::{KeyRing, encrypted};
 use crate::base64url;
@@ -60,11 +61,14 @@ impl AtRest {
     }
 }
 
-/// The place of a seal: the row, the version of its record, and the bytes that the session's ID adds to the key.
+/// The place of a seal: the row, the identity of its record, and the bytes that the session's ID adds to the key.
 #[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub(crate) key: &'a [u8; 32],
     pub(crate) version: u64,
+    pub(crate) handle: &'a [u8; 16],
+    pub(crate) generation: u64,
+    pub(crate) principal: Option<&'a str>,
     pub(crate) id_material: &'a [u8; 32],
 }
 
@@ -116,9 +120,12 @@ fn cipher(key: &SubKeys, row: Row<'_>) -> Xaes256Gcm {
     Xaes256Gcm::new((&*key).into())
 }
 
-/// Every field has one length, so no two rows give the same bytes.
+/// Every field but the last has one length, so no two rows give the same bytes.
 fn aad(header: &[u8; HEADER_LEN], row: Row<'_>) -> Vec<u8> {
-    [MAGIC, header, row.key, &row.version.to_be_bytes()].concat()
+    let numbers = [row.version, row.generation].map(u64::to_be_bytes);
+    let (has_principal, principal) = (row.principal.is_some(), row.principal.unwrap_or_default());
+    [MAGIC, header, row.key, row.handle, numbers.as_flattened(), &[u8::from(has_principal)], principal.as_bytes()]
+        .concat()
 }
 
 #[cfg(test)]
@@ -137,7 +144,7 @@ mod tests {
     }
 
     fn row<'a>(key: &'a [u8; 32], version: u64, id_material: &'a [u8; 32]) -> Row<'a> {
-        Row { key, version, id_material }
+        Row { key, version, handle: &[4; 16], generation: 5, principal: Some("alice"), id_material }
     }
 
     fn open(ring: &KeyRing, row: Row<'_>, text: &str) -> Option<(Vec<u8>, bool)> {
@@ -145,11 +152,20 @@ mod tests {
     }
 
     #[test]
-    fn a_row_opens_with_its_key_its_version_and_its_id_alone() {
+    fn a_row_opens_with_its_key_its_identity_and_its_id_alone() {
         let (here, sealed) =
             (row(&[1; 32], 7, &[2; 32]), seal_row(&ring(), row(&[1; 32], 7, &[2; 32]), b"values", &NONCE));
         assert_eq!(open(&ring(), here, &sealed), Some((b"values".to_vec(), true)));
-        for other in [row(&[3; 32], 7, &[2; 32]), row(&[1; 32], 8, &[2; 32]), row(&[1; 32], 7, &[3; 32])] {
+        for other in [
+            row(&[3; 32], 7, &[2; 32]),
+            row(&[1; 32], 8, &[2; 32]),
+            row(&[1; 32], 7, &[3; 32]),
+            Row { handle: &[5; 16], ..here },
+            Row { generation: 6, ..here },
+            Row { principal: Some("bob"), ..here },
+            Row { principal: Some(""), ..here },
+            Row { principal: None, ..here },
+        ] {
             assert_eq!(open(&ring(), other, &sealed), None);
         }
         for index in 0..sealed.len() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use xaes_256_gcm::aead::AeadInOut;
 use xaes_256_gcm::{Nonce, Tag, Xaes256Gcm};
 
-use super::envelope::HEADER_LEN;
+use super::header::HEADER_LEN;
 
 /// The length of the nonce, in bytes.
 pub(super) const NONCE_LEN: usize = 24;

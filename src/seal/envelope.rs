@@ -4,15 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::encrypted::NONCE_LEN;
+use super::header::{HEADER_LEN, MAGIC, VERSION};
 use super::{KeyRing, encrypted, signed};
 use crate::base64url;
-use crate::seal::key::{KEY_ID_LEN, KeyId};
+use crate::seal::key::KeyId;
 
-/// The version of the format. A released version stays readable for ever: a new one is added next to it.
-pub(super) const VERSION: u8 = 1;
-/// Tells the associated data of this crate from that of any other use of the same key.
-pub(super) const MAGIC: &[u8] = b"session-state";
-pub(super) const HEADER_LEN: usize = 2 + KEY_ID_LEN;
 /// The longest text that is looked at, in bytes. A cookie holds 4096, in chunks a few times that.
 const MAX_TEXT_LEN: usize = 64 * 1024;
 

@@ -28,6 +28,7 @@
 mod at_rest;
 mod encrypted;
 mod envelope;
+mod header;
 mod key;
 mod key_ring;
 mod signed;

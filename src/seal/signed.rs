@@ -5,7 +5,7 @@ use std::ops::Range;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::envelope::HEADER_LEN;
+use super::header::HEADER_LEN;
 
 const TAG_LEN: usize = 32;
 /// The bytes of a seal besides its header and its content.

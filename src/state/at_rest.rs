@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::random;
 use crate::record::id::SessionId;
-use crate::record::{DecodeRecordError, Record, StoreKey, Values, Version};
+use crate::record::{DecodeRecordError, Record, StoreKey, Values};
 use crate::seal::{AtRest, Row, open_row, seal_row};
 
 /// The only key of a sealed record, which is [reserved](crate::record::key). Its value, a string, holds all sealed
@@ -53,8 +53,15 @@ impl<'r> SealedRow<'r> {
         Self { key, material: Zeroizing::new([0; 32]) }
     }
 
-    fn of_version(&self, version: Version) -> Row<'_> {
-        Row { key: self.key.as_bytes(), version: version.as_u64(), id_material: &self.material }
+    fn of<'a>(&'a self, record: &'a Record) -> Row<'a> {
+        Row {
+            key: self.key.as_bytes(),
+            version: record.version.as_u64(),
+            handle: record.handle.as_bytes(),
+            generation: record.generation.as_u64(),
+            principal: record.principal.as_deref(),
+            id_material: &self.material,
+        }
     }
 }
 
@@ -65,7 +72,7 @@ pub(super) fn seal<'r>(
     record: &Arc<Record>,
 ) -> Arc<Record> {
     let Some(AtRest { keys, seals: true, .. }) = at_rest else { return Arc::clone(record) };
-    let text = seal_row(keys, row().of_version(record.version), record.values.as_frames(), &random::nonce());
+    let text = seal_row(keys, row().of(record), record.values.as_frames(), &random::nonce());
     // Base64url needs no escaping in a JSON string.
     let json = format!("\"{text}\"");
     Arc::new(with_values(record, Values::from_pairs([(SEALED, json.as_bytes())])))
@@ -86,7 +93,7 @@ pub(super) fn open<'r>(
         return is_read.then_some(Opened { record, form }).ok_or(DecodeRecordError::malformed());
     };
     let at_rest = at_rest.ok_or(DecodeRecordError::malformed())?;
-    let opened = open_row(&at_rest.keys, row().of_version(record.version), text);
+    let opened = open_row(&at_rest.keys, row().of(&record), text);
     let opened = opened.ok_or(DecodeRecordError::malformed())?;
     let values = Values::from_frames(opened.values()).ok_or(DecodeRecordError::malformed())?;
     let form = if at_rest.seals && opened.by_primary { Form::Current } else { Form::Outdated };

@@ -22,8 +22,8 @@ pub(crate) enum Loaded {
     Ended,
     /// The ID that the request came with has just died. Nothing is written for this request, as in
     /// [`Ended`](Self::Ended), unless it logs in. If a login has replaced the ID by a `successor`, only the same
-    /// principal can log in.
-    Dead { successor: Option<Box<SessionId>> },
+    /// principal can log in. The session may go on under another ID: then a logout is not done.
+    Dead { successor: Option<Box<SessionId>>, may_go_on: bool },
 }
 
 /// A session that was loaded from a store.
@@ -131,7 +131,12 @@ impl Loaded {
 
     /// Returns the ID that has just replaced the request's in a login.
     pub(super) fn replaced_by(&self) -> Option<&SessionId> {
-        if let Self::Dead { successor } = self { successor.as_deref() } else { None }
+        if let Self::Dead { successor, .. } = self { successor.as_deref() } else { None }
+    }
+
+    /// Returns whether the session that the request came with may go on under an ID or handle that it does not have.
+    pub(super) fn may_go_on(&self) -> bool {
+        matches!(self, Self::Dead { may_go_on: true, .. }) || self.is_taken_along()
     }
 
     pub(super) fn needs_seal(&self) -> bool {

@@ -144,10 +144,8 @@ impl Work {
 
     /// Notes that another request has ended or taken over the session. Returns whether changes are lost.
     pub(crate) fn note_lost(&mut self) -> (bool, Aftermath) {
-        // A requested end of the session is not lost: it has ended, unless a login continues it under another ID or
-        // handle.
-        let goes_on = self.loaded.replaced_by().is_some() || self.loaded.is_taken_along();
-        let is_end_lost = self.changes.ends_session && goes_on;
+        // A requested end of the session is not lost if the session has ended.
+        let is_end_lost = self.changes.ends_session && self.loaded.may_go_on();
         let is_lost = is_end_lost || self.changes.renews || self.changes.list().iter().any(Change::is_of_session);
         let record = self.loaded.record().filter(|_| is_lost);
         let events = record.map(|record| SessionEvent::ChangesDiscarded { session: record.handle });

@@ -232,7 +232,7 @@ impl Work {
     #[inline(never)]
     fn next_without_session(&self) -> Option<Next> {
         match &self.loaded {
-            Loaded::Dead { successor } if self.changes.logs_in() => successor.as_ref().map(|_| Next::ContinueLogin),
+            Loaded::Dead { successor, .. } if self.changes.logs_in() => successor.as_ref().map(|_| Next::ContinueLogin),
             Loaded::Ended | Loaded::Dead { .. } => Some(Next::Lose),
             Loaded::Nothing | Loaded::Stored(_) | Loaded::Sealed(_) => None,
         }

@@ -88,3 +88,23 @@ impl fmt::Display for AlwaysWritten {
 }
 
 impl StdError for AlwaysWritten {}
+
+/// A store has refused a record under a key that is free.
+#[derive(Debug)]
+pub(super) struct NotPlaced;
+
+impl NotPlaced {
+    /// How often a renewal tries to place its record. Only attempts of the same request have its new key.
+    pub(super) const MAX_ATTEMPTS: usize = 16;
+}
+
+impl fmt::Display for NotPlaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the store has not placed the record of a renewal under its new key: a store in which a handle is unique \
+             overrides `renew`",
+        )
+    }
+}
+
+impl StdError for NotPlaced {}

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::answer::Answer;
-use super::calls::{AlwaysWritten, Outcome, Renewal, Touch};
+use super::calls::{AlwaysWritten, NotPlaced, Outcome, Renewal, Touch};
 use super::entry::{Entry, Forward};
 use super::error::StoreError;
 use super::principals::{ErasedPrincipals, PrincipalFinder};
@@ -125,22 +125,34 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
         async move {
             let Renewal { old, expected, new, record, forward } = renewal;
-            let mut replaced = None;
-            loop {
+            let (mut replaced, mut is_placed) = (None, false);
+            for _ in 0..NotPlaced::MAX_ATTEMPTS {
                 // The old key is checked before each put: a retry must neither revive a session that was deleted under
                 // its new key meanwhile, nor undo what other requests have written there.
                 match self.load(&old, now).await? {
                     Some(Entry::Live(current)) if current.version == expected => {}
                     found => return Ok(Outcome::refused(found)),
                 }
-                if self.put(&new, replaced, Entry::Live(Arc::clone(&record)), now).await? {
+                is_placed = self.put(&new, replaced, Entry::Live(Arc::clone(&record)), now).await?
+                    || match self.load(&new, now).await? {
+                        // It is left from an earlier attempt to renew an earlier version.
+                        Some(Entry::Live(found)) if found.version != record.version => {
+                            replaced = Some(found.version);
+                            false
+                        }
+                        // An earlier attempt has placed it. The session may have moved on since.
+                        Some(_) => true,
+                        None => {
+                            replaced = None;
+                            false
+                        }
+                    };
+                if is_placed {
                     break;
                 }
-                match self.load(&new, now).await? {
-                    // It is left from an earlier attempt to renew an earlier version.
-                    Some(Entry::Live(found)) if found.version != record.version => replaced = Some(found.version),
-                    _ => break,
-                }
+            }
+            if !is_placed {
+                return Err(StoreError::failed(self.name(), NotPlaced));
             }
             if self.put(&old, Some(expected), Entry::Retired(forward.clone()), now).await? {
                 return Ok(Outcome::Done);
@@ -185,8 +197,8 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
 
     /// Deletes entries that have expired at `now`, up to about `limit`, and returns how many.
     ///
-    /// An entry may be left for an hour after it has expired, if that makes the index of the engine cheaper. Several nodes
-    /// may sweep at once. A store whose engine expires entries by itself does nothing.
+    /// An entry may be left for an hour after it has expired, if that makes the index of the engine cheaper. Several
+    /// nodes may sweep at once. A store whose engine expires entries by itself does nothing.
     fn sweep(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<usize, StoreError>> + Send {
         let _ = (now, limit);
         std::future::ready(Ok(0))
@@ -299,7 +311,10 @@ mod tests {
 
     /// A store with no more than the required methods.
     #[derive(Debug, Default)]
-    struct SmallestStore(Mutex<HashMap<StoreKey, Entry>>);
+    struct SmallestStore {
+        entries: Mutex<HashMap<StoreKey, Entry>>,
+        has_unique_handles: bool,
+    }
 
     impl Store for SmallestStore {
         fn name(&self) -> &'static str {
@@ -307,7 +322,7 @@ mod tests {
         }
 
         async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry>, StoreError> {
-            Ok(self.0.lock().unwrap().get(key).filter(|entry| !entry.is_expired(now)).cloned())
+            Ok(self.entries.lock().unwrap().get(key).filter(|entry| !entry.is_expired(now)).cloned())
         }
 
         async fn put(
@@ -317,12 +332,16 @@ mod tests {
             entry: Entry,
             now: Timestamp,
         ) -> Result<bool, StoreError> {
-            let current = self.load(key, now).await?;
-            let is_expected = current.map(|current| current.version()) == expected.map(Some);
-            if is_expected {
-                self.0.lock().unwrap().insert(*key, entry);
+            let mut entries = self.entries.lock().unwrap();
+            let current = entries.get(key).filter(|entry| !entry.is_expired(now));
+            let is_expected = current.map(Entry::version) == expected.map(Some);
+            let handle = |entry: &Entry| if let Entry::Live(record) = entry { Some(record.handle) } else { None };
+            let is_there = |(other, found): (&StoreKey, &Entry)| other != key && handle(found) == handle(&entry);
+            if !is_expected || self.has_unique_handles && entries.iter().any(is_there) {
+                return Ok(false);
             }
-            Ok(is_expected)
+            entries.insert(*key, entry);
+            Ok(true)
         }
     }
 
@@ -348,5 +367,19 @@ mod tests {
             assert_eq!(store.load(&new, now).await.unwrap(), Some(Entry::Live(of_version(3))), "over {left:?}");
             assert_eq!(store.load(&old, now).await.unwrap(), Some(Entry::Retired(forward)));
         }
+    }
+
+    #[tokio::test]
+    async fn a_renewal_fails_and_the_session_stays_where_it_is_if_its_record_is_refused() {
+        let (now, end) = (Timestamp::from_millis(1), Timestamp::from_millis(9));
+        let [old, new] = [1, 2].map(|byte| StoreKey::from_bytes([byte; 32]));
+        let store = SmallestStore { has_unique_handles: true, ..SmallestStore::default() };
+        let record = Arc::new(Record::new(Handle::from_bytes([0; 16]), now, end));
+        assert!(store.create(&old, Arc::clone(&record), now).await.unwrap());
+        let forward = Forward { successor: Some([3; 32]), grace_until: now, expires_at: end };
+        let renewal = Renewal { old, expected: record.version, new, record: Arc::clone(&record), forward };
+        let error = store.renew(renewal, now).await.unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("overrides `renew`"));
+        assert_eq!(store.load(&old, now).await.unwrap(), Some(Entry::Live(record)));
     }
 }

@@ -177,3 +177,22 @@ async fn a_slow_change_of_a_bound_part_after_the_end_of_its_session_is_409() {
         assert!(slow.set_cookies().is_empty(), "{:?}", slow.set_cookies());
     }
 }
+
+#[tokio::test]
+async fn a_request_that_outlives_its_session_neither_writes_nor_revives_it() {
+    for app in [App::encrypted(), App::signed(), App::memory()] {
+        let mut browser = Browser::default();
+        browser.set(&app, "n", 1).await.value();
+        let (clock, copy) = (app.clone(), browser.clone());
+        let late = browser.visit(&app, move |session: Session| async move {
+            let n: Option<u32> = session.get("n").unwrap();
+            clock.pass(31 * MINUTE);
+            session.insert("n", n.map_or(7, |n| n + 1)).unwrap();
+        });
+        let late = late.await;
+        assert_eq!((late.status, late.set_cookies().len()), (StatusCode::CONFLICT, 0));
+        for mut browser in [browser, copy] {
+            assert_eq!(browser.get(&app, "n").await, None);
+        }
+    }
+}

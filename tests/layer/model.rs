@@ -90,6 +90,7 @@ enum Opened {
     /// An ID that has just died: in a login that sent another one, after its grace, or with its session.
     Dead {
         replaced_by: Option<usize>,
+        may_go_on: bool,
     },
     Nothing,
 }
@@ -129,9 +130,13 @@ impl Model {
         match &self.cookies[cookie] {
             Good::For(known) if known.is_live(self.now) => Opened::Session(cookie, known.clone()),
             Good::Leads { to, until } if self.now < *until => self.open(*to),
-            Good::Leads { until, .. } if self.now < *until + JUST_DIED => Opened::Dead { replaced_by: None },
-            Good::Ended { until } if self.now < *until => Opened::Dead { replaced_by: None },
-            Good::Replaced { by, until } if self.now < *until => Opened::Dead { replaced_by: Some(*by) },
+            Good::Leads { until, .. } if self.now < *until + JUST_DIED => {
+                Opened::Dead { replaced_by: None, may_go_on: true }
+            }
+            Good::Ended { until } if self.now < *until => Opened::Dead { replaced_by: None, may_go_on: false },
+            Good::Replaced { by, until } if self.now < *until => {
+                Opened::Dead { replaced_by: Some(*by), may_go_on: true }
+            }
             _ => Opened::Nothing,
         }
     }
@@ -230,7 +235,7 @@ impl Model {
     }
 
     /// Applies a request that came with a dead ID.
-    fn commit_dead(&mut self, replaced_by: Option<usize>, acts: &[Act]) -> Cookie {
+    fn commit_dead(&mut self, replaced_by: Option<usize>, may_go_on: bool, acts: &[Act]) -> Cookie {
         // The end of a session that it does not have ends none.
         let begin = acts.iter().rposition(|act| matches!(act, Act::Logout)).map_or(0, |place| place + 1);
         let has_removal = acts[begin..].iter().any(|act| matches!(act, Act::Remove(_)));
@@ -239,8 +244,8 @@ impl Model {
             return Cookie::Rejected;
         }
         if acts.is_empty() {
-            // The session of the login goes on.
-            let is_logout_lost = replaced_by.is_some() && begin > 0;
+            // The session may go on under another ID.
+            let is_logout_lost = may_go_on && begin > 0;
             return if is_logout_lost { Cookie::Rejected } else { Cookie::Untouched };
         }
         let Some(principal) = acts.iter().rev().find_map(|act| act.login()) else { return Cookie::Rejected };
@@ -348,7 +353,7 @@ impl World {
         let story = format!("browser {who} with cookie {cookie:?} for {opened:?} did {acts:?}, then {end:?}");
         let (found, loaded, dead) = match opened {
             Opened::Session(found, known) => (Some(found), Some(known), None),
-            Opened::Dead { replaced_by } => (None, None, Some(replaced_by)),
+            Opened::Dead { replaced_by, may_go_on } => (None, None, Some((replaced_by, may_go_on))),
             Opened::Nothing => (None, None, None),
         };
         let name = loaded.as_ref().map(|known| known.name);
@@ -373,7 +378,7 @@ impl World {
         let kept: Vec<_> = acts.iter().copied().filter(|act| !discards || !act.is_of_data()).collect();
         let change = match dead {
             _ if end == End::Panic => Cookie::Untouched,
-            Some(replaced_by) => self.model.commit_dead(replaced_by, &kept),
+            Some((replaced_by, may_go_on)) => self.model.commit_dead(replaced_by, may_go_on, &kept),
             None => {
                 let mut draft = self.model.begin(loaded);
                 kept.iter().for_each(|act| self.model.act(&mut draft, *act));

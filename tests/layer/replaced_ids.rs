@@ -272,3 +272,16 @@ async fn a_second_login_whose_predecessor_cannot_be_read_begins_a_new_session() 
     assert_eq!(shown(&app, &old).await, (Some("alice".to_owned()), None));
     assert_eq!(shown(&sealing, &sealed).await, (Some("alice".to_owned()), Some(1)));
 }
+
+#[tokio::test]
+async fn a_logout_is_rejected_with_an_id_whose_grace_is_over_while_its_session_goes_on() {
+    let (app, mut browser) = (App::memory(), Browser::default());
+    browser.visit(&app, async |session: Session| session.login("alice")).await.value();
+    let mut older = browser.clone();
+    browser.visit(&app, async |session: Session| session.renew()).await.value();
+    app.pass(Duration::from_secs(11));
+    let logout = older.visit(&app, async |session: Session| session.logout()).await;
+    assert_eq!((logout.status, logout.set_cookies().len()), (StatusCode::CONFLICT, 0));
+    let principal = async |session: Session| session.principal().map(|principal| principal.to_string());
+    assert_eq!(browser.visit(&app, principal).await.value().as_deref(), Some("alice"));
+}

@@ -146,6 +146,10 @@ impl Begun {
             Loaded::Dead { .. } if !work.changes.logs_in() => return Ok(None),
             _ => {}
         }
+        // It has expired during the request. Nothing revives it, as in a store.
+        if work.loaded.record().is_some_and(|record| config.timeouts.expiry(record, now).is_some()) {
+            return Ok(None);
+        }
         let loaded_at = work.loaded.sealed_at().unwrap_or(now);
         let plan = match work.plan(config, moment.may_set_cookie(), now) {
             // Not requested by the handler. A late cookie could undo a login or logout.

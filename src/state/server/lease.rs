@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::super::config::Config;
 use super::super::retry::pause;
@@ -31,6 +31,9 @@ const LONGEST_CALL: Duration = Duration::from_secs(15);
 
 /// How long to wait for a lease, in store timeouts: longer than taking over the lease of a dead holder takes.
 const LONGEST_WAIT: u32 = 6;
+
+/// The first delays after which the release of a lease is repeated that an unanswered call may have taken.
+const LATE_RELEASES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// Lifetime of a lease's record, if no login of its principal takes it over. Smaller clock skews do no harm.
 const LEASE_RECORD: Duration = Duration::from_secs(60 * 60);
@@ -127,9 +130,8 @@ impl Drop for LeaseGuard {
         if self.state != LeaseState::Free
             && let Ok(runtime) = runtime::Handle::try_current()
         {
-            let record = self.record.clone();
-            // It may have been released already.
-            runtime.spawn(async move { record.release(LeaseState::Unknown).await.is_ok() });
+            let (record, state) = (self.record.clone(), self.state);
+            runtime.spawn(async move { record.release_soon(state).await });
         }
     }
 }
@@ -164,16 +166,31 @@ impl LeaseRecord {
         })
     }
 
-    /// Ends the lease, if it is ours.
-    async fn release(&self, state: LeaseState) -> Result<(), StoreError> {
+    /// Ends the lease after its request was dropped, which may be done already. An unanswered call may take the lease
+    /// late, so the release is repeated.
+    async fn release_soon(&self, state: LeaseState) {
+        let is_over = async || matches!(self.release(LeaseState::Unknown).await, Ok(true));
+        if is_over().await || state == LeaseState::Held {
+            return;
+        }
+        for delay in LATE_RELEASES.into_iter().chain([self.call_time]) {
+            sleep(delay).await;
+            if is_over().await {
+                return;
+            }
+        }
+    }
+
+    /// Ends the lease, if it is ours. Returns whether it was.
+    async fn release(&self, state: LeaseState) -> Result<bool, StoreError> {
         let (now, limit, name) = (self.clock.now(), self.call_time, self.store.name());
         if state == LeaseState::Unknown {
             let found = self.store.load(&self.key, now).within(limit, name).await?;
             if !matches!(found, Some(Entry::Live(found)) if found.version == self.version) {
-                return Ok(());
+                return Ok(false);
             }
         }
-        self.store.delete(&self.key, None, now).within(limit, name).await.map(drop)
+        self.store.delete(&self.key, None, now).within(limit, name).await.map(|_| true)
     }
 }
 

@@ -76,7 +76,8 @@ fn dead(config: &Config, id: &SessionId, forward: &Forward, now: Timestamp) -> L
     if now >= until {
         return Loaded::Nothing;
     }
-    Loaded::Dead { successor: login_successor(config.id_domain, id, forward, now).map(Box::new) }
+    let successor = login_successor(config.id_domain, id, forward, now).map(Box::new);
+    Loaded::Dead { successor, may_go_on: forward.successor.is_some() }
 }
 
 fn received_id(config: &Config, received: &Received) -> Option<SessionId> {

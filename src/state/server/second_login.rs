@@ -61,7 +61,7 @@ impl<W: SharedWork> Commit<'_, W> {
         if let Some(found) = self.find_logged_in(successor).await? {
             return self.continue_from(found).await;
         }
-        self.work.with(|work| work.loaded = Loaded::Dead { successor: None });
+        self.work.with(|work| work.loaded = Loaded::Dead { successor: None, may_go_on: false });
         Ok(Progress::Again)
     }
 

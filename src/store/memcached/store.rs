@@ -198,6 +198,40 @@ impl MemcachedStore {
     }
 }
 
+impl MemcachedStore {
+    /// Writes the record of a renewal under its new key. Returns its CAS number, `None` if an earlier attempt has
+    /// placed it, or the outcome if the old key no longer has the expected version.
+    async fn place(
+        &self,
+        old: &StoreKey,
+        expected: Version,
+        new: &StoreKey,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Result<Option<u64>, Outcome>, StoreError> {
+        let (value, mut mode) = (Value::of_record(record), Mode::Add);
+        for _ in 0..MAX_ATTEMPTS {
+            if let Some(cas) = self.items.put(new, &value, mode, now).await? {
+                return Ok(Ok(Some(cas)));
+            }
+            mode = match self.items.fetch(new).await? {
+                None => Mode::Add,
+                // It is left from an earlier attempt to renew an earlier version, if the server has no forward under
+                // the old key yet. Otherwise another request has changed it.
+                Some(Found { cas, entry: Entry::Live(found) }) if found.version != record.version => {
+                    if let Err(outcome) = self.expected(old, Some(expected), now).await? {
+                        return Ok(Err(outcome));
+                    }
+                    Mode::Swap(cas)
+                }
+                // An earlier attempt has placed it, and the session may have moved on since.
+                Some(_) => return Ok(Ok(None)),
+            };
+        }
+        Err(failed(ClientError::Contended))
+    }
+}
+
 impl fmt::Debug for MemcachedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemcachedStore").field("address", &self.address).field("prefix", &self.items.prefix).finish()
@@ -270,10 +304,10 @@ impl Store for MemcachedStore {
             Ok(known) => known,
             Err(outcome) => return Ok(outcome),
         };
-        // A record under the new key is left from an earlier attempt: no other call has this key. A forward means that
-        // the session has moved there and moved on, or ended.
-        let is_record = |found: &Found| matches!(found.entry, Entry::Live(_));
-        let inserted = self.items.insert(&new, Value::of_record(&record), is_record, now).await?;
+        let inserted = match self.place(&old, expected, &new, &record, now).await? {
+            Ok(inserted) => inserted,
+            Err(outcome) => return Ok(outcome),
+        };
         self.recent.remember(&old, cas, &current);
         let retired = Value::of_forward(&forward);
         let outcome = self.change(&old, Some(expected), now, |_| Change::Put(retired.borrow())).await?;

@@ -55,9 +55,11 @@ impl MongodbStore {
         let mut record = document::of_record(new, record, purge_at(record.expires_at, now));
         record.insert(RENEWED_BY, attempt);
         let write_concern = serialize_to_bson(&self.write_concern).map_err(|error| StoreError::failed(NAME, error))?;
-        // A live record under the new key is left from an earlier attempt: no other call has this key. One that has
-        // moved on or ended meanwhile is not revived: the filter does not match, and the insert of the upsert fails.
-        let free_or_live = and(&by_key(new), live(now));
+        // A live record under the new key that is still as a renewal wrote it is left from an earlier attempt. One that
+        // was changed, has moved on or has ended meanwhile stays: the filter does not match, and the insert of the
+        // upsert fails.
+        let as_placed = and(&live(now), doc! { RENEWED_BY: { "$exists": true } });
+        let free_or_live = and(&by_key(new), as_placed);
         let command = doc! {
             "update": self.sessions.name(),
             "ordered": true,

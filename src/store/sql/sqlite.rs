@@ -44,12 +44,21 @@ use crate::store::StoreError;
 /// [`new`](Self::new) uses a pool unchanged. A database in memory (`sqlite::memory:`) is separate for each connection,
 /// so its pool needs `max_connections(1)`, and neither `idle_timeout` nor `max_lifetime`.
 ///
+/// # Locks
+///
+/// A statement that waits for the lock of another writer is not cancelled when its call is dropped, and may take effect
+/// after the response was a 503: a renewal, for example, whose new ID the client never learns.
+/// [`connect`](Self::connect) waits for at most 2 seconds, so that with the default
+/// [store timeout](crate::SessionLayer::with_store_timeout) each call ends by itself. In your own pool, and with a
+/// shorter store timeout, set `busy_timeout` to less than half of the store timeout.
+///
 /// # Rights
 ///
 /// The process needs write access to the file and to its directory, where SQLite creates the `-wal` and `-shm` files.
 pub type SqliteStore = SqlStore<Sqlite>;
 
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Less than half of the default store timeout: the layer retries a failed call once.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl SqlStore<Sqlite> {
     /// Creates a store in the database of `pool`, which is used unchanged.

@@ -1,7 +1,7 @@
 //! A sweep removes expired entries and nothing else.
 //!
-//! The entries here expire after ten minutes and are swept as if eighty had passed, since a store may leave an entry for
-//! an hour. The entries of all other cases live for about three hours, so that cases can share a database.
+//! The entries here expire after ten minutes and are swept as if eighty had passed, since a store may leave an entry
+//! for an hour. The entries of all other cases live for about three hours, so that cases can share a database.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Measures the stores of SQL on a server: `stores throughput <postgres-url>` compares calls with those of
 //! tower-sessions' store and with plain statements, in rounds that take turns; `stores sweep <url>` measures how long a
-//! sweep of a tenth of a million sessions holds anybody up; `stores touches <postgres-url>` counts the log and the growth
-//! of a million touches; `stores cart <url>` serves a page with a part in tables,
-//! and one by hand; `stores cart-once <url> <ours|hand> <pages>` serves only some, for a profiler. All make tables of
-//! their own and leave them behind; with SQLite they are files whose names begin with the one that was given.
+//! sweep of a tenth of a million sessions holds anybody up; `stores touches <postgres-url>` counts the log and the
+//! growth of a million touches; `stores cart <url>` serves a page with a part in tables, and one by hand; `stores
+//! cart-once <url> <ours|hand> <pages>` serves only some, for a profiler. All make tables of their own and leave them
+//! behind; with SQLite they are files whose names begin with the one that was given.
 //!
 //! ```text
 //! cargo run --release --features stores --bin stores -- throughput postgres://postgres@localhost/postgres

@@ -1,5 +1,5 @@
-//! A million touches of ten thousand sessions in PostgreSQL, each session once in a simulated minute: how many leave the
-//! indexes alone (HOT), how much log they write, and how the table and its indexes grow.
+//! A million touches of ten thousand sessions in PostgreSQL, each session once in a simulated minute: how many leave
+//! the indexes alone (HOT), how much log they write, and how the table and its indexes grow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -26,7 +26,7 @@ impl RevocationList<'_> {
             return Ok(Loaded::Nothing);
         }
         if !end.by_login {
-            return Ok(Loaded::Dead { successor: None });
+            return Ok(Loaded::Dead { successor: None, may_go_on: false });
         }
         loaded.note_taken_along();
         Ok(loaded)
