@@ -72,7 +72,7 @@ impl Outcome {
     }
 }
 
-/// A record was written before each attempt to delete it.
+/// Error of a delete each of whose attempts met a concurrent write.
 #[derive(Debug)]
 pub(super) struct AlwaysWritten;
 

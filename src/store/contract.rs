@@ -24,12 +24,12 @@ use crate::record::{Handle, Record, StoreKey, Version};
 ///
 /// # Cancel safety
 ///
-/// The layer drops a call that takes longer than its store timeout. A call that is dropped takes place as a whole, also
-/// after that, or not at all. Only the default [`renew`](Self::renew) can stop in between.
+/// The layer drops a call that takes longer than its store timeout. A dropped call takes effect as a whole, possibly
+/// after the drop, or not at all. Only the default [`renew`](Self::renew) can stop in between.
 pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// Whether every call is ready at its first poll, as in memory. The default is `false`.
     ///
-    /// `true` saves an allocation for each call. A call that waits all the same fails.
+    /// `true` saves an allocation for each call. A call that is pending nevertheless fails.
     const NEVER_WAITS: bool = false;
 
     /// Returns the name of the kind of store for errors and events, such as `memory`.
@@ -59,7 +59,7 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Inserts a new record under `key`. Returns `false`, and changes nothing, if the key has a record or a forward
-    /// that has not expired: so a call that takes place late cannot bring back a session that has ended.
+    /// that has not expired, so a late call cannot revive an ended session.
     fn create(
         &self,
         key: &StoreKey,
@@ -93,8 +93,8 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// written the record, including its deadline. [`Done`](Outcome::Done) and [`Conflict`](Outcome::Conflict) mean
     /// that the session is still live under this key; only then does the layer send its cookie again.
     ///
-    /// By default a load and a put. Of two touches at the same time, the one that writes last then decides: the times
-    /// may be earlier by the time between the two.
+    /// By default a load and a put. The last of two concurrent touches then wins, so both times may be earlier by the
+    /// interval between the two.
     fn touch(
         &self,
         key: &StoreKey,
@@ -120,8 +120,9 @@ pub trait Store: fmt::Debug + Send + Sync + Sized + 'static {
     /// under either key.
     ///
     /// By default a load, a put under the new key, and a put under the old one. If it fails or is dropped between the
-    /// two, the new key, which no client knows, has a copy of the session until a repeated renewal replaces it or it
-    /// expires. A store that finds principals has to find the session once while it is under both keys.
+    /// two, a copy of the session remains under the new key, which no client knows, until a retry replaces it or it
+    /// expires. A store that finds principals must find the session once while both keys have it. A store in which
+    /// handles are unique must override the method.
     fn renew(&self, renewal: Renewal, now: Timestamp) -> impl Future<Output = Result<Outcome, StoreError>> + Send {
         async move {
             let Renewal { old, expected, new, record, forward } = renewal;

@@ -13,7 +13,7 @@ const FORWARD: u8 = 0x81;
 /// The entry under a key.
 ///
 /// A store can keep it as the bytes of [`encode`](Self::encode), next to its [version](Self::version) and its
-/// [deadline](Self::expires_at), by which it finds out whether a call applies. Every format that was ever released
+/// [deadline](Self::expires_at), which decide whether a call applies. Every format that was ever released
 /// stays readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -30,7 +30,7 @@ impl Entry {
         now >= self.expires_at()
     }
 
-    /// Returns the time from which on the entry counts as absent.
+    /// Returns the time at which the entry expires.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         match self {

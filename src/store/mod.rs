@@ -10,16 +10,17 @@
 //! 2. A record that has expired at `now` does not exist: it is not loaded, updated, touched or renewed, and does not
 //!    block a `create`. The call decides this in the same atomic step as the rest of its work.
 //! 3. [`put`](Store::put), [`update`](Store::update), [`touch`](Store::touch) and [`renew`](Store::renew) are a
-//!    compare-and-swap on the version. Of two calls that expect the same version, one succeeds.
-//! 4. Each call is one atomic step. Only a `renew` may take two: it writes the record under its new key *before* the
-//!    old key becomes a [`Forward`]: at every moment at least one of the two exists. An engine with transactions writes
-//!    both at once.
-//! 5. Keys are compared byte by byte. The layer guarantees that no two records have the same [handle](Record::handle),
-//!    and that a renewal uses a new key.
-//! 6. A failure is an error, never "not found". After an error the call may have taken place, so the layer may retry
-//!    it. A retry of a call that took place changes nothing and returns what it finds: a `create` that the key is
-//!    taken, an `update` the conflicting record, a `renew` its own forward, a `delete` its own forward, or nothing if
-//!    it left none. A store does not retry by itself; the layer does, once, and recognizes its own writes by their
+//!    compare-and-swap on the version. Of two writes that expect the same version, one
+//!    succeeds. A touch keeps the version.
+//! 4. A call that an engine implements is one atomic step. Only its `renew` may take two: it writes the record under
+//!    its new key *before* the old key becomes a [`Forward`], so at every moment at least one of the two exists. The
+//!    provided methods take several steps, with [limits](crate::guide::stores#overrides).
+//! 5. Keys are compared byte by byte. The layer guarantees that no two sessions have the same
+//!    [handle](Record::handle), and that a renewal uses a new key.
+//! 6. A failure is an error, never "not found". After an error the call may have taken effect, so the layer may retry
+//!    it. A retry of a call that took effect changes nothing. It returns what it finds: `create` returns `false`,
+//!    `update` the conflicting record, `renew` its own forward, and `delete` its own forward, or `Gone` if it left
+//!    none. A store does not retry by itself; the layer does, once, and recognizes its own writes by their
 //!    [version](Record::version).
 //! 7. A store that [finds sessions by their principal](FindPrincipals) has an index that is never stale: a
 //!    call finds exactly what the calls that ended before it have written. Principals are compared byte by byte. During

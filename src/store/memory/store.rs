@@ -21,7 +21,7 @@ const NAME: &str = "memory";
 /// sessions. Requests for different sessions rarely wait for each other. An index finds sessions by their principal;
 /// anonymous sessions are not in it.
 ///
-/// Expired sessions are never returned. Each write removes a few of them, so the store stays bounded without a sweeper.
+/// Expired sessions are never returned. Writes remove some of them, so the store stays bounded without a sweeper.
 /// Run [`SessionLayer::sweeper`](crate::SessionLayer::sweeper) beside the server to remove all of them in time, also
 /// while nothing is written.
 ///
