@@ -162,6 +162,7 @@ pub(super) fn failed(error: ClientError) -> StoreError {
     match error {
         ClientError::TooLarge { size, limit } => StoreError::too_large(NAME, size, limit),
         ClientError::OutOfMemory => StoreError::full(NAME),
+        ClientError::Contended => StoreError::contended(NAME, error),
         error => StoreError::failed(NAME, error),
     }
 }
